@@ -1,1 +1,8 @@
+//! `settled` puts things on Linux servers over SSH, takes them off again, and never leaves anyone wondering.
+//!
+//! ARCHITECTURE.md at the top of the repository tells how the modules belong together and who may know whom.
 
+pub mod domain;
+
+pub mod clock;
+pub mod remote;

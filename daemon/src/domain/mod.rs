@@ -1,0 +1,19 @@
+//! What is true, and what may become true: types and pure rules.
+//!
+//! Only the domain decides. It never does I/O, never awaits, never asks for the time, and knows nothing of SQL, gRPC or SSH:
+//! everything it needs is an argument, everything it concludes is a value.
+
+#[macro_use]
+mod text_enum;
+
+pub mod failure;
+pub mod id;
+pub mod operation;
+pub mod params;
+pub mod resource;
+pub mod server;
+pub mod step;
+pub mod time;
+pub mod timings;
+pub mod verdict;
+pub mod waiting;

@@ -1,0 +1,60 @@
+//! Operations: what a package can do. Which status each leads to stands in `resource`.
+
+use std::fmt;
+
+/// What a run executes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// Puts the package on the server.
+    Install,
+    /// Applies new parameters.
+    Update,
+    /// Takes the package off.
+    Remove,
+    /// Keeps it registered, but at rest.
+    Pause,
+    /// Ends a pause.
+    Resume,
+    /// Looks, and changes nothing.
+    Probe,
+    /// First contact with a server. Not an operation of a package.
+    Register,
+    /// An operation that the package defines itself, for instance `rollback`.
+    Own(String),
+}
+
+impl Operation {
+    /// The word as stored and shown.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Install => "install",
+            Self::Update => "update",
+            Self::Remove => "remove",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Probe => "probe",
+            Self::Register => "register",
+            Self::Own(name) => name,
+        }
+    }
+
+    /// The operation of a word; every word that is not one of the known ones is a package's own.
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "install" => Self::Install,
+            "update" => Self::Update,
+            "remove" => Self::Remove,
+            "pause" => Self::Pause,
+            "resume" => Self::Resume,
+            "probe" => Self::Probe,
+            "register" => Self::Register,
+            own => Self::Own(own.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

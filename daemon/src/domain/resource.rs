@@ -1,0 +1,197 @@
+//! Resources: one package on one server, and the table of which status follows which operation (DESIGN, rules of state).
+
+use std::collections::BTreeMap;
+
+use super::failure::Failure;
+use super::id::{ResourceId, RunId, ServerId};
+use super::operation::Operation;
+use super::params::Params;
+use super::time::Timestamp;
+use super::verdict::Outcome;
+
+text_enum! {
+    /// Where a resource stands. These eight, no others.
+    ResourceStatus {
+        /// Accepted; the install has not begun.
+        Pending = "pending",
+        /// The install has the lane.
+        Installing = "installing",
+        /// It is there.
+        Active = "active",
+        /// One-time work is done.
+        Success = "success",
+        /// The last install, retry or update failed.
+        Failed = "failed",
+        /// A change has the lane.
+        Updating = "updating",
+        /// It is being taken off.
+        Removing = "removing",
+        /// It is there, and paused.
+        Paused = "paused",
+    }
+}
+
+text_enum! {
+    /// Whether a thing is on its server, as a probe saw it.
+    Presence {
+        /// It is there.
+        Present = "present",
+        /// It is not there.
+        Absent = "absent",
+        /// It is there, and paused.
+        Paused = "paused",
+        /// It is there, and differs from what was applied.
+        Drifted = "drifted",
+        /// Nobody knows.
+        Unknown = "unknown",
+    }
+}
+
+/// What a probe saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// Whether it is there.
+    pub presence: Presence,
+    /// What the probe told of it.
+    pub facts: BTreeMap<String, String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What was applied last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The parameters.
+    pub params: Params,
+    /// Digest of the definition that applied them.
+    pub digest: String,
+    /// False while a change is unsettled: nobody knows whether they still hold.
+    pub known: bool,
+}
+
+/// The record that users own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource {
+    /// Never changes.
+    pub id: ResourceId,
+    /// Unique by (server, package, name).
+    pub name: String,
+    /// Its server.
+    pub server: ServerId,
+    /// Name of its server.
+    pub server_name: String,
+    /// Name of its package.
+    pub package: String,
+    /// Where it stands.
+    pub status: ResourceStatus,
+    /// What was asked for last.
+    pub desired: Params,
+    /// What was applied last; `None` before the first success.
+    pub applied: Option<Applied>,
+    /// Names of the secret parameters that have a value.
+    pub secrets: Vec<String>,
+    /// The last error, until the next success.
+    pub last_error: Option<Failure>,
+    /// What the last probe saw.
+    pub observed: Option<Observed>,
+    /// The open exclusive run.
+    pub open_run: Option<RunId>,
+    /// When the record was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// Rises with every change; the store's guard.
+    pub version: i64,
+    /// Sequence number of its last transition.
+    pub seq: i64,
+}
+
+/// The statuses that an operation declares: `installing`/`active` by default, `updating`/`success` for one-time work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Declared {
+    /// While it has the lane.
+    pub in_progress: ResourceStatus,
+    /// After its success.
+    pub success: ResourceStatus,
+}
+
+/// What becomes of a resource when its run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It has this status.
+    Status(ResourceStatus),
+    /// The record goes away.
+    Gone,
+}
+
+/// Why an operation cannot be accepted in the resource's status.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{operation}` is not possible while the resource is `{status}`; {hint}")]
+pub struct NotNow {
+    /// What was asked for.
+    pub operation: Operation,
+    /// Where the resource stands.
+    pub status: ResourceStatus,
+    /// What to do instead.
+    pub hint: &'static str,
+}
+
+/// The status at acceptance of an operation on a resource in `status`. `retry` tells an install of a failed record from a first one.
+///
+/// A resource with an open exclusive run never gets here (the store refuses a second one), except for a removal, which cancels a queued run first.
+pub fn at_accept(operation: &Operation, status: ResourceStatus) -> Result<ResourceStatus, NotNow> {
+    use ResourceStatus as S;
+    let not_now = |hint| Err(NotNow { operation: operation.clone(), status, hint });
+    match (operation, status) {
+        (Operation::Probe | Operation::Register, same) => Ok(same),
+        (_, S::Installing | S::Updating | S::Removing) => not_now("wait for its open run, or cancel that"),
+        (Operation::Remove, _) => Ok(S::Removing),
+        (Operation::Install, S::Pending | S::Failed) => Ok(S::Pending),
+        (Operation::Install, _) => not_now("it is installed: use update"),
+        (_, S::Pending) => not_now("wait for its install, or cancel that"),
+        (Operation::Resume, S::Paused) => Ok(S::Paused),
+        (Operation::Resume, _) => not_now("it is not paused"),
+        (Operation::Pause, S::Paused) => not_now("it is paused already"),
+        (Operation::Pause, S::Failed) => not_now("retry or update it first"),
+        (Operation::Update | Operation::Pause | Operation::Own(_), same) => Ok(same),
+    }
+}
+
+/// The status while the run has the lane.
+pub fn in_lane(operation: &Operation, earlier: ResourceStatus, declared: Declared) -> ResourceStatus {
+    match operation {
+        Operation::Probe | Operation::Register => earlier,
+        Operation::Install => declared.in_progress,
+        Operation::Remove => ResourceStatus::Removing,
+        Operation::Update | Operation::Pause | Operation::Resume | Operation::Own(_) => {
+            ResourceStatus::Updating
+        }
+    }
+}
+
+/// What becomes of the resource when the run ends. `started` = a step's payload may have run; `earlier` = the status before acceptance.
+pub fn at_end(
+    operation: &Operation,
+    outcome: Outcome,
+    started: bool,
+    earlier: ResourceStatus,
+    declared: Declared,
+) -> Fate {
+    use Operation as O;
+    if outcome == Outcome::Succeeded {
+        return match operation {
+            O::Remove => Fate::Gone,
+            O::Pause => Fate::Status(ResourceStatus::Paused),
+            O::Resume => Fate::Status(ResourceStatus::Active),
+            O::Install | O::Update | O::Own(_) => Fate::Status(declared.success),
+            O::Probe | O::Register => Fate::Status(earlier),
+        };
+    }
+    match operation {
+        O::Install => Fate::Status(ResourceStatus::Failed),
+        O::Update if started => Fate::Status(ResourceStatus::Failed),
+        O::Update | O::Own(_) | O::Pause | O::Resume | O::Remove | O::Probe | O::Register => {
+            Fate::Status(earlier)
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The seam between the step protocol and what carries it: one command, bytes in, bytes out.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{RemoteError, Target};
+use crate::domain::id::ServerId;
+
+/// What one command on a server gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecOutput {
+    /// Everything it wrote to stdout, at most the asked limit.
+    pub stdout: Vec<u8>,
+    /// The beginning of what it wrote to stderr, at most 16 KiB, for diagnostics.
+    pub stderr: Vec<u8>,
+    /// Its exit status; `None` when the channel closed without one: then nobody knows how it ended.
+    pub status: Option<u32>,
+}
+
+/// Runs a shell on a server.
+#[async_trait]
+pub trait Exec: Send + Sync {
+    /// Runs the constant command `/bin/sh -s` (or `sudo -n /bin/sh -s` when the login is not root) with `stdin`, and reads at most
+    /// `stdout_bytes_max` of its output. The command line never carries data. Past `deadline` the answer is `Unreachable`.
+    async fn exec(
+        &self,
+        target: &Target,
+        stdin: &[u8],
+        stdout_bytes_max: usize,
+        deadline: Duration,
+    ) -> Result<ExecOutput, RemoteError>;
+
+    /// Lets go of the connection to a server.
+    async fn forget(&self, server: ServerId);
+}
