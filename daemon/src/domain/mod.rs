@@ -11,6 +11,7 @@ pub mod id;
 pub mod operation;
 pub mod params;
 pub mod resource;
+pub mod run;
 pub mod server;
 pub mod step;
 pub mod time;

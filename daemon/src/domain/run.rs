@@ -1,0 +1,545 @@
+//! Runs: one execution of an operation, and the only rules by which it moves (`queued -> running -> completed`).
+//!
+//! [`Run::apply`] is the single place where a run changes. It is told what happened and answers the run as it is then, or that this
+//! cannot happen here. It never knows how a fact was learned.
+
+use std::time::Duration;
+
+use super::failure::Failure;
+use super::id::{ResourceId, RunId, ServerId};
+use super::operation::Operation;
+use super::resource::{self, Declared, Fate, ResourceStatus};
+use super::step::{Cause, Ended, StepId};
+use super::time::Timestamp;
+use super::timings::Timings;
+use super::verdict::{Evidence, Outcome, Reason, Verdict};
+use super::waiting::{WaitReason, Waiting};
+
+/// What a run works on. Ids and names stay after their objects are gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// The server itself: `register` and `probe`.
+    Server,
+    /// A resource on it.
+    Resource {
+        /// Its id.
+        id: ResourceId,
+        /// Its name at acceptance.
+        name: String,
+        /// Its package.
+        package: String,
+        /// Digest of the definition that the run uses.
+        digest: String,
+        /// Its status before acceptance: what a failed change goes back to.
+        earlier: ResourceStatus,
+        /// The statuses that the operation declares.
+        declared: Declared,
+    },
+}
+
+/// One execution of an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Never changes.
+    pub id: RunId,
+    /// The server.
+    pub server: ServerId,
+    /// Its name at acceptance.
+    pub server_name: String,
+    /// What it works on.
+    pub subject: Subject,
+    /// What it does.
+    pub operation: Operation,
+    /// Whether it needs the lane for itself.
+    pub exclusive: bool,
+    /// Attempts it may use.
+    pub attempts_max: u32,
+    /// Who asked.
+    pub principal: String,
+    /// The run that it retries.
+    pub retry_of: Option<RunId>,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Until when it may stay queued.
+    pub queue_until: Timestamp,
+    /// Someone asked for its cancellation.
+    pub cancel_requested: bool,
+    /// A step's payload may have run.
+    pub payload: bool,
+    /// Where it stands.
+    pub state: RunState,
+    /// Epoch of the lane that it last ran in; 0 before.
+    pub epoch: i64,
+    /// Rises with every change; the store's guard.
+    pub version: i64,
+    /// Sequence number of its last transition.
+    pub seq: i64,
+}
+
+/// Where a run stands, with what is true only there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunState {
+    /// Nothing has started.
+    Queued {
+        /// Why it waits, beyond its place in the lane.
+        waiting: Option<Waiting>,
+    },
+    /// It has started.
+    Running(Progress),
+    /// It ended, for good.
+    Completed {
+        /// When its first step was started, if one was.
+        started_at: Option<Timestamp>,
+        /// Where it was then.
+        position: Position,
+        /// How it ended.
+        verdict: Verdict,
+    },
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// When its first step was started.
+    pub started_at: Timestamp,
+    /// The step in progress, or the one that comes next.
+    pub position: Position,
+    /// Whether something of it may live on the server.
+    pub phase: Phase,
+    /// Why it does not go on.
+    pub waiting: Option<Waiting>,
+}
+
+/// Which step of which attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Position {
+    /// Attempt, from 1; 0 before the first.
+    pub attempt: u32,
+    /// Index of the step, from 0.
+    pub step: u32,
+    /// Try, from 1.
+    pub try_no: u32,
+}
+
+impl Position {
+    const FIRST: Self = Self { attempt: 1, step: 0, try_no: 1 };
+
+    const fn next_step(self) -> Self {
+        Self { step: self.step + 1, try_no: 1, ..self }
+    }
+
+    const fn next_try(self) -> Self {
+        Self { try_no: self.try_no + 1, ..self }
+    }
+
+    const fn next_attempt(self) -> Self {
+        Self { attempt: self.attempt + 1, step: 0, try_no: 1 }
+    }
+}
+
+/// Whether something of a run may live on the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// A try is stored and may have been sent.
+    Stepping {
+        /// When the server ends it.
+        deadline: Timestamp,
+    },
+    /// Between two tries: nothing of it lives on the server.
+    Between {
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+/// What the definition says of the step that ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepFacts {
+    /// Timeout of the step after it; `None` when it was the last.
+    pub next: Option<Duration>,
+    /// Its exit code is declared as "another program holds the lock".
+    pub busy: bool,
+    /// Its exit code makes another attempt pointless.
+    pub hopeless: bool,
+    /// A timeout may be tried again.
+    pub retry_on_timeout: bool,
+    /// What went wrong, if it did.
+    pub failure: Failure,
+}
+
+/// What a probe proves about a lost step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// The operation's aim is reached.
+    Success,
+    /// Nothing of it holds.
+    Nothing,
+    /// It proves neither.
+    None,
+}
+
+/// What can happen to a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// It has the lane, and its first try is about to be sent.
+    Started {
+        /// Timeout of the first step.
+        timeout: Duration,
+    },
+    /// It cannot go on now.
+    Waits {
+        /// Why.
+        reason: WaitReason,
+        /// For whom or what.
+        who: String,
+        /// When it looks again.
+        next_try: Option<Timestamp>,
+    },
+    /// It goes on after a wait, where it stands.
+    GoesOn,
+    /// The next try is about to be sent.
+    TryStarted {
+        /// Timeout of its step.
+        timeout: Duration,
+    },
+    /// The server proved how a try ended.
+    StepEnded(Ended, StepFacts),
+    /// A try left no record; a probe was asked.
+    Judged(Proof, StepFacts),
+    /// The server answered a run that has no steps (`register`, `probe` of a server or a resource).
+    Answered,
+    /// Someone asks for its cancellation.
+    CancelRequested,
+    /// It is not allowed to begin, or its server refuses it.
+    Refused(Outcome, Reason, Failure),
+    /// It is past the time by which it settles.
+    Overdue(Failure),
+    /// The task that drove it broke while nothing of it lived on the server.
+    Broken(Failure),
+}
+
+/// An event that cannot happen in this state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{event} cannot happen to a {state} run")]
+pub struct Illegal {
+    /// The state.
+    pub state: &'static str,
+    /// The event.
+    pub event: &'static str,
+}
+
+impl Run {
+    /// The word of its state.
+    pub const fn state_word(&self) -> &'static str {
+        match self.state {
+            RunState::Queued { .. } => "queued",
+            RunState::Running(_) => "running",
+            RunState::Completed { .. } => "completed",
+        }
+    }
+
+    /// Its position; zeros before the first step.
+    pub fn position(&self) -> Position {
+        match &self.state {
+            RunState::Queued { .. } => Position::default(),
+            RunState::Running(progress) => progress.position,
+            RunState::Completed { position, .. } => *position,
+        }
+    }
+
+    /// Its verdict, once it has one.
+    pub const fn verdict(&self) -> Option<&Verdict> {
+        match &self.state {
+            RunState::Completed { verdict, .. } => Some(verdict),
+            _ => None,
+        }
+    }
+
+    /// Why it waits, if it does.
+    pub const fn waiting(&self) -> Option<&Waiting> {
+        match &self.state {
+            RunState::Queued { waiting } => waiting.as_ref(),
+            RunState::Running(progress) => progress.waiting.as_ref(),
+            RunState::Completed { .. } => None,
+        }
+    }
+
+    /// The try that may live on the server.
+    pub const fn live_step(&self) -> Option<StepId> {
+        match &self.state {
+            RunState::Running(Progress { position: p, phase: Phase::Stepping { .. }, .. }) => {
+                Some(StepId { run: self.id, step: p.step, attempt: p.attempt, try_no: p.try_no })
+            }
+            _ => None,
+        }
+    }
+
+    /// By when it is terminal as long as a daemon runs (P6); `None` once it is.
+    pub fn settles_by(&self, timings: &Timings) -> Option<Timestamp> {
+        match &self.state {
+            RunState::Queued { .. } => Some(self.queue_until),
+            RunState::Running(Progress { phase: Phase::Stepping { deadline }, .. }) => {
+                Some(*deadline + timings.kill_grace + timings.settle_margin)
+            }
+            RunState::Running(Progress { phase: Phase::Between { since }, .. }) => {
+                Some(*since + timings.queue_limit)
+            }
+            RunState::Completed { .. } => None,
+        }
+    }
+
+    /// What becomes of its resource now; `None` when the resource keeps its status.
+    pub fn fate(&self) -> Option<Fate> {
+        let Subject::Resource { earlier, declared, .. } = &self.subject else { return None };
+        match &self.state {
+            RunState::Queued { .. } => None,
+            RunState::Running(_) => {
+                Some(Fate::Status(resource::in_lane(&self.operation, *earlier, *declared)))
+            }
+            RunState::Completed { verdict, .. } => {
+                Some(resource::at_end(&self.operation, verdict.outcome, self.payload, *earlier, *declared))
+            }
+        }
+    }
+
+    /// The run after the event.
+    pub fn apply(mut self, event: Event, now: Timestamp, timings: &Timings) -> Result<Self, Illegal> {
+        let illegal = Illegal { state: self.state_word(), event: event.word() };
+        match (&mut self.state, event) {
+            (RunState::Completed { .. }, _) => return Err(illegal),
+
+            (RunState::Queued { .. }, Event::Started { timeout }) => {
+                let phase = Phase::Stepping { deadline: now + timeout };
+                self.state = RunState::Running(Progress {
+                    started_at: now,
+                    position: Position::FIRST,
+                    phase,
+                    waiting: None,
+                });
+            }
+            (
+                RunState::Queued { waiting } | RunState::Running(Progress { waiting, .. }),
+                Event::Waits { reason, who, next_try },
+            ) => {
+                let since = waiting.as_ref().filter(|w| w.reason == reason).map_or(now, |w| w.since);
+                *waiting = Some(Waiting { reason, who, since, next_try });
+            }
+            (RunState::Queued { waiting } | RunState::Running(Progress { waiting, .. }), Event::GoesOn) => {
+                *waiting = None
+            }
+
+            (RunState::Queued { .. }, Event::CancelRequested) => self.complete_cancelled(now),
+            (RunState::Running(Progress { phase: Phase::Between { .. }, .. }), Event::CancelRequested) => {
+                self.complete_cancelled(now);
+            }
+            (RunState::Running(_), Event::CancelRequested) => self.cancel_requested = true,
+
+            (RunState::Running(progress), Event::TryStarted { timeout })
+                if matches!(progress.phase, Phase::Between { .. }) =>
+            {
+                progress.phase = Phase::Stepping { deadline: now + timeout };
+                progress.waiting = None;
+            }
+            (RunState::Running(progress), Event::StepEnded(ended, facts)) if progress.is_stepping() => {
+                self.step_ended(&ended, facts, now, timings);
+            }
+            (RunState::Running(progress), Event::Judged(proof, facts)) if progress.is_stepping() => {
+                self.payload = true;
+                match proof {
+                    Proof::Success => self.succeed(Evidence::Probe, now),
+                    Proof::Nothing if !self.cancel_requested => {
+                        self.attempt_failed(facts, Evidence::Probe, now, timings)
+                    }
+                    Proof::Nothing => self.complete_cancelled(now),
+                    Proof::None => self.fail(Reason::Lost, Evidence::None, facts.failure, false, now),
+                }
+            }
+            (RunState::Running(progress), Event::Answered) if progress.is_stepping() => {
+                self.succeed(Evidence::ExitRecord, now);
+            }
+            (RunState::Queued { .. } | RunState::Running(_), Event::Refused(outcome, reason, failure)) => {
+                let evidence = if self.payload { Evidence::ExitRecord } else { Evidence::NotStarted };
+                self.complete(Verdict {
+                    outcome,
+                    reason: Some(reason),
+                    evidence,
+                    reconciled: false,
+                    failure: Some(failure),
+                    at: now,
+                });
+            }
+            (RunState::Queued { .. }, Event::Overdue(failure)) => {
+                self.fail(Reason::NeverStarted, Evidence::NotStarted, failure, true, now);
+            }
+            (RunState::Running(progress), Event::Overdue(failure)) => {
+                if progress.is_stepping() {
+                    self.payload = true;
+                    self.fail(Reason::Lost, Evidence::None, failure, true, now);
+                } else {
+                    let evidence = if self.payload { Evidence::ExitRecord } else { Evidence::NotStarted };
+                    self.fail(Reason::Unreachable, evidence, failure, true, now);
+                }
+            }
+            (RunState::Queued { .. }, Event::Broken(failure)) => {
+                self.fail(Reason::Internal, Evidence::NotStarted, failure, false, now);
+            }
+            (RunState::Running(progress), Event::Broken(failure)) if !progress.is_stepping() => {
+                let evidence = if self.payload { Evidence::ExitRecord } else { Evidence::NotStarted };
+                self.fail(Reason::Internal, evidence, failure, false, now);
+            }
+
+            (
+                RunState::Queued { .. },
+                Event::TryStarted { .. } | Event::StepEnded(..) | Event::Judged(..) | Event::Answered,
+            )
+            | (
+                RunState::Running(_),
+                Event::Started { .. }
+                | Event::TryStarted { .. }
+                | Event::StepEnded(..)
+                | Event::Judged(..)
+                | Event::Answered
+                | Event::Broken(_),
+            ) => return Err(illegal),
+        }
+        self.version += 1;
+        Ok(self)
+    }
+
+    fn step_ended(&mut self, ended: &Ended, facts: StepFacts, now: Timestamp, timings: &Timings) {
+        match ended {
+            Ended::Rejected { why } if self.cancel_requested || why == "cancelled-before-start" => {
+                self.complete_cancelled(now);
+            }
+            Ended::Rejected { why } => {
+                let until = now + timings.busy_retry;
+                self.between(
+                    Position::next_try,
+                    WaitReason::Busy,
+                    format!("the server did not start it: {why}"),
+                    until,
+                    now,
+                );
+            }
+            Ended::Exited { code, cause } => {
+                self.payload = true;
+                self.exited(*code, *cause, facts, now, timings);
+            }
+            // A lost step is judged by a probe; until then nothing is known, and nothing changes but this.
+            Ended::Lost { .. } => self.payload = true,
+        }
+    }
+
+    fn exited(&mut self, code: i32, cause: Cause, facts: StepFacts, now: Timestamp, timings: &Timings) {
+        match (code, facts.next) {
+            (0, None) => self.succeed(Evidence::ExitRecord, now),
+            _ if self.cancel_requested || cause == Cause::Cancel => self.complete_cancelled(now),
+            (0, Some(timeout)) => {
+                if let RunState::Running(progress) = &mut self.state {
+                    progress.position = progress.position.next_step();
+                    progress.phase = Phase::Stepping { deadline: now + timeout };
+                    progress.waiting = None;
+                }
+            }
+            _ if cause == Cause::Deadline && !facts.retry_on_timeout => {
+                self.fail(Reason::Timeout, Evidence::ExitRecord, facts.failure, false, now);
+            }
+            _ if facts.busy => {
+                let until = now + timings.busy_retry;
+                self.between(Position::next_try, WaitReason::Busy, facts.failure.message, until, now);
+            }
+            _ if facts.hopeless => {
+                self.fail(Reason::StepFailed, Evidence::ExitRecord, facts.failure, false, now)
+            }
+            _ => self.attempt_failed(facts, Evidence::ExitRecord, now, timings),
+        }
+    }
+
+    fn attempt_failed(&mut self, facts: StepFacts, evidence: Evidence, now: Timestamp, timings: &Timings) {
+        let attempt = self.position().attempt;
+        if attempt >= self.attempts_max {
+            let reason = if self.attempts_max > 1 { Reason::AttemptsExhausted } else { Reason::StepFailed };
+            return self.fail(reason, evidence, facts.failure, false, now);
+        }
+        let who = format!("attempt {attempt} of {} failed: {}", self.attempts_max, facts.failure.message);
+        self.between(Position::next_attempt, WaitReason::Backoff, who, now + timings.backoff(attempt), now);
+    }
+
+    fn between(
+        &mut self,
+        next: fn(Position) -> Position,
+        reason: WaitReason,
+        who: String,
+        until: Timestamp,
+        now: Timestamp,
+    ) {
+        if let RunState::Running(progress) = &mut self.state {
+            progress.position = next(progress.position);
+            progress.phase = Phase::Between { since: now };
+            progress.waiting = Some(Waiting { reason, who, since: now, next_try: Some(until) });
+        }
+    }
+
+    fn succeed(&mut self, evidence: Evidence, now: Timestamp) {
+        let outcome = Outcome::Succeeded;
+        self.complete(Verdict { outcome, reason: None, evidence, reconciled: false, failure: None, at: now });
+    }
+
+    fn fail(
+        &mut self,
+        reason: Reason,
+        evidence: Evidence,
+        failure: Failure,
+        reconciled: bool,
+        now: Timestamp,
+    ) {
+        let outcome = Outcome::Failed;
+        self.complete(Verdict {
+            outcome,
+            reason: Some(reason),
+            evidence,
+            reconciled,
+            failure: Some(failure),
+            at: now,
+        });
+    }
+
+    fn complete_cancelled(&mut self, now: Timestamp) {
+        let evidence = if self.payload { Evidence::ExitRecord } else { Evidence::NotStarted };
+        let (outcome, reason) = (Outcome::Cancelled, Some(Reason::Cancelled));
+        self.cancel_requested = true;
+        self.complete(Verdict { outcome, reason, evidence, reconciled: false, failure: None, at: now });
+    }
+
+    fn complete(&mut self, verdict: Verdict) {
+        let started_at = match &self.state {
+            RunState::Running(progress) => Some(progress.started_at),
+            _ => None,
+        };
+        self.state = RunState::Completed { started_at, position: self.position(), verdict };
+    }
+}
+
+impl Progress {
+    const fn is_stepping(&self) -> bool {
+        matches!(self.phase, Phase::Stepping { .. })
+    }
+}
+
+impl Event {
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::Waits { .. } => "waits",
+            Self::GoesOn => "goes on",
+            Self::TryStarted { .. } => "try started",
+            Self::StepEnded(..) => "step ended",
+            Self::Judged(..) => "judged",
+            Self::Answered => "answered",
+            Self::CancelRequested => "cancel requested",
+            Self::Refused(..) => "refused",
+            Self::Overdue(_) => "overdue",
+            Self::Broken(_) => "broken",
+        }
+    }
+}
