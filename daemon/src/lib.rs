@@ -6,3 +6,4 @@ pub mod domain;
 
 pub mod clock;
 pub mod remote;
+pub mod store;

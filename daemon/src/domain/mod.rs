@@ -4,7 +4,7 @@
 //! everything it needs is an argument, everything it concludes is a value.
 
 #[macro_use]
-mod text_enum;
+pub(crate) mod text_enum;
 
 pub mod failure;
 pub mod id;

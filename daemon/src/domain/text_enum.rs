@@ -29,3 +29,5 @@ macro_rules! text_enum {
         }
     };
 }
+
+pub(crate) use text_enum;

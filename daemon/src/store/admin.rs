@@ -1,0 +1,76 @@
+//! What concerns the store as a whole: its identity, the daemons that share it, counts for `status`.
+
+use super::{Db, StoreError, Unit};
+use crate::domain::id::DaemonId;
+use crate::domain::time::Timestamp;
+
+/// How much there is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Runs that wait for their turn.
+    pub queued: i64,
+    /// Runs in progress.
+    pub running: i64,
+    /// Servers by reach.
+    pub reach: Vec<(String, i64)>,
+}
+
+impl Db<'_> {
+    pub(super) async fn engine(&mut self) -> Result<String, StoreError> {
+        Ok(match self {
+            Self::Sqlite(conn) => {
+                let version: String =
+                    sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut **conn).await?;
+                format!("SQLite {version}")
+            }
+            Self::Postgres(conn) => {
+                let version: String =
+                    sqlx::query_scalar("SHOW server_version").fetch_one(&mut **conn).await?;
+                format!("PostgreSQL {version}")
+            }
+        })
+    }
+
+    pub(super) async fn meta(&mut self, key: &str) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT value FROM meta WHERE key = $1";
+        Ok(on!(self, c => sqlx::query_scalar(sql).bind(key).fetch_optional(c).await)?)
+    }
+
+    pub(super) async fn init_meta(&mut self, key: &str, value: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
+        Ok(on!(self, c => sqlx::query(sql).bind(key).bind(value).execute(c).await.map(drop))?)
+    }
+
+    /// Number of the last transition.
+    pub async fn last_seq(&mut self) -> Result<i64, StoreError> {
+        Ok(on!(self, c => sqlx::query_scalar("SELECT seq FROM counter").fetch_one(c).await)?)
+    }
+
+    /// How much there is.
+    pub async fn counts(&mut self) -> Result<Counts, StoreError> {
+        let sql = "SELECT COUNT(*) FROM run WHERE state = 'queued'";
+        let queued = on!(self, c => sqlx::query_scalar(sql).fetch_one(c).await)?;
+        let sql = "SELECT COUNT(*) FROM run WHERE state = 'running'";
+        let running = on!(self, c => sqlx::query_scalar(sql).fetch_one(c).await)?;
+        let sql = "SELECT reach, COUNT(*) FROM server GROUP BY reach ORDER BY reach";
+        let reach = on!(self, c => sqlx::query_as(sql).fetch_all(c).await)?;
+        Ok(Counts { queued, running, reach })
+    }
+}
+
+impl Unit<'_> {
+    /// Stores this daemon's lease, new or renewed.
+    pub async fn renew_lease(
+        &mut self,
+        id: DaemonId,
+        version: &str,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        let now = self.now().0;
+        let sql = "INSERT INTO daemon (id, version, started_at, lease_until) VALUES ($1, $2, $3, $4) \
+                   ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
+        on!(self.writing(), c => sqlx::query(sql).bind(id.to_string()).bind(version).bind(now).bind(until.0)
+            .execute(c).await.map(drop))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! Lanes in the store: who owns a server's queue, in which epoch, and what is not proven to have ended there.
+
+use super::{Db, StoreError, Unit};
+use crate::domain::id::{DaemonId, RunId, ServerId};
+use crate::domain::step::StepId;
+
+/// A lane as stored.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct LaneRow {
+    /// The server.
+    pub server_id: String,
+    /// The daemon that has it.
+    pub owner: Option<String>,
+    /// Rises with every change of hands.
+    pub epoch: i64,
+}
+
+/// A step that is not proven to have ended.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct UnresolvedRow {
+    /// The step.
+    pub step_id: String,
+    /// What is known of it.
+    pub detail: String,
+    /// Since when.
+    pub since: i64,
+}
+
+impl Db<'_> {
+    /// Servers with work and a lane without an owner, at most `limit`; `after` pages by server id.
+    pub async fn lanes_to_take(&mut self, after: &str, limit: i64) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT l.server_id FROM lane l JOIN server s ON s.id = l.server_id \
+                   WHERE l.owner IS NULL AND l.server_id > $1 \
+                   AND (EXISTS (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state = 'running') \
+                        OR EXISTS (SELECT 1 FROM unresolved u WHERE u.server_id = l.server_id) \
+                        OR (s.reach <> 'paused' AND EXISTS \
+                            (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state = 'queued'))) \
+                   ORDER BY l.server_id LIMIT $2";
+        Ok(on!(self, c => sqlx::query_scalar(sql).bind(after).bind(limit).fetch_all(c).await)?)
+    }
+
+    /// The lane of a server.
+    pub async fn lane(&mut self, server: ServerId) -> Result<Option<LaneRow>, StoreError> {
+        let sql = "SELECT server_id, owner, epoch FROM lane WHERE server_id = $1";
+        Ok(on!(self, c => sqlx::query_as(sql).bind(server.to_string()).fetch_optional(c).await)?)
+    }
+
+    /// Steps that are not proven to have ended on a server.
+    pub async fn unresolved(&mut self, server: ServerId) -> Result<Vec<UnresolvedRow>, StoreError> {
+        let sql = "SELECT step_id, detail, since FROM unresolved WHERE server_id = $1 ORDER BY step_id";
+        Ok(on!(self, c => sqlx::query_as(sql).bind(server.to_string()).fetch_all(c).await)?)
+    }
+}
+
+impl Unit<'_> {
+    /// Takes a free lane: the epoch rises, and everything that runs there carries the new one. `Conflict`: somebody has it.
+    pub async fn take_lane(&mut self, server: ServerId, owner: DaemonId) -> Result<i64, StoreError> {
+        let sql = "UPDATE lane SET owner = $2, epoch = epoch + 1 WHERE server_id = $1 AND owner IS NULL RETURNING epoch";
+        let epoch: Option<i64> = on!(self.db(), c => sqlx::query_scalar(sql).bind(server.to_string()).bind(owner.to_string())
+            .fetch_optional(c).await)?;
+        let epoch = epoch.ok_or(StoreError::Conflict)?;
+        self.guarded(1)?;
+        Ok(epoch)
+    }
+
+    /// Raises the epoch of a lane that `owner` has beyond what its server has accepted. `Conflict`: it is not ours any more.
+    pub async fn raise_epoch(
+        &mut self,
+        server: ServerId,
+        owner: DaemonId,
+        from: i64,
+        to: i64,
+    ) -> Result<(), StoreError> {
+        let sql = "UPDATE lane SET epoch = $4 WHERE server_id = $1 AND owner = $2 AND epoch = $3";
+        let done = on!(self.db(), c => sqlx::query(sql).bind(server.to_string()).bind(owner.to_string()).bind(from).bind(to)
+            .execute(c).await.map(|d| d.rows_affected()))?;
+        self.guarded(done)
+    }
+
+    /// Makes sure that `owner` still has the lane in this epoch, and holds it so until the commit.
+    pub async fn hold_lane(
+        &mut self,
+        server: ServerId,
+        owner: DaemonId,
+        epoch: i64,
+    ) -> Result<(), StoreError> {
+        let sql = "UPDATE lane SET epoch = epoch WHERE server_id = $1 AND owner = $2 AND epoch = $3";
+        let done = on!(self.db(), c => sqlx::query(sql).bind(server.to_string()).bind(owner.to_string()).bind(epoch)
+            .execute(c).await.map(|d| d.rows_affected()))?;
+        // Holding changes nothing, so a refusal after it has still written nothing.
+        if done == 0 { Err(StoreError::Conflict) } else { Ok(()) }
+    }
+
+    /// Gives a lane back.
+    pub async fn release_lane(
+        &mut self,
+        server: ServerId,
+        owner: DaemonId,
+        epoch: i64,
+    ) -> Result<(), StoreError> {
+        let sql = "UPDATE lane SET owner = NULL WHERE server_id = $1 AND owner = $2 AND epoch = $3";
+        let done = on!(self.db(), c => sqlx::query(sql).bind(server.to_string()).bind(owner.to_string()).bind(epoch)
+            .execute(c).await.map(|d| d.rows_affected()))?;
+        self.guarded(done)
+    }
+
+    /// Frees the lanes of daemons whose lease has passed, and of those that are gone; answers how many. On SQLite the caller holds the
+    /// data directory, so every other daemon is dead: `alive_since` = now + lease would be wrong, hence `everyone_else`.
+    pub async fn release_dead(&mut self, me: DaemonId, everyone_else: bool) -> Result<u64, StoreError> {
+        let now = self.now().0;
+        let me = me.to_string();
+        let sql = "UPDATE lane SET owner = NULL WHERE owner IS NOT NULL AND owner <> $1 AND ($2 OR NOT EXISTS \
+                   (SELECT 1 FROM daemon d WHERE d.id = lane.owner AND d.lease_until > $3))";
+        let freed = on!(self.writing(), c => sqlx::query(sql).bind(&me).bind(everyone_else).bind(now)
+            .execute(c).await.map(|d| d.rows_affected()))?;
+        let sql = "DELETE FROM daemon WHERE id <> $1 AND ($2 OR lease_until <= $3)";
+        on!(self.writing(), c => sqlx::query(sql).bind(&me).bind(everyone_else).bind(now).execute(c).await.map(drop))?;
+        Ok(freed)
+    }
+
+    /// Gives back everything that this daemon has; the last act of a clean stop.
+    pub async fn detach(&mut self, me: DaemonId) -> Result<u64, StoreError> {
+        let sql = "UPDATE lane SET owner = NULL WHERE owner = $1";
+        let freed = on!(self.writing(), c => sqlx::query(sql).bind(me.to_string()).execute(c).await.map(|d| d.rows_affected()))?;
+        let sql = "DELETE FROM daemon WHERE id = $1";
+        on!(self.writing(), c => sqlx::query(sql).bind(me.to_string()).execute(c).await.map(drop))?;
+        Ok(freed)
+    }
+
+    /// Marks what runs on a server as belonging to the new epoch, so that writes with an older one are refused.
+    pub async fn adopt_running(&mut self, server: ServerId, epoch: i64) -> Result<Vec<RunId>, StoreError> {
+        let sql = "UPDATE run SET epoch = $2 WHERE server_id = $1 AND state = 'running' RETURNING id";
+        let ids: Vec<String> = on!(self.writing(), c => sqlx::query_scalar(sql).bind(server.to_string()).bind(epoch).fetch_all(c).await)?;
+        ids.iter().map(|id| id.parse().map_err(|_| StoreError::Corrupt(format!("run id `{id}`")))).collect()
+    }
+
+    /// Puts a step on the list of what is not proven to have ended.
+    pub async fn add_unresolved(
+        &mut self,
+        server: ServerId,
+        step: StepId,
+        detail: &str,
+    ) -> Result<(), StoreError> {
+        let now = self.now().0;
+        let sql = "INSERT INTO unresolved (step_id, server_id, since, detail) VALUES ($1, $2, $3, $4) ON CONFLICT (step_id) DO NOTHING";
+        on!(self.writing(), c => sqlx::query(sql).bind(step.to_string()).bind(server.to_string()).bind(now).bind(detail)
+            .execute(c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Takes a step off that list: its end is proven.
+    pub async fn resolve(&mut self, step: StepId) -> Result<(), StoreError> {
+        let sql = "DELETE FROM unresolved WHERE step_id = $1";
+        on!(self.writing(), c => sqlx::query(sql).bind(step.to_string()).execute(c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Notes that a step was cleared away on its server.
+    pub async fn mark_reaped(&mut self, step: StepId) -> Result<(), StoreError> {
+        let sql = "UPDATE step SET reaped = TRUE WHERE id = $1";
+        on!(self.writing(), c => sqlx::query(sql).bind(step.to_string()).execute(c).await.map(drop))?;
+        Ok(())
+    }
+}

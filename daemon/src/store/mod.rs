@@ -1,0 +1,103 @@
+//! The only SQL. One schema and one text for SQLite and PostgreSQL.
+//!
+//! The store guards, it does not decide: every write of an object repeats the version that the domain saw, and zero rows is an
+//! ordinary [`StoreError::Conflict`]. State and transition are written together, because only [`Unit`] can write and it always
+//! does both. Nothing here knows gRPC, SSH, or what a status means.
+
+#[macro_use]
+mod db;
+
+pub mod admin;
+pub mod lanes;
+mod open;
+pub mod queries;
+pub mod retention;
+pub mod rows;
+mod unit;
+mod writer;
+
+use std::fmt;
+use std::sync::Arc;
+
+use sqlx::{PgPool, SqlitePool};
+
+pub use db::{Db, Reader};
+pub use open::{OpenError, Opened, open, sqlite_path};
+pub use unit::{AuditRow, Unit};
+pub use writer::{Command, Committed, Writer};
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The world has moved since the caller looked: load and decide again.
+    #[error("the record has changed meanwhile")]
+    Conflict,
+    /// A row that must be unique exists already.
+    #[error("a record with the same {0} exists")]
+    Duplicate(String),
+    /// The database does not answer or cannot write: full disk, lost connection. Nothing was acknowledged; try again.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// A row holds something that this program never writes.
+    #[error("the store holds {0}, which this program does not understand")]
+    Corrupt(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(db) if db.is_unique_violation() => {
+                Self::Duplicate(db.constraint().map_or_else(|| db.message().to_owned(), str::to_owned))
+            }
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
+                Self::Corrupt(error.to_string())
+            }
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+/// The read side: a pool of connections that cannot write.
+#[derive(Clone)]
+pub struct Store {
+    pools: Pools,
+    about: Arc<About>,
+}
+
+#[derive(Clone)]
+enum Pools {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+/// What the store is.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// `SQLite 3.51.3` or `PostgreSQL 15.18`.
+    pub engine: String,
+    /// Id of the installation; never changes.
+    pub installation: crate::domain::id::InstallationId,
+    /// Generation of the store: a position of another generation means nothing here.
+    pub generation: String,
+}
+
+impl Store {
+    /// What the store is.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// A connection to read with. Let it go soon: there are few.
+    pub async fn read(&self) -> Result<Reader, StoreError> {
+        Ok(match &self.pools {
+            Pools::Sqlite(pool) => Reader::Sqlite(pool.acquire().await?),
+            Pools::Postgres(pool) => Reader::Postgres(pool.acquire().await?),
+        })
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("about", &self.about).finish_non_exhaustive()
+    }
+}

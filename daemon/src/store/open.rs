@@ -1,0 +1,202 @@
+//! Opens a store: connects, asserts what durability rests on, migrates, and finds out which installation and generation it is.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{PgPool, SqlitePool};
+
+use super::writer::Conn;
+use super::{About, Db, Pools, Store, StoreError, Writer};
+use crate::clock::Clock;
+use crate::domain::id::InstallationId;
+
+static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+
+/// Connections that read at the same time.
+const READERS_MAX: u32 = 8;
+/// How long a reader waits for a connection before it is told that the database is not available.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Oldest SQLite library that is trusted: earlier ones could corrupt a WAL that is checkpointed while it is reset.
+const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL is of no engine that settled knows.
+    #[error("database.url `{0}` is not understood: use sqlite://PATH or postgres://USER@HOST/DATABASE")]
+    Url(String),
+    /// The database was written by a newer program.
+    #[error(
+        "the database is newer than this settled: it has migration {0}, which this program does not know; install the settled that wrote it, or a later one"
+    )]
+    Newer(i64),
+    /// A migration could not be applied. What it had done is undone.
+    #[error("the database could not be brought up to date: {0}")]
+    Migration(String),
+    /// The engine does not give the durability that the promises rest on.
+    #[error("{0}")]
+    Unsafe(String),
+    /// It does not answer.
+    #[error("the database cannot be opened: {0}")]
+    Unavailable(String),
+}
+
+impl From<sqlx::Error> for OpenError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<MigrateError> for OpenError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::VersionMissing(version) => Self::Newer(version),
+            other => Self::Migration(other.to_string()),
+        }
+    }
+}
+
+/// How to connect for writing.
+#[derive(Clone)]
+pub(super) enum Options {
+    Sqlite(SqliteConnectOptions),
+    Postgres(PgConnectOptions),
+}
+
+/// An open store.
+pub struct Opened {
+    /// The read side.
+    pub store: Store,
+    /// The write side.
+    pub writer: Writer,
+}
+
+/// Opens the store at `url` (`sqlite://PATH` or `postgres://...`), creating and migrating it as needed.
+pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Opened, OpenError> {
+    let (pools, options, mut conn) = if let Some(path) = url.strip_prefix("sqlite://") {
+        open_sqlite(Path::new(path)).await?
+    } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        open_postgres(url).await?
+    } else {
+        return Err(OpenError::Url(url.to_owned()));
+    };
+    let mut db = conn.db();
+    let engine = db.engine().await?;
+    let (installation, generation) = identity(&mut db, &*clock).await?;
+    let seq = db.last_seq().await?;
+    let about = Arc::new(About { engine, installation, generation });
+    let writer = Writer::spawn(conn, options, clock, seq);
+    Ok(Opened { store: Store { pools, about }, writer })
+}
+
+async fn open_sqlite(path: &Path) -> Result<(Pools, Options, Conn), OpenError> {
+    let base = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        .collation("C", |a, b| a.as_bytes().cmp(b.as_bytes()));
+    let options = Options::Sqlite(base.clone());
+    let migrating = SqlitePoolOptions::new().max_connections(1).connect_with(base.clone()).await?;
+    assert_sqlite(&migrating).await?;
+    MIGRATOR.run(&migrating).await?;
+    migrating.close().await;
+    let conn = options.connect().await?;
+    let pool = SqlitePoolOptions::new()
+        .max_connections(READERS_MAX)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(base.create_if_missing(false).read_only(true))
+        .await?;
+    Ok((Pools::Sqlite(pool), options, conn))
+}
+
+/// Asserts the library version and the settings that durability rests on, as they are, not as they were asked for.
+async fn assert_sqlite(pool: &SqlitePool) -> Result<(), OpenError> {
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(pool).await?;
+    if parse_version(&version).is_none_or(|v| v < SQLITE_MIN) {
+        let (a, b, c) = SQLITE_MIN;
+        return Err(OpenError::Unsafe(format!(
+            "the SQLite library is {version}; settled needs {a}.{b}.{c} or later"
+        )));
+    }
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(pool).await?;
+    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(pool).await?;
+    if journal != "wal" || synchronous != 2 {
+        return Err(OpenError::Unsafe(format!(
+            "SQLite runs with journal_mode={journal}, synchronous={synchronous}; settled needs wal and 2 (FULL): \
+             put the data directory on a local file system"
+        )));
+    }
+    Ok(())
+}
+
+fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
+    let mut parts = text.split('.').map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??, parts.next()??))
+}
+
+async fn open_postgres(url: &str) -> Result<(Pools, Options, Conn), OpenError> {
+    let base = PgConnectOptions::from_str(url)?.application_name("settled");
+    let options = Options::Postgres(base.clone());
+    let pool = PgPoolOptions::new()
+        .max_connections(READERS_MAX)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(base)
+        .await?;
+    assert_postgres(&pool).await?;
+    MIGRATOR.run(&pool).await?;
+    let conn = options.connect().await?;
+    Ok((Pools::Postgres(pool), options, conn))
+}
+
+async fn assert_postgres(pool: &PgPool) -> Result<(), OpenError> {
+    let version: String = sqlx::query_scalar("SHOW server_version_num").fetch_one(pool).await?;
+    if version.parse::<u32>().is_ok_and(|v| v < 140_000) {
+        return Err(OpenError::Unsafe(format!(
+            "the PostgreSQL server is {version}; settled needs 14 or later"
+        )));
+    }
+    for (setting, wanted) in [("synchronous_commit", "on"), ("fsync", "on")] {
+        let sql = format!("SHOW {setting}");
+        let value: String = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(pool).await?;
+        if value != wanted {
+            return Err(OpenError::Unsafe(format!(
+                "PostgreSQL runs with {setting}={value}; settled needs {wanted}, or acknowledged work could be lost"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Reads who this store is; a new store gets a new identity.
+async fn identity(db: &mut Db<'_>, clock: &dyn Clock) -> Result<(InstallationId, String), OpenError> {
+    for key in ["installation", "generation"] {
+        db.init_meta(key, &clock.ulid().to_string()).await?;
+    }
+    let installation = db.meta("installation").await?.unwrap_or_default();
+    let generation = db.meta("generation").await?.unwrap_or_default();
+    let id = installation
+        .parse()
+        .map_err(|e| OpenError::Unavailable(format!("the store's identity is damaged: {e}")))?;
+    Ok((id, generation))
+}
+
+/// The path of an SQLite URL; `None` for other engines.
+pub fn sqlite_path(url: &str) -> Option<PathBuf> {
+    url.strip_prefix("sqlite://").map(PathBuf::from)
+}

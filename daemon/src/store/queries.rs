@@ -1,0 +1,403 @@
+//! Reading: objects by id and by name, pages, and what a watcher or follower needs. Every list is a keyset page with an index.
+
+use super::rows::{ResourceRow, RunRow, ServerRow, StepRecord, StepRow, TransitionRow};
+use super::unit::AuditRow;
+use super::{Db, StoreError, Unit};
+use crate::domain::id::{ResourceId, RunId, ServerId};
+use crate::domain::resource::Resource;
+use crate::domain::run::Run;
+use crate::domain::server::Server;
+use crate::domain::step::StepId;
+use crate::domain::time::Timestamp;
+
+/// An answer kept under a request id.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct RequestRow {
+    /// Digest of the request's content.
+    pub digest: String,
+    /// The answer, as JSON.
+    pub answer: String,
+}
+
+/// Which resources.
+#[derive(Debug, Clone, Default)]
+pub struct ResourceFilter {
+    /// Only of this server.
+    pub server: Option<ServerId>,
+    /// Only of this package.
+    pub package: Option<String>,
+    /// Only in this status.
+    pub status: Option<String>,
+}
+
+/// Which runs.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// Only of this server.
+    pub server: Option<ServerId>,
+    /// Only of this resource.
+    pub resource: Option<String>,
+    /// Only in this state.
+    pub state: Option<String>,
+    /// Only with this outcome.
+    pub outcome: Option<String>,
+}
+
+/// Which transitions. All given parts must match.
+#[derive(Debug, Clone, Default)]
+pub struct TransitionFilter {
+    /// Only of this server.
+    pub server: Option<String>,
+    /// Only of this resource.
+    pub resource: Option<String>,
+    /// Only of this run.
+    pub run: Option<String>,
+    /// Only of these kinds; empty means all.
+    pub kinds: Vec<String>,
+}
+
+impl TransitionFilter {
+    /// Whether a transition matches.
+    pub fn matches(&self, row: &TransitionRow) -> bool {
+        self.server.as_ref().is_none_or(|id| *id == row.server_id)
+            && self.resource.as_ref().is_none_or(|id| row.resource_id.as_ref() == Some(id))
+            && self.run.as_ref().is_none_or(|id| row.run_id.as_ref() == Some(id))
+            && (self.kinds.is_empty() || self.kinds.contains(&row.kind))
+    }
+}
+
+fn all<R, T: TryFrom<R, Error = StoreError>>(rows: Vec<R>) -> Result<Vec<T>, StoreError> {
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+impl Db<'_> {
+    /// A server by id.
+    pub async fn server(&mut self, id: ServerId) -> Result<Option<Server>, StoreError> {
+        let sql = "SELECT * FROM server WHERE id = $1";
+        let row: Option<ServerRow> =
+            on!(self, c => sqlx::query_as(sql).bind(id.to_string()).fetch_optional(c).await)?;
+        row.map(TryInto::try_into).transpose()
+    }
+
+    /// A server by name.
+    pub async fn server_by_name(&mut self, name: &str) -> Result<Option<Server>, StoreError> {
+        let sql = "SELECT * FROM server WHERE name = $1";
+        let row: Option<ServerRow> = on!(self, c => sqlx::query_as(sql).bind(name).fetch_optional(c).await)?;
+        row.map(TryInto::try_into).transpose()
+    }
+
+    /// The server that has this machine id.
+    pub async fn server_by_machine(&mut self, machine_id: &str) -> Result<Option<Server>, StoreError> {
+        let sql = "SELECT * FROM server WHERE machine_id = $1";
+        let row: Option<ServerRow> =
+            on!(self, c => sqlx::query_as(sql).bind(machine_id).fetch_optional(c).await)?;
+        row.map(TryInto::try_into).transpose()
+    }
+
+    /// Servers in order of name, after `after`.
+    pub async fn servers(&mut self, after: &str, limit: i64) -> Result<Vec<Server>, StoreError> {
+        let sql = "SELECT * FROM server WHERE name > $1 ORDER BY name LIMIT $2";
+        let rows: Vec<ServerRow> =
+            on!(self, c => sqlx::query_as(sql).bind(after).bind(limit).fetch_all(c).await)?;
+        all(rows)
+    }
+
+    /// A resource by id.
+    pub async fn resource(&mut self, id: ResourceId) -> Result<Option<Resource>, StoreError> {
+        let sql = "SELECT * FROM resource WHERE id = $1";
+        let row: Option<ResourceRow> =
+            on!(self, c => sqlx::query_as(sql).bind(id.to_string()).fetch_optional(c).await)?;
+        row.map(TryInto::try_into).transpose()
+    }
+
+    /// A resource by server, package and name.
+    pub async fn resource_by_path(
+        &mut self,
+        server: ServerId,
+        package: &str,
+        name: &str,
+    ) -> Result<Option<Resource>, StoreError> {
+        let sql = "SELECT * FROM resource WHERE server_id = $1 AND package = $2 AND name = $3";
+        let row: Option<ResourceRow> = on!(self, c =>
+            sqlx::query_as(sql).bind(server.to_string()).bind(package).bind(name).fetch_optional(c).await)?;
+        row.map(TryInto::try_into).transpose()
+    }
+
+    /// The resource that holds a value of a key parameter.
+    pub async fn key_holder(
+        &mut self,
+        server: ServerId,
+        package: &str,
+        param: &str,
+        value: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT resource_id FROM resource_key WHERE server_id = $1 AND package = $2 AND param = $3 AND value = $4";
+        Ok(
+            on!(self, c => sqlx::query_scalar(sql).bind(server.to_string()).bind(package).bind(param).bind(value)
+            .fetch_optional(c).await)?,
+        )
+    }
+
+    /// Resources in order of id, after `after`.
+    pub async fn resources(
+        &mut self,
+        filter: &ResourceFilter,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<Resource>, StoreError> {
+        let sql = "SELECT * FROM resource WHERE id > $1 AND ($2 = '' OR server_id = $2) AND ($3 = '' OR package = $3) \
+                   AND ($4 = '' OR status = $4) ORDER BY id LIMIT $5";
+        let server = filter.server.map(|id| id.to_string()).unwrap_or_default();
+        let package = filter.package.clone().unwrap_or_default();
+        let status = filter.status.clone().unwrap_or_default();
+        let rows: Vec<ResourceRow> = on!(self, c => sqlx::query_as(sql).bind(after).bind(&server).bind(&package).bind(&status)
+            .bind(limit).fetch_all(c).await)?;
+        all(rows)
+    }
+
+    /// A run by id.
+    pub async fn run(&mut self, id: RunId) -> Result<Option<Run>, StoreError> {
+        self.run_row(id).await?.map(TryInto::try_into).transpose()
+    }
+
+    /// A run by id, as its row.
+    pub async fn run_row(&mut self, id: RunId) -> Result<Option<RunRow>, StoreError> {
+        let sql = "SELECT * FROM run WHERE id = $1";
+        Ok(on!(self, c => sqlx::query_as(sql).bind(id.to_string()).fetch_optional(c).await)?)
+    }
+
+    /// Runs, newest first, before `before` (empty: from the newest).
+    pub async fn runs(
+        &mut self,
+        filter: &RunFilter,
+        before: &str,
+        limit: i64,
+    ) -> Result<Vec<RunRow>, StoreError> {
+        let sql = "SELECT * FROM run WHERE ($1 = '' OR id < $1) AND ($2 = '' OR server_id = $2) \
+                   AND ($3 = '' OR resource_id = $3) AND ($4 = '' OR state = $4) AND ($5 = '' OR outcome = $5) \
+                   ORDER BY id DESC LIMIT $6";
+        let server = filter.server.map(|id| id.to_string()).unwrap_or_default();
+        let (resource, state) =
+            (filter.resource.clone().unwrap_or_default(), filter.state.clone().unwrap_or_default());
+        let outcome = filter.outcome.clone().unwrap_or_default();
+        Ok(
+            on!(self, c => sqlx::query_as(sql).bind(before).bind(&server).bind(&resource).bind(&state).bind(&outcome)
+            .bind(limit).fetch_all(c).await)?,
+        )
+    }
+
+    /// Place of a queued run in its lane, 1 = next; 0 when it is not queued.
+    pub async fn queue_position(&mut self, id: RunId) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM run r JOIN run me ON me.server_id = r.server_id AND me.exclusive = r.exclusive \
+                   WHERE me.id = $1 AND me.state = 'queued' AND r.state = 'queued' AND r.queue_no <= me.queue_no";
+        Ok(on!(self, c => sqlx::query_scalar(sql).bind(id.to_string()).fetch_one(c).await)?)
+    }
+
+    /// Whether a server's queue holds at least `limit` runs.
+    pub async fn queue_is_full(&mut self, server: ServerId, limit: i64) -> Result<bool, StoreError> {
+        let sql = "SELECT COUNT(*) FROM (SELECT 1 AS one FROM run WHERE server_id = $1 AND state = 'queued' LIMIT $2) AS q";
+        let count: i64 =
+            on!(self, c => sqlx::query_scalar(sql).bind(server.to_string()).bind(limit).fetch_one(c).await)?;
+        Ok(count >= limit)
+    }
+
+    /// Queued runs of a server in order, at most `limit`.
+    pub async fn queue(
+        &mut self,
+        server: ServerId,
+        exclusive: bool,
+        limit: i64,
+    ) -> Result<Vec<Run>, StoreError> {
+        let sql = "SELECT * FROM run WHERE server_id = $1 AND state = 'queued' AND exclusive = $2 ORDER BY queue_no LIMIT $3";
+        let rows: Vec<RunRow> = on!(self, c => sqlx::query_as(sql).bind(server.to_string()).bind(exclusive).bind(limit).fetch_all(c).await)?;
+        all(rows)
+    }
+
+    /// Runs in progress on a server.
+    pub async fn running(&mut self, server: ServerId) -> Result<Vec<Run>, StoreError> {
+        let sql = "SELECT * FROM run WHERE server_id = $1 AND state = 'running' ORDER BY queue_no";
+        let rows: Vec<RunRow> =
+            on!(self, c => sqlx::query_as(sql).bind(server.to_string()).fetch_all(c).await)?;
+        all(rows)
+    }
+
+    /// Open runs whose time to settle has passed, at most `limit`.
+    pub async fn overdue(&mut self, now: Timestamp, limit: i64) -> Result<Vec<Run>, StoreError> {
+        let sql =
+            "SELECT * FROM run WHERE settles_by IS NOT NULL AND settles_by < $1 ORDER BY settles_by LIMIT $2";
+        let rows: Vec<RunRow> =
+            on!(self, c => sqlx::query_as(sql).bind(now.0).bind(limit).fetch_all(c).await)?;
+        all(rows)
+    }
+
+    /// How many runs are open.
+    pub async fn open_runs(&mut self) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM run WHERE settles_by IS NOT NULL";
+        Ok(on!(self, c => sqlx::query_scalar(sql).fetch_one(c).await)?)
+    }
+
+    /// Open runs of a server, at most `limit`.
+    pub async fn open_runs_of(&mut self, server: ServerId, limit: i64) -> Result<Vec<Run>, StoreError> {
+        let sql =
+            "SELECT * FROM run WHERE server_id = $1 AND state <> 'completed' ORDER BY queue_no LIMIT $2";
+        let rows: Vec<RunRow> =
+            on!(self, c => sqlx::query_as(sql).bind(server.to_string()).bind(limit).fetch_all(c).await)?;
+        all(rows)
+    }
+
+    /// The newest completed run of a resource that failed, was cancelled or blocked, other than probes.
+    pub async fn last_failed_run(&mut self, resource: ResourceId) -> Result<Option<Run>, StoreError> {
+        let sql = "SELECT * FROM run WHERE resource_id = $1 AND state = 'completed' AND outcome <> 'succeeded' \
+                   AND operation <> 'probe' ORDER BY id DESC LIMIT 1";
+        let row: Option<RunRow> =
+            on!(self, c => sqlx::query_as(sql).bind(resource.to_string()).fetch_optional(c).await)?;
+        row.map(TryInto::try_into).transpose()
+    }
+
+    /// A step by id.
+    pub async fn step(&mut self, id: StepId) -> Result<Option<StepRecord>, StoreError> {
+        let sql = "SELECT * FROM step WHERE id = $1";
+        let row: Option<StepRow> =
+            on!(self, c => sqlx::query_as(sql).bind(id.to_string()).fetch_optional(c).await)?;
+        row.map(TryInto::try_into).transpose()
+    }
+
+    /// Steps of a run in the order in which they were started.
+    pub async fn steps(&mut self, run: RunId) -> Result<Vec<StepRecord>, StoreError> {
+        let sql = "SELECT * FROM step WHERE run_id = $1 ORDER BY no";
+        let rows: Vec<StepRow> =
+            on!(self, c => sqlx::query_as(sql).bind(run.to_string()).fetch_all(c).await)?;
+        all(rows)
+    }
+
+    /// Pieces of a step's output that begin at `pos` or later, at most `limit`.
+    pub async fn output(
+        &mut self,
+        step: StepId,
+        pos: u64,
+        limit: i64,
+    ) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+        let sql = "SELECT pos, data FROM output WHERE step_id = $1 AND pos >= $2 ORDER BY pos LIMIT $3";
+        let pos = i64::try_from(pos).unwrap_or(i64::MAX);
+        Ok(
+            on!(self, c => sqlx::query_as(sql).bind(step.to_string()).bind(pos).bind(limit).fetch_all(c).await)?,
+        )
+    }
+
+    /// The piece of a step's output that holds the byte at `pos`.
+    pub async fn output_at(&mut self, step: StepId, pos: u64) -> Result<Option<(i64, Vec<u8>)>, StoreError> {
+        let sql = "SELECT pos, data FROM output WHERE step_id = $1 AND pos <= $2 ORDER BY pos DESC LIMIT 1";
+        let pos = i64::try_from(pos).unwrap_or(i64::MAX);
+        Ok(on!(self, c => sqlx::query_as(sql).bind(step.to_string()).bind(pos).fetch_optional(c).await)?)
+    }
+
+    /// Transitions after `after`, at most `limit`, unfiltered: the caller filters and knows how far it has scanned.
+    pub async fn transitions(&mut self, after: i64, limit: i64) -> Result<Vec<TransitionRow>, StoreError> {
+        let sql = "SELECT * FROM transition WHERE seq > $1 ORDER BY seq LIMIT $2";
+        Ok(on!(self, c => sqlx::query_as(sql).bind(after).bind(limit).fetch_all(c).await)?)
+    }
+
+    /// Number of the oldest transition that is kept; `None` when there is none.
+    pub async fn oldest_transition(&mut self) -> Result<Option<i64>, StoreError> {
+        Ok(on!(self, c => sqlx::query_scalar("SELECT MIN(seq) FROM transition").fetch_one(c).await)?)
+    }
+
+    /// The answer kept under a request id.
+    pub async fn request(
+        &mut self,
+        principal: &str,
+        method: &str,
+        id: &str,
+    ) -> Result<Option<RequestRow>, StoreError> {
+        let sql =
+            "SELECT digest, answer FROM request WHERE principal = $1 AND method = $2 AND request_id = $3";
+        Ok(on!(self, c => sqlx::query_as(sql).bind(principal).bind(method).bind(id).fetch_optional(c).await)?)
+    }
+
+    /// Text of a package definition by digest.
+    pub async fn package_source(&mut self, digest: &str) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT source FROM package WHERE digest = $1";
+        Ok(on!(self, c => sqlx::query_scalar(sql).bind(digest).fetch_optional(c).await)?)
+    }
+
+    /// Sealed secrets of an owner: (name, key id, sealed bytes).
+    pub async fn secrets(&mut self, owner: &str) -> Result<Vec<(String, String, Vec<u8>)>, StoreError> {
+        let sql = "SELECT name, key_id, sealed FROM secret WHERE owner_id = $1 ORDER BY name";
+        Ok(on!(self, c => sqlx::query_as(sql).bind(owner).fetch_all(c).await)?)
+    }
+
+    /// Audited commands, newest first: (time, row), before `before` (empty: from the newest).
+    pub async fn audited(&mut self, before: &str, limit: i64) -> Result<Vec<(i64, AuditRow)>, StoreError> {
+        let sql = "SELECT at, id, principal, method, object, result, run_id FROM audit WHERE ($1 = '' OR id < $1) \
+                   ORDER BY id DESC LIMIT $2";
+        type Columns = (i64, String, String, String, String, String, Option<String>);
+        let rows: Vec<Columns> =
+            on!(self, c => sqlx::query_as(sql).bind(before).bind(limit).fetch_all(c).await)?;
+        let audit = |(at, id, principal, method, object, result, run_id)| {
+            (at, AuditRow { id, principal, method, object, result, run_id })
+        };
+        Ok(rows.into_iter().map(audit).collect())
+    }
+}
+
+impl Unit<'_> {
+    /// Keeps the answer to a request id. `Conflict`: one is kept already.
+    pub async fn keep_request(
+        &mut self,
+        (principal, method, id): (&str, &str, &str),
+        digest: &str,
+        answer: &str,
+    ) -> Result<(), StoreError> {
+        let now = self.now().0;
+        let sql = "INSERT INTO request (principal, method, request_id, digest, answer, at) VALUES ($1, $2, $3, $4, $5, $6) \
+                   ON CONFLICT (principal, method, request_id) DO NOTHING";
+        let done = on!(self.db(), c => sqlx::query(sql).bind(principal).bind(method).bind(id).bind(digest).bind(answer)
+            .bind(now).execute(c).await.map(|d| d.rows_affected()))?;
+        self.guarded(done)
+    }
+
+    /// Stores a definition by its digest.
+    pub async fn keep_package(&mut self, digest: &str, name: &str, source: &str) -> Result<(), StoreError> {
+        let now = self.now().0;
+        let sql = "INSERT INTO package (digest, name, source, loaded_at) VALUES ($1, $2, $3, $4) ON CONFLICT (digest) DO NOTHING";
+        on!(self.writing(), c => sqlx::query(sql).bind(digest).bind(name).bind(source).bind(now).execute(c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Stores or replaces a sealed secret.
+    pub async fn put_secret(
+        &mut self,
+        owner: &str,
+        name: &str,
+        key_id: &str,
+        sealed: &[u8],
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO secret (owner_id, name, key_id, sealed) VALUES ($1, $2, $3, $4) \
+                   ON CONFLICT (owner_id, name) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed";
+        on!(self.writing(), c => sqlx::query(sql).bind(owner).bind(name).bind(key_id).bind(sealed).execute(c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Removes all secrets of an owner.
+    pub async fn delete_secrets(&mut self, owner: &str) -> Result<(), StoreError> {
+        let sql = "DELETE FROM secret WHERE owner_id = $1";
+        on!(self.writing(), c => sqlx::query(sql).bind(owner).execute(c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Takes a value of a key parameter for a resource. `Duplicate(param)`: another resource holds it.
+    pub async fn take_key(&mut self, of: &Resource, param: &str, value: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO resource_key (server_id, package, param, value, resource_id) VALUES ($1, $2, $3, $4, $5) \
+                   ON CONFLICT (server_id, package, param, value) DO NOTHING";
+        let done = on!(self.db(), c => sqlx::query(sql).bind(of.server.to_string()).bind(&of.package).bind(param).bind(value)
+            .bind(of.id.to_string()).execute(c).await.map(|d| d.rows_affected()))?;
+        self.guarded(done).map_err(|_| StoreError::Duplicate(param.to_owned()))
+    }
+
+    /// Lets go of all key values of a resource, before it takes its new ones.
+    pub async fn drop_keys(&mut self, resource: ResourceId) -> Result<(), StoreError> {
+        let sql = "DELETE FROM resource_key WHERE resource_id = $1";
+        on!(self.writing(), c => sqlx::query(sql).bind(resource.to_string()).execute(c).await.map(drop))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! The row of a step: one try, as the store knows it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{corrupt, word};
+use crate::domain::id::{ResourceId, ServerId};
+use crate::domain::step::{StepId, StepState};
+use crate::domain::time::Timestamp;
+use crate::store::StoreError;
+
+/// A step as stored.
+#[derive(Debug, Clone, Serialize, Deserialize, sqlx::FromRow)]
+#[expect(missing_docs, reason = "the columns are described in the migration")]
+pub struct StepRow {
+    pub id: String,
+    pub run_id: String,
+    pub server_id: String,
+    pub resource_id: Option<String>,
+    pub no: i64,
+    pub title: String,
+    pub state: String,
+    pub exit_code: Option<i64>,
+    pub why: String,
+    pub started_at: i64,
+    pub ended_at: Option<i64>,
+    pub output_bytes: i64,
+    pub truncated: bool,
+    pub reaped: bool,
+    pub version: i64,
+    pub seq: i64,
+}
+
+/// One try of a step, as the store knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepRecord {
+    /// Its name.
+    pub id: StepId,
+    /// Its server.
+    pub server: ServerId,
+    /// Its resource.
+    pub resource: Option<ResourceId>,
+    /// Its place among all tries of the run, from 1.
+    pub no: i64,
+    /// The milestone that people see.
+    pub title: String,
+    /// Where it stands.
+    pub state: StepState,
+    /// Exit code, when it ended with one.
+    pub exit_code: Option<i32>,
+    /// Why it ended otherwise.
+    pub why: String,
+    /// When the intent to start it was stored.
+    pub started_at: Timestamp,
+    /// When its end was stored.
+    pub ended_at: Option<Timestamp>,
+    /// Bytes of output stored.
+    pub output_bytes: u64,
+    /// Output was longer than the limit.
+    pub truncated: bool,
+    /// The server has cleared it away.
+    pub reaped: bool,
+    /// Rises with every change; the store's guard.
+    pub version: i64,
+    /// Sequence number of its last transition.
+    pub seq: i64,
+}
+
+impl From<&StepRecord> for StepRow {
+    fn from(s: &StepRecord) -> Self {
+        Self {
+            id: s.id.to_string(),
+            run_id: s.id.run.to_string(),
+            server_id: s.server.to_string(),
+            resource_id: s.resource.map(|id| id.to_string()),
+            no: s.no,
+            title: s.title.clone(),
+            state: s.state.to_string(),
+            exit_code: s.exit_code.map(i64::from),
+            why: s.why.clone(),
+            started_at: s.started_at.0,
+            ended_at: s.ended_at.map(|t| t.0),
+            output_bytes: i64::try_from(s.output_bytes).unwrap_or(i64::MAX),
+            truncated: s.truncated,
+            reaped: s.reaped,
+            version: s.version,
+            seq: s.seq,
+        }
+    }
+}
+
+impl TryFrom<StepRow> for StepRecord {
+    type Error = StoreError;
+
+    fn try_from(row: StepRow) -> Result<Self, StoreError> {
+        let resource = match &row.resource_id {
+            Some(id) => Some(id.parse().map_err(|_| corrupt("resource id", id))?),
+            None => None,
+        };
+        let exit_code = match row.exit_code {
+            Some(code) => Some(i32::try_from(code).map_err(|_| corrupt("exit code", &code.to_string()))?),
+            None => None,
+        };
+        Ok(Self {
+            id: row.id.parse().map_err(|_| corrupt("step id", &row.id))?,
+            server: row.server_id.parse().map_err(|_| corrupt("server id", &row.server_id))?,
+            resource,
+            no: row.no,
+            title: row.title,
+            state: word("step state", &row.state, StepState::parse)?,
+            exit_code,
+            why: row.why,
+            started_at: Timestamp(row.started_at),
+            ended_at: row.ended_at.map(Timestamp),
+            output_bytes: u64::try_from(row.output_bytes)
+                .map_err(|_| corrupt("output length", &row.output_bytes.to_string()))?,
+            truncated: row.truncated,
+            reaped: row.reaped,
+            version: row.version,
+            seq: row.seq,
+        })
+    }
+}

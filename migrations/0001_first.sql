@@ -1,0 +1,235 @@
+-- The first schema. One text for SQLite and PostgreSQL: only TEXT, BIGINT, BOOLEAN and BYTEA; text that is sorted has the
+-- collation "C" (registered on SQLite); times are microseconds UTC; objects within objects are JSON text.
+-- A shipped migration is never edited: sqlx checks its bytes at every start.
+
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+);
+
+-- One row. Every writing transaction locks it first, so that number order is commit order.
+CREATE TABLE counter (
+    one BIGINT PRIMARY KEY CHECK (one = 1),
+    seq BIGINT NOT NULL
+);
+INSERT INTO counter (one, seq) VALUES (1, 0);
+
+CREATE TABLE daemon (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    version TEXT NOT NULL,
+    started_at BIGINT NOT NULL,
+    lease_until BIGINT NOT NULL
+);
+
+CREATE TABLE server (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    name TEXT COLLATE "C" NOT NULL UNIQUE,
+    host TEXT NOT NULL,
+    port BIGINT NOT NULL CHECK (port BETWEEN 1 AND 65535),
+    login TEXT NOT NULL,
+    host_key TEXT NOT NULL,
+    identity TEXT NOT NULL CHECK (identity IN ('key', 'agent')),
+    labels TEXT NOT NULL,
+    machine_id TEXT UNIQUE,
+    status TEXT NOT NULL CHECK (status IN ('pending', 'updating', 'success', 'failed')),
+    reach TEXT NOT NULL CHECK (reach IN ('ok', 'paused', 'unreachable', 'refused')),
+    reach_detail TEXT NOT NULL,
+    last_seen BIGINT,
+    last_error TEXT,
+    facts TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    seq BIGINT NOT NULL
+);
+
+-- A server's exclusive queue. The epoch rises each time it changes hands.
+CREATE TABLE lane (
+    server_id TEXT COLLATE "C" PRIMARY KEY REFERENCES server (id) ON DELETE CASCADE,
+    owner TEXT COLLATE "C",
+    epoch BIGINT NOT NULL
+);
+CREATE INDEX lane_by_owner ON lane (owner) WHERE owner IS NOT NULL;
+
+-- Steps that are not proven to have ended: nothing exclusive starts on their server.
+CREATE TABLE unresolved (
+    step_id TEXT COLLATE "C" PRIMARY KEY,
+    server_id TEXT COLLATE "C" NOT NULL REFERENCES server (id) ON DELETE CASCADE,
+    since BIGINT NOT NULL,
+    detail TEXT NOT NULL
+);
+CREATE INDEX unresolved_by_server ON unresolved (server_id);
+
+CREATE TABLE package (
+    digest TEXT PRIMARY KEY,
+    name TEXT COLLATE "C" NOT NULL,
+    source TEXT NOT NULL,
+    loaded_at BIGINT NOT NULL
+);
+
+CREATE TABLE resource (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    server_id TEXT COLLATE "C" NOT NULL REFERENCES server (id),
+    server_name TEXT NOT NULL,
+    package TEXT COLLATE "C" NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    status TEXT NOT NULL CHECK (
+        status IN ('pending', 'installing', 'active', 'success', 'failed', 'updating', 'removing', 'paused')
+    ),
+    desired TEXT NOT NULL,
+    applied TEXT,
+    applied_digest TEXT,
+    applied_known BOOLEAN NOT NULL,
+    secrets TEXT NOT NULL,
+    last_error TEXT,
+    observed TEXT,
+    open_run TEXT COLLATE "C",
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    seq BIGINT NOT NULL,
+    UNIQUE (server_id, package, name),
+    CHECK ((applied IS NULL) = (applied_digest IS NULL))
+);
+
+-- Values of key parameters: unique per server and package.
+CREATE TABLE resource_key (
+    server_id TEXT COLLATE "C" NOT NULL,
+    package TEXT COLLATE "C" NOT NULL,
+    param TEXT COLLATE "C" NOT NULL,
+    value TEXT COLLATE "C" NOT NULL,
+    resource_id TEXT COLLATE "C" NOT NULL REFERENCES resource (id) ON DELETE CASCADE,
+    PRIMARY KEY (server_id, package, param, value)
+);
+CREATE INDEX resource_key_by_resource ON resource_key (resource_id);
+
+-- Sealed secrets: of a resource (a parameter) or of a server (its login key).
+CREATE TABLE secret (
+    owner_id TEXT COLLATE "C" NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    key_id TEXT NOT NULL,
+    sealed BYTEA NOT NULL,
+    PRIMARY KEY (owner_id, name)
+);
+
+-- Runs keep ids and names after their objects are gone: no foreign keys.
+CREATE TABLE run (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    queue_no BIGINT NOT NULL,
+    server_id TEXT COLLATE "C" NOT NULL,
+    server_name TEXT NOT NULL,
+    resource_id TEXT COLLATE "C",
+    resource_name TEXT,
+    package TEXT,
+    digest TEXT,
+    earlier TEXT,
+    in_progress TEXT,
+    success TEXT,
+    operation TEXT NOT NULL,
+    exclusive BOOLEAN NOT NULL,
+    attempts_max BIGINT NOT NULL,
+    principal TEXT NOT NULL,
+    retry_of TEXT,
+    accepted_at BIGINT NOT NULL,
+    queue_until BIGINT NOT NULL,
+    cancel_requested BOOLEAN NOT NULL,
+    payload BOOLEAN NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'completed')),
+    started_at BIGINT,
+    attempt BIGINT NOT NULL,
+    step BIGINT NOT NULL,
+    try_no BIGINT NOT NULL,
+    deadline BIGINT,
+    between_since BIGINT,
+    wait_reason TEXT,
+    wait_who TEXT,
+    wait_since BIGINT,
+    wait_next_try BIGINT,
+    outcome TEXT CHECK (outcome IN ('succeeded', 'failed', 'cancelled', 'blocked')),
+    reason TEXT,
+    evidence TEXT,
+    reconciled BOOLEAN NOT NULL,
+    failure TEXT,
+    completed_at BIGINT,
+    settles_by BIGINT,
+    epoch BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    seq BIGINT NOT NULL,
+    CHECK ((state = 'completed') = (outcome IS NOT NULL)),
+    CHECK ((state = 'completed') = (completed_at IS NOT NULL)),
+    CHECK ((state = 'completed') = (settles_by IS NULL)),
+    CHECK (outcome IS NULL OR (outcome = 'succeeded') = (reason IS NULL)),
+    CHECK (outcome IS NULL OR outcome <> 'succeeded' OR evidence <> 'none'),
+    CHECK (state <> 'running' OR ((deadline IS NULL) <> (between_since IS NULL)))
+);
+CREATE UNIQUE INDEX run_one_running_exclusive ON run (server_id) WHERE state = 'running' AND exclusive;
+CREATE UNIQUE INDEX run_one_open_exclusive ON run (resource_id) WHERE state <> 'completed' AND exclusive;
+CREATE INDEX run_queue ON run (server_id, queue_no) WHERE state = 'queued';
+CREATE INDEX run_running ON run (server_id) WHERE state = 'running';
+CREATE INDEX run_settles_by ON run (settles_by) WHERE settles_by IS NOT NULL;
+CREATE INDEX run_by_server ON run (server_id, id);
+CREATE INDEX run_by_resource ON run (resource_id, id) WHERE resource_id IS NOT NULL;
+CREATE INDEX run_completed_at ON run (completed_at) WHERE completed_at IS NOT NULL;
+
+CREATE TABLE step (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    run_id TEXT COLLATE "C" NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    server_id TEXT COLLATE "C" NOT NULL,
+    resource_id TEXT COLLATE "C",
+    no BIGINT NOT NULL,
+    title TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('starting', 'running', 'exited', 'killed', 'rejected', 'lost')),
+    exit_code BIGINT,
+    why TEXT NOT NULL,
+    started_at BIGINT NOT NULL,
+    ended_at BIGINT,
+    output_bytes BIGINT NOT NULL,
+    truncated BOOLEAN NOT NULL,
+    reaped BOOLEAN NOT NULL,
+    version BIGINT NOT NULL,
+    seq BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX step_by_run ON step (run_id, no);
+
+-- Output of steps, in pieces that cannot double.
+CREATE TABLE output (
+    step_id TEXT COLLATE "C" NOT NULL REFERENCES step (id) ON DELETE CASCADE,
+    pos BIGINT NOT NULL,
+    data BYTEA NOT NULL,
+    PRIMARY KEY (step_id, pos)
+);
+
+CREATE TABLE transition (
+    seq BIGINT PRIMARY KEY,
+    at BIGINT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('server', 'resource', 'run', 'step')),
+    change TEXT NOT NULL CHECK (change IN ('created', 'updated', 'gone')),
+    object_id TEXT COLLATE "C" NOT NULL,
+    server_id TEXT COLLATE "C" NOT NULL,
+    resource_id TEXT COLLATE "C",
+    run_id TEXT COLLATE "C",
+    old_labels TEXT,
+    object TEXT NOT NULL
+);
+
+-- Commands that were answered, so that asking twice gives the same answer.
+CREATE TABLE request (
+    principal TEXT COLLATE "C" NOT NULL,
+    method TEXT COLLATE "C" NOT NULL,
+    request_id TEXT COLLATE "C" NOT NULL,
+    digest TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (principal, method, request_id)
+);
+CREATE INDEX request_at ON request (at);
+
+CREATE TABLE audit (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    at BIGINT NOT NULL,
+    principal TEXT NOT NULL,
+    method TEXT NOT NULL,
+    object TEXT NOT NULL,
+    result TEXT NOT NULL,
+    run_id TEXT
+);
