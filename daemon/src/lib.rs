@@ -4,6 +4,7 @@
 
 pub mod domain;
 
+pub mod catalog;
 pub mod clock;
 pub mod remote;
 pub mod store;

@@ -1,0 +1,127 @@
+//! Package definitions: what can be on a server, told in TOML and never compiled in.
+//!
+//! The catalogue reads definitions, checks parameters against them, and plans operations into steps. It is pure except for
+//! [`Catalog::with_dir`], which reads a folder. It must never know of runs, records, the store or servers, and it never makes
+//! shell text: a step's script is the fixed text of its definition, and parameters only ever travel as environment (P11).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+mod check;
+mod definition;
+mod parse;
+mod plan;
+mod probe;
+mod suggest;
+mod types;
+
+pub use check::{FieldProblem, Given};
+pub use definition::{
+    Condition, Definition, Expected, OperationDef, Parameter, ProbeDef, Proof, StepDef, Wanted,
+};
+pub use parse::{DEFINITION_BYTES_MAX, Problem, parse};
+pub use plan::{Plan, PlanError, PlannedStep, ProbePlan};
+pub use probe::{FACT_BYTES_MAX, FACT_NAME_BYTES_MAX, FACTS_MAX, ProbeReading, read_probe};
+pub use types::{ParamType, VALUE_BYTES_MAX};
+
+/// The definitions that every installation has: file name and text.
+const BUILTIN: [(&str, &str); 3] = [
+    ("deployment.toml", include_str!("../../packages/deployment.toml")),
+    ("firewall_rule.toml", include_str!("../../packages/firewall_rule.toml")),
+    ("scheduled_task.toml", include_str!("../../packages/scheduled_task.toml")),
+];
+
+/// A problem in one definition file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{problem}", file.display())]
+pub struct FileProblem {
+    /// The file; for a built-in package its name in the sources.
+    pub file: PathBuf,
+    /// What is wrong in it.
+    pub problem: Problem,
+}
+
+/// All definitions by name. Cheap to clone; a reload makes a new one.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    definitions: Arc<BTreeMap<String, Arc<Definition>>>,
+}
+
+impl Catalog {
+    /// The packages that come with settled.
+    pub fn builtin() -> Result<Self, Vec<FileProblem>> {
+        Self::default().with_texts(BUILTIN.iter().map(|&(file, text)| (PathBuf::from(file), text.to_owned())))
+    }
+
+    /// Adds the definitions of every `*.toml` in a folder; one of the same name takes the place of the earlier one.
+    ///
+    /// All or nothing: with a problem in any file the answer is the list of all problems in all files. Two files of the folder
+    /// that define the same name are a problem too.
+    pub fn with_dir(self, dir: &Path) -> Result<Self, Vec<FileProblem>> {
+        let unreadable = |file: &Path, error: &std::io::Error| FileProblem {
+            file: file.to_owned(),
+            problem: Problem::whole(format!("cannot be read: {error}")),
+        };
+        let entries = std::fs::read_dir(dir).map_err(|error| vec![unreadable(dir, &error)])?;
+        let mut files = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|error| vec![unreadable(dir, &error)])?.path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        let (mut texts, mut problems) = (Vec::new(), Vec::new());
+        for file in files {
+            match std::fs::read_to_string(&file) {
+                Ok(text) => texts.push((file, text)),
+                Err(error) => problems.push(unreadable(&file, &error)),
+            }
+        }
+        match self.with_texts(texts) {
+            Ok(catalog) if problems.is_empty() => Ok(catalog),
+            Ok(_) => Err(problems),
+            Err(more) => {
+                problems.extend(more);
+                Err(problems)
+            }
+        }
+    }
+
+    /// The definition of a name.
+    pub fn get(&self, name: &str) -> Option<Arc<Definition>> {
+        self.definitions.get(name).cloned()
+    }
+
+    /// All definitions in order of name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Definition>> {
+        self.definitions.values()
+    }
+
+    fn with_texts(
+        self,
+        texts: impl IntoIterator<Item = (PathBuf, String)>,
+    ) -> Result<Self, Vec<FileProblem>> {
+        let mut definitions = (*self.definitions).clone();
+        let mut added: BTreeMap<String, PathBuf> = BTreeMap::new();
+        let mut problems = Vec::new();
+        for (file, text) in texts {
+            match parse(&text) {
+                Ok(definition) => {
+                    if let Some(other) = added.insert(definition.name.clone(), file.clone()) {
+                        let message = format!("`{}` is defined in {} too", definition.name, other.display());
+                        let problem = Problem { line: 0, field: "name".to_owned(), message };
+                        problems.push(FileProblem { file, problem });
+                    }
+                    definitions.insert(definition.name.clone(), Arc::new(definition));
+                }
+                Err(found) => {
+                    problems
+                        .extend(found.into_iter().map(|problem| FileProblem { file: file.clone(), problem }));
+                }
+            }
+        }
+        if problems.is_empty() { Ok(Self { definitions: Arc::new(definitions) }) } else { Err(problems) }
+    }
+}

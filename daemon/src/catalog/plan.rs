@@ -1,0 +1,177 @@
+//! An operation and its parameters become steps: fixed scripts, and the environment that carries the values (P11).
+
+use std::time::Duration;
+
+use crate::domain::operation::Operation;
+use crate::domain::params::Params;
+use crate::domain::resource::Declared;
+
+use super::definition::{Condition, Definition, Proof, StepDef, Wanted};
+
+/// What every script begins with: an error or an unset variable ends it.
+const OPENING: &str = "set -eu\n";
+
+/// An operation, ready to be run step by step.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// In order; at least one. The same definition and parameters always give the same steps.
+    pub steps: Vec<PlannedStep>,
+    /// Whether it needs the lane for itself.
+    pub exclusive: bool,
+    /// Statuses while it runs and after it.
+    pub declared: Declared,
+    /// How many attempts it gets; `None` leaves it to the daemon.
+    pub attempts_max: Option<u32>,
+    /// Whether a timeout is worth another attempt.
+    pub retry_on_timeout: bool,
+    /// What a probe must show to prove it.
+    pub proof: Option<Proof>,
+}
+
+/// One step, ready to be sent.
+#[derive(Debug, Clone)]
+pub struct PlannedStep {
+    /// The milestone that people see.
+    pub title: String,
+    /// Fixed text for `/bin/sh`.
+    pub script: String,
+    /// `SETTLED_NAME`, `P_*` and `OLD_*`: every parameter of the package, empty when it has no value.
+    pub env: Vec<(String, String)>,
+    /// Names of the secrets to deliver; those without a value are left out by whoever has the values.
+    pub secrets: Vec<String>,
+    /// From the start of a try to TERM.
+    pub timeout: Duration,
+    /// Whether a foreign dpkg lock is waited for first.
+    pub needs_dpkg: bool,
+    /// Exit codes that mean: another program is at it; wait and try again, no attempt used.
+    pub busy_codes: Vec<i32>,
+    /// Exit codes that mean: a retry is pointless.
+    pub final_codes: Vec<i32>,
+}
+
+/// A look at what is there, ready to be sent.
+#[derive(Debug, Clone)]
+pub struct ProbePlan {
+    /// Fixed text for `/bin/sh`.
+    pub script: String,
+    /// `SETTLED_NAME`, `P_*` and `OLD_*`.
+    pub env: Vec<(String, String)>,
+    /// From its start to TERM.
+    pub timeout: Duration,
+}
+
+/// Why an operation cannot be planned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// The package cannot do that.
+    #[error("the package `{package}` has no operation `{operation}`; it can {can}")]
+    NoSuchOperation {
+        /// The package.
+        package: String,
+        /// What was asked for.
+        operation: String,
+        /// What it can do, in words.
+        can: String,
+    },
+    /// No step applies to these parameters.
+    #[error(
+        "with these parameters the operation `{operation}` of the package `{package}` has no step to run"
+    )]
+    NothingToDo {
+        /// The package.
+        package: String,
+        /// What was asked for.
+        operation: String,
+    },
+}
+
+impl Definition {
+    /// The steps of an operation. `applied` is what was applied last, as far as anyone knows.
+    pub fn plan(
+        &self,
+        operation: &Operation,
+        resource_name: &str,
+        desired: &Params,
+        applied: Option<&Params>,
+    ) -> Result<Plan, PlanError> {
+        let found = self.operations.get(operation.as_str());
+        let definition = found.ok_or_else(|| self.no_such_operation(operation))?;
+        let env = self.environment(resource_name, desired, applied);
+        let steps: Vec<_> = definition
+            .steps
+            .iter()
+            .filter(|step| step.when.iter().all(|condition| condition.holds(desired)))
+            .map(|step| self.planned(step, &env))
+            .collect();
+        if steps.is_empty() {
+            let (package, operation) = (self.name.clone(), operation.to_string());
+            return Err(PlanError::NothingToDo { package, operation });
+        }
+        Ok(Plan {
+            steps,
+            exclusive: definition.exclusive,
+            declared: definition.declared,
+            attempts_max: definition.attempts_max,
+            retry_on_timeout: definition.retry_on_timeout,
+            proof: definition.proof.clone(),
+        })
+    }
+
+    /// How to look at what is there; `None` when the package has no probe.
+    pub fn probe_plan(&self, resource_name: &str, params: &Params) -> Option<ProbePlan> {
+        self.probe.as_ref().map(|probe| ProbePlan {
+            script: self.script(&probe.script),
+            env: self.environment(resource_name, params, None),
+            timeout: probe.timeout,
+        })
+    }
+
+    fn planned(&self, step: &StepDef, env: &[(String, String)]) -> PlannedStep {
+        PlannedStep {
+            title: step.title.clone(),
+            script: self.script(&step.script),
+            env: env.to_vec(),
+            secrets: step.secrets.clone(),
+            timeout: step.timeout,
+            needs_dpkg: step.needs_dpkg,
+            busy_codes: step.busy_codes.clone(),
+            final_codes: step.final_codes.clone(),
+        }
+    }
+
+    fn script(&self, body: &str) -> String {
+        [OPENING, &self.prelude, body].concat()
+    }
+
+    fn environment(&self, name: &str, desired: &Params, applied: Option<&Params>) -> Vec<(String, String)> {
+        let mut env = vec![("SETTLED_NAME".to_owned(), name.to_owned())];
+        for parameter in self.parameters.iter().filter(|parameter| !parameter.secret()) {
+            let upper = parameter.name.to_ascii_uppercase();
+            let value = |params: Option<&Params>| {
+                params.and_then(|params| params.get(&parameter.name)).cloned().unwrap_or_default()
+            };
+            env.push((format!("P_{upper}"), value(Some(desired))));
+            env.push((format!("OLD_{upper}"), value(applied)));
+        }
+        env
+    }
+
+    fn no_such_operation(&self, operation: &Operation) -> PlanError {
+        let names: Vec<_> = self.operations.keys().map(String::as_str).collect();
+        PlanError::NoSuchOperation {
+            package: self.name.clone(),
+            operation: operation.to_string(),
+            can: names.join(", "),
+        }
+    }
+}
+
+impl Condition {
+    fn holds(&self, desired: &Params) -> bool {
+        let value = desired.get(&self.parameter).map_or("", String::as_str);
+        match &self.wanted {
+            Wanted::OneOf(values) => values.iter().any(|wanted| wanted == value),
+            Wanted::Given(given) => *given != value.is_empty(),
+        }
+    }
+}
