@@ -4,7 +4,11 @@
 
 pub mod domain;
 
+pub mod auth;
 pub mod catalog;
 pub mod clock;
+pub mod engine;
+pub mod hub;
 pub mod remote;
+pub mod secrets;
 pub mod store;

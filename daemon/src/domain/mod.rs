@@ -6,6 +6,7 @@
 #[macro_use]
 pub(crate) mod text_enum;
 
+pub mod consequence;
 pub mod failure;
 pub mod id;
 pub mod operation;

@@ -245,10 +245,10 @@ impl Db<'_> {
         all(rows)
     }
 
-    /// The newest completed run of a resource that failed, was cancelled or blocked, other than probes.
+    /// The newest completed run of a resource that installed or updated it and did not succeed.
     pub async fn last_failed_run(&mut self, resource: ResourceId) -> Result<Option<Run>, StoreError> {
         let sql = "SELECT * FROM run WHERE resource_id = $1 AND state = 'completed' AND outcome <> 'succeeded' \
-                   AND operation <> 'probe' ORDER BY id DESC LIMIT 1";
+                   AND operation IN ('install', 'update') ORDER BY id DESC LIMIT 1";
         let row: Option<RunRow> =
             on!(self, c => sqlx::query_as(sql).bind(resource.to_string()).fetch_optional(c).await)?;
         row.map(TryInto::try_into).transpose()

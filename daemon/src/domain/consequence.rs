@@ -1,0 +1,95 @@
+//! What a run's change means for the record that it works on.
+
+use super::failure::Failure;
+use super::operation::Operation;
+use super::resource::{Applied, Fate, Resource};
+use super::run::{Run, RunState, Subject};
+use super::server::{Server, ServerStatus};
+use super::verdict::{Outcome, Verdict};
+
+/// A resource after a change of its run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "short-lived, moved once")]
+pub enum After {
+    /// As it was.
+    Same(Resource),
+    /// Changed.
+    Changed(Resource),
+    /// Its record goes away.
+    Gone(Resource),
+}
+
+/// What the run's present state means for its resource. A read-only run changes nothing.
+pub fn for_resource(run: &Run, resource: Resource) -> After {
+    let (true, Some(fate), Subject::Resource { digest, .. }) = (run.exclusive, run.fate(), &run.subject)
+    else {
+        return After::Same(resource);
+    };
+    let before = resource.clone();
+    let mut after = resource;
+    let status = match fate {
+        Fate::Gone => return After::Gone(after),
+        Fate::Status(status) => status,
+    };
+    after.status = status;
+    match run.verdict() {
+        None => set_known(&mut after, false),
+        Some(verdict) if verdict.outcome == Outcome::Succeeded => {
+            after.open_run = None;
+            after.last_error = None;
+            match run.operation {
+                Operation::Install | Operation::Update => {
+                    let (params, digest) = (after.desired.clone(), digest.clone());
+                    after.applied = Some(Applied { params, digest, known: true });
+                }
+                _ => set_known(&mut after, true),
+            }
+        }
+        Some(verdict) => {
+            after.open_run = None;
+            after.last_error = Some(error_of(run, verdict));
+            if !run.payload {
+                set_known(&mut after, true);
+            }
+        }
+    }
+    if after == before { After::Same(after) } else { After::Changed(after) }
+}
+
+/// What the run's present state means for its server; `None` when it works on a resource, or nothing changes.
+pub fn for_server(run: &Run, server: &Server) -> Option<Server> {
+    if run.subject != Subject::Server {
+        return None;
+    }
+    let mut after = server.clone();
+    match (&run.state, run.verdict()) {
+        (RunState::Queued { .. }, _) => return None,
+        (_, None) => after.status = ServerStatus::Updating,
+        (_, Some(verdict)) if verdict.outcome == Outcome::Succeeded => {
+            after.status = ServerStatus::Success;
+            after.last_error = None;
+        }
+        (_, Some(verdict)) => {
+            after.status = ServerStatus::Failed;
+            after.last_error = Some(error_of(run, verdict));
+        }
+    }
+    (after != *server).then_some(after)
+}
+
+fn set_known(resource: &mut Resource, known: bool) {
+    if let Some(applied) = &mut resource.applied {
+        applied.known = known;
+    }
+}
+
+fn error_of(run: &Run, verdict: &Verdict) -> Failure {
+    verdict.failure.clone().unwrap_or_else(|| Failure {
+        step: String::new(),
+        exit_code: None,
+        message: format!("{} was cancelled on request", run.operation),
+        last_lines: String::new(),
+        run: run.id,
+        at: verdict.at,
+    })
+}

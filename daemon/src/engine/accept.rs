@@ -1,0 +1,204 @@
+//! What all commands on a resource share: a new run at the end of the server's queue.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Answer, Asked, Engine, Refusal};
+use crate::catalog::{Definition, Plan, PlanError};
+use crate::domain::id::{RunId, ServerId};
+use crate::domain::operation::Operation;
+use crate::domain::resource::{Resource, ResourceStatus};
+use crate::domain::run::{Run, RunState, Subject};
+use crate::store::rows::{ResourceRow, RunRow};
+use crate::store::{StoreError, Unit};
+
+/// Most parameters and secrets together.
+const VALUES_MAX: usize = 64;
+/// Largest value of one parameter or secret, in bytes.
+const VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// A run about to be accepted.
+pub(super) struct NewRun<'a> {
+    pub(super) id: RunId,
+    pub(super) server: ServerId,
+    pub(super) server_name: &'a str,
+    pub(super) subject: Subject,
+    pub(super) operation: Operation,
+    pub(super) exclusive: bool,
+    pub(super) attempts_max: Option<u32>,
+    pub(super) principal: &'a str,
+    pub(super) retry_of: Option<RunId>,
+    pub(super) queue_limit: Option<Duration>,
+}
+
+impl Engine {
+    pub(super) fn new_run(&self, unit: &Unit<'_>, new: NewRun<'_>) -> Run {
+        let limit = new.queue_limit.unwrap_or(self.timings().queue_limit);
+        Run {
+            id: new.id,
+            server: new.server,
+            server_name: new.server_name.to_owned(),
+            subject: new.subject,
+            operation: new.operation,
+            exclusive: new.exclusive,
+            attempts_max: new.attempts_max.unwrap_or(self.settings().attempts_max),
+            principal: new.principal.to_owned(),
+            retry_of: new.retry_of,
+            accepted_at: unit.now(),
+            queue_until: unit.now() + limit,
+            cancel_requested: false,
+            payload: false,
+            state: RunState::Queued { waiting: None },
+            epoch: 0,
+            version: 1,
+            seq: 0,
+        }
+    }
+
+    /// A run of a resource's operation, as planned.
+    pub(super) fn new_resource_run(
+        &self,
+        unit: &Unit<'_>,
+        resource: &Resource,
+        earlier: ResourceStatus,
+        work: &Work,
+        asked: &Asked,
+    ) -> Run {
+        let subject = Subject::Resource {
+            id: resource.id,
+            name: resource.name.clone(),
+            package: resource.package.clone(),
+            digest: work.definition.digest.clone(),
+            earlier,
+            declared: work.plan.declared,
+        };
+        let new = NewRun {
+            id: RunId(self.clock().ulid()),
+            server: resource.server,
+            server_name: &resource.server_name,
+            subject,
+            operation: work.operation.clone(),
+            exclusive: work.plan.exclusive,
+            attempts_max: work.plan.attempts_max,
+            principal: &asked.principal,
+            retry_of: work.retry_of,
+            queue_limit: work.queue_limit,
+        };
+        self.new_run(unit, new)
+    }
+
+    /// Refuses one run too many on a server.
+    pub(super) async fn check_queue(
+        &self,
+        unit: &mut Unit<'_>,
+        server: ServerId,
+        name: &str,
+    ) -> Result<(), Refusal> {
+        let limit = self.settings().queue_max;
+        if unit.db().queue_is_full(server, limit).await? {
+            return Err(Refusal::Full(format!(
+                "{limit} runs are queued on {name} already: wait until some have ended (settlectl run list --server {name})"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Seals and stores the secrets of a resource or server.
+    pub(super) async fn put_secrets(
+        &self,
+        unit: &mut Unit<'_>,
+        owner: &str,
+        secrets: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<(), Refusal> {
+        for (name, secret) in secrets {
+            let sealed = self.sealer().seal(owner, name, secret, self.nonce())?;
+            unit.put_secret(owner, name, self.sealer().key_id(), &sealed).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn answer(&self, resource: Option<&Resource>, run: &Run) -> Answer {
+        Answer {
+            server: None,
+            resource: resource.map(ResourceRow::from),
+            run: Some(RunRow::new(run, self.timings())),
+            ids: Vec::new(),
+        }
+    }
+}
+
+/// What a run will do: the operation of a definition, planned with the parameters as they are now.
+pub(super) struct Work {
+    pub(super) operation: Operation,
+    pub(super) definition: Arc<Definition>,
+    pub(super) plan: Plan,
+    pub(super) retry_of: Option<RunId>,
+    pub(super) queue_limit: Option<Duration>,
+}
+
+/// Plans an operation; a package that cannot do it is the caller's error.
+pub(super) fn plan(
+    definition: &Definition,
+    operation: &Operation,
+    resource: &Resource,
+) -> Result<Plan, Refusal> {
+    let applied = resource.applied.as_ref().map(|a| &a.params);
+    definition.plan(operation, &resource.name, &resource.desired, applied).map_err(|error| match error {
+        PlanError::NoSuchOperation { .. } => Refusal::field("operation", error.to_string()),
+        PlanError::NothingToDo { .. } => Refusal::not_now(error.to_string()),
+    })
+}
+
+/// Bounds the values of a request before anything looks at them.
+pub(super) fn check_values(
+    parameters: &BTreeMap<String, String>,
+    secrets: &BTreeMap<String, Vec<u8>>,
+) -> Result<(), Refusal> {
+    if parameters.len() + secrets.len() > VALUES_MAX {
+        return Err(Refusal::field(
+            "parameters",
+            format!("together with secrets there may be at most {VALUES_MAX}"),
+        ));
+    }
+    let long = |len: usize| len > VALUE_BYTES_MAX;
+    let parameter = parameters.iter().find(|(_, v)| long(v.len())).map(|(k, _)| format!("parameters.{k}"));
+    let secret = secrets.iter().find(|(_, v)| long(v.len())).map(|(k, _)| format!("secrets.{k}"));
+    match parameter.or(secret) {
+        Some(field) => Err(Refusal::field(field, format!("must have at most {VALUE_BYTES_MAX} bytes"))),
+        None => Ok(()),
+    }
+}
+
+/// Takes the key parameters of a resource. Whoever holds one already is named, before anything is written.
+pub(super) async fn check_keys(
+    unit: &mut Unit<'_>,
+    definition: &Definition,
+    resource: &Resource,
+) -> Result<(), Refusal> {
+    for (param, value) in definition.key_values(&resource.desired) {
+        let holder = unit.db().key_holder(resource.server, &resource.package, &param, &value).await?;
+        let Some(holder) = holder.filter(|id| *id != resource.id.to_string()) else { continue };
+        let (package, server) = (&resource.package, &resource.server_name);
+        return Err(Refusal::Exists {
+            what: "resource",
+            message: format!(
+                "{param} = {value} is taken on {server} by another {package}, resource {holder}: choose another value"
+            ),
+            id: holder,
+        });
+    }
+    Ok(())
+}
+
+/// Stores the key values of a resource, after it was stored itself.
+pub(super) async fn take_keys(
+    unit: &mut Unit<'_>,
+    definition: &Definition,
+    resource: &Resource,
+) -> Result<(), StoreError> {
+    for (param, value) in definition.key_values(&resource.desired) {
+        unit.take_key(resource, &param, &value).await?;
+    }
+    Ok(())
+}

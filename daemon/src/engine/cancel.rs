@@ -1,0 +1,49 @@
+//! Cancel: a queued run ends at once, a running one when its server has shown that the process group ended (P9).
+
+use async_trait::async_trait;
+
+use super::{Answer, Asked, Engine, Refusal};
+use crate::domain::id::{RunId, ServerId};
+use crate::domain::run::Event;
+use crate::store::{Command, Unit};
+
+struct Cancel {
+    engine: Engine,
+    asked: Asked,
+    run: RunId,
+}
+
+impl Engine {
+    /// Asks for the end of a run.
+    pub async fn cancel(&self, asked: Asked, run: RunId) -> Result<Answer, Refusal> {
+        asked.check()?;
+        let (answer, server) = self.writer().commit(Cancel { engine: self.clone(), asked, run }).await?;
+        if let Some(server) = server {
+            self.hub().wake_server(server);
+        }
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl Command for Cancel {
+    type Answer = (Answer, Option<ServerId>);
+    type Refusal = Refusal;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
+        if let Some(answer) = self.asked.recall(unit).await? {
+            return Ok((answer, None));
+        }
+        let missing = || Refusal::NotFound { what: "run", name: self.run.to_string() };
+        let run = unit.db().run(self.run).await?.ok_or_else(missing)?;
+        let server = run.server;
+        let now = unit.now();
+        let mut run = run.apply(Event::CancelRequested, now, self.engine.timings()).map_err(|_| {
+            Refusal::not_now(format!("run {} has completed already: there is nothing to cancel", self.run))
+        })?;
+        self.engine.write_run(unit, &mut run, None).await?;
+        let answer = self.engine.answer(None, &run);
+        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), self.run.to_string()).await?;
+        Ok((answer, Some(server)))
+    }
+}

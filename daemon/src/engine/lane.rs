@@ -1,0 +1,320 @@
+//! What a lane writes: that it was taken, how its runs go on, what steps printed, how the server was found.
+//!
+//! Every command carries the lane's epoch. Losing the lane is an ordinary answer: [`LaneError::Lost`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Engine, Refusal};
+use crate::domain::id::{ResourceId, RunId, ServerId};
+use crate::domain::resource::{Observed, Presence};
+use crate::domain::run::{Event, Illegal, Run, RunState};
+use crate::domain::server::Reach;
+use crate::domain::step::{StepId, StepState};
+use crate::store::rows::StepRecord;
+use crate::store::{Command, StoreError, Unit};
+
+/// A lane that this daemon has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneHold {
+    /// The server.
+    pub server: ServerId,
+    /// The epoch in which it was taken.
+    pub epoch: i64,
+}
+
+/// Why a lane's command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum LaneError {
+    /// The lane belongs to someone else, or the run has moved: look again.
+    #[error("the lane or its run has moved")]
+    Lost,
+    /// The domain says that this cannot happen now: look again.
+    #[error(transparent)]
+    Illegal(#[from] Illegal),
+    /// The store does not answer: try again.
+    #[error("{0}")]
+    Unavailable(String),
+    /// A fault in settled or in what it was given to keep.
+    #[error("{0}")]
+    Fault(String),
+}
+
+impl From<StoreError> for LaneError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict | StoreError::Duplicate(_) => Self::Lost,
+            StoreError::Unavailable(message) => Self::Unavailable(message),
+            StoreError::Corrupt(_) => Self::Fault(error.to_string()),
+        }
+    }
+}
+
+impl From<Refusal> for LaneError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Store(error) => error.into(),
+            other => Self::Fault(other.to_string()),
+        }
+    }
+}
+
+/// How a try ended, for its record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepEnd {
+    /// The try.
+    pub id: StepId,
+    /// `exited`, `killed`, `rejected` or `lost`.
+    pub state: StepState,
+    /// Its exit code.
+    pub exit_code: Option<i32>,
+    /// Why it ended otherwise.
+    pub why: String,
+    /// Its output was longer than the limit.
+    pub truncated: bool,
+}
+
+/// Something happened to a run.
+#[derive(Debug, Clone)]
+pub struct Advance {
+    /// The run.
+    pub run: RunId,
+    /// What happened.
+    pub event: Event,
+    /// How its present try ended, if it did.
+    pub end: Option<StepEnd>,
+    /// Titles of its steps, for the record of a try that begins now.
+    pub titles: Arc<[String]>,
+}
+
+struct AdvanceCommand {
+    engine: Engine,
+    hold: LaneHold,
+    advance: Advance,
+}
+
+#[async_trait]
+impl Command for AdvanceCommand {
+    type Answer = Run;
+    type Refusal = LaneError;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<Run, LaneError> {
+        let Advance { run, event, end, titles } = &self.advance;
+        let run = unit.db().run(*run).await?.ok_or(LaneError::Lost)?;
+        match run.state {
+            RunState::Queued { .. } => {
+                unit.hold_lane(self.hold.server, self.engine.me(), self.hold.epoch).await?
+            }
+            _ if run.epoch != self.hold.epoch => return Err(LaneError::Lost),
+            _ => {}
+        }
+        let live = run.live_step();
+        let now = unit.now();
+        let mut run = run.apply(event.clone(), now, self.engine.timings())?;
+        run.epoch = self.hold.epoch;
+        self.engine.write_run(unit, &mut run, None).await?;
+        if let Some(end) = end {
+            end_step(unit, end).await?;
+        }
+        if let Some(id) = run.live_step().filter(|id| Some(*id) != live) {
+            begin_step(unit, &run, id, titles).await?;
+        }
+        Ok(run)
+    }
+}
+
+async fn begin_step(unit: &mut Unit<'_>, run: &Run, id: StepId, titles: &[String]) -> Result<(), LaneError> {
+    let title = titles.get(id.step as usize).cloned().unwrap_or_default();
+    let resource = match &run.subject {
+        crate::domain::run::Subject::Server => None,
+        crate::domain::run::Subject::Resource { id, .. } => Some(*id),
+    };
+    let mut record = StepRecord {
+        id,
+        server: run.server,
+        resource,
+        no: 0,
+        title,
+        state: StepState::Starting,
+        exit_code: None,
+        why: String::new(),
+        started_at: unit.now(),
+        ended_at: None,
+        output_bytes: 0,
+        truncated: false,
+        reaped: false,
+        version: 1,
+        seq: 0,
+    };
+    Ok(unit.insert_step(&mut record).await?)
+}
+
+async fn end_step(unit: &mut Unit<'_>, end: &StepEnd) -> Result<(), LaneError> {
+    let mut record = unit.db().step(end.id).await?.ok_or(LaneError::Lost)?;
+    record.state = end.state;
+    record.exit_code = end.exit_code;
+    record.why.clone_from(&end.why);
+    record.truncated |= end.truncated;
+    record.ended_at = Some(unit.now());
+    Ok(unit.update_step(&mut record).await?)
+}
+
+/// The smaller things that a lane writes.
+enum Note {
+    Take(ServerId),
+    RaiseEpoch { hold: LaneHold, to: i64 },
+    Release(LaneHold),
+    StepSeen { hold: LaneHold, step: StepId },
+    Output { hold: LaneHold, step: StepId, pos: u64, data: Vec<u8> },
+    Reaped { hold: LaneHold, step: StepId },
+    Resolved { hold: LaneHold, step: StepId },
+    Reach { server: ServerId, reach: Reach, detail: String },
+    Observed { resource: ResourceId, presence: Presence, facts: BTreeMap<String, String> },
+}
+
+struct NoteCommand {
+    engine: Engine,
+    note: Note,
+}
+
+#[async_trait]
+impl Command for NoteCommand {
+    type Answer = i64;
+    type Refusal = LaneError;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<i64, LaneError> {
+        let me = self.engine.me();
+        match &self.note {
+            Note::Take(server) => {
+                let epoch = unit.take_lane(*server, me).await?;
+                unit.adopt_running(*server, epoch).await?;
+                return Ok(epoch);
+            }
+            Note::RaiseEpoch { hold, to } => {
+                unit.raise_epoch(hold.server, me, hold.epoch, *to).await?;
+                unit.adopt_running(hold.server, *to).await?;
+                return Ok(*to);
+            }
+            Note::Release(hold) => unit.release_lane(hold.server, me, hold.epoch).await?,
+            Note::StepSeen { hold, step } => {
+                unit.hold_lane(hold.server, me, hold.epoch).await?;
+                let mut record = unit.db().step(*step).await?.ok_or(LaneError::Lost)?;
+                if record.state == StepState::Starting {
+                    record.state = StepState::Running;
+                    unit.update_step(&mut record).await?;
+                }
+            }
+            Note::Output { hold, step, pos, data } => {
+                unit.hold_lane(hold.server, me, hold.epoch).await?;
+                unit.append_output(*step, *pos, data).await?;
+            }
+            Note::Reaped { hold, step } => {
+                unit.hold_lane(hold.server, me, hold.epoch).await?;
+                unit.mark_reaped(*step).await?;
+            }
+            Note::Resolved { hold, step } => {
+                unit.hold_lane(hold.server, me, hold.epoch).await?;
+                unit.resolve(*step).await?;
+            }
+            Note::Reach { server, reach, detail } => set_reach(unit, *server, *reach, detail).await?,
+            Note::Observed { resource, presence, facts } => {
+                let Some(mut resource) = unit.db().resource(*resource).await? else { return Ok(0) };
+                resource.observed =
+                    Some(Observed { presence: *presence, facts: facts.clone(), at: unit.now() });
+                unit.update_resource(&mut resource).await?;
+            }
+        }
+        Ok(0)
+    }
+}
+
+async fn set_reach(
+    unit: &mut Unit<'_>,
+    server: ServerId,
+    reach: Reach,
+    detail: &str,
+) -> Result<(), LaneError> {
+    let Some(mut server) = unit.db().server(server).await? else { return Ok(()) };
+    let same = server.reach == reach && server.reach_detail == detail;
+    // A pause is a person's word: what the network says does not end it.
+    if same || server.reach == Reach::Paused {
+        return Ok(());
+    }
+    server.reach = reach;
+    detail.clone_into(&mut server.reach_detail);
+    if reach == Reach::Ok {
+        server.last_seen = Some(unit.now());
+    }
+    Ok(unit.update_server(&mut server).await?)
+}
+
+impl Engine {
+    async fn note(&self, note: Note) -> Result<i64, LaneError> {
+        self.writer().commit(NoteCommand { engine: self.clone(), note }).await
+    }
+
+    /// Takes the lane of a server if nobody has it.
+    pub async fn take_lane(&self, server: ServerId) -> Result<LaneHold, LaneError> {
+        let epoch = self.note(Note::Take(server)).await?;
+        Ok(LaneHold { server, epoch })
+    }
+
+    /// Raises the lane's epoch above what its server has accepted.
+    pub async fn raise_epoch(&self, hold: LaneHold, to: i64) -> Result<LaneHold, LaneError> {
+        let epoch = self.note(Note::RaiseEpoch { hold, to }).await?;
+        Ok(LaneHold { epoch, ..hold })
+    }
+
+    /// Gives the lane back.
+    pub async fn release_lane(&self, hold: LaneHold) -> Result<(), LaneError> {
+        self.note(Note::Release(hold)).await.map(drop)
+    }
+
+    /// Tells what happened to a run.
+    pub async fn advance(&self, hold: LaneHold, advance: Advance) -> Result<Run, LaneError> {
+        self.writer().commit(AdvanceCommand { engine: self.clone(), hold, advance }).await
+    }
+
+    /// The server has the try.
+    pub async fn step_seen(&self, hold: LaneHold, step: StepId) -> Result<(), LaneError> {
+        self.note(Note::StepSeen { hold, step }).await.map(drop)
+    }
+
+    /// Stores output of a try at `pos`.
+    pub async fn output(
+        &self,
+        hold: LaneHold,
+        step: StepId,
+        pos: u64,
+        data: Vec<u8>,
+    ) -> Result<(), LaneError> {
+        self.note(Note::Output { hold, step, pos, data }).await.map(drop)
+    }
+
+    /// The server has cleared the try away.
+    pub async fn step_reaped(&self, hold: LaneHold, step: StepId) -> Result<(), LaneError> {
+        self.note(Note::Reaped { hold, step }).await.map(drop)
+    }
+
+    /// The end of a try that was not proven to have ended is proven.
+    pub async fn step_resolved(&self, hold: LaneHold, step: StepId) -> Result<(), LaneError> {
+        self.note(Note::Resolved { hold, step }).await.map(drop)
+    }
+
+    /// Stores whether a server can be worked on.
+    pub async fn set_reach(&self, server: ServerId, reach: Reach, detail: String) -> Result<(), LaneError> {
+        self.note(Note::Reach { server, reach, detail }).await.map(drop)
+    }
+
+    /// Stores what a probe saw of a resource.
+    pub async fn observe(
+        &self,
+        resource: ResourceId,
+        presence: Presence,
+        facts: BTreeMap<String, String>,
+    ) -> Result<(), LaneError> {
+        self.note(Note::Observed { resource, presence, facts }).await.map(drop)
+    }
+}

@@ -1,0 +1,87 @@
+//! The daemon's lease: while it is trusted, no other daemon touches its lanes; once it is not, this one touches nothing.
+//!
+//! Trust is measured from *sending* the last successful renewal, by the monotonic clock, so that a paused process wakes up distrusting itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::Engine;
+use crate::clock::Clock;
+use crate::store::{Command, StoreError, Unit};
+
+/// How much of the lease is left unused, against clocks that run apart.
+const DISTRUST: Duration = Duration::from_secs(10);
+
+/// Whether this daemon may still act.
+#[derive(Clone)]
+pub struct Lease {
+    length: Duration,
+    trusted_until_us: Arc<AtomicU64>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Lease {
+    /// A lease that is not held yet.
+    pub fn new(length: Duration, clock: Arc<dyn Clock>) -> Self {
+        Self { length, trusted_until_us: Arc::default(), clock }
+    }
+
+    /// Whether anything may be started, cancelled or cleared away now.
+    pub fn is_trusted(&self) -> bool {
+        self.clock.monotonic() < Duration::from_micros(self.trusted_until_us.load(Ordering::Acquire))
+    }
+
+    fn renewed(&self, sent: Duration) {
+        let until = sent + self.length.saturating_sub(DISTRUST.min(self.length / 3));
+        self.trusted_until_us.store(u64::try_from(until.as_micros()).unwrap_or(u64::MAX), Ordering::Release);
+    }
+}
+
+enum Housekeeping {
+    Renew { engine: Engine, length: Duration },
+    ReleaseDead { engine: Engine, everyone_else: bool },
+    Detach(Engine),
+}
+
+#[async_trait]
+impl Command for Housekeeping {
+    type Answer = u64;
+    type Refusal = StoreError;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<u64, StoreError> {
+        match self {
+            Self::Renew { engine, length } => {
+                let until = unit.now() + *length;
+                unit.renew_lease(engine.me(), env!("CARGO_PKG_VERSION"), until).await?;
+                Ok(0)
+            }
+            Self::ReleaseDead { engine, everyone_else } => {
+                unit.release_dead(engine.me(), *everyone_else).await
+            }
+            Self::Detach(engine) => unit.detach(engine.me()).await,
+        }
+    }
+}
+
+impl Engine {
+    /// Renews the lease.
+    pub async fn renew_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+        let sent = self.clock().monotonic();
+        self.writer().commit(Housekeeping::Renew { engine: self.clone(), length: lease.length }).await?;
+        lease.renewed(sent);
+        Ok(())
+    }
+
+    /// Frees the lanes of dead daemons; answers how many. `everyone_else`: the caller holds the data directory, so all others are dead.
+    pub async fn release_dead(&self, everyone_else: bool) -> Result<u64, StoreError> {
+        self.writer().commit(Housekeeping::ReleaseDead { engine: self.clone(), everyone_else }).await
+    }
+
+    /// Gives back every lane and the lease. Remote steps go on; whoever comes next re-attaches them.
+    pub async fn detach(&self) -> Result<u64, StoreError> {
+        self.writer().commit(Housekeeping::Detach(self.clone())).await
+    }
+}

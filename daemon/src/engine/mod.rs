@@ -1,0 +1,150 @@
+//! One file per command: load, let the domain decide, write state, transition and audit, commit, wake.
+//!
+//! Only the engine writes. It does not know who calls it (the API, a lane, the reconciler: all enter here alike), and it never touches a
+//! server.
+
+mod accept;
+mod cancel;
+mod definitions;
+mod effects;
+mod error;
+mod install;
+mod lane;
+mod lease;
+mod once;
+mod operate;
+mod packages;
+mod probe;
+mod remove;
+mod retry;
+mod server_add;
+mod server_edit;
+mod server_remove;
+mod settle;
+pub mod targets;
+mod valid;
+
+use std::sync::Arc;
+
+pub use error::Refusal;
+pub use install::Install;
+pub use lane::{Advance, LaneError, LaneHold, StepEnd};
+pub use lease::Lease;
+pub use once::{Answer, Asked};
+pub use operate::Operate;
+pub use server_add::AddServer;
+pub use server_edit::{EditServer, Login};
+pub use settle::Settled;
+
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::domain::id::DaemonId;
+use crate::domain::timings::Timings;
+use crate::hub::Hub;
+use crate::secrets::Sealer;
+use crate::store::{Store, Writer};
+
+/// Limits and durations that commands apply.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Durations of the rules of state.
+    pub timings: Timings,
+    /// Attempts of a run whose operation does not say.
+    pub attempts_max: u32,
+    /// Queued runs per server.
+    pub queue_max: i64,
+}
+
+/// Everything a command needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    writer: Writer,
+    hub: Hub,
+    catalog: Catalog,
+    definitions: definitions::Definitions,
+    sealer: Sealer,
+    clock: Arc<dyn Clock>,
+    me: DaemonId,
+    settings: Settings,
+}
+
+impl Engine {
+    /// An engine of the daemon `me`.
+    #[expect(clippy::too_many_arguments, reason = "the composition root passes each part once")]
+    pub fn new(
+        store: Store,
+        writer: Writer,
+        hub: Hub,
+        catalog: Catalog,
+        sealer: Sealer,
+        clock: Arc<dyn Clock>,
+        me: DaemonId,
+        settings: Settings,
+    ) -> Self {
+        let definitions = definitions::Definitions::default();
+        Self {
+            inner: Arc::new(Inner { store, writer, hub, catalog, definitions, sealer, clock, me, settings }),
+        }
+    }
+
+    /// The read side of the store.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// What carries "look again".
+    pub fn hub(&self) -> &Hub {
+        &self.inner.hub
+    }
+
+    /// The loaded definitions.
+    pub fn catalog(&self) -> &Catalog {
+        &self.inner.catalog
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.inner.clock
+    }
+
+    /// This daemon.
+    pub fn me(&self) -> DaemonId {
+        self.inner.me
+    }
+
+    /// Durations of the rules of state.
+    pub fn timings(&self) -> &Timings {
+        &self.inner.settings.timings
+    }
+
+    /// Limits and durations that commands apply.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// A keyed digest of a request's content: see [`Asked`].
+    pub fn fingerprint(&self, content: &[u8]) -> String {
+        self.inner.sealer.fingerprint(content)
+    }
+
+    fn writer(&self) -> &Writer {
+        &self.inner.writer
+    }
+
+    fn sealer(&self) -> &Sealer {
+        &self.inner.sealer
+    }
+
+    fn nonce(&self) -> [u8; 24] {
+        let mut nonce = [0; 24];
+        for chunk in nonce.chunks_exact_mut(8) {
+            chunk.copy_from_slice(&self.clock().random().to_le_bytes());
+        }
+        nonce
+    }
+}

@@ -1,0 +1,95 @@
+//! Ask twice, get one (P2): the same request id with the same content gives the same answer; with other content it is refused.
+
+use serde::{Deserialize, Serialize};
+
+use super::Refusal;
+use crate::store::rows::{ResourceRow, RunRow, ServerRow};
+use crate::store::{AuditRow, Unit};
+
+/// Longest request id, in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Who asks, for what, under which request id.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The principal's name.
+    pub principal: String,
+    /// `Resources.Install`.
+    pub method: &'static str,
+    /// Chosen by the caller.
+    pub request_id: String,
+    /// Keyed digest of the request's content.
+    pub digest: String,
+}
+
+/// What a command answers: the objects as they were stored.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Answer {
+    /// The server.
+    pub server: Option<ServerRow>,
+    /// The resource.
+    pub resource: Option<ResourceRow>,
+    /// The run.
+    pub run: Option<RunRow>,
+    /// Ids of other objects concerned.
+    pub ids: Vec<String>,
+}
+
+impl Asked {
+    /// Checks the form of the request id.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let id = &self.request_id;
+        if id.is_empty() {
+            return Err(Refusal::field(
+                "request_id",
+                "is missing: send a fresh id (a ULID or UUID), and the same one when you repeat the request",
+            ));
+        }
+        if id.len() > REQUEST_ID_BYTES_MAX || id.chars().any(char::is_control) {
+            return Err(Refusal::field(
+                "request_id",
+                format!("must have 1 to {REQUEST_ID_BYTES_MAX} bytes and no control characters"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The answer that was given before, if it was.
+    pub(super) async fn recall(&self, unit: &mut Unit<'_>) -> Result<Option<Answer>, Refusal> {
+        let Some(kept) = unit.db().request(&self.principal, self.method, &self.request_id).await? else {
+            return Ok(None);
+        };
+        if kept.digest != self.digest {
+            return Err(Refusal::field(
+                "request_id",
+                "was used before with other content: use a fresh id for a new request",
+            ));
+        }
+        let answer = serde_json::from_str(&kept.answer).map_err(|e| {
+            Refusal::Internal(format!("the answer kept for this request id cannot be read: {e}"))
+        })?;
+        Ok(Some(answer))
+    }
+
+    /// Keeps the answer, and notes the command in the audit. The last act of an accepted command.
+    pub(super) async fn keep(
+        &self,
+        unit: &mut Unit<'_>,
+        answer: &Answer,
+        audit_id: String,
+        object: String,
+    ) -> Result<(), Refusal> {
+        let text = serde_json::to_string(answer)
+            .map_err(|e| Refusal::Internal(format!("the answer cannot be kept: {e}")))?;
+        unit.keep_request((&self.principal, self.method, &self.request_id), &self.digest, &text).await?;
+        unit.audit(AuditRow {
+            id: audit_id,
+            principal: self.principal.clone(),
+            method: self.method.to_owned(),
+            object,
+            result: "accepted".to_owned(),
+            run_id: answer.run.as_ref().map(|run| run.id.clone()),
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! Update, pause, resume and a package's own operations: a run on a resource that is there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::accept::{self, Work};
+use super::{Answer, Asked, Engine, Refusal, targets};
+use crate::catalog::{Definition, Given};
+use crate::domain::id::ServerId;
+use crate::domain::operation::Operation;
+use crate::domain::params::Params;
+use crate::domain::resource::{Resource, at_accept};
+use crate::store::{Command, Unit};
+
+/// Asks for an operation on a resource.
+#[derive(Debug, Clone)]
+pub struct Operate {
+    /// Id or SERVER/PACKAGE/NAME.
+    pub resource: String,
+    /// `update`, `pause`, `resume`, or the package's own.
+    pub operation: Operation,
+    /// New values; only for an update.
+    pub parameters: Params,
+    /// New secrets; only for an update.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// How long the run may stay queued.
+    pub queue_limit: Option<Duration>,
+}
+
+struct OperateCommand {
+    engine: Engine,
+    asked: Asked,
+    ask: Operate,
+}
+
+impl Engine {
+    /// Runs an operation on a resource.
+    pub async fn operate(&self, asked: Asked, ask: Operate) -> Result<Answer, Refusal> {
+        asked.check()?;
+        accept::check_values(&ask.parameters, &ask.secrets)?;
+        if let Operation::Install | Operation::Remove | Operation::Probe | Operation::Register = ask.operation
+        {
+            return Err(Refusal::field("operation", format!("`{}` has a method of its own", ask.operation)));
+        }
+        let (answer, server) =
+            self.writer().commit(OperateCommand { engine: self.clone(), asked, ask }).await?;
+        if let Some(server) = server {
+            self.hub().wake_server(server);
+        }
+        Ok(answer)
+    }
+
+    /// The newest definition, or the one that the resource was applied with when its package is not loaded any more.
+    pub(super) async fn definition_for(
+        &self,
+        unit: &mut Unit<'_>,
+        resource: &Resource,
+    ) -> Result<Arc<Definition>, Refusal> {
+        if let Some(newest) = self.catalog().get(&resource.package) {
+            return Ok(newest);
+        }
+        let applied = resource
+            .applied
+            .as_ref()
+            .map(|a| a.digest.clone())
+            .ok_or_else(|| Refusal::NotFound { what: "package", name: resource.package.clone() })?;
+        self.definition(unit.db(), &resource.package, &applied).await
+    }
+}
+
+#[async_trait]
+impl Command for OperateCommand {
+    type Answer = (Answer, Option<ServerId>);
+    type Refusal = Refusal;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
+        if let Some(answer) = self.asked.recall(unit).await? {
+            return Ok((answer, None));
+        }
+        let mut resource = targets::find_resource(unit.db(), &self.ask.resource).await?;
+        if let Some(run) = resource.open_run {
+            return Err(Refusal::busy(run));
+        }
+        let operation = self.ask.operation.clone();
+        let earlier = resource.status;
+        resource.status = at_accept(&operation, earlier).map_err(|e| Refusal::not_now(e.to_string()))?;
+        self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
+
+        let definition = self.engine.definition_for(unit, &resource).await?;
+        if operation == Operation::Update {
+            self.new_parameters(&definition, &mut resource)?;
+            accept::check_keys(unit, &definition, &resource).await?;
+        }
+        let plan = accept::plan(&definition, &operation, &resource)?;
+        let queue_limit = self.ask.queue_limit;
+        let work = Work { operation, definition, plan, retry_of: None, queue_limit };
+        let mut run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
+
+        if run.exclusive {
+            resource.open_run = Some(run.id);
+            unit.update_resource(&mut resource).await?;
+        }
+        if work.operation == Operation::Update {
+            unit.drop_keys(resource.id).await?;
+            accept::take_keys(unit, &work.definition, &resource).await?;
+            self.engine.put_secrets(unit, &resource.id.to_string(), &self.ask.secrets).await?;
+        }
+        unit.insert_run(&mut run, self.engine.timings()).await?;
+
+        let answer = self.engine.answer(Some(&resource), &run);
+        let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
+        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
+        Ok((answer, Some(resource.server)))
+    }
+}
+
+impl OperateCommand {
+    fn new_parameters(&self, definition: &Definition, resource: &mut Resource) -> Result<(), Refusal> {
+        let given = Given::Update { current: &resource.desired, current_secrets: &resource.secrets };
+        let desired =
+            definition.check(&self.ask.parameters, &self.ask.secrets, given).map_err(Refusal::Invalid)?;
+        resource.desired = desired;
+        for name in self.ask.secrets.keys() {
+            if !resource.secrets.contains(name) {
+                resource.secrets.push(name.clone());
+            }
+        }
+        Ok(())
+    }
+}

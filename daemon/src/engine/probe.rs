@@ -1,0 +1,149 @@
+//! Probe: a read-only run beside the lane, of a resource or of a server.
+
+use async_trait::async_trait;
+
+use super::accept::NewRun;
+use super::{Answer, Asked, Engine, Refusal, targets};
+use crate::domain::id::{RunId, ServerId};
+use crate::domain::operation::Operation;
+use crate::domain::run::Subject;
+use crate::store::rows::ServerRow;
+use crate::store::{Command, Unit};
+
+/// What to look at.
+#[derive(Debug, Clone)]
+enum Whom {
+    Resource(String),
+    Server(String),
+}
+
+struct Probe {
+    engine: Engine,
+    asked: Asked,
+    whom: Whom,
+}
+
+impl Engine {
+    /// Asks a server what there is of a resource.
+    pub async fn probe_resource(&self, asked: Asked, resource: String) -> Result<Answer, Refusal> {
+        self.probe(asked, Whom::Resource(resource)).await
+    }
+
+    /// Asks a server how it is.
+    pub async fn probe_server(&self, asked: Asked, server: String) -> Result<Answer, Refusal> {
+        self.probe(asked, Whom::Server(server)).await
+    }
+
+    async fn probe(&self, asked: Asked, whom: Whom) -> Result<Answer, Refusal> {
+        asked.check()?;
+        let (answer, server) = self.writer().commit(Probe { engine: self.clone(), asked, whom }).await?;
+        if let Some(server) = server {
+            self.hub().wake_server(server);
+        }
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl Command for Probe {
+    type Answer = (Answer, Option<ServerId>);
+    type Refusal = Refusal;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
+        if let Some(answer) = self.asked.recall(unit).await? {
+            return Ok((answer, None));
+        }
+        match &self.whom {
+            Whom::Resource(name) => self.of_resource(unit, name).await,
+            Whom::Server(name) => self.of_server(unit, name).await,
+        }
+    }
+}
+
+impl Probe {
+    async fn of_resource(
+        &self,
+        unit: &mut Unit<'_>,
+        name: &str,
+    ) -> Result<(Answer, Option<ServerId>), Refusal> {
+        let resource = targets::find_resource(unit.db(), name).await?;
+        let definition = self.engine.definition_for(unit, &resource).await?;
+        if definition.probe.is_none() {
+            return Err(Refusal::not_now(format!(
+                "the package `{}` does not say how to probe it",
+                definition.name
+            )));
+        }
+        self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
+        let declared =
+            crate::domain::resource::Declared { in_progress: resource.status, success: resource.status };
+        let subject = Subject::Resource {
+            id: resource.id,
+            name: resource.name.clone(),
+            package: resource.package.clone(),
+            digest: definition.digest.clone(),
+            earlier: resource.status,
+            declared,
+        };
+        let new = self.engine.reading(
+            subject,
+            resource.server,
+            &resource.server_name,
+            Operation::Probe,
+            &self.asked.principal,
+        );
+        let mut run = self.engine.new_run(unit, new);
+        unit.insert_run(&mut run, self.engine.timings()).await?;
+        let answer = self.engine.answer(Some(&resource), &run);
+        let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
+        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
+        Ok((answer, Some(resource.server)))
+    }
+
+    async fn of_server(
+        &self,
+        unit: &mut Unit<'_>,
+        name: &str,
+    ) -> Result<(Answer, Option<ServerId>), Refusal> {
+        let server = targets::find_server(unit.db(), name).await?;
+        self.engine.check_queue(unit, server.id, &server.name).await?;
+        let new = self.engine.reading(
+            Subject::Server,
+            server.id,
+            &server.name,
+            Operation::Probe,
+            &self.asked.principal,
+        );
+        let mut run = self.engine.new_run(unit, new);
+        unit.insert_run(&mut run, self.engine.timings()).await?;
+        let mut answer = self.engine.answer(None, &run);
+        answer.server = Some(ServerRow::from(&server));
+        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), server.name.clone()).await?;
+        Ok((answer, Some(server.id)))
+    }
+}
+
+impl Engine {
+    /// A read-only run: one attempt, beside the lane.
+    pub(super) fn reading<'a>(
+        &self,
+        subject: Subject,
+        server: ServerId,
+        server_name: &'a str,
+        operation: Operation,
+        principal: &'a str,
+    ) -> NewRun<'a> {
+        NewRun {
+            id: RunId(self.clock().ulid()),
+            server,
+            server_name,
+            subject,
+            operation,
+            exclusive: false,
+            attempts_max: Some(1),
+            principal,
+            retry_of: None,
+            queue_limit: None,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Remove: `removing` at once (P8). A run that is still queued is cancelled in the same transaction.
+
+use async_trait::async_trait;
+
+use super::accept::{self, Work};
+use super::{Answer, Asked, Engine, Refusal, targets};
+use crate::catalog::{Definition, Given};
+use crate::domain::id::ServerId;
+use crate::domain::operation::Operation;
+use crate::domain::resource::{Resource, at_accept};
+use crate::domain::run::{Event, RunState};
+use crate::store::{Command, Unit};
+
+struct Remove {
+    engine: Engine,
+    asked: Asked,
+    resource: String,
+}
+
+impl Engine {
+    /// Takes a resource off its server.
+    pub async fn remove(&self, asked: Asked, resource: String) -> Result<Answer, Refusal> {
+        asked.check()?;
+        let (answer, server) = self.writer().commit(Remove { engine: self.clone(), asked, resource }).await?;
+        if let Some(server) = server {
+            self.hub().wake_server(server);
+        }
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl Command for Remove {
+    type Answer = (Answer, Option<ServerId>);
+    type Refusal = Refusal;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
+        if let Some(answer) = self.asked.recall(unit).await? {
+            return Ok((answer, None));
+        }
+        let mut resource = targets::find_resource(unit.db(), &self.resource).await?;
+        let definition = self.definition(unit, &resource).await?;
+        let plan = accept::plan(&definition, &Operation::Remove, &resource)?;
+        self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
+        if let Some(open) = resource.open_run {
+            resource = self.cancel_queued(unit, open, resource).await?;
+        }
+        let earlier = resource.status;
+        resource.status =
+            at_accept(&Operation::Remove, earlier).map_err(|e| Refusal::not_now(e.to_string()))?;
+        let work = Work { operation: Operation::Remove, definition, plan, retry_of: None, queue_limit: None };
+        let mut run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
+        resource.open_run = Some(run.id);
+        unit.update_resource(&mut resource).await?;
+        unit.insert_run(&mut run, self.engine.timings()).await?;
+
+        let answer = self.engine.answer(Some(&resource), &run);
+        let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
+        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
+        Ok((answer, Some(resource.server)))
+    }
+}
+
+impl Remove {
+    /// The newest definition if the resource's parameters still fit it, else the one that it was applied with.
+    async fn definition(
+        &self,
+        unit: &mut Unit<'_>,
+        resource: &Resource,
+    ) -> Result<std::sync::Arc<Definition>, Refusal> {
+        let newest = self.engine.definition_for(unit, resource).await?;
+        let Some(applied) = &resource.applied else { return Ok(newest) };
+        let given = Given::Update { current: &resource.desired, current_secrets: &resource.secrets };
+        let fits = newest.check(&resource.desired, &std::collections::BTreeMap::new(), given).is_ok()
+            && newest.operations.contains_key("remove");
+        if fits {
+            Ok(newest)
+        } else {
+            self.engine.definition(unit.db(), &resource.package, &applied.digest).await
+        }
+    }
+
+    async fn cancel_queued(
+        &self,
+        unit: &mut Unit<'_>,
+        open: crate::domain::id::RunId,
+        resource: Resource,
+    ) -> Result<Resource, Refusal> {
+        let run =
+            unit.db().run(open).await?.ok_or(Refusal::NotFound { what: "run", name: open.to_string() })?;
+        if !matches!(run.state, RunState::Queued { .. }) {
+            return Err(Refusal::busy(open));
+        }
+        let now = unit.now();
+        let mut run = run
+            .apply(Event::CancelRequested, now, self.engine.timings())
+            .map_err(|e| Refusal::Internal(e.to_string()))?;
+        let after = self.engine.write_run(unit, &mut run, Some(resource)).await?;
+        after.ok_or_else(|| Refusal::Internal("a cancelled run took its resource with it".to_owned()))
+    }
+}

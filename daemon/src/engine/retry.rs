@@ -1,0 +1,66 @@
+//! Retry: the failed operation of a `failed` resource again, as a new run on the same record.
+
+use async_trait::async_trait;
+
+use super::accept::{self, Work};
+use super::{Answer, Asked, Engine, Refusal, targets};
+use crate::domain::id::ServerId;
+use crate::domain::operation::Operation;
+use crate::domain::resource::ResourceStatus;
+use crate::store::{Command, Unit};
+
+struct Retry {
+    engine: Engine,
+    asked: Asked,
+    resource: String,
+}
+
+impl Engine {
+    /// Tries again what failed.
+    pub async fn retry(&self, asked: Asked, resource: String) -> Result<Answer, Refusal> {
+        asked.check()?;
+        let (answer, server) = self.writer().commit(Retry { engine: self.clone(), asked, resource }).await?;
+        if let Some(server) = server {
+            self.hub().wake_server(server);
+        }
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl Command for Retry {
+    type Answer = (Answer, Option<ServerId>);
+    type Refusal = Refusal;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
+        if let Some(answer) = self.asked.recall(unit).await? {
+            return Ok((answer, None));
+        }
+        let mut resource = targets::find_resource(unit.db(), &self.resource).await?;
+        if let Some(run) = resource.open_run {
+            return Err(Refusal::busy(run));
+        }
+        if resource.status != ResourceStatus::Failed {
+            let message = format!("only a failed resource can be retried; this one is `{}`", resource.status);
+            return Err(Refusal::not_now(message));
+        }
+        let failed = unit.db().last_failed_run(resource.id).await?;
+        let operation = failed.as_ref().map_or(Operation::Install, |run| run.operation.clone());
+        self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
+        let definition = self.engine.definition_for(unit, &resource).await?;
+        let plan = accept::plan(&definition, &operation, &resource)?;
+        let work =
+            Work { operation, definition, plan, retry_of: failed.map(|run| run.id), queue_limit: None };
+        let mut run =
+            self.engine.new_resource_run(unit, &resource, ResourceStatus::Failed, &work, &self.asked);
+        resource.status = ResourceStatus::Pending;
+        resource.open_run = Some(run.id);
+        unit.update_resource(&mut resource).await?;
+        unit.insert_run(&mut run, self.engine.timings()).await?;
+
+        let answer = self.engine.answer(Some(&resource), &run);
+        let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
+        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
+        Ok((answer, Some(resource.server)))
+    }
+}

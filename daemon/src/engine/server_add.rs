@@ -1,0 +1,230 @@
+//! A new server: the record is `pending`, and the run that connects to it is queued. Also what that run learns.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use super::{Answer, Asked, Engine, LaneError, LaneHold, Refusal, targets, valid};
+use crate::domain::failure::Failure;
+use crate::domain::id::{RunId, ServerId};
+use crate::domain::operation::Operation;
+use crate::domain::run::{Event, Run, Subject};
+use crate::domain::server::{IdentityKind, Reach, Server, ServerStatus};
+use crate::domain::step::StepState;
+use crate::domain::verdict::{Outcome, Reason};
+use crate::store::rows::ServerRow;
+use crate::store::{Command, StoreError, Unit};
+
+/// Asks for a new server.
+#[derive(Debug, Clone)]
+pub struct AddServer {
+    /// Its name.
+    pub name: String,
+    /// Host name or address.
+    pub host: String,
+    /// TCP port; 0 means 22.
+    pub port: u32,
+    /// Login user; empty means root.
+    pub user: String,
+    /// Pinned host key; empty refuses every key and tells which one was shown.
+    pub host_key: String,
+    /// Private key; empty means the daemon's ssh-agent.
+    pub identity_key: Vec<u8>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+struct AddServerCommand {
+    engine: Engine,
+    asked: Asked,
+    ask: AddServer,
+    port: u16,
+    id: ServerId,
+}
+
+impl AddServer {
+    fn check(&mut self) -> Result<u16, Refusal> {
+        if self.user.is_empty() {
+            "root".clone_into(&mut self.user);
+        }
+        if self.port == 0 {
+            self.port = 22;
+        }
+        let mut problems = valid::Problems::default();
+        problems.check("name", valid::server_name(&self.name));
+        problems.check("host", valid::host(&self.host));
+        problems.check("user", valid::user(&self.user));
+        problems.check("host_key", valid::host_key(&self.host_key));
+        problems.check("labels", valid::labels(&self.labels));
+        if !self.identity_key.is_empty() {
+            problems.check("identity_key", valid::identity(&self.identity_key));
+        }
+        let port = valid::port(self.port);
+        problems.check("port", port.clone().map(drop));
+        problems.into_result()?;
+        port.map_err(|message| Refusal::field("port", message))
+    }
+}
+
+impl Engine {
+    /// Registers a server.
+    pub async fn add_server(&self, asked: Asked, mut ask: AddServer) -> Result<Answer, Refusal> {
+        asked.check()?;
+        let port = ask.check()?;
+        let id = ServerId(self.clock().ulid());
+        let (answer, new) =
+            self.writer().commit(AddServerCommand { engine: self.clone(), asked, ask, port, id }).await?;
+        if new {
+            self.hub().wake_server(id);
+        }
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl Command for AddServerCommand {
+    type Answer = (Answer, bool);
+    type Refusal = Refusal;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
+        if let Some(answer) = self.asked.recall(unit).await? {
+            return Ok((answer, false));
+        }
+        let mut server = self.server(unit);
+        match unit.insert_server(&mut server).await {
+            Err(StoreError::Duplicate(_)) => {
+                let found = unit.db().server_by_name(&server.name).await?;
+                let message = format!(
+                    "there is a server `{}` already: change it with `settlectl server edit`",
+                    server.name
+                );
+                return Err(Refusal::Exists {
+                    what: "server",
+                    id: found.map_or_else(String::new, |s| s.id.to_string()),
+                    message,
+                });
+            }
+            other => other?,
+        }
+        if !self.ask.identity_key.is_empty() {
+            let identity = BTreeMap::from([(targets::IDENTITY.to_owned(), self.ask.identity_key.clone())]);
+            self.engine.put_secrets(unit, &server.id.to_string(), &identity).await?;
+        }
+        let new = self.engine.reading(
+            Subject::Server,
+            server.id,
+            &server.name,
+            Operation::Register,
+            &self.asked.principal,
+        );
+        let mut run = self.engine.new_run(unit, new);
+        unit.insert_run(&mut run, self.engine.timings()).await?;
+        let mut answer = self.engine.answer(None, &run);
+        answer.server = Some(ServerRow::from(&server));
+        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), server.name.clone()).await?;
+        Ok((answer, true))
+    }
+}
+
+impl AddServerCommand {
+    fn server(&self, unit: &Unit<'_>) -> Server {
+        let identity = if self.ask.identity_key.is_empty() { IdentityKind::Agent } else { IdentityKind::Key };
+        Server {
+            id: self.id,
+            name: self.ask.name.clone(),
+            host: self.ask.host.clone(),
+            port: self.port,
+            user: self.ask.user.clone(),
+            host_key: self.ask.host_key.clone(),
+            identity,
+            labels: self.ask.labels.clone(),
+            status: ServerStatus::Pending,
+            reach: Reach::Ok,
+            reach_detail: String::new(),
+            last_seen: None,
+            last_error: None,
+            facts: BTreeMap::new(),
+            created_at: unit.now(),
+            updated_at: unit.now(),
+            version: 1,
+            seq: 0,
+        }
+    }
+}
+
+/// What a server told at first contact.
+struct Met {
+    engine: Engine,
+    hold: LaneHold,
+    run: RunId,
+    facts: BTreeMap<String, String>,
+}
+
+#[async_trait]
+impl Command for Met {
+    type Answer = Run;
+    type Refusal = LaneError;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<Run, LaneError> {
+        let run = unit.db().run(self.run).await?.ok_or(LaneError::Lost)?;
+        if run.epoch != self.hold.epoch {
+            return Err(LaneError::Lost);
+        }
+        let step = run.live_step().ok_or(LaneError::Lost)?;
+        let mut server = unit.db().server(run.server).await?.ok_or(LaneError::Lost)?;
+        let twin = match self.facts.get("machine_id") {
+            Some(machine) => {
+                unit.db().server_by_machine(machine).await?.filter(|other| other.id != server.id)
+            }
+            None => None,
+        };
+        let event = match &twin {
+            None => Event::Answered,
+            Some(twin) => Event::Refused(Outcome::Failed, Reason::Refused, same_machine(&run, twin, unit)),
+        };
+        let now = unit.now();
+        let mut run = run.apply(event, now, self.engine.timings())?;
+        if twin.is_none() {
+            server.facts.clone_from(&self.facts);
+            server.last_seen = Some(now);
+            if server.reach != Reach::Paused {
+                server.reach = Reach::Ok;
+                server.reach_detail.clear();
+            }
+            unit.update_server(&mut server).await?;
+        }
+        self.engine.write_run(unit, &mut run, None).await?;
+        let mut record = unit.db().step(step).await?.ok_or(LaneError::Lost)?;
+        record.state = StepState::Exited;
+        record.exit_code = Some(i32::from(twin.is_some()));
+        record.ended_at = Some(now);
+        unit.update_step(&mut record).await?;
+        Ok(run)
+    }
+}
+
+fn same_machine(run: &Run, twin: &Server, unit: &Unit<'_>) -> Failure {
+    Failure {
+        step: String::new(),
+        exit_code: None,
+        message: format!(
+            "this machine is registered already, as `{}` ({}:{}): use that server, or remove it first",
+            twin.name, twin.host, twin.port
+        ),
+        last_lines: String::new(),
+        run: run.id,
+        at: unit.now(),
+    }
+}
+
+impl Engine {
+    /// Stores what a server told of itself, and ends the run that asked. A machine that is registered already fails it.
+    pub async fn met_server(
+        &self,
+        hold: LaneHold,
+        run: RunId,
+        facts: BTreeMap<String, String>,
+    ) -> Result<Run, LaneError> {
+        self.writer().commit(Met { engine: self.clone(), hold, run, facts }).await
+    }
+}

@@ -1,0 +1,156 @@
+//! Changes how a server is reached, pauses it, ends its pause. An edit clears `refused`, so that work goes on.
+
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+
+use super::{Answer, Asked, Engine, Refusal, targets, valid};
+use crate::domain::id::ServerId;
+use crate::domain::server::{IdentityKind, Reach, Server};
+use crate::store::rows::ServerRow;
+use crate::store::{Command, Unit};
+
+/// Changes how a server is reached. What is `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct EditServer {
+    /// Name or id.
+    pub server: String,
+    /// New host.
+    pub host: Option<String>,
+    /// New port.
+    pub port: Option<u32>,
+    /// New login user.
+    pub user: Option<String>,
+    /// New host key to pin.
+    pub host_key: Option<String>,
+    /// New way to log in.
+    pub login: Option<Login>,
+}
+
+/// A way to log in.
+#[derive(Debug, Clone)]
+pub enum Login {
+    /// With this private key.
+    Key(Vec<u8>),
+    /// With the daemon's ssh-agent.
+    Agent,
+}
+
+enum Change {
+    Edit(EditServer),
+    Pause,
+    Resume,
+}
+
+struct ChangeServer {
+    engine: Engine,
+    asked: Asked,
+    server: String,
+    change: Change,
+}
+
+impl EditServer {
+    fn check(&self) -> Result<(), Refusal> {
+        let mut problems = valid::Problems::default();
+        let mut each =
+            |field: &str, result: Option<Result<(), String>>| problems.check(field, result.unwrap_or(Ok(())));
+        each("host", self.host.as_deref().map(valid::host));
+        each("user", self.user.as_deref().map(valid::user));
+        each("host_key", self.host_key.as_deref().map(valid::host_key));
+        each(
+            "port",
+            self.port.map(|port| {
+                if port == 0 { Err("must be 1 to 65535".to_owned()) } else { valid::port(port).map(drop) }
+            }),
+        );
+        if let Some(Login::Key(key)) = &self.login {
+            each("identity_key", Some(valid::identity(key)));
+        }
+        problems.into_result()
+    }
+
+    fn apply(&self, server: &mut Server) -> Result<(), Refusal> {
+        if let Some(host) = &self.host {
+            server.host.clone_from(host);
+        }
+        if let Some(port) = self.port {
+            server.port = valid::port(port).map_err(|message| Refusal::field("port", message))?;
+        }
+        if let Some(user) = &self.user {
+            server.user.clone_from(user);
+        }
+        if let Some(host_key) = &self.host_key {
+            server.host_key.clone_from(host_key);
+        }
+        match &self.login {
+            Some(Login::Key(_)) => server.identity = IdentityKind::Key,
+            Some(Login::Agent) => server.identity = IdentityKind::Agent,
+            None => {}
+        }
+        if server.reach != Reach::Paused {
+            server.reach = Reach::Ok;
+            server.reach_detail.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// Changes how a server is reached.
+    pub async fn edit_server(&self, asked: Asked, ask: EditServer) -> Result<Answer, Refusal> {
+        ask.check()?;
+        let server = ask.server.clone();
+        self.change_server(asked, server, Change::Edit(ask)).await
+    }
+
+    /// Lets nothing new start on a server.
+    pub async fn pause_server(&self, asked: Asked, server: String) -> Result<Answer, Refusal> {
+        self.change_server(asked, server, Change::Pause).await
+    }
+
+    /// Lets work start again.
+    pub async fn resume_server(&self, asked: Asked, server: String) -> Result<Answer, Refusal> {
+        self.change_server(asked, server, Change::Resume).await
+    }
+
+    async fn change_server(&self, asked: Asked, server: String, change: Change) -> Result<Answer, Refusal> {
+        asked.check()?;
+        let command = ChangeServer { engine: self.clone(), asked, server, change };
+        let (answer, server) = self.writer().commit(command).await?;
+        if let Some(server) = server {
+            self.hub().wake_server(server);
+        }
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl Command for ChangeServer {
+    type Answer = (Answer, Option<ServerId>);
+    type Refusal = Refusal;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
+        if let Some(answer) = self.asked.recall(unit).await? {
+            return Ok((answer, None));
+        }
+        let mut server = targets::find_server(unit.db(), &self.server).await?;
+        match &self.change {
+            Change::Edit(edit) => edit.apply(&mut server)?,
+            Change::Pause => {
+                server.reach = Reach::Paused;
+                server.reach_detail = format!("paused by {}", self.asked.principal);
+            }
+            Change::Resume => {
+                server.reach = Reach::Ok;
+                server.reach_detail.clear();
+            }
+        }
+        unit.update_server(&mut server).await?;
+        if let Change::Edit(EditServer { login: Some(Login::Key(key)), .. }) = &self.change {
+            let identity = BTreeMap::from([(targets::IDENTITY.to_owned(), key.clone())]);
+            self.engine.put_secrets(unit, &server.id.to_string(), &identity).await?;
+        }
+        let answer = Answer { server: Some(ServerRow::from(&server)), ..Answer::default() };
+        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), server.name.clone()).await?;
+        Ok((answer, Some(server.id)))
+    }
+}

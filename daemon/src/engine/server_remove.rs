@@ -1,0 +1,92 @@
+//! Removes a server's record. The host is not touched.
+
+use async_trait::async_trait;
+
+use super::{Answer, Asked, Engine, Refusal, targets};
+use crate::domain::resource::Resource;
+use crate::domain::server::Server;
+use crate::store::queries::ResourceFilter;
+use crate::store::{Command, Unit};
+
+/// Most resources that one `--forget` drops: bounds the transaction.
+const FORGET_MAX: i64 = 1_000;
+/// Most things that a refusal names.
+const NAMED_MAX: i64 = 20;
+
+struct RemoveServer {
+    engine: Engine,
+    asked: Asked,
+    server: String,
+    forget: bool,
+}
+
+impl Engine {
+    /// Removes a server's record; with `forget` its resources' records too. Open runs stand in the way.
+    pub async fn remove_server(&self, asked: Asked, server: String, forget: bool) -> Result<Answer, Refusal> {
+        asked.check()?;
+        self.writer().commit(RemoveServer { engine: self.clone(), asked, server, forget }).await
+    }
+}
+
+#[async_trait]
+impl Command for RemoveServer {
+    type Answer = Answer;
+    type Refusal = Refusal;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<Answer, Refusal> {
+        if let Some(answer) = self.asked.recall(unit).await? {
+            return Ok(answer);
+        }
+        let mut server = targets::find_server(unit.db(), &self.server).await?;
+        no_open_runs(unit, &server).await?;
+        let resources = self.resources(unit, &server).await?;
+        let mut ids = Vec::with_capacity(resources.len());
+        for mut resource in resources {
+            unit.delete_resource(&mut resource).await?;
+            ids.push(resource.id.to_string());
+        }
+        unit.delete_server(&mut server).await?;
+        let answer = Answer { ids, ..Answer::default() };
+        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), server.name.clone()).await?;
+        Ok(answer)
+    }
+}
+
+impl RemoveServer {
+    async fn resources(&self, unit: &mut Unit<'_>, server: &Server) -> Result<Vec<Resource>, Refusal> {
+        let filter = ResourceFilter { server: Some(server.id), ..ResourceFilter::default() };
+        let limit = if self.forget { FORGET_MAX + 1 } else { NAMED_MAX };
+        let found = unit.db().resources(&filter, "", limit).await?;
+        if found.is_empty() || (self.forget && i64::try_from(found.len()).is_ok_and(|n| n <= FORGET_MAX)) {
+            return Ok(found);
+        }
+        let name = &server.name;
+        let message = if self.forget {
+            format!("{name} has more than {FORGET_MAX} resources: remove some of them first")
+        } else {
+            format!(
+                "{name} still has resources: remove them first, or drop their records with --forget (the host is not touched)"
+            )
+        };
+        let path = |r: &Resource| format!("{name}/{}/{}", r.package, r.name);
+        let take = usize::try_from(NAMED_MAX).unwrap_or(usize::MAX);
+        Err(Refusal::NotNow {
+            message,
+            runs: Vec::new(),
+            resources: found.iter().take(take).map(path).collect(),
+        })
+    }
+}
+
+async fn no_open_runs(unit: &mut Unit<'_>, server: &Server) -> Result<(), Refusal> {
+    let open = unit.db().open_runs_of(server.id, NAMED_MAX).await?;
+    if open.is_empty() {
+        return Ok(());
+    }
+    let runs: Vec<_> = open.iter().map(|run| run.id).collect();
+    let message = format!(
+        "{} still has open runs: wait for them, or cancel them (settlectl run list --server {0})",
+        server.name
+    );
+    Err(Refusal::NotNow { message, runs, resources: Vec::new() })
+}

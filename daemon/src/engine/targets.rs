@@ -1,0 +1,57 @@
+//! Finds what a request names, and whatever else a lane needs to know of a server: how to get in, which secrets a step gets.
+
+use zeroize::Zeroizing;
+
+use super::{Engine, Refusal};
+use crate::domain::id::{ResourceId, ServerId};
+use crate::domain::resource::Resource;
+use crate::domain::server::Server;
+use crate::store::Db;
+
+/// Name of the secret that holds a server's login key.
+pub(super) const IDENTITY: &str = "identity";
+
+/// Finds a server by name or id.
+pub async fn find_server(db: &mut Db<'_>, named: &str) -> Result<Server, Refusal> {
+    let by_id = match named.parse::<ServerId>() {
+        Ok(id) => db.server(id).await?,
+        Err(_) => None,
+    };
+    let found = match by_id {
+        Some(server) => Some(server),
+        None => db.server_by_name(named).await?,
+    };
+    found.ok_or_else(|| Refusal::NotFound { what: "server", name: named.to_owned() })
+}
+
+/// Finds a resource by id or SERVER/PACKAGE/NAME.
+pub async fn find_resource(db: &mut Db<'_>, named: &str) -> Result<Resource, Refusal> {
+    let missing = || Refusal::NotFound { what: "resource", name: named.to_owned() };
+    if let Ok(id) = named.parse::<ResourceId>() {
+        return db.resource(id).await?.ok_or_else(missing);
+    }
+    let parts: Vec<_> = named.split('/').collect();
+    let [server, package, name] = parts[..] else {
+        return Err(Refusal::field("resource", "must be an id or SERVER/PACKAGE/NAME"));
+    };
+    let server = find_server(db, server).await?;
+    db.resource_by_path(server.id, package, name).await?.ok_or_else(missing)
+}
+
+impl Engine {
+    /// The login key of a server; `None` when it has none of its own.
+    pub async fn identity(&self, server: ServerId) -> Result<Option<Zeroizing<Vec<u8>>>, Refusal> {
+        let secrets = self.secrets(&server.to_string()).await?;
+        Ok(secrets.into_iter().find(|(name, _)| name == IDENTITY).map(|(_, key)| key))
+    }
+
+    /// All secrets of a resource or server, opened: (name, secret).
+    pub async fn secrets(&self, owner: &str) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, Refusal> {
+        let sealed = self.store().read().await?.db().secrets(owner).await?;
+        let open = |(name, key_id, sealed): (String, String, Vec<u8>)| {
+            let secret = self.sealer().open(owner, &name, &key_id, &sealed)?;
+            Ok((name, secret))
+        };
+        sealed.into_iter().map(open).collect()
+    }
+}

@@ -1,0 +1,219 @@
+//! Sealing and opening what must stay secret (P12), and masking it in output.
+//!
+//! A sealed secret is bound to its place (owner and name), so that a row moved elsewhere does not open. Nothing here knows where
+//! the key or the rows come from.
+
+use std::fmt;
+use std::path::Path;
+
+use chacha20poly1305::aead::{Aead as _, Payload};
+use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+const NONCE_BYTES: usize = 24;
+const KEY_BYTES: usize = 32;
+
+/// Why a secret cannot be sealed or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The key cannot be read or made.
+    #[error("the key file {path}: {message}")]
+    KeyFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// It was sealed with a key that is not here.
+    #[error(
+        "a secret was sealed with key {0}, which is not the one in use: bring back the key file that belongs to this store"
+    )]
+    OtherKey(String),
+    /// It does not open: damaged, or moved from another place.
+    #[error("a secret does not open: it is damaged, or belongs elsewhere")]
+    Damaged,
+}
+
+/// The master key.
+#[derive(Clone)]
+pub struct Sealer {
+    key: Zeroizing<[u8; KEY_BYTES]>,
+    id: String,
+}
+
+impl Sealer {
+    /// A sealer with this key.
+    pub fn new(key: Zeroizing<[u8; KEY_BYTES]>) -> Self {
+        let id = hex::encode(&Sha256::digest([b"settled key id".as_slice(), &key[..]].concat())[..8]);
+        Self { key, id }
+    }
+
+    /// Reads the key file: 32 bytes, mode 0600. One that does not exist is made from `fresh`.
+    pub fn from_file(path: &Path, fresh: impl FnOnce() -> [u8; KEY_BYTES]) -> Result<Self, SecretError> {
+        let bad = |message: String| SecretError::KeyFile { path: path.display().to_string(), message };
+        if !path.exists() {
+            write_private(path, &Zeroizing::new(fresh())[..])
+                .map_err(|e| bad(format!("cannot be made: {e}")))?;
+        }
+        let mode =
+            std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(path).map_err(|e| bad(e.to_string()))?);
+        if mode & 0o077 != 0 {
+            return Err(bad(format!("others may read it (mode {:o}): chmod 600 it", mode & 0o777)));
+        }
+        let bytes = Zeroizing::new(std::fs::read(path).map_err(|e| bad(e.to_string()))?);
+        let key: [u8; KEY_BYTES] =
+            bytes[..].try_into().map_err(|_| bad(format!("holds {} bytes, not {KEY_BYTES}", bytes.len())))?;
+        Ok(Self::new(Zeroizing::new(key)))
+    }
+
+    /// Names the key, without telling it.
+    pub fn key_id(&self) -> &str {
+        &self.id
+    }
+
+    /// Seals a secret for its place. `nonce` must be fresh randomness.
+    pub fn seal(
+        &self,
+        owner: &str,
+        name: &str,
+        secret: &[u8],
+        nonce: [u8; NONCE_BYTES],
+    ) -> Result<Vec<u8>, SecretError> {
+        let place = place(owner, name);
+        let payload = Payload { msg: secret, aad: &place };
+        let sealed =
+            self.cipher().encrypt(&XNonce::from(nonce), payload).map_err(|_| SecretError::Damaged)?;
+        Ok([&nonce[..], &sealed].concat())
+    }
+
+    /// Opens a sealed secret of this place.
+    pub fn open(
+        &self,
+        owner: &str,
+        name: &str,
+        key_id: &str,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+        if key_id != self.id {
+            return Err(SecretError::OtherKey(key_id.to_owned()));
+        }
+        let (nonce, rest) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(SecretError::Damaged)?;
+        let place = place(owner, name);
+        let payload = Payload { msg: rest, aad: &place };
+        let secret =
+            self.cipher().decrypt(&XNonce::from(*nonce), payload).map_err(|_| SecretError::Damaged)?;
+        Ok(Zeroizing::new(secret))
+    }
+
+    /// A digest of something that may hold secrets: only the holder of the key can test guesses against it.
+    pub fn fingerprint(&self, content: &[u8]) -> String {
+        let inner = Sha256::digest([&self.key[..], b"fingerprint", content].concat());
+        hex::encode(Sha256::digest([&self.key[..], &inner[..]].concat()))
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(&(*self.key).into())
+    }
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealer").field("key_id", &self.id).finish_non_exhaustive()
+    }
+}
+
+fn place(owner: &str, name: &str) -> Vec<u8> {
+    format!("{owner}\n{name}").into_bytes()
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Replaces secrets in a stream of output by asterisks of the same length, so that offsets stay true, also where a secret is cut by
+/// the border between two pieces: what may be the beginning of one is held back until more is known.
+pub struct Mask {
+    secrets: Vec<Zeroizing<Vec<u8>>>,
+    held: Zeroizing<Vec<u8>>,
+}
+
+/// Shorter secrets are not masked: they would blank ordinary output and protect nothing.
+const MASKED_BYTES_MIN: usize = 4;
+
+impl Mask {
+    /// A mask for these secrets; without any it lets everything through at once.
+    pub fn new(secrets: impl IntoIterator<Item = Zeroizing<Vec<u8>>>) -> Self {
+        let mut secrets: Vec<_> = secrets.into_iter().filter(|s| s.len() >= MASKED_BYTES_MIN).collect();
+        secrets.sort_by_key(|s| std::cmp::Reverse(s.len()));
+        Self { secrets, held: Zeroizing::new(Vec::new()) }
+    }
+
+    /// Bytes taken in and not given out yet.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Takes a piece, gives what is certain. With `last` everything.
+    pub fn pass(&mut self, piece: &[u8], last: bool) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut *self.held);
+        bytes.extend_from_slice(piece);
+        let mut masked = bytes.clone();
+        for secret in &self.secrets {
+            for at in 0..bytes.len().saturating_sub(secret.len() - 1) {
+                if bytes[at..].starts_with(secret) {
+                    masked[at..at + secret.len()].fill(b'*');
+                }
+            }
+        }
+        let keep = if last { 0 } else { self.tail(&bytes) };
+        let out = masked[..bytes.len() - keep].to_vec();
+        self.held = Zeroizing::new(bytes[bytes.len() - keep..].to_vec());
+        out
+    }
+
+    /// Longest end of `bytes` that may be the beginning of a secret.
+    fn tail(&self, bytes: &[u8]) -> usize {
+        let longest = self.secrets.first().map_or(0, |s| s.len() - 1).min(bytes.len());
+        (1..=longest)
+            .rev()
+            .find(|&n| self.secrets.iter().any(|s| s.len() > n && s.starts_with(&bytes[bytes.len() - n..])))
+            .unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealer(byte: u8) -> Sealer {
+        Sealer::new(Zeroizing::new([byte; KEY_BYTES]))
+    }
+
+    #[test]
+    fn p12_a_sealed_secret_opens_only_in_its_place_and_with_its_key() {
+        let sealed = sealer(1).seal("owner", "password", b"hunter22", [7; NONCE_BYTES]).unwrap();
+        assert!(!sealed.windows(8).any(|w| w == b"hunter22"));
+        let id = sealer(1).key_id().to_owned();
+        assert_eq!(*sealer(1).open("owner", "password", &id, &sealed).unwrap(), b"hunter22");
+        assert!(matches!(sealer(1).open("owner", "other", &id, &sealed), Err(SecretError::Damaged)));
+        assert!(matches!(sealer(1).open("other", "password", &id, &sealed), Err(SecretError::Damaged)));
+        assert!(matches!(sealer(2).open("owner", "password", &id, &sealed), Err(SecretError::OtherKey(_))));
+        assert!(matches!(sealer(1).open("owner", "password", &id, &sealed[..9]), Err(SecretError::Damaged)));
+    }
+
+    #[test]
+    fn p12_output_is_masked_wherever_it_is_cut() {
+        let text = b"start hunter22 middle hunthunter22 end hunter2";
+        for cut in 0..=text.len() {
+            let mut mask = Mask::new([Zeroizing::new(b"hunter22".to_vec())]);
+            let mut out = mask.pass(&text[..cut], false);
+            out.extend(mask.pass(&text[cut..], true));
+            assert_eq!(out, b"start ******** middle hunt******** end hunter2", "cut at {cut}");
+        }
+    }
+}
