@@ -45,7 +45,7 @@ Exit codes:
   1    failed: the run did not succeed, or settled has a fault
   2    usage: the command line is wrong, or settled found a value that does not fit
   3    unreachable: settled does not run, may not be reached, or went away and did not come back
-  4    refused: not allowed, not found, already there, in the way of something else, or too much at once
+  4    refused: not allowed, not found, already there, something is in the way, or the queue is full
   130  Ctrl-C ended the waiting. The run goes on; 'settlectl run cancel ID' would stop it
 
 Where settled listens:
@@ -56,18 +56,13 @@ Where settled listens:
 Output:
   -o json prints one object per line with the field names of the gRPC contract: enums as lower-case
   words, times as RFC 3339, 64-bit numbers as numbers, absent values as null, bytes as base64.
-  Lists are one object with the rows in an array; streams (watch, run follow) are one object per event.
+  Lists are one object with the rows in an array; streams (watch, run follow) one object per event.
   Progress and errors go to stderr, results to stdout. NO_COLOR switches colours off.";
 
 /// Puts packages on servers, takes them off again, and tells how it went.
 #[derive(Debug, Parser)]
-#[command(name = "settlectl", version, about, after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
-#[command(
-    propagate_version = true,
-    max_term_width = 100,
-    subcommand_required = true,
-    arg_required_else_help = true
-)]
+#[command(name = "settlectl", version, after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
+#[command(max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -279,7 +274,8 @@ mod tests {
     #[test]
     fn what_people_type_is_understood() {
         let table = [
-            ("install site --server web1 --set a=b --set c=@f --secret t=@x --dry-run -w", true),
+            ("install site --server web1 --set a=b --set c=@f --secret t=@x --dry-run", true),
+            ("install site --server web1 --dry-run --wait", false),
             ("install site", false),
             ("update web1/site/site --set a=b --wait -o json", true),
             ("do web1/site/site rollback --wait", true),

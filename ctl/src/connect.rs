@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 
 pub(crate) use self::endpoint::{Place, find};
 use crate::clock;
-use crate::errors::{Error, is_transient};
+use crate::errors::{Error, Exit, is_transient, timed_out};
 
 /// How long to wait for a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -82,23 +82,43 @@ impl Client {
     ) -> Result<A, Error> {
         let mut pauses = REPEATS.into_iter();
         loop {
-            let mut request = Request::new(question.clone());
-            request.set_timeout(ANSWER_LIMIT);
-            let status = match call(request).await {
+            let status = match call(limited(question.clone())).await {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) => status,
             };
             match pauses.next() {
-                Some(time) if is_transient(&status) => clock::pause(time).await,
+                Some(time) if is_transient(&status) && !timed_out(&status) => clock::pause(time).await,
                 _ => return Err(self.refusal(&status)),
             }
         }
+    }
+
+    /// A command: like [`Client::ask`], and when nobody knows whether it arrived, tells how to repeat it safely.
+    pub(crate) async fn command<Q: Clone, A>(
+        &self,
+        request: &Q,
+        request_id: &str,
+        call: impl AsyncFn(Request<Q>) -> Result<Response<A>, Status>,
+    ) -> Result<A, Error> {
+        self.ask(request, call).await.map_err(|error| match error.exit {
+            Exit::Unreachable => error.hint(format!(
+                "Nobody knows whether the command arrived. It is safe to repeat it with --request-id {request_id}"
+            )),
+            _ => error,
+        })
     }
 
     /// An answer of the daemon as an error for people.
     pub(crate) fn refusal(&self, status: &Status) -> Error {
         Error::from_status(status, self.command)
     }
+}
+
+/// A request whose answer may take [`ANSWER_LIMIT`].
+pub(crate) fn limited<Q>(question: Q) -> Request<Q> {
+    let mut request = Request::new(question);
+    request.set_timeout(ANSWER_LIMIT);
+    request
 }
 
 /// Each way of not getting through, in one sentence with the next thing to do.
@@ -111,6 +131,11 @@ fn no_connection(place: &Place, error: &tonic::transport::Error) -> Error {
         kind = inner.downcast_ref::<io::Error>().map(io::Error::kind).or(kind);
         cause = inner.source();
     }
+    explain(place, kind, &words)
+}
+
+/// What it means that there is no connection to this place.
+fn explain(place: &Place, kind: Option<io::ErrorKind>, words: &str) -> Error {
     let start =
         "Start it (systemctl start settled), or say where it listens: --endpoint unix:/path/to/settled.sock";
     match (place, kind) {
@@ -126,9 +151,42 @@ fn no_connection(place: &Place, error: &tonic::transport::Error) -> Error {
             format!("You may not open settled's socket {}.", path.display()),
             "Use sudo, or have yourself added to the group that owns the socket.",
         ),
-        (_, Some(io::ErrorKind::ConnectionRefused)) => {
+        (Place::Loopback(_), Some(io::ErrorKind::ConnectionRefused)) => {
             Error::unreachable(format!("settled does not run: nobody listens at {place}."), start)
         }
         _ => Error::unreachable(format!("settled cannot be reached at {place}: {words}."), start),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_way_of_not_getting_through_has_its_sentence() {
+        let socket = Place::Socket("/run/s.sock".into());
+        let port = Place::Loopback("http://127.0.0.1:7".into());
+        let table = [
+            (&socket, Some(io::ErrorKind::NotFound), "there is no socket /run/s.sock", "systemctl start"),
+            (
+                &socket,
+                Some(io::ErrorKind::ConnectionRefused),
+                "nobody answers at its socket",
+                "systemctl start",
+            ),
+            (&socket, Some(io::ErrorKind::PermissionDenied), "You may not open", "Use sudo"),
+            (
+                &port,
+                Some(io::ErrorKind::ConnectionRefused),
+                "nobody listens at http://127.0.0.1:7",
+                "--endpoint",
+            ),
+            (&port, None, "cannot be reached at http://127.0.0.1:7: odd", "--endpoint"),
+        ];
+        for (place, kind, sentence, next) in table {
+            let error = explain(place, kind, "odd");
+            assert_eq!(error.exit, Exit::Unreachable);
+            assert!(error.lines[0].contains(sentence) && error.lines[1].contains(next), "{:?}", error.lines);
+        }
     }
 }

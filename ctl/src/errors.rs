@@ -85,6 +85,16 @@ impl Error {
     }
 }
 
+/// Whether no answer came in the time that was given.
+pub(crate) fn timed_out(status: &Status) -> bool {
+    status.code() == Code::DeadlineExceeded || causes(status).any(|cause| cause.is::<tonic::TimeoutExpired>())
+}
+
+/// What lies behind a status that was made on this side of the wire, outermost first.
+fn causes(status: &Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(status.source(), |cause| cause.source())
+}
+
 /// Whether the transport failed, not the daemon: then nobody knows whether the request arrived.
 pub(crate) fn is_transient(status: &Status) -> bool {
     match status.code() {
@@ -119,6 +129,7 @@ pub(crate) fn exit_of(status: &Status) -> Exit {
 fn headline(status: &Status, exit: Exit) -> String {
     let message = text::clean(status.message());
     match (exit, message.is_empty()) {
+        (Exit::Unreachable, _) if timed_out(status) => "settled did not answer in time.".to_owned(),
         (Exit::Unreachable, _) if status.source().is_some() => {
             format!("The connection to settled broke: {}.", root_cause(status))
         }
@@ -129,13 +140,7 @@ fn headline(status: &Status, exit: Exit) -> String {
 
 /// The innermost error says what happened; those around it only who passed it on.
 fn root_cause(status: &Status) -> String {
-    let mut cause = status.source();
-    let mut words = status.message().to_owned();
-    while let Some(inner) = cause {
-        words = inner.to_string();
-        cause = inner.source();
-    }
-    text::clean(&words)
+    text::clean(&causes(status).last().map_or_else(|| status.message().to_owned(), ToString::to_string))
 }
 
 /// One line per `google.rpc` detail.
@@ -203,7 +208,8 @@ pub(crate) fn flag_of(field: &str, command: &str) -> String {
         ("request_id", _) => "--request-id",
         ("page_token", _) => "--page-token",
         ("page_size", _) => "--limit",
-        ("status" | "state" | "outcome" | "kinds", _) => return format!("--{}", head.trim_end_matches('s')),
+        ("kinds", _) => "--kind",
+        ("status" | "state" | "outcome", _) => return format!("--{head}"),
         _ => return text::clean(field),
     };
     flag.to_owned()
@@ -263,6 +269,9 @@ mod tests {
         assert_eq!(error.exit, Exit::Unreachable);
         assert_eq!(error.lines[0], "The connection to settled broke: reset by peer.");
         assert!(!is_transient(&Status::unknown("said by the daemon")));
+        let silent = Status::from_error(Box::new(tonic::TimeoutExpired(())));
+        assert!(timed_out(&silent) && !timed_out(&broken));
+        assert_eq!(Error::from_status(&silent, "run").lines[0], "settled did not answer in time.");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use settled_proto::v1::{FollowRunRequest, FollowRunResponse, GetRunRequest, Outc
 use tonic::Status;
 
 use crate::clock;
-use crate::connect::Client;
+use crate::connect::{Client, limited};
 use crate::errors::{Error, Exit, is_transient};
 use crate::patience::Patience;
 
@@ -56,34 +56,34 @@ async fn to_the_end(
     patience: &mut Patience,
     listener: &mut impl Listener,
 ) -> Result<Ending, Error> {
-    let run = client
-        .ask(&GetRunRequest { run_id: run_id.to_owned() }, async |q| client.runs().get(q).await)
-        .await?;
-    listener.begin(&run);
+    let question = GetRunRequest { run_id: run_id.to_owned() };
+    let (mut begun, mut away) = (false, false);
     loop {
-        let away = match stream(client, run_id, &mut offset, patience, listener).await? {
-            Part::Settled(run) => return Ok(Ending::Settled(run)),
-            Part::Refused(status) => return Err(client.refusal(&status)),
-            Part::Broken => "The connection to settled broke; the run goes on. Looking for settled again ...",
-        };
-        let mut told = false;
-        loop {
-            let Some(pause) = patience.pause(clock::instant()) else {
-                return Err(gave_up(run_id, offset));
-            };
-            if !told {
-                listener.remark(away);
-                told = true;
+        match client.runs().get(limited(question.clone())).await {
+            Ok(run) => {
+                if std::mem::take(&mut away) {
+                    listener.remark("Connected again.");
+                }
+                if !std::mem::replace(&mut begun, true) {
+                    listener.begin(run.get_ref());
+                }
+                match stream(client, run_id, &mut offset, patience, listener).await? {
+                    Part::Settled(run) => return Ok(Ending::Settled(run)),
+                    Part::Refused(status) => return Err(client.refusal(&status)),
+                    Part::Broken => {}
+                }
             }
-            clock::pause(pause).await;
-            let question = GetRunRequest { run_id: run_id.to_owned() };
-            match client.runs().get(question).await {
-                Ok(_) => break,
-                Err(status) if is_transient(&status) => {}
-                Err(status) => return Err(client.refusal(&status)),
-            }
+            Err(status) if is_transient(&status) => {}
+            Err(status) => return Err(client.refusal(&status)),
         }
-        listener.remark("Connected again.");
+        let Some(pause) = patience.pause(clock::instant()) else {
+            return Err(gave_up(run_id, offset));
+        };
+        if !std::mem::replace(&mut away, true) {
+            listener
+                .remark("The connection to settled broke; the run goes on. Looking for settled again ...");
+        }
+        clock::pause(pause).await;
     }
 }
 
@@ -109,10 +109,9 @@ async fn stream(
         Err(status) => return Ok(ended(status)),
     };
     let mut completed = None;
-    loop {
+    let broke = loop {
         match pieces.message().await {
             Ok(Some(piece)) => {
-                patience.heard(clock::instant());
                 listener.hear(&piece)?;
                 match piece.event {
                     Some(Event::Output(output)) => *offset = output.next_offset.max(*offset),
@@ -123,15 +122,16 @@ async fn stream(
                 }
             }
             // The story may go on after the run has completed: its last output. Only the end of the stream is the end.
-            Ok(None) => return Ok(completed.map_or(Part::Broken, Part::Settled)),
-            Err(status) => {
-                return Ok(match completed {
-                    Some(run) if is_transient(&status) => Part::Settled(run),
-                    _ => ended(status),
-                });
-            }
+            Ok(None) => break Part::Broken,
+            Err(status) => break ended(status),
         }
-    }
+    };
+    // A run may be silent for long, so patience counts from the break and not from the last piece.
+    patience.heard(clock::instant());
+    Ok(match (broke, completed) {
+        (Part::Broken, Some(run)) => Part::Settled(run),
+        (broke, _) => broke,
+    })
 }
 
 fn gave_up(run_id: &str, offset: u64) -> Error {

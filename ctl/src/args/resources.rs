@@ -11,7 +11,8 @@ use super::{PageArgs, RunArgs, values};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  settlectl install firewall_rule --server web1 --name https --set port=443 --set action=allow --wait
+  settlectl install firewall_rule --server web1 --name https \\
+      --set port=443 --set action=allow --wait
   settlectl install scheduled_task --server web1 --name backup --set user=root \\
       --set 'expression=17 3 * * *' --set command=@backup.sh
   settlectl install my_app --server web1 --secret token=@token.txt
@@ -42,7 +43,7 @@ pub(crate) struct InstallArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ValueArgs {
     /// A parameter. 'k=@file' reads the text from a file, 'k=@@text' is a text that begins with '@'
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = values::setting)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = values::pair)]
     pub(crate) set: Vec<(String, String)>,
     /// A secret parameter: 'k=@file' reads a file, 'k=-' reads stdin, both byte by byte. Never the value itself
     // Read later, not by clap: its errors repeat what was typed, and this might be a secret.

@@ -50,7 +50,8 @@ pub(crate) enum ServerCommand {
 #[command(after_help = "\
 Examples:
   settlectl server add web1 192.0.2.7 --user deploy --host-key SHA256:... --wait
-  settlectl server add web2 [2001:db8::7]:2222 --user root --identity ~/.ssh/settled --host-key SHA256:...
+  settlectl server add web2 [2001:db8::7]:2222 --user root --host-key SHA256:... \\
+      --identity ~/.ssh/settled
   settlectl server add web3 web3.example.org --user deploy --label site=fra --label tier=front")]
 pub(crate) struct AddArgs {
     /// A name of your choice: a-z, 0-9, '-' and '.'
@@ -65,8 +66,8 @@ pub(crate) struct AddArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
     /// Fingerprint of the host key, as 'ssh-keygen -lf' prints it
-    #[arg(long, value_name = "SHA256:...", value_parser = values::host_key, default_value = "", hide_default_value = true)]
-    pub(crate) host_key: String,
+    #[arg(long, value_name = "SHA256:...", value_parser = values::host_key)]
+    pub(crate) host_key: Option<String>,
     /// A label; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = values::pair)]
     pub(crate) labels: Vec<(String, String)>,

@@ -75,18 +75,16 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// `KEY=VALUE`, `KEY=@FILE`, `KEY=@@TEXT`.
-pub(crate) fn setting(text: &str) -> Result<(String, String), String> {
-    let (key, value) = pair(text)?;
-    let value = match value.strip_prefix('@') {
-        None => value,
-        Some(text) if text.starts_with('@') => text.to_owned(),
+/// The text of a parameter: as it stands, or `@FILE`, or `@@TEXT` for a text that begins with `@`.
+fn text(value: &str) -> Result<String, String> {
+    match value.strip_prefix('@') {
+        None => Ok(value.to_owned()),
+        Some(text) if text.starts_with('@') => Ok(text.to_owned()),
         Some(file) => {
             let bytes = read_file(Path::new(file), VALUE_BYTES_MAX)?;
-            String::from_utf8(bytes).map_err(|_| format!("{file} is not text (UTF-8)"))?
+            String::from_utf8(bytes).map_err(|_| format!("{file} is not text (UTF-8)"))
         }
-    };
-    Ok((key, value))
+    }
 }
 
 /// `90`, `90s`, `15m`, `12h`, `2d`: at least a second, and it fits 32 bits of seconds.
@@ -129,9 +127,13 @@ pub(crate) fn map(pairs: &[(String, String)], flag: &str) -> Result<BTreeMap<Str
 }
 
 impl ValueArgs {
-    /// The parameters.
+    /// The parameters, those with `@FILE` read.
     pub(crate) fn parameters(&self) -> Result<BTreeMap<String, String>, Error> {
-        map(&self.set, "--set")
+        let mut parameters = map(&self.set, "--set")?;
+        for (key, value) in &mut parameters {
+            *value = text(value).map_err(|e| Error::usage(format!("--set {key}: {e}.")))?;
+        }
+        Ok(parameters)
     }
 
     /// The secrets, read from files and stdin.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use settled_proto::v1::{
-    CommandResponse, DoRequest, GetResourceRequest, InstallRequest, ListResourcesRequest, Outcome,
+    CommandResponse, DoRequest, GetResourceRequest, InstallRequest, ListResourcesRequest,
     PauseResourceRequest, ProbeResourceRequest, RemoveResourceRequest, Resource, ResourceStatus,
     ResumeResourceRequest, RetryResourceRequest, UpdateResourceRequest,
 };
@@ -15,7 +15,6 @@ use crate::args::{DoArgs, InstallArgs, ResourceCommand, ResourceListArgs, Target
 use crate::clock;
 use crate::errors::{Error, Exit};
 use crate::render::out::remark;
-use crate::render::words::word_or_empty;
 use crate::render::{json, resources, text};
 
 /// Values by parameter name.
@@ -40,7 +39,10 @@ pub(crate) async fn install(
         dry_run: args.dry_run,
         queue_limit_s: seconds(args.queue_limit),
     };
-    let answer = ctx.client.ask(&request, async |q| ctx.client.resources().install(q).await).await?;
+    let answer = ctx
+        .client
+        .command(&request, &request.request_id, async |q| ctx.client.resources().install(q).await)
+        .await?;
     if args.dry_run {
         ctx.out.show(&json::command(&answer), || plan(ctx, &answer))?;
         return Ok(Exit::Done);
@@ -77,7 +79,10 @@ pub(crate) async fn update(
         secrets,
         queue_limit_s: seconds(args.queue_limit),
     };
-    let answer = ctx.client.ask(&request, async |q| ctx.client.resources().update(q).await).await?;
+    let answer = ctx
+        .client
+        .command(&request, &request.request_id, async |q| ctx.client.resources().update(q).await)
+        .await?;
     settle(ctx, answer, &args.run.wait).await
 }
 
@@ -87,7 +92,10 @@ macro_rules! verb {
         /// The verb of this name.
         pub(crate) async fn $name(ctx: &Context, args: TargetArgs) -> Result<Exit, Error> {
             let request = $request { request_id: args.run.change.id(), resource: args.resource };
-            let answer = ctx.client.ask(&request, async |q| ctx.client.resources().$name(q).await).await?;
+            let answer = ctx
+                .client
+                .command(&request, &request.request_id, async |q| ctx.client.resources().$name(q).await)
+                .await?;
             settle(ctx, answer, &args.run.wait).await
         }
     };
@@ -103,7 +111,10 @@ verb!(probe, ProbeResourceRequest);
 pub(crate) async fn own(ctx: &Context, args: DoArgs) -> Result<Exit, Error> {
     let request =
         DoRequest { request_id: args.run.change.id(), resource: args.resource, operation: args.operation };
-    let answer = ctx.client.ask(&request, async |q| ctx.client.resources().r#do(q).await).await?;
+    let answer = ctx
+        .client
+        .command(&request, &request.request_id, async |q| ctx.client.resources().r#do(q).await)
+        .await?;
     settle(ctx, answer, &args.run.wait).await
 }
 
@@ -119,10 +130,8 @@ async fn settle(ctx: &Context, answer: CommandResponse, wait: &WaitArgs) -> Resu
         ctx,
         Left { thing: Some(resource), run },
         wait,
-        Outcome::Succeeded,
         async || wait::resource_again(ctx, &id).await,
         |left| json::command(&CommandResponse { resource: left.thing.clone(), run: Some(left.run.clone()) }),
-        |resource| word_or_empty::<ResourceStatus>(resource.status),
     )
     .await
 }

@@ -78,7 +78,10 @@ async fn follow_to_stdout(ctx: &Context, args: FollowArgs) -> Result<Exit, Error
 
 async fn cancel(ctx: &Context, args: CancelArgs) -> Result<Exit, Error> {
     let request = CancelRunRequest { request_id: args.args.change.id(), run_id: args.run };
-    let run = ctx.client.ask(&request, async |q| ctx.client.runs().cancel(q).await).await?;
+    let run = ctx
+        .client
+        .command(&request, &request.request_id, async |q| ctx.client.runs().cancel(q).await)
+        .await?;
     if run.state == RunState::Completed as i32 {
         ctx.out.show(&json::run(&run), || verdict::verdict(&run).join("\n"))?;
         return Ok(follow::exit_of(&run, Outcome::Cancelled));

@@ -2,8 +2,7 @@
 
 use settled_proto::v1::{
     CreateServerRequest, CreateServerResponse, DeleteServerRequest, GetServerRequest, ListServersRequest,
-    Outcome, PauseServerRequest, ProbeServerRequest, ResumeServerRequest, Server, ServerStatus,
-    UpdateServerRequest,
+    PauseServerRequest, ProbeServerRequest, ResumeServerRequest, Server, UpdateServerRequest,
 };
 
 use super::wait::{self, Left};
@@ -14,7 +13,6 @@ use crate::args::{
 use crate::clock;
 use crate::errors::{Error, Exit};
 use crate::render::out::remark;
-use crate::render::words::word_or_empty;
 use crate::render::{json, servers, text};
 
 /// The port when none was typed.
@@ -33,7 +31,10 @@ pub(crate) async fn run(
         ServerCommand::Edit(args) => {
             let request = update_request(args)?;
             let ctx = open().await?;
-            let server = ctx.client.ask(&request, async |q| ctx.client.servers().update(q).await).await?;
+            let server = ctx
+                .client
+                .command(&request, &request.request_id, async |q| ctx.client.servers().update(q).await)
+                .await?;
             show(&ctx, &server)
         }
         ServerCommand::List(args) => list(&open().await?, args).await,
@@ -45,13 +46,19 @@ pub(crate) async fn run(
         ServerCommand::Pause { server, change } => {
             let ctx = open().await?;
             let request = PauseServerRequest { request_id: change.id(), server };
-            let server = ctx.client.ask(&request, async |q| ctx.client.servers().pause(q).await).await?;
+            let server = ctx
+                .client
+                .command(&request, &request.request_id, async |q| ctx.client.servers().pause(q).await)
+                .await?;
             changed(&ctx, &server, "is paused: nothing new starts there, what runs goes on to its end.")
         }
         ServerCommand::Resume { server, change } => {
             let ctx = open().await?;
             let request = ResumeServerRequest { request_id: change.id(), server };
-            let server = ctx.client.ask(&request, async |q| ctx.client.servers().resume(q).await).await?;
+            let server = ctx
+                .client
+                .command(&request, &request.request_id, async |q| ctx.client.servers().resume(q).await)
+                .await?;
             changed(&ctx, &server, "is no longer paused: its work goes on.")
         }
         ServerCommand::Remove(args) => remove(&open().await?, args).await,
@@ -65,7 +72,7 @@ fn create_request(args: &AddArgs) -> Result<CreateServerRequest, Error> {
         host: args.host.host.clone(),
         port: args.host.port.unwrap_or(SSH_PORT).into(),
         user: args.user.clone(),
-        host_key: args.host_key.clone(),
+        host_key: args.host_key.clone().unwrap_or_default(),
         identity_key: args.identity.as_deref().map(values::identity).transpose()?.unwrap_or_default(),
         labels: values::map(&args.labels, "--label")?,
     })
@@ -90,7 +97,10 @@ fn update_request(args: EditArgs) -> Result<UpdateServerRequest, Error> {
 }
 
 async fn add(ctx: &Context, request: CreateServerRequest, args: AddArgs) -> Result<Exit, Error> {
-    let answer = ctx.client.ask(&request, async |q| ctx.client.servers().create(q).await).await?;
+    let answer = ctx
+        .client
+        .command(&request, &request.request_id, async |q| ctx.client.servers().create(q).await)
+        .await?;
     let server = answer.server.ok_or_else(|| Error::contract("the server"))?;
     let run = answer.run.ok_or_else(|| Error::contract("the run"))?;
     let id = server.id.clone();
@@ -98,7 +108,6 @@ async fn add(ctx: &Context, request: CreateServerRequest, args: AddArgs) -> Resu
         ctx,
         Left { thing: Some(server), run },
         &args.run.wait,
-        Outcome::Succeeded,
         async || Ok(Some(get(ctx, &id).await?)),
         |left| {
             json::created_server(&CreateServerResponse {
@@ -106,22 +115,23 @@ async fn add(ctx: &Context, request: CreateServerRequest, args: AddArgs) -> Resu
                 run: Some(left.run.clone()),
             })
         },
-        |server| word_or_empty::<ServerStatus>(server.status),
     )
     .await
 }
 
 async fn probe(ctx: &Context, args: ServerTargetArgs) -> Result<Exit, Error> {
     let request = ProbeServerRequest { request_id: args.run.change.id(), server: args.server };
-    let run = ctx.client.ask(&request, async |q| ctx.client.servers().probe(q).await).await?;
+    let run = ctx
+        .client
+        .command(&request, &request.request_id, async |q| ctx.client.servers().probe(q).await)
+        .await?;
+    let id = run.server_id.clone();
     wait::settle(
         ctx,
-        Left { thing: None::<Server>, run },
+        Left { thing: None, run },
         &args.run.wait,
-        Outcome::Succeeded,
-        async || Ok(None),
+        async || Ok(Some(get(ctx, &id).await?)),
         |left| json::run(&left.run),
-        |_| String::new(),
     )
     .await
 }
@@ -167,7 +177,10 @@ async fn remove(ctx: &Context, args: RemoveServerArgs) -> Result<Exit, Error> {
     let name = text::clean(&args.server);
     let request =
         DeleteServerRequest { request_id: args.change.id(), server: args.server, forget: args.forget };
-    let answer = ctx.client.ask(&request, async |q| ctx.client.servers().delete(q).await).await?;
+    let answer = ctx
+        .client
+        .command(&request, &request.request_id, async |q| ctx.client.servers().delete(q).await)
+        .await?;
     ctx.out.show(&json::deleted_server(&answer), || match answer.forgotten_resource_ids.len() {
         0 => format!("The record of {name} is gone. The host was not touched."),
         n => format!(

@@ -1,17 +1,19 @@
 //! After a command: tell its run, or follow it to its end.
 
-use settled_proto::v1::{GetResourceRequest, Outcome, Resource, Run};
+use settled_proto::v1::{GetResourceRequest, Outcome, Resource, ResourceStatus, Run, Server, ServerStatus};
 use tonic::Code;
 
 use super::Context;
 use crate::args::WaitArgs;
 use crate::clock;
+use crate::connect::limited;
 use crate::errors::{Error, Exit};
 use crate::follow::live::{Channel, Live};
 use crate::follow::{self, Ending};
 use crate::patience::Patience;
 use crate::render::out::remark;
-use crate::render::{runs, verdict};
+use crate::render::words::word_or_empty;
+use crate::render::{resources, runs, servers, text, verdict};
 
 /// Follows a run on stderr. The run as it ended, or the error that tells how to go on.
 pub(crate) async fn follow_run(ctx: &Context, run_id: &str, wait: &WaitArgs) -> Result<Run, Error> {
@@ -31,20 +33,46 @@ pub(crate) struct Left<T> {
     pub(crate) run: Run,
 }
 
+/// What a run is about and what people want to hear of it.
+pub(crate) trait Subject {
+    /// Its status, in a word.
+    fn status(&self) -> String;
+    /// How it stands now, in a sentence.
+    fn stands(&self) -> String;
+}
+
+impl Subject for Resource {
+    fn status(&self) -> String {
+        word_or_empty::<ResourceStatus>(self.status)
+    }
+
+    fn stands(&self) -> String {
+        resources::stands(self, clock::now())
+    }
+}
+
+impl Subject for Server {
+    fn status(&self) -> String {
+        word_or_empty::<ServerStatus>(self.status)
+    }
+
+    fn stands(&self) -> String {
+        servers::stands(self)
+    }
+}
+
 /// Tells a queued run in a sentence, or follows it, and shows one value for programs either way.
 ///
-/// `again` reads the thing once more when the run has ended; `value` is what programs get; `status` names its status.
-pub(crate) async fn settle<T>(
+/// `again` reads the thing once more when the run has ended; `value` is what programs get.
+pub(crate) async fn settle<T: Subject>(
     ctx: &Context,
     left: Left<T>,
     wait: &WaitArgs,
-    wanted: Outcome,
     again: impl AsyncFnOnce() -> Result<Option<T>, Error>,
     value: impl Fn(&Left<T>) -> serde_json::Value,
-    status: impl Fn(&T) -> String,
 ) -> Result<Exit, Error> {
     if !wait.wait {
-        ctx.out.show(&value(&left), || queued(&left.run, left.thing.as_ref().map(&status)))?;
+        ctx.out.show(&value(&left), || queued(&left))?;
         if !ctx.out.for_programs() {
             remark(&format!("Follow it: settlectl run follow {}", left.run.id));
         }
@@ -61,23 +89,29 @@ pub(crate) async fn settle<T>(
         }
     };
     let left = Left { thing: again().await?, run };
-    ctx.out.show(&value(&left), || verdict::verdict(&left.run).join("\n"))?;
-    Ok(follow::exit_of(&left.run, wanted))
+    ctx.out.show(&value(&left), || {
+        let mut lines = verdict::verdict(&left.run);
+        lines.extend(left.thing.as_ref().map(Subject::stands));
+        lines.join("\n")
+    })?;
+    Ok(follow::exit_of(&left.run, Outcome::Succeeded))
 }
 
-/// `web1/site/a is pending; run 01R is queued at place 2.`
-fn queued(run: &Run, status: Option<String>) -> String {
+/// `web1/site/a is pending; run 01R (install) is queued #2.`
+fn queued<T: Subject>(left: &Left<T>) -> String {
+    let run = &left.run;
     let subject = verdict::subject(run);
-    let status = status
-        .filter(|s| !s.is_empty())
-        .map_or_else(|| format!("{subject}:"), |s| format!("{subject} is {s};"));
-    format!("{status} run {} ({}) is {}.", run.id, run.operation, runs::state(run))
+    let what = match left.thing.as_ref().map(Subject::status) {
+        Some(status) => format!("{subject} is {status};"),
+        None => format!("{subject}:"),
+    };
+    format!("{what} run {} ({}) is {}.", run.id, text::clean(&run.operation), runs::state(run))
 }
 
 /// A resource, or nothing when it is gone.
 pub(crate) async fn resource_again(ctx: &Context, id: &str) -> Result<Option<Resource>, Error> {
     let question = GetResourceRequest { resource: id.to_owned() };
-    match ctx.client.resources().get(question).await {
+    match ctx.client.resources().get(limited(question)).await {
         Ok(answer) => Ok(Some(answer.into_inner())),
         Err(status) if status.code() == Code::NotFound => Ok(None),
         Err(status) => Err(ctx.client.refusal(&status)),

@@ -125,16 +125,19 @@ async fn stream(
             "Connected again; nothing was missed."
         });
     }
-    loop {
-        let event = match events.message().await {
-            Ok(Some(event)) => event,
-            Ok(None) => return Ok(Status::unavailable("the stream ended")),
-            Err(status) => return Ok(status),
-        };
-        patience.heard(clock::instant());
-        cursor.pass(&event);
-        show(ctx, &event)?;
-    }
+    let status = loop {
+        match events.message().await {
+            Ok(Some(event)) => {
+                cursor.pass(&event);
+                show(ctx, &event)?;
+            }
+            Ok(None) => break Status::unavailable("the stream ended"),
+            Err(status) => break status,
+        }
+    };
+    // A fleet may be quiet for long, so patience counts from the break and not from the last change.
+    patience.heard(clock::instant());
+    Ok(status)
 }
 
 fn show(ctx: &Context, event: &WatchResponse) -> Result<(), Error> {

@@ -46,6 +46,22 @@ pub(crate) fn address(r: &Resource) -> String {
     text::address(&r.server, &r.package, &r.name)
 }
 
+/// `web1/site/a is failed; the last probe saw it absent (3 s ago).`
+pub(crate) fn stands(r: &Resource, now: Timestamp) -> String {
+    let status = word_or_empty::<ResourceStatus>(r.status);
+    let seen = match &r.observed {
+        Some(observed) if observed.presence != 0 => {
+            let facts: Vec<String> =
+                observed.facts.iter().map(|(k, v)| text::clean(&format!("{k}={v}"))).collect();
+            let facts = if facts.is_empty() { String::new() } else { format!(", {}", facts.join(", ")) };
+            let age = text::age(observed.at.as_ref(), now);
+            format!("; the last probe saw it {}{facts} ({age})", presence(observed))
+        }
+        _ => String::new(),
+    };
+    format!("{} is {status}{seen}.", address(r))
+}
+
 /// One resource with its parameters, its last error and what a probe saw.
 pub(crate) fn show(r: &Resource, style: Style, now: Timestamp) -> String {
     let pairs = vec![
@@ -137,6 +153,22 @@ mod tests {
         let text = list(&[resource()], false, Style::default(), Timestamp::UNIX_EPOCH);
         let row: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(row, ["web1", "site", "a", "failed", "drifted", "No", "space."]);
+    }
+
+    #[test]
+    fn status_and_what_was_seen_stand_in_one_sentence() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut resource = resource();
+        let at = Some(prost_types::Timestamp { seconds: -3, nanos: 0 });
+        resource.observed = Some(Observed {
+            presence: Presence::Absent as i32,
+            facts: [("version".to_owned(), "2".to_owned())].into(),
+            at,
+        });
+        let sentence = "web1/site/a is failed; the last probe saw it absent, version=2 (3 s ago).";
+        assert_eq!(stands(&resource, now), sentence);
+        resource.observed = None;
+        assert_eq!(stands(&resource, now), "web1/site/a is failed.");
     }
 
     #[test]

@@ -37,6 +37,14 @@ pub(crate) fn list(servers: &[Server], wide: bool, style: Style, now: Timestamp)
     table::columns(&headings, rows.collect(), style)
 }
 
+/// `web1 is success, reach ok.`
+pub(crate) fn stands(s: &Server) -> String {
+    let status = word_or_empty::<ServerStatus>(s.status);
+    let why =
+        if s.reach_detail.is_empty() { String::new() } else { format!(": {}", text::clean(&s.reach_detail)) };
+    format!("{} is {status}, reach {}{why}.", text::clean(&s.name), word_or_empty::<Reach>(s.reach))
+}
+
 fn login(s: &Server) -> String {
     let host = text::clean(&s.host);
     let host = if host.contains(':') { format!("[{host}]") } else { host };

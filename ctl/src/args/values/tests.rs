@@ -2,7 +2,7 @@ use super::*;
 
 fn args(set: &[&str], secret: &[&str]) -> ValueArgs {
     ValueArgs {
-        set: set.iter().map(|s| setting(s).unwrap()).collect(),
+        set: set.iter().map(|s| pair(s).unwrap()).collect(),
         secret: secret.iter().map(|&s| s.to_owned()).collect(),
     }
 }
@@ -84,15 +84,17 @@ fn settings_come_from_the_line_or_from_a_file() {
         (from_file.as_str(), "two\nlines\n"),
     ];
     for (text, value) in table {
-        assert_eq!(setting(text), Ok(("k".to_owned(), value.to_owned())), "{text}");
+        assert_eq!(args(&[text], &[]).parameters().unwrap()["k"], value, "{text}");
     }
-    for wrong in ["k", "=v", "k=@/does/not/exist"] {
-        assert!(setting(wrong).is_err(), "{wrong}");
+    for wrong in ["k", "=v"] {
+        assert!(pair(wrong).is_err(), "{wrong}");
     }
+    let refusal = |text: &str| args(&[text], &[]).parameters().unwrap_err().lines[0].clone();
+    assert!(refusal("k=@/does/not/exist").starts_with("--set k: /does/not/exist cannot be read"));
     std::fs::write(&file, [0xff]).unwrap();
-    assert!(setting(&from_file).unwrap_err().contains("not text"));
+    assert!(refusal(&from_file).contains("not text"));
     std::fs::write(&file, vec![b'x'; 64 * 1024 + 1]).unwrap();
-    assert!(setting(&from_file).unwrap_err().contains("larger than 64 KiB"));
+    assert!(refusal(&from_file).contains("larger than 64 KiB"));
 }
 
 #[test]
