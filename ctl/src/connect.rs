@@ -3,7 +3,6 @@
 
 mod endpoint;
 
-use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use tonic::{Request, Response, Status};
 
 pub(crate) use self::endpoint::{Place, find};
 use crate::clock;
-use crate::errors::{Error, Exit, is_transient, timed_out};
+use crate::errors::{Error, Exit, causes, is_transient, timed_out};
 
 /// How long to wait for a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -123,14 +122,9 @@ pub(crate) fn limited<Q>(question: Q) -> Request<Q> {
 
 /// Each way of not getting through, in one sentence with the next thing to do.
 fn no_connection(place: &Place, error: &tonic::transport::Error) -> Error {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = error.source();
-    let mut words = error.to_string();
-    let mut kind = None;
-    while let Some(inner) = cause {
-        words = inner.to_string();
-        kind = inner.downcast_ref::<io::Error>().map(io::Error::kind).or(kind);
-        cause = inner.source();
-    }
+    let words = causes(error).last().map_or_else(|| error.to_string(), ToString::to_string);
+    let kind =
+        causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).last().map(io::Error::kind);
     explain(place, kind, &words)
 }
 

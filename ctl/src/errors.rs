@@ -87,12 +87,15 @@ impl Error {
 
 /// Whether no answer came in the time that was given.
 pub(crate) fn timed_out(status: &Status) -> bool {
-    status.code() == Code::DeadlineExceeded || causes(status).any(|cause| cause.is::<tonic::TimeoutExpired>())
+    status.code() == Code::DeadlineExceeded
+        || causes(status).any(<dyn std::error::Error>::is::<tonic::TimeoutExpired>)
 }
 
-/// What lies behind a status that was made on this side of the wire, outermost first.
-fn causes(status: &Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(status.source(), |cause| cause.source())
+/// What lies behind an error, outermost first. A status that the daemon sent has nothing behind it.
+pub(crate) fn causes(
+    error: &(impl std::error::Error + 'static),
+) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |&cause| cause.source())
 }
 
 /// Whether the transport failed, not the daemon: then nobody knows whether the request arrived.
