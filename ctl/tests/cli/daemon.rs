@@ -1,19 +1,22 @@
 //! A daemon that says what the test wants. It has a runtime of its own, so that dropping it is a death: connections
 //! break, the socket stays behind.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use settled_proto::v1::follow_run_response::{Event, Output};
 use settled_proto::v1::resources_server::{Resources, ResourcesServer};
 use settled_proto::v1::runs_server::{Runs, RunsServer};
+use settled_proto::v1::transitions_server::{Transitions, TransitionsServer};
+use settled_proto::v1::watch_request::Start;
+use settled_proto::v1::watch_response;
 use settled_proto::v1::{
     CancelRunRequest, CommandResponse, DoRequest, Evidence, Failure, FollowRunRequest, FollowRunResponse,
     GetResourceRequest, GetRunRequest, InstallRequest, ListResourcesRequest, ListResourcesResponse,
-    ListRunsRequest, ListRunsResponse, Outcome, PauseResourceRequest, ProbeResourceRequest, Reason,
+    ListRunsRequest, ListRunsResponse, Outcome, PauseResourceRequest, Position, ProbeResourceRequest, Reason,
     RemoveResourceRequest, Resource, ResourceStatus, ResumeResourceRequest, RetryResourceRequest, Run,
-    RunState, Step, StepState, UpdateResourceRequest,
+    RunState, Step, StepState, Transition, UpdateResourceRequest, WatchRequest, WatchResponse,
 };
 use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
@@ -40,6 +43,8 @@ pub(crate) enum Piece {
 pub(crate) struct Script {
     /// Answers to Install, in order.
     pub(crate) installs: VecDeque<Result<CommandResponse, Status>>,
+    /// Streams of Watch, in order: sequence numbers, then no end.
+    pub(crate) watches: VecDeque<Vec<u64>>,
     /// Streams of Follow, in order.
     pub(crate) follows: VecDeque<Vec<Piece>>,
 }
@@ -55,6 +60,8 @@ impl Script {
 pub(crate) struct Seen {
     pub(crate) request_ids: Vec<String>,
     pub(crate) offsets: Vec<u64>,
+    pub(crate) secrets: Vec<BTreeMap<String, Vec<u8>>>,
+    pub(crate) starts: Vec<Option<Start>>,
 }
 
 #[derive(Clone, Default)]
@@ -83,6 +90,7 @@ impl Daemon {
             tonic::transport::Server::builder()
                 .add_service(ResourcesServer::new(service.clone()))
                 .add_service(RunsServer::new(service.clone()))
+                .add_service(TransitionsServer::new(service.clone()))
                 .serve_with_incoming(UnixListenerStream::new(listener)),
         );
         Self { runtime: Some(runtime), service }
@@ -211,13 +219,32 @@ impl Runs for Service {
     }
 }
 
+#[tonic::async_trait]
+impl Transitions for Service {
+    type WatchStream = std::pin::Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        self.seen.lock().unwrap().starts.push(request.into_inner().start);
+        let Some(seqs) = self.script.lock().unwrap().watches.pop_front() else {
+            return Err(Status::out_of_range("The position is of another store."));
+        };
+        let changes = seqs.into_iter().map(|seq| {
+            let event = Some(watch_response::Event::Transition(Transition { seq, ..Transition::default() }));
+            Ok(WatchResponse { position: Some(Position { generation: "G".into(), seq }), event })
+        });
+        Ok(Response::new(Box::pin(tokio_stream::iter(changes).chain(tokio_stream::pending()))))
+    }
+}
+
 /// Methods that no test asks for.
 macro_rules! absent {
     ($($name:ident($request:ty) -> $response:ty;)*) => {
         #[tonic::async_trait]
         impl Resources for Service {
             async fn install(&self, request: Request<InstallRequest>) -> Result<Response<CommandResponse>, Status> {
-                self.seen.lock().unwrap().request_ids.push(request.into_inner().request_id);
+                let request = request.into_inner();
+                self.seen.lock().unwrap().request_ids.push(request.request_id);
+                self.seen.lock().unwrap().secrets.push(request.secrets);
                 let answer = self.script.lock().unwrap().installs.pop_front();
                 answer.unwrap_or_else(|| Err(Status::internal("the script is over"))).map(Response::new)
             }

@@ -4,12 +4,14 @@
 
 mod daemon;
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use daemon::{Daemon, Piece, Script, failed, queued, succeeded};
 use serde_json::Value;
+use settled_proto::v1::Position;
+use settled_proto::v1::watch_request::Start;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -46,6 +48,12 @@ fn spawn_until(dir: &Path, line: &str, text: &str) -> (Child, BufReader<std::pro
         assert!(out.read_line(&mut read).unwrap() > 0, "it ended before '{text}': {read}");
     }
     (child, out)
+}
+
+/// Ctrl-C.
+fn interrupt(child: &Child) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
 }
 
 fn end(mut child: Child, mut out: impl std::io::Read) -> (Option<i32>, String, String) {
@@ -200,8 +208,7 @@ fn ctrl_c_ends_the_waiting_and_not_the_run() {
     let story = vec![Piece::Output("one\n", 4), Piece::Hang];
     let daemon = Daemon::start(dir.path(), Script { follows: [story].into(), ..Script::default() });
     let (child, out) = spawn_until(dir.path(), "run follow 01R", "one");
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    interrupt(&child);
     let (code, _, remarked) = end(child, out);
     assert_eq!(code, Some(130));
     assert!(remarked.contains("the run goes on"), "{remarked}");
@@ -249,4 +256,47 @@ fn a_reader_that_goes_away_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
     drop(daemon);
+}
+
+#[test]
+fn p10_a_watch_goes_on_after_its_last_position_when_the_daemon_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path(), Script { watches: [vec![8, 9]].into(), ..Script::default() });
+    let (child, mut out) = spawn_until(dir.path(), "watch --since G:7", "#9");
+    drop(daemon);
+    let daemon = Daemon::start(dir.path(), Script { watches: [vec![10]].into(), ..Script::default() });
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert!(line.contains("#10"), "{line}");
+    let since = |seq| Some(Start::Since(Position { generation: "G".into(), seq }));
+    assert_eq!(daemon.seen().starts, [since(9)]);
+    interrupt(&child);
+    let (code, _, remarked) = end(child, out);
+    assert_eq!(code, Some(130));
+    assert!(remarked.contains("nothing was missed"), "{remarked}");
+    assert!(remarked.contains("settlectl watch --since G:10"), "{remarked}");
+}
+
+#[test]
+fn p10_a_position_that_is_not_kept_is_refused_with_the_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path(), Script::default());
+    let output = run(dir.path(), "watch --since OTHER:7");
+    assert_eq!(output.status.code(), Some(4));
+    assert!(stderr(&output).contains("another store") && stderr(&output).contains("--snapshot"));
+    drop(daemon);
+}
+
+#[test]
+fn p12_a_secret_comes_from_stdin_and_is_shown_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path(), Script::answers([Ok(queued())]));
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"hunter2").unwrap();
+    drop(writer);
+    let line = "install site --server web1 --secret token=- -o json";
+    let output = settlectl(dir.path(), line).stdin(reader).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(daemon.seen().secrets[0]["token"], b"hunter2");
+    assert!(!format!("{}{}", stdout(&output), stderr(&output)).contains("hunter2"));
 }
