@@ -56,7 +56,8 @@ Examples:
 pub(crate) struct AddArgs {
     /// A name of your choice: a-z, 0-9, '-' and '.'
     pub(crate) name: String,
-    /// Host name or address; port 22 by default. IPv6 in brackets: [2001:db8::7]:22
+    /// Host name or address; port 22 by default
+    #[arg(help = "Host name or address; port 22 by default. IPv6 in brackets: [2001:db8::7]:22")]
     #[arg(value_name = "HOST[:PORT]", value_parser = values::host_port)]
     pub(crate) host: HostPort,
     /// Login user. When it is not root, it needs sudo without password
