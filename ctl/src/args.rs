@@ -1,0 +1,306 @@
+//! The command line: what can be typed and what the help says. It reads, it does nothing.
+
+#![expect(clippy::doc_markdown, reason = "these comments are the help that people read on a terminal")]
+
+mod resources;
+mod runs;
+mod servers;
+pub(crate) mod values;
+mod watch;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+pub(crate) use self::resources::{
+    DoArgs, InstallArgs, ResourceCommand, ResourceListArgs, TargetArgs, UpdateArgs, ValueArgs,
+};
+pub(crate) use self::runs::{CancelArgs, FollowArgs, RunCommand, RunListArgs};
+pub(crate) use self::servers::{
+    AddArgs, EditArgs, RemoveServerArgs, ServerCommand, ServerListArgs, ServerTargetArgs,
+};
+pub(crate) use self::watch::WatchArgs;
+
+const AFTER_HELP: &str = "\
+Examples:
+  settlectl server add web1 192.0.2.7 --user deploy --host-key SHA256:...
+  settlectl install firewall_rule --server web1 --set port=443 --set action=allow --wait
+  settlectl resource list
+  settlectl remove web1/firewall_rule/firewall_rule --wait
+
+See 'settlectl help COMMAND' for the examples of each command.";
+
+const AFTER_LONG_HELP: &str = "\
+Examples:
+  settlectl server add web1 192.0.2.7 --user deploy --host-key SHA256:...
+  settlectl install firewall_rule --server web1 --set port=443 --set action=allow --wait
+  settlectl resource list
+  settlectl run follow 01JZ3V6K8Q0000000000000000
+  settlectl watch --snapshot -o json | jq .transition
+  settlectl remove web1/firewall_rule/firewall_rule --wait
+
+Exit codes:
+  0    done; with --wait: the run succeeded
+  1    failed: the run did not succeed, or settled has a fault
+  2    usage: the command line is wrong, or settled found a value that does not fit
+  3    unreachable: settled does not run, may not be reached, or went away and did not come back
+  4    refused: not allowed, not found, already there, something is in the way, or the queue is full
+  130  Ctrl-C ended the waiting. The run goes on; 'settlectl run cancel ID' would stop it
+
+Where settled listens:
+  --endpoint, else SETTLECTL_ENDPOINT, else the key 'endpoint' in ~/.config/settlectl.toml or
+  /etc/settlectl.toml, else the first socket that exists of ./.settled/settled.sock and
+  /run/settled/settled.sock.
+
+Output:
+  -o json prints one object per line with the field names of the gRPC contract: enums as lower-case
+  words, times as RFC 3339, 64-bit numbers as numbers, absent values as null, bytes as base64.
+  Lists are one object with the rows in an array; streams (watch, run follow) one object per event.
+  Progress and errors go to stderr, results to stdout. NO_COLOR switches colours off.";
+
+/// Puts packages on servers, takes them off again, and tells how it went.
+#[derive(Debug, Parser)]
+#[command(name = "settlectl", version, after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
+#[command(max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// Where settled listens: unix:/path/to/settled.sock or http://127.0.0.1:PORT
+    #[arg(
+        long,
+        global = true,
+        env = "SETTLECTL_ENDPOINT",
+        value_name = "ENDPOINT",
+        help_heading = "Global options"
+    )]
+    pub(crate) endpoint: Option<String>,
+    /// How to print: for people, or for programs
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    #[arg(help_heading = "Global options")]
+    pub(crate) output: Format,
+}
+
+/// How to print results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns for people
+    Table,
+    /// More columns
+    Wide,
+    /// One JSON object per line
+    Json,
+    /// YAML documents
+    Yaml,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Install(InstallArgs),
+    Update(UpdateArgs),
+    /// Take a package off its server
+    ///
+    /// The resource is 'removing' at once. Its record goes away on success; when the removal fails, the earlier
+    /// status comes back. An install that is still queued is cancelled.
+    #[command(after_help = "Example:\n  settlectl remove web1/scheduled_task/backup --wait")]
+    Remove(TargetArgs),
+    /// Pause a resource, if its package can
+    ///
+    /// A paused scheduled task stays registered and does not fire.
+    #[command(after_help = "Example:\n  settlectl pause web1/scheduled_task/backup --wait")]
+    Pause(TargetArgs),
+    /// End the pause of a resource
+    #[command(after_help = "Example:\n  settlectl resume web1/scheduled_task/backup --wait")]
+    Resume(TargetArgs),
+    /// Run the failed operation of a failed resource again
+    ///
+    /// A new run on the same record, with the parameters that were asked for last.
+    #[command(after_help = "Example:\n  settlectl retry web1/deployment/site --wait")]
+    Retry(TargetArgs),
+    /// Look at the server what is really there
+    ///
+    /// The answer is stored as 'observed' and changes nothing on the server. It does not wait for its turn.
+    #[command(after_help = "Example:\n  settlectl probe web1/firewall_rule/https --wait")]
+    Probe(TargetArgs),
+    Do(DoArgs),
+    /// Register servers and see how they are
+    #[command(subcommand, arg_required_else_help = true)]
+    Server(ServerCommand),
+    /// See which packages there are, check one's own
+    #[command(subcommand, arg_required_else_help = true)]
+    Package(PackageCommand),
+    /// See what is on the servers
+    #[command(subcommand, arg_required_else_help = true)]
+    Resource(ResourceCommand),
+    /// See, follow and cancel runs
+    #[command(subcommand, arg_required_else_help = true)]
+    Run(RunCommand),
+    Watch(WatchArgs),
+    /// How the daemon is, and what to do if it is not well
+    Status,
+    /// Look now for runs past their time and settle them
+    ///
+    /// The daemon does this by itself all the time. Doing it twice changes nothing.
+    Reconcile,
+    /// Who asked for what, accepted or refused, newest first
+    #[command(after_help = "Example:\n  settlectl audit list --limit 20")]
+    Audit(AuditArgs),
+    /// Print the completions for a shell
+    #[command(after_help = "\
+Examples:
+  settlectl completions bash > /etc/bash_completion.d/settlectl
+  settlectl completions zsh > ~/.zfunc/_settlectl")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// The verbs of packages.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PackageCommand {
+    /// All packages that the daemon has loaded
+    List,
+    /// One package: its parameters, its operations and their steps
+    #[command(
+        after_help = "Examples:\n  settlectl package show firewall_rule\n  settlectl package show deployment --source > mine.toml"
+    )]
+    Show {
+        /// The package
+        package: String,
+        /// Print the definition itself, TOML, and nothing else
+        #[arg(long)]
+        source: bool,
+    },
+    /// Check a definition without storing it
+    ///
+    /// Prints 'FILE:LINE: FIELD: what is wrong' for each problem, and ends with 1 if there is any.
+    #[command(after_help = "Example:\n  settlectl package check packages.d/my_app.toml")]
+    Check {
+        /// TOML file; '-' reads stdin
+        file: PathBuf,
+    },
+}
+
+/// `audit`, `audit list`.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct AuditArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<AuditCommand>,
+    #[command(flatten)]
+    pub(crate) page: PageArgs,
+}
+
+/// The verbs of the audit.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Accepted and refused commands, newest first
+    List(PageArgs),
+}
+
+/// Which part of a long list.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PageArgs {
+    /// At most so many rows
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+    /// Go on after an earlier list: its 'next_page_token'
+    #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true)]
+    pub(crate) page_token: String,
+}
+
+/// What every change takes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ChangeArgs {
+    /// Makes the command repeatable: the same id with the same content is done once. A fresh one by default
+    #[arg(long, value_name = "ID")]
+    pub(crate) request_id: Option<String>,
+}
+
+/// What every change that makes a run takes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) change: ChangeArgs,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// Whether and how to wait for the run.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct WaitArgs {
+    /// Follow the run to its end; the exit code tells whether it succeeded. Ctrl-C ends the waiting, not the run
+    #[arg(short, long)]
+    pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) patience: PatienceArgs,
+}
+
+/// How long to bear with an absent daemon.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct PatienceArgs {
+    /// While following: how long the daemon may be away before this gives up, for instance 90s or 5m
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = values::duration)]
+    pub(crate) patience: std::time::Duration,
+}
+
+impl ChangeArgs {
+    /// The given id or a fresh one.
+    pub(crate) fn id(&self) -> String {
+        self.request_id.clone().unwrap_or_else(crate::clock::request_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_people_type_is_understood() {
+        let table = [
+            ("install site --server web1 --set a=b --set c=@f --secret t=@x --dry-run", true),
+            ("install site --server web1 --dry-run --wait", false),
+            ("install site", false),
+            ("update web1/site/site --set a=b --wait -o json", true),
+            ("do web1/site/site rollback --wait", true),
+            ("server add web1 [2001:db8::1]:2222 --user deploy --label site=fra", true),
+            ("server add web1 2001:db8::1 --user deploy", false),
+            ("server edit web1", false),
+            ("server edit web1 --agent --identity key", false),
+            ("resource list --status active", true),
+            ("resource list --status gone", false),
+            ("run list --state queued --outcome failed --limit 5", true),
+            ("run list --limit 0", false),
+            ("watch --since 01GEN:42 --kind run --kind step", true),
+            ("watch --since 42", false),
+            ("watch --since 01GEN:42 --snapshot", false),
+            ("audit", true),
+            ("audit list --limit 3", true),
+            ("audit --limit 3", true),
+            ("completions zsh", true),
+            ("status -o yaml", true),
+            ("frobnicate", false),
+        ];
+        for (line, good) in table {
+            let words = std::iter::once("settlectl").chain(line.split(' '));
+            let parsed = Cli::try_parse_from(words);
+            assert_eq!(parsed.is_ok(), good, "{line}: {:?}", parsed.err().map(|e| e.to_string()));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The command line of resources: install and the verbs that change one.
+
+use clap::{Args, Subcommand, ValueEnum};
+use settled_proto::v1::ResourceStatus;
+
+use super::{PageArgs, RunArgs, values};
+
+/// Install a package on a server
+///
+/// The resource is 'pending' as soon as this returns, and its run waits for its turn on the server.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  settlectl install firewall_rule --server web1 --name https \\
+      --set port=443 --set action=allow --wait
+  settlectl install scheduled_task --server web1 --name backup --set user=root \\
+      --set 'expression=17 3 * * *' --set command=@backup.sh
+  settlectl install my_app --server web1 --secret token=@token.txt
+  pass show my_app | settlectl install my_app --server web1 --secret token=-
+  settlectl install my_app --server web1 --set version=2 --dry-run")]
+pub(crate) struct InstallArgs {
+    /// The package: see 'settlectl package list'
+    pub(crate) package: String,
+    /// The server to install it on, by name or id
+    #[arg(short, long, value_name = "SERVER")]
+    pub(crate) server: String,
+    /// The name of the resource; the package's name by default
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) values: ValueArgs,
+    /// Check and plan only: nothing is stored, nothing is done
+    #[arg(long, conflicts_with = "wait")]
+    pub(crate) dry_run: bool,
+    /// How long the run may stay queued, for instance 30m or 12h; the daemon's default is 24 h
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) queue_limit: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// Values of parameters.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ValueArgs {
+    /// A parameter. 'k=@file' reads the text from a file, 'k=@@text' is a text that begins with '@'
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = values::pair)]
+    pub(crate) set: Vec<(String, String)>,
+    /// A secret parameter: 'k=@file' reads a file, 'k=-' reads stdin, both byte by byte. Never the value itself
+    // Read later, not by clap: its errors repeat what was typed, and this might be a secret.
+    #[arg(long = "secret", value_name = "KEY=@FILE|KEY=-")]
+    pub(crate) secret: Vec<String>,
+}
+
+/// Give a resource new parameters
+///
+/// What is not given stays as it was asked for last.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  settlectl update web1/deployment/site --set version=2 --wait
+  settlectl update web1/my_app/my_app --secret token=@token.txt")]
+pub(crate) struct UpdateArgs {
+    /// Its id, or SERVER/PACKAGE/NAME
+    pub(crate) resource: String,
+    #[command(flatten)]
+    pub(crate) values: ValueArgs,
+    /// How long the run may stay queued, for instance 30m or 12h; the daemon's default is 24 h
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) queue_limit: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// A resource and whether to wait.
+#[derive(Args, Debug)]
+pub(crate) struct TargetArgs {
+    /// Its id, or SERVER/PACKAGE/NAME
+    pub(crate) resource: String,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// Run an operation that the package defines itself
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  settlectl package show deployment          # which operations there are
+  settlectl do web1/deployment/site rollback --wait")]
+pub(crate) struct DoArgs {
+    /// Its id, or SERVER/PACKAGE/NAME
+    pub(crate) resource: String,
+    /// The operation, for instance rollback
+    pub(crate) operation: String,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// The verbs of resources.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ResourceCommand {
+    List(ResourceListArgs),
+    /// One resource: where it stands, its parameters, its last error, what a probe saw
+    #[command(after_help = "Example:\n  settlectl resource show web1/scheduled_task/backup")]
+    Show {
+        /// Its id, or SERVER/PACKAGE/NAME
+        resource: String,
+    },
+}
+
+/// What is on the servers
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  settlectl resource list --server web1
+  settlectl resource list --status failed -o wide")]
+pub(crate) struct ResourceListArgs {
+    /// Only of this server, by name or id
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) server: String,
+    /// Only of this package
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) package: String,
+    /// Only in this status
+    #[arg(long, value_enum)]
+    pub(crate) status: Option<StatusWord>,
+    #[command(flatten)]
+    pub(crate) page: PageArgs,
+}
+
+/// The eight statuses as words.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum StatusWord {
+    Pending,
+    Installing,
+    Active,
+    Success,
+    Failed,
+    Updating,
+    Removing,
+    Paused,
+}
+
+impl From<StatusWord> for ResourceStatus {
+    fn from(word: StatusWord) -> Self {
+        match word {
+            StatusWord::Pending => Self::Pending,
+            StatusWord::Installing => Self::Installing,
+            StatusWord::Active => Self::Active,
+            StatusWord::Success => Self::Success,
+            StatusWord::Failed => Self::Failed,
+            StatusWord::Updating => Self::Updating,
+            StatusWord::Removing => Self::Removing,
+            StatusWord::Paused => Self::Paused,
+        }
+    }
+}

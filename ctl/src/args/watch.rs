@@ -1,0 +1,59 @@
+//! The command line of `watch`.
+
+use clap::{Args, ValueEnum};
+use settled_proto::v1::{Kind, Position};
+
+use super::{PatienceArgs, values};
+
+/// Follow every change as it is committed
+///
+/// Begins now, unless told otherwise. Each line carries its position; with --since nothing between two watches is
+/// missed. Ends with Ctrl-C, and then tells where to go on.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  settlectl watch --server web1
+  settlectl watch --snapshot --kind resource
+  settlectl watch --since 01JZ3V6K8Q0000000000000000:4711 -o json")]
+pub(crate) struct WatchArgs {
+    /// Begin after this position
+    #[arg(long, value_name = "GENERATION:SEQ", value_parser = values::position, conflicts_with = "snapshot")]
+    pub(crate) since: Option<Position>,
+    /// First everything as it stands, then each change, without a gap
+    #[arg(long)]
+    pub(crate) snapshot: bool,
+    /// Only of this server, by name or id
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) server: String,
+    /// Only of this resource and its runs: its id, or SERVER/PACKAGE/NAME
+    #[arg(long)]
+    pub(crate) resource: Option<String>,
+    /// Only of this run and its steps
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) run: String,
+    /// Only of this kind; may be given several times
+    #[arg(long = "kind", value_enum)]
+    pub(crate) kinds: Vec<KindWord>,
+    #[command(flatten)]
+    pub(crate) patience: PatienceArgs,
+}
+
+/// Kinds as words.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum KindWord {
+    Server,
+    Resource,
+    Run,
+    Step,
+}
+
+impl From<KindWord> for Kind {
+    fn from(word: KindWord) -> Self {
+        match word {
+            KindWord::Server => Self::Server,
+            KindWord::Resource => Self::Resource,
+            KindWord::Run => Self::Run,
+            KindWord::Step => Self::Step,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! One function per command: ask the daemon, show the answer. It decides nothing that the daemon decides.
+
+mod admin;
+mod packages;
+mod pages;
+mod resources;
+mod runs;
+mod servers;
+mod wait;
+mod watch;
+
+use clap::CommandFactory as _;
+
+use crate::args::{Cli, Command};
+use crate::connect::{self, Client};
+use crate::errors::{Error, Exit};
+use crate::render::out::Out;
+
+/// What every command has at hand.
+pub(crate) struct Context {
+    /// The daemon.
+    pub(crate) client: Client,
+    /// Stdout.
+    pub(crate) out: Out,
+}
+
+/// Does what was typed.
+pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
+    let out = Out::new(cli.global.output);
+    if let Command::Completions { shell } = cli.command {
+        return completions(shell, out);
+    }
+    // What can be seen to be wrong here is told before anyone is asked.
+    let place = connect::find(cli.global.endpoint.as_deref())?;
+    let open = async |group| Ok::<_, Error>(Context { client: Client::connect(&place, group).await?, out });
+    match cli.command {
+        Command::Install(args) => {
+            let (parameters, secrets) = (args.values.parameters()?, args.values.secrets()?);
+            resources::install(&open("install").await?, args, parameters, secrets).await
+        }
+        Command::Update(args) => {
+            let (parameters, secrets) = (args.values.parameters()?, args.values.secrets()?);
+            if parameters.is_empty() && secrets.is_empty() {
+                return Err(Error::usage("Nothing to update: give --set or --secret."));
+            }
+            resources::update(&open("update").await?, args, parameters, secrets).await
+        }
+        Command::Remove(args) => resources::remove(&open("remove").await?, args).await,
+        Command::Pause(args) => resources::pause(&open("pause").await?, args).await,
+        Command::Resume(args) => resources::resume(&open("resume").await?, args).await,
+        Command::Retry(args) => resources::retry(&open("retry").await?, args).await,
+        Command::Probe(args) => resources::probe(&open("probe").await?, args).await,
+        Command::Do(args) => resources::own(&open("do").await?, args).await,
+        Command::Server(command) => servers::run(async || open("server").await, command).await,
+        Command::Package(command) => packages::run(async || open("package").await, command).await,
+        Command::Resource(command) => resources::look(&open("resource").await?, command).await,
+        Command::Run(command) => runs::run(&open("run").await?, command).await,
+        Command::Watch(args) => watch::watch(&open("watch").await?, args).await,
+        Command::Status => admin::status(&open("status").await?).await,
+        Command::Reconcile => admin::reconcile(&open("reconcile").await?).await,
+        Command::Audit(args) => admin::audit(&open("audit").await?, args).await,
+        Command::Completions { shell } => completions(shell, out),
+    }
+}
+
+fn completions(shell: clap_complete::Shell, out: Out) -> Result<Exit, Error> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "settlectl", &mut script);
+    out.line(String::from_utf8_lossy(&script).trim_end())?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,80 @@
+//! The verbs of packages.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use settled_proto::v1::{CheckPackageRequest, GetPackageRequest, ListPackagesRequest};
+
+use super::Context;
+use crate::args::PackageCommand;
+use crate::errors::{Error, Exit};
+use crate::render::out::remark;
+use crate::render::{json, packages};
+
+/// Largest definition, in bytes (the daemon's limit).
+const SOURCE_BYTES_MAX: u64 = 256 * 1024;
+
+/// `package ...`. `open` connects; files are read before.
+pub(crate) async fn run(
+    open: impl AsyncFnOnce() -> Result<Context, Error>,
+    command: PackageCommand,
+) -> Result<Exit, Error> {
+    match command {
+        PackageCommand::List => list(&open().await?).await,
+        PackageCommand::Show { package, source } => show(&open().await?, package, source).await,
+        PackageCommand::Check { file } => {
+            let source = read(&file)?;
+            check(&open().await?, &file, source).await
+        }
+    }
+}
+
+async fn list(ctx: &Context) -> Result<Exit, Error> {
+    let answer =
+        ctx.client.ask(&ListPackagesRequest {}, async |q| ctx.client.packages().list(q).await).await?;
+    if answer.packages.is_empty() && !ctx.out.for_programs() {
+        remark("No packages are loaded.");
+        return Ok(Exit::Done);
+    }
+    ctx.out.show(&json::page("packages", &answer.packages, json::package, ""), || {
+        packages::list(&answer.packages, ctx.out.wide(), ctx.out.style)
+    })?;
+    Ok(Exit::Done)
+}
+
+async fn show(ctx: &Context, package: String, source: bool) -> Result<Exit, Error> {
+    let request = GetPackageRequest { package };
+    let package = ctx.client.ask(&request, async |q| ctx.client.packages().get(q).await).await?;
+    if source {
+        ctx.out.line(package.source.trim_end())?;
+    } else {
+        ctx.out.show(&json::package(&package), || packages::show(&package, ctx.out.style))?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn check(ctx: &Context, file: &Path, source: String) -> Result<Exit, Error> {
+    let request = CheckPackageRequest { source };
+    let answer = ctx.client.ask(&request, async |q| ctx.client.packages().check(q).await).await?;
+    let name = file.display().to_string();
+    ctx.out.show(&json::check(&answer), || match answer.problems.len() {
+        0 => format!("{name}: nothing is wrong."),
+        _ => packages::problems(&name, &answer),
+    })?;
+    Ok(if answer.problems.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+fn read(file: &Path) -> Result<String, Error> {
+    let wrong = |e: std::io::Error| Error::usage(format!("{} cannot be read: {e}.", file.display()));
+    let from: Box<dyn std::io::Read> = match file.to_str() {
+        Some("-") => Box::new(std::io::stdin()),
+        _ => Box::new(std::fs::File::open(file).map_err(wrong)?),
+    };
+    let mut source = String::new();
+    from.take(SOURCE_BYTES_MAX + 1).read_to_string(&mut source).map_err(wrong)?;
+    if source.len() as u64 > SOURCE_BYTES_MAX {
+        let line = format!("{} is larger than {} KiB.", file.display(), SOURCE_BYTES_MAX / 1024);
+        return Err(Error::usage(line));
+    }
+    Ok(source)
+}

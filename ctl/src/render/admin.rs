@@ -1,0 +1,78 @@
+//! The daemon and its audit for people.
+
+use jiff::Timestamp;
+use settled_proto::v1::{AuditEntry, GetStatusResponse, ReconcileResponse};
+
+use super::table::{self, Style};
+use super::text;
+
+/// How the daemon is.
+pub(crate) fn status(s: &GetStatusResponse, style: Style, now: Timestamp) -> String {
+    let servers: Vec<String> = s.servers.iter().map(|(reach, n)| format!("{n} {reach}")).collect();
+    let pairs = vec![
+        ("settled", text::clean(&s.version)),
+        ("Installation", text::clean(&s.installation_id)),
+        ("Started", text::when(s.started_at.as_ref(), now)),
+        ("Database", text::clean(&s.database)),
+        ("Position", format!("{}:{}", text::clean(&s.generation), s.seq)),
+        ("Runs", format!("{} running, {} queued", s.runs_running, s.runs_queued)),
+        ("Lanes", s.lanes.to_string()),
+        ("Servers", if servers.is_empty() { "none yet".to_owned() } else { servers.join(", ") }),
+    ];
+    let mut lines = vec![table::pairs(pairs, style), String::new()];
+    if s.warnings.is_empty() {
+        lines.push("All is well.".to_owned());
+    } else {
+        lines.extend(s.warnings.iter().map(|w| format!("Not well: {}", text::clean(w))));
+    }
+    lines.join("\n")
+}
+
+/// What the reconciler found and did.
+pub(crate) fn reconciled(r: &ReconcileResponse) -> String {
+    let mut lines = vec![format!(
+        "Looked at {} open runs: settled {}, released {} lanes whose owner is gone.",
+        r.examined,
+        r.settled_run_ids.len(),
+        r.lanes_released
+    )];
+    lines.extend(r.settled_run_ids.iter().map(|id| format!("  settlectl run show {}", text::clean(id))));
+    lines.join("\n")
+}
+
+/// Commands, newest first.
+pub(crate) fn audit(entries: &[AuditEntry], wide: bool, style: Style, now: Timestamp) -> String {
+    let mut headings = vec!["when", "who", "method", "object", "result", "run"];
+    if wide {
+        headings.push("id");
+    }
+    let rows = entries.iter().map(|a| {
+        let mut row = vec![
+            text::when(a.at.as_ref(), now),
+            text::clean(&a.principal),
+            text::clean(&a.method),
+            text::clean(&a.object),
+            text::clean(&a.result),
+            text::clean(&a.run_id),
+        ];
+        if wide {
+            row.push(text::clean(&a.id));
+        }
+        row
+    });
+    table::columns(&headings, rows.collect(), style)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_take_the_place_of_all_is_well() {
+        let mut answer = GetStatusResponse::default();
+        let shown = |a: &GetStatusResponse| status(a, Style::default(), Timestamp::UNIX_EPOCH);
+        assert!(shown(&answer).ends_with("All is well."));
+        answer.warnings.push("The disk is nearly full.".into());
+        assert!(shown(&answer).ends_with("Not well: The disk is nearly full."));
+    }
+}

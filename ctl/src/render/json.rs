@@ -1,0 +1,319 @@
+//! Messages of the contract as JSON, by hand and in this one place: field names as in the .proto files, enums as
+//! lower-case words, times as RFC 3339, 64-bit numbers as numbers, absent values as null, bytes as base64.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+use settled_proto::v1::{
+    AuditEntry, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, DeleteServerResponse,
+    Evidence, Failure, FollowRunResponse, GetStatusResponse, IdentityKind, Kind, Observed, Outcome, Package,
+    Presence, Reach, Reason, ReconcileResponse, Resource, ResourceStatus, Run, RunState, Server,
+    ServerStatus, Step, StepState, WaitReason, Waiting, WatchResponse, follow_run_response, transition,
+    watch_response,
+};
+
+use super::text;
+use super::words::{Word, word};
+
+fn time(at: Option<&prost_types::Timestamp>) -> Value {
+    text::time(at).map_or(Value::Null, |t| t.to_string().into())
+}
+
+fn named<E: Word>(number: i32) -> Value {
+    word::<E>(number).map_or(Value::Null, Value::from)
+}
+
+/// A message that may be absent.
+fn maybe<M>(message: Option<&M>, convert: fn(&M) -> Value) -> Value {
+    message.map_or(Value::Null, convert)
+}
+
+/// A page of a list.
+pub(crate) fn page<M>(field: &str, rows: &[M], convert: fn(&M) -> Value, next_page_token: &str) -> Value {
+    let rows: Vec<Value> = rows.iter().map(convert).collect();
+    json!({ field: rows, "next_page_token": next_page_token })
+}
+
+/// A server.
+pub(crate) fn server(s: &Server) -> Value {
+    json!({
+        "id": s.id,
+        "name": s.name,
+        "host": s.host,
+        "port": s.port,
+        "user": s.user,
+        "host_key": s.host_key,
+        "identity": named::<IdentityKind>(s.identity),
+        "labels": s.labels,
+        "status": named::<ServerStatus>(s.status),
+        "reach": named::<Reach>(s.reach),
+        "reach_detail": s.reach_detail,
+        "last_seen": time(s.last_seen.as_ref()),
+        "last_error": maybe(s.last_error.as_ref(), failure),
+        "facts": s.facts,
+        "created_at": time(s.created_at.as_ref()),
+        "updated_at": time(s.updated_at.as_ref()),
+        "seq": s.seq,
+    })
+}
+
+/// The answer to `server add`.
+pub(crate) fn created_server(r: &CreateServerResponse) -> Value {
+    json!({ "server": maybe(r.server.as_ref(), server), "run": maybe(r.run.as_ref(), run) })
+}
+
+/// The answer to `server remove`.
+pub(crate) fn deleted_server(r: &DeleteServerResponse) -> Value {
+    json!({ "forgotten_resource_ids": r.forgotten_resource_ids })
+}
+
+/// A package.
+pub(crate) fn package(p: &Package) -> Value {
+    let parameters: Vec<Value> = p
+        .parameters
+        .iter()
+        .map(|p| {
+            json!({
+                "name": p.name,
+                "summary": p.summary,
+                "type": p.r#type,
+                "required": p.required,
+                "default_value": p.default_value,
+                "secret": p.secret,
+                "key": p.key,
+                "values": p.values,
+            })
+        })
+        .collect();
+    let operations: Vec<Value> = p
+        .operations
+        .iter()
+        .map(|o| json!({ "name": o.name, "steps": o.steps, "exclusive": o.exclusive }))
+        .collect();
+    json!({
+        "name": p.name,
+        "summary": p.summary,
+        "digest": p.digest,
+        "parameters": parameters,
+        "operations": operations,
+        "source": p.source,
+    })
+}
+
+/// What is wrong with a definition.
+pub(crate) fn check(r: &CheckPackageResponse) -> Value {
+    let problems: Vec<Value> = r
+        .problems
+        .iter()
+        .map(|p| json!({ "line": p.line, "field": p.field, "message": p.message }))
+        .collect();
+    json!({ "problems": problems })
+}
+
+/// A resource.
+pub(crate) fn resource(r: &Resource) -> Value {
+    json!({
+        "id": r.id,
+        "name": r.name,
+        "server_id": r.server_id,
+        "server": r.server,
+        "package": r.package,
+        "status": named::<ResourceStatus>(r.status),
+        "desired": r.desired,
+        "applied": r.applied,
+        "applied_known": r.applied_known,
+        "last_error": maybe(r.last_error.as_ref(), failure),
+        "observed": maybe(r.observed.as_ref(), observed),
+        "open_run_id": r.open_run_id,
+        "applied_digest": r.applied_digest,
+        "created_at": time(r.created_at.as_ref()),
+        "updated_at": time(r.updated_at.as_ref()),
+        "seq": r.seq,
+        "secrets": r.secrets,
+    })
+}
+
+/// The answer to a command on a resource.
+pub(crate) fn command(r: &CommandResponse) -> Value {
+    json!({ "resource": maybe(r.resource.as_ref(), resource), "run": maybe(r.run.as_ref(), run) })
+}
+
+/// A run.
+pub(crate) fn run(r: &Run) -> Value {
+    let steps: Vec<Value> = r.steps.iter().map(step).collect();
+    json!({
+        "id": r.id,
+        "server_id": r.server_id,
+        "server": r.server,
+        "resource_id": r.resource_id,
+        "resource": r.resource,
+        "package": r.package,
+        "digest": r.digest,
+        "operation": r.operation,
+        "exclusive": r.exclusive,
+        "state": named::<RunState>(r.state),
+        "outcome": named::<Outcome>(r.outcome),
+        "reason": named::<Reason>(r.reason),
+        "evidence": named::<Evidence>(r.evidence),
+        "reconciled": r.reconciled,
+        "failure": maybe(r.failure.as_ref(), failure),
+        "waiting": maybe(r.waiting.as_ref(), waiting),
+        "position": r.position,
+        "attempt": r.attempt,
+        "max_attempts": r.max_attempts,
+        "step": r.step,
+        "try": r.r#try,
+        "principal": r.principal,
+        "retry_of": r.retry_of,
+        "cancel_requested": r.cancel_requested,
+        "accepted_at": time(r.accepted_at.as_ref()),
+        "started_at": time(r.started_at.as_ref()),
+        "completed_at": time(r.completed_at.as_ref()),
+        "settles_by": time(r.settles_by.as_ref()),
+        "step_titles": r.step_titles,
+        "steps": steps,
+        "summary": r.summary,
+        "seq": r.seq,
+        "epoch": r.epoch,
+    })
+}
+
+/// A step.
+pub(crate) fn step(s: &Step) -> Value {
+    json!({
+        "id": s.id,
+        "title": s.title,
+        "index": s.index,
+        "attempt": s.attempt,
+        "try": s.r#try,
+        "state": named::<StepState>(s.state),
+        "exit_code": s.exit_code,
+        "why": s.why,
+        "started_at": time(s.started_at.as_ref()),
+        "ended_at": time(s.ended_at.as_ref()),
+        "output_bytes": s.output_bytes,
+        "truncated": s.truncated,
+    })
+}
+
+fn waiting(w: &Waiting) -> Value {
+    json!({
+        "reason": named::<WaitReason>(w.reason),
+        "who": w.who,
+        "since": time(w.since.as_ref()),
+        "next_try": time(w.next_try.as_ref()),
+    })
+}
+
+fn failure(f: &Failure) -> Value {
+    json!({
+        "step": f.step,
+        "exit_code": f.exit_code,
+        "message": f.message,
+        "last_lines": f.last_lines,
+        "run_id": f.run_id,
+        "at": time(f.at.as_ref()),
+    })
+}
+
+fn observed(o: &Observed) -> Value {
+    json!({ "presence": named::<Presence>(o.presence), "facts": o.facts, "at": time(o.at.as_ref()) })
+}
+
+/// A piece of a run's story. Output carries `data` (base64, every byte) and `text` (what of it can be read).
+pub(crate) fn follow(r: &FollowRunResponse) -> Value {
+    use follow_run_response::Event;
+    match &r.event {
+        None => json!({}),
+        Some(Event::Run(r)) => json!({ "run": run(r) }),
+        Some(Event::Step(s)) => json!({ "step": step(s) }),
+        Some(Event::Output(o)) => json!({ "output": {
+            "step_id": o.step_id,
+            "data": BASE64.encode(&o.data),
+            "text": String::from_utf8_lossy(&o.data),
+            "next_offset": o.next_offset,
+            "truncated": o.truncated,
+        }}),
+    }
+}
+
+/// A change or a bookmark.
+pub(crate) fn watch(r: &WatchResponse) -> Value {
+    use watch_response::Event;
+    let position =
+        r.position.as_ref().map_or(Value::Null, |p| json!({ "generation": p.generation, "seq": p.seq }));
+    match &r.event {
+        None => json!({ "position": position }),
+        Some(Event::Bookmark(b)) => {
+            json!({ "position": position, "bookmark": { "snapshot_complete": b.snapshot_complete } })
+        }
+        Some(Event::Transition(t)) => json!({ "position": position, "transition": transition(t) }),
+    }
+}
+
+fn transition(t: &settled_proto::v1::Transition) -> Value {
+    use transition::Object;
+    let mut value = json!({
+        "seq": t.seq,
+        "at": time(t.at.as_ref()),
+        "kind": named::<Kind>(t.kind),
+        "change": named::<Change>(t.change),
+        "object_id": t.object_id,
+        "server_id": t.server_id,
+        "resource_id": t.resource_id,
+        "run_id": t.run_id,
+    });
+    let object = match &t.object {
+        None => None,
+        Some(Object::Server(s)) => Some(("server", server(s))),
+        Some(Object::Resource(r)) => Some(("resource", resource(r))),
+        Some(Object::Run(r)) => Some(("run", run(r))),
+        Some(Object::Step(s)) => Some(("step", step(s))),
+    };
+    if let (Some((name, object)), Some(fields)) = (object, value.as_object_mut()) {
+        fields.insert(name.to_owned(), object);
+    }
+    value
+}
+
+/// How the daemon is.
+pub(crate) fn status(s: &GetStatusResponse) -> Value {
+    json!({
+        "version": s.version,
+        "installation_id": s.installation_id,
+        "generation": s.generation,
+        "seq": s.seq,
+        "database": s.database,
+        "started_at": time(s.started_at.as_ref()),
+        "runs_queued": s.runs_queued,
+        "runs_running": s.runs_running,
+        "servers": s.servers,
+        "warnings": s.warnings,
+        "lanes": s.lanes,
+    })
+}
+
+/// What the reconciler did.
+pub(crate) fn reconciled(r: &ReconcileResponse) -> Value {
+    json!({
+        "examined": r.examined,
+        "settled_run_ids": r.settled_run_ids,
+        "lanes_released": r.lanes_released,
+    })
+}
+
+/// A line of the audit.
+pub(crate) fn audit(a: &AuditEntry) -> Value {
+    json!({
+        "id": a.id,
+        "at": time(a.at.as_ref()),
+        "principal": a.principal,
+        "method": a.method,
+        "object": a.object,
+        "result": a.result,
+        "run_id": a.run_id,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! Packages for people.
+
+use settled_proto::v1::{CheckPackageResponse, Package, Parameter};
+
+use super::table::{self, Style};
+use super::text;
+
+/// A list of packages.
+pub(crate) fn list(packages: &[Package], wide: bool, style: Style) -> String {
+    let mut headings = vec!["name", "summary", "operations"];
+    if wide {
+        headings.extend(["parameters", "digest"]);
+    }
+    let rows = packages.iter().map(|p| {
+        let operations: Vec<String> = p.operations.iter().map(|o| text::clean(&o.name)).collect();
+        let mut row = vec![text::clean(&p.name), text::clean(&p.summary), operations.join(" ")];
+        if wide {
+            let parameters: Vec<String> = p.parameters.iter().map(|p| text::clean(&p.name)).collect();
+            row.push(parameters.join(" "));
+            row.push(p.digest.clone());
+        }
+        row
+    });
+    table::columns(&headings, rows.collect(), style)
+}
+
+/// One package.
+pub(crate) fn show(p: &Package, style: Style) -> String {
+    let pairs = vec![
+        ("Package", text::clean(&p.name)),
+        ("Summary", text::clean(&p.summary)),
+        ("Digest", p.digest.clone()),
+    ];
+    let mut parts = vec![table::pairs(pairs, style)];
+    if !p.parameters.is_empty() {
+        let rows = p.parameters.iter().map(parameter).collect();
+        parts.push(table::columns(&["parameter", "type", "default", "", "summary"], rows, style));
+    }
+    if !p.operations.is_empty() {
+        let rows = p.operations.iter().map(|o| {
+            let steps: Vec<String> =
+                o.steps.iter().enumerate().map(|(i, s)| format!("{}. {}", i + 1, text::clean(s))).collect();
+            let beside = if o.exclusive { "" } else { "beside others" };
+            vec![text::clean(&o.name), beside.to_owned(), steps.join("\n")]
+        });
+        parts.push(table::columns(&["operation", "", "steps"], rows.collect(), style));
+    }
+    parts.push(format!("Install it: settlectl install {} --server SERVER{}", text::clean(&p.name), flags(p)));
+    parts.join("\n\n")
+}
+
+fn parameter(p: &Parameter) -> Vec<String> {
+    let mut kind = text::clean(&p.r#type);
+    if !p.values.is_empty() {
+        kind = text::clean(&p.values.join("|"));
+    }
+    let mut marks = Vec::new();
+    for (is, mark) in [(p.required, "required"), (p.secret, "secret"), (p.key, "unique per server")] {
+        if is {
+            marks.push(mark);
+        }
+    }
+    let default = p.default_value.as_deref().map(|v| text::short(v, 30)).unwrap_or_default();
+    vec![text::clean(&p.name), kind, default, marks.join(", "), text::clean(&p.summary)]
+}
+
+/// The flags that an install cannot do without.
+fn flags(p: &Package) -> String {
+    let needed = p.parameters.iter().filter(|p| p.required);
+    needed
+        .map(|p| {
+            let name = text::clean(&p.name);
+            if p.secret { format!(" --secret {name}=@FILE") } else { format!(" --set {name}=...") }
+        })
+        .collect()
+}
+
+/// What is wrong with a definition, one line each, in the form that editors understand.
+pub(crate) fn problems(file: &str, r: &CheckPackageResponse) -> String {
+    let lines = r.problems.iter().map(|p| {
+        let place = if p.line > 0 { format!("{file}:{}", p.line) } else { file.to_owned() };
+        let field = if p.field.is_empty() { String::new() } else { format!("{}: ", text::clean(&p.field)) };
+        format!("{place}: {field}{}", text::clean(&p.message))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use settled_proto::v1::check_package_response::Problem;
+
+    use super::*;
+
+    #[test]
+    fn the_command_that_installs_it_is_shown() {
+        let package = Package {
+            name: "site".into(),
+            parameters: vec![
+                Parameter { name: "port".into(), required: true, ..Parameter::default() },
+                Parameter { name: "token".into(), required: true, secret: true, ..Parameter::default() },
+                Parameter { name: "note".into(), ..Parameter::default() },
+            ],
+            ..Package::default()
+        };
+        let shown = show(&package, Style::default());
+        let command = "settlectl install site --server SERVER --set port=... --secret token=@FILE";
+        assert!(shown.ends_with(command), "{shown}");
+    }
+
+    #[test]
+    fn problems_stand_at_their_line() {
+        let problem = |line, field: &str| Problem { line, field: field.into(), message: "is missing".into() };
+        let response = CheckPackageResponse { problems: vec![problem(3, "name"), problem(0, "")] };
+        assert_eq!(problems("a.toml", &response), "a.toml:3: name: is missing\na.toml: is missing");
+    }
+}

@@ -1,0 +1,184 @@
+//! Resources for people.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use settled_proto::v1::{Observed, Presence, Resource, ResourceStatus};
+
+use super::table::{self, Style};
+use super::words::word_or_empty;
+use super::{text, verdict};
+
+/// A list of resources.
+pub(crate) fn list(resources: &[Resource], wide: bool, style: Style, now: Timestamp) -> String {
+    let mut headings = vec!["server", "package", "name", "status", "observed", "last error", "changed"];
+    if wide {
+        headings.extend(["id", "run", "observed at", "created"]);
+    }
+    let rows = resources.iter().map(|r| {
+        let seen = r.observed.as_ref();
+        let mut row = vec![
+            text::clean(&r.server),
+            text::clean(&r.package),
+            text::clean(&r.name),
+            word_or_empty::<ResourceStatus>(r.status),
+            seen.map(presence).unwrap_or_default(),
+            r.last_error.as_ref().map(|f| text::short(&f.message, 60)).unwrap_or_default(),
+            text::age(r.updated_at.as_ref(), now),
+        ];
+        if wide {
+            row.push(r.id.clone());
+            row.push(r.open_run_id.clone());
+            row.push(seen.map(|o| text::age(o.at.as_ref(), now)).unwrap_or_default());
+            row.push(text::when(r.created_at.as_ref(), now));
+        }
+        row
+    });
+    table::columns(&headings, rows.collect(), style)
+}
+
+fn presence(observed: &Observed) -> String {
+    word_or_empty::<Presence>(observed.presence)
+}
+
+/// How a resource can be typed again.
+pub(crate) fn address(r: &Resource) -> String {
+    text::address(&r.server, &r.package, &r.name)
+}
+
+/// `web1/site/a is failed; the last probe saw it absent (3 s ago).`
+pub(crate) fn stands(r: &Resource, now: Timestamp) -> String {
+    let status = word_or_empty::<ResourceStatus>(r.status);
+    let seen = match &r.observed {
+        Some(observed) if observed.presence != 0 => {
+            let facts: Vec<String> =
+                observed.facts.iter().map(|(k, v)| text::clean(&format!("{k}={v}"))).collect();
+            let facts = if facts.is_empty() { String::new() } else { format!(", {}", facts.join(", ")) };
+            let age = text::age(observed.at.as_ref(), now);
+            format!("; the last probe saw it {}{facts} ({age})", presence(observed))
+        }
+        _ => String::new(),
+    };
+    format!("{} is {status}{seen}.", address(r))
+}
+
+/// One resource with its parameters, its last error and what a probe saw.
+pub(crate) fn show(r: &Resource, style: Style, now: Timestamp) -> String {
+    let pairs = vec![
+        ("Resource", address(r)),
+        ("Id", r.id.clone()),
+        ("Status", word_or_empty::<ResourceStatus>(r.status)),
+        ("Observed", r.observed.as_ref().map(presence).unwrap_or_default()),
+        ("Observed at", text::when(r.observed.as_ref().and_then(|o| o.at.as_ref()), now)),
+        ("Open run", r.open_run_id.clone()),
+        ("Created", text::when(r.created_at.as_ref(), now)),
+        ("Changed", text::when(r.updated_at.as_ref(), now)),
+    ];
+    let mut parts = vec![table::pairs(pairs, style)];
+    let values = parameters(r, style);
+    if !values.is_empty() {
+        parts.push(values);
+    }
+    if let Some(observed) = r.observed.as_ref().filter(|o| !o.facts.is_empty()) {
+        parts.push(format!("Facts of the last probe\n{}", facts(&observed.facts, style)));
+    }
+    if let Some(failure) = &r.last_error {
+        let at = text::when(failure.at.as_ref(), now);
+        let mut lines = vec![format!("Last error, {at}, run {}", failure.run_id)];
+        lines.extend(verdict::failure_lines(failure));
+        if r.status == ResourceStatus::Failed as i32 {
+            lines.push(format!("Next: settlectl retry {} --wait    (once the cause is mended)", address(r)));
+        }
+        parts.push(lines.join("\n"));
+    }
+    parts.join("\n\n")
+}
+
+/// What was asked for beside what was applied, where they differ.
+fn parameters(r: &Resource, style: Style) -> String {
+    let names: std::collections::BTreeSet<&String> = r.desired.keys().chain(r.applied.keys()).collect();
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for name in names {
+        let value =
+            |map: &BTreeMap<String, String>| map.get(name).map(|v| text::short(v, 60)).unwrap_or_default();
+        let applied = match (r.applied_known, r.applied.is_empty()) {
+            (true, _) => value(&r.applied),
+            (false, true) => String::new(),
+            (false, false) => format!("{} ?", value(&r.applied)),
+        };
+        rows.push(vec![text::clean(name), value(&r.desired), applied]);
+    }
+    for name in &r.secrets {
+        rows.push(vec![text::clean(name), "(secret)".to_owned(), String::new()]);
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut text = table::columns(&["parameter", "asked for", "applied"], rows, style);
+    if !r.applied_known && !r.applied.is_empty() {
+        text.push_str("\n? = a change is unsettled: nobody knows whether this still holds");
+    }
+    text
+}
+
+/// Facts by name.
+pub(crate) fn facts(facts: &BTreeMap<String, String>, style: Style) -> String {
+    let pairs = facts.iter().map(|(k, v)| (k.as_str(), text::clean(v))).collect();
+    table::pairs(pairs, style)
+}
+
+#[cfg(test)]
+mod tests {
+    use settled_proto::v1::Failure;
+
+    use super::*;
+
+    fn resource() -> Resource {
+        Resource {
+            server: "web1".into(),
+            package: "site".into(),
+            name: "a".into(),
+            status: ResourceStatus::Failed as i32,
+            desired: [("port".to_owned(), "443".to_owned())].into(),
+            applied: [("port".to_owned(), "80".to_owned())].into(),
+            last_error: Some(Failure { message: "No space.\nMore".into(), ..Failure::default() }),
+            observed: Some(Observed { presence: Presence::Drifted as i32, ..Observed::default() }),
+            secrets: vec!["token".into()],
+            ..Resource::default()
+        }
+    }
+
+    #[test]
+    fn a_list_shows_status_beside_what_was_seen_and_the_last_error() {
+        let text = list(&[resource()], false, Style::default(), Timestamp::UNIX_EPOCH);
+        let row: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(row, ["web1", "site", "a", "failed", "drifted", "No", "space."]);
+    }
+
+    #[test]
+    fn status_and_what_was_seen_stand_in_one_sentence() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut resource = resource();
+        let at = Some(prost_types::Timestamp { seconds: -3, nanos: 0 });
+        resource.observed = Some(Observed {
+            presence: Presence::Absent as i32,
+            facts: [("version".to_owned(), "2".to_owned())].into(),
+            at,
+        });
+        let sentence = "web1/site/a is failed; the last probe saw it absent, version=2 (3 s ago).";
+        assert_eq!(stands(&resource, now), sentence);
+        resource.observed = None;
+        assert_eq!(stands(&resource, now), "web1/site/a is failed.");
+    }
+
+    #[test]
+    fn unknown_parameters_are_marked() {
+        let shown = |r: &Resource| show(r, Style::default(), Timestamp::UNIX_EPOCH);
+        let unsettled = shown(&resource());
+        assert!(unsettled.contains("80 ?") && unsettled.contains("nobody knows"), "{unsettled}");
+        assert!(unsettled.contains("settlectl retry web1/site/a"), "{unsettled}");
+        assert!(unsettled.contains("(secret)"), "{unsettled}");
+        let settled = shown(&Resource { applied_known: true, ..resource() });
+        assert!(!settled.contains('?'), "{settled}");
+    }
+}
