@@ -7,6 +7,7 @@ pub mod domain;
 pub mod auth;
 pub mod catalog;
 pub mod clock;
+pub mod dispatch;
 pub mod engine;
 pub mod hub;
 pub mod remote;

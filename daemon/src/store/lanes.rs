@@ -27,16 +27,25 @@ pub struct UnresolvedRow {
 }
 
 impl Db<'_> {
-    /// Servers with work and a lane without an owner, at most `limit`; `after` pages by server id.
-    pub async fn lanes_to_take(&mut self, after: &str, limit: i64) -> Result<Vec<String>, StoreError> {
+    /// Servers with work and a lane without an owner, at most `limit`, in order of id; only `server` when it is given.
+    ///
+    /// A paused server has work only while something runs there; a refused one only when it was asked to be looked at anew.
+    pub async fn lanes_to_take(
+        &mut self,
+        server: Option<ServerId>,
+        limit: i64,
+    ) -> Result<Vec<String>, StoreError> {
         let sql = "SELECT l.server_id FROM lane l JOIN server s ON s.id = l.server_id \
-                   WHERE l.owner IS NULL AND l.server_id > $1 \
-                   AND (EXISTS (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state = 'running') \
-                        OR EXISTS (SELECT 1 FROM unresolved u WHERE u.server_id = l.server_id) \
-                        OR (s.reach <> 'paused' AND EXISTS \
-                            (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state = 'queued'))) \
+                   WHERE l.owner IS NULL AND ($1 = '' OR l.server_id = $1) AND ( \
+                     s.reach <> 'refused' AND EXISTS \
+                       (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state = 'running') \
+                     OR s.reach NOT IN ('refused', 'paused') AND EXISTS \
+                       (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state = 'queued') \
+                     OR s.reach = 'refused' AND EXISTS \
+                       (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state <> 'completed' AND r.resource_id IS NULL)) \
                    ORDER BY l.server_id LIMIT $2";
-        Ok(on!(self, c => sqlx::query_scalar(sql).bind(after).bind(limit).fetch_all(c).await)?)
+        let server = server.map(|id| id.to_string()).unwrap_or_default();
+        Ok(on!(self, c => sqlx::query_scalar(sql).bind(&server).bind(limit).fetch_all(c).await)?)
     }
 
     /// The lane of a server.

@@ -1,0 +1,63 @@
+//! Drives the steppers in production: one task for the dispatcher, one for each lane at work.
+
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt as _;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Crew, Dispatcher, Lane, Next};
+
+/// Runs until `stop`: then no further step begins, and what runs on servers goes on there.
+pub async fn run(crew: Crew, stop: CancellationToken) {
+    let clock = crew.engine.clock();
+    let called = crew.engine.hub().dispatcher();
+    let mut dispatcher = Dispatcher::new(crew.clone());
+    let mut lanes = JoinSet::new();
+    loop {
+        let (taken, next) = dispatcher.step().await;
+        for lane in taken {
+            lanes.spawn(drive(lane, stop.clone()));
+        }
+        while lanes.try_join_next().is_some() {}
+        let until = match next {
+            Next::Now => continue,
+            Next::At(at) => at,
+            Next::Permit | Next::Gone => clock.monotonic(),
+        };
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = called.notified() => {}
+            () = clock.sleep_until(until) => {}
+        }
+    }
+    while lanes.join_next().await.is_some() {}
+}
+
+/// One lane until it is given back. A panic in a step costs that step: the lane looks again from what is stored.
+async fn drive(mut lane: Lane, stop: CancellationToken) {
+    let wake = lane.wake();
+    loop {
+        let step = AssertUnwindSafe(lane.step()).catch_unwind();
+        let next = tokio::select! {
+            next = step => next,
+            () = stop.cancelled() => break,
+        };
+        let next = next.unwrap_or_else(|_| lane.broke());
+        match next {
+            Next::Now => {}
+            Next::Gone => break,
+            Next::At(at) => tokio::select! {
+                () = wake.notified() => lane.woken(),
+                () = lane.crew().engine.clock().sleep_until(at) => {}
+                () = stop.cancelled() => break,
+            },
+            Next::Permit => tokio::select! {
+                () = wake.notified() => lane.woken(),
+                permit = std::sync::Arc::clone(&lane.crew().permits).acquire_owned() => lane.permit(permit.ok()),
+                () = stop.cancelled() => break,
+            },
+        }
+    }
+    lane.left();
+}

@@ -1,0 +1,145 @@
+//! Looks for servers with work, takes their lanes, and drives runs through attempts and steps.
+//!
+//! Everything here is a stepper: one call does at most one thing on a server and stores what came of it, then says when it wants to be
+//! called again ([`Next`]). The production driver (`drive`) and the simulator call the same steps. Nothing here writes: the engine does.
+
+mod drive;
+mod failures;
+mod lane;
+mod reading;
+mod stepping;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+pub use drive::run;
+pub use lane::Lane;
+
+use crate::domain::id::{InstallationId, ServerId};
+use crate::engine::{Engine, LaneError, Lease};
+use crate::remote::Remote;
+
+/// When a stepper wants to be called again. Being woken always comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// At once.
+    Now,
+    /// At this time of the monotonic clock, or when woken.
+    At(Duration),
+    /// When it was given a permit to work, or when woken.
+    Permit,
+    /// Never: it has given the lane back.
+    Gone,
+}
+
+/// Durations and limits of the work on servers.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// When a server that cannot be reached is tried again.
+    pub unreachable_retry: Duration,
+    /// How often the store is asked even if nobody called.
+    pub poll: Duration,
+    /// How long a lane without work is kept, warm.
+    pub linger: Duration,
+    /// How long one look at a running step waits for news.
+    pub attach_wait: Duration,
+    /// Output kept of one step.
+    pub output_bytes_max: u64,
+}
+
+/// What all lanes share. Cheap to clone.
+#[derive(Clone)]
+pub struct Crew {
+    /// Where everything is decided and written.
+    pub engine: Engine,
+    /// What touches servers.
+    pub remote: Arc<dyn Remote>,
+    /// Whether this daemon may still act.
+    pub lease: Lease,
+    /// The installation, for servers to know their owner by.
+    pub installation: InstallationId,
+    /// Servers at work at the same time.
+    pub permits: Arc<Semaphore>,
+    /// Durations and limits.
+    pub settings: Settings,
+}
+
+/// Finds servers that need a lane. A stepper.
+pub struct Dispatcher {
+    crew: Crew,
+    polled: Option<Duration>,
+}
+
+/// Lanes taken in one look: bounds how long it takes.
+const TAKEN_MAX: i64 = 256;
+
+impl Dispatcher {
+    /// A dispatcher that has not looked yet.
+    pub const fn new(crew: Crew) -> Self {
+        Self { crew, polled: None }
+    }
+
+    /// Takes the lanes of servers that were called for, and now and then of all that have work and no owner.
+    pub async fn step(&mut self) -> (Vec<Lane>, Next) {
+        let now = self.crew.engine.clock().monotonic();
+        if !self.crew.lease.is_trusted() {
+            return (Vec::new(), Next::At(now + self.crew.settings.poll));
+        }
+        let mut servers = BTreeSet::new();
+        let mut next = Next::At(self.polled.unwrap_or(now) + self.crew.settings.poll);
+        match self.called().await {
+            Ok(called) => servers.extend(called),
+            Err(error) => {
+                tracing::warn!(%error, "looking for called servers failed; the next poll finds them")
+            }
+        }
+        if self.polled.is_none_or(|at| now >= at + self.crew.settings.poll) {
+            match self.find(None, TAKEN_MAX).await {
+                Ok(found) => {
+                    if i64::try_from(found.len()).is_ok_and(|n| n == TAKEN_MAX) {
+                        next = Next::Now;
+                    } else {
+                        self.polled = Some(now);
+                        next = Next::At(now + self.crew.settings.poll);
+                    }
+                    servers.extend(found);
+                }
+                Err(error) => tracing::warn!(%error, "looking for work failed; it is tried again"),
+            }
+        }
+        (self.take(servers).await, next)
+    }
+
+    /// Servers that were called for, as far as they have work and no owner.
+    async fn called(&self) -> Result<Vec<ServerId>, LaneError> {
+        let mut found = Vec::new();
+        for server in self.crew.engine.hub().take_called() {
+            found.extend(self.find(Some(server), 1).await?);
+        }
+        Ok(found)
+    }
+
+    async fn find(&self, server: Option<ServerId>, limit: i64) -> Result<Vec<ServerId>, LaneError> {
+        let ids = self.crew.engine.store().read().await?.db().lanes_to_take(server, limit).await?;
+        ids.iter()
+            .map(|id| id.parse().map_err(|_| LaneError::Fault(format!("the store holds server id `{id}`"))))
+            .collect()
+    }
+
+    async fn take(&self, servers: BTreeSet<ServerId>) -> Vec<Lane> {
+        let free = servers.into_iter().filter(|server| !self.crew.engine.hub().is_at_work(*server));
+        let taking = free.map(|server| async move { (server, self.crew.engine.take_lane(server).await) });
+        let mut lanes = Vec::new();
+        for (server, taken) in futures::future::join_all(taking).await {
+            match taken {
+                Ok(hold) => lanes.push(Lane::new(self.crew.clone(), hold)),
+                Err(LaneError::Lost) => tracing::debug!(%server, "the lane has another owner"),
+                Err(error) => tracing::warn!(%server, %error, "taking a lane failed; it is tried again"),
+            }
+        }
+        lanes
+    }
+}

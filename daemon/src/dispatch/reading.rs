@@ -1,0 +1,145 @@
+//! Read-only runs go beside the lane: first contact with a server, and probes.
+//!
+//! The server is asked first and the answer stored then, so that a server which cannot be reached leaves the run queued, and waiting.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Lane, Next, failures};
+use crate::catalog::read_probe;
+use crate::domain::operation::Operation;
+use crate::domain::resource::Presence;
+use crate::domain::run::{Event, Run, RunState, StepFacts, Subject};
+use crate::domain::server::Reach;
+use crate::domain::step::{Cause, Ended};
+use crate::domain::verdict::Reason;
+use crate::domain::waiting::WaitReason;
+use crate::engine::{Advance, LaneError};
+use crate::remote::{Hello, ProbeAnswer, ProbeSpec, RemoteError};
+
+/// The milestone of a run that only looks.
+const LOOK: &str = "Connect and look around";
+/// How long a look may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Lane {
+    /// Answers the next read-only run, if there is one. `None`: there is none.
+    pub(super) async fn answer_readings(&mut self) -> Result<Option<Next>, LaneError> {
+        let mut reader = self.crew.engine.store().read().await?;
+        let left = reader.db().running(self.hold.server).await?.into_iter().find(|run| !run.exclusive);
+        let run = match left {
+            Some(run) => Some(run),
+            None => reader.db().queue(self.hold.server, false, 1).await?.pop(),
+        };
+        drop(reader);
+        let Some(run) = run else { return Ok(None) };
+        if self.server.as_ref().is_some_and(|s| s.reach == Reach::Paused) {
+            let who = self.server.as_ref().map_or_else(String::new, |s| s.reach_detail.clone());
+            self.waits(&run, WaitReason::Paused, who, None).await?;
+            return Ok(None);
+        }
+        match run.subject {
+            Subject::Server => self.meet(run).await.map(Some),
+            Subject::Resource { .. } if self.server.as_ref().is_some_and(|s| s.reach == Reach::Refused) => {
+                Ok(None)
+            }
+            Subject::Resource { .. } => self.look(run).await.map(Some),
+        }
+    }
+
+    async fn meet(&mut self, run: Run) -> Result<Next, LaneError> {
+        let target = self.target()?;
+        if run.operation == Operation::Probe {
+            // A probe asks anew: a connection made with older settings would prove nothing.
+            self.crew.remote.forget(self.hold.server).await;
+        }
+        match self.crew.remote.hello(&target).await {
+            Ok(hello) => {
+                let run = self.started(run).await?;
+                self.crew.engine.met_server(self.hold, run.id, facts(hello)).await?;
+                Ok(Next::Now)
+            }
+            Err(RemoteError::Unreachable(message)) => self.unreachable(&run, message).await,
+            Err(RemoteError::Refused(message)) => {
+                let run = self.started(run).await?;
+                self.refuse(&run, Reason::Refused, message.clone()).await?;
+                self.crew.engine.set_reach(self.hold.server, Reach::Refused, message).await?;
+                Ok(Next::Now)
+            }
+            Err(other) => {
+                let run = self.started(run).await?;
+                self.refuse(&run, Reason::Internal, other.to_string()).await?;
+                Ok(Next::Now)
+            }
+        }
+    }
+
+    async fn look(&mut self, run: Run) -> Result<Next, LaneError> {
+        let target = self.target()?;
+        let (resource, plan) =
+            match self.crew.engine.prepare_probe(&run).await.map_err(|e| (e.to_string(), LaneError::from(e)))
+            {
+                Ok(prepared) => prepared,
+                Err((_, LaneError::Unavailable(error))) => return Err(LaneError::Unavailable(error)),
+                Err((message, _)) => {
+                    self.refuse(&run, Reason::Internal, message).await?;
+                    return Ok(Next::Now);
+                }
+            };
+        let spec = ProbeSpec { script: plan.script, env: plan.env, timeout: plan.timeout };
+        match self.crew.remote.probe(&target, &spec).await {
+            Ok(answer) => {
+                let reading = read_probe(&answer.output);
+                let known = reading.presence.filter(|_| answer.exit_code == 0).unwrap_or(Presence::Unknown);
+                let run = self.started(run).await?;
+                self.crew.engine.observe(resource, known, reading.facts).await?;
+                self.answered(&run, answer).await
+            }
+            Err(RemoteError::Unreachable(message)) => self.unreachable(&run, message).await,
+            Err(other) => {
+                self.refuse(&run, Reason::Refused, other.to_string()).await?;
+                Ok(Next::Now)
+            }
+        }
+    }
+
+    async fn started(&self, run: Run) -> Result<Run, LaneError> {
+        if matches!(run.state, RunState::Running(_)) {
+            return Ok(run);
+        }
+        let event = Event::Started { timeout: LOOK_TIMEOUT };
+        let advance = Advance { run: run.id, event, end: None, titles: [LOOK.to_owned()].into() };
+        self.crew.engine.advance(self.hold, advance).await
+    }
+
+    async fn answered(&mut self, run: &Run, answer: ProbeAnswer) -> Result<Next, LaneError> {
+        let id = run.live_step().ok_or(LaneError::Lost)?;
+        let last_lines = String::from_utf8_lossy(&answer.output).replace('\0', "\u{fffd}");
+        let ended = Ended::Exited { code: answer.exit_code, cause: Cause::Itself };
+        if !answer.output.is_empty() {
+            self.crew.engine.output(self.hold, id, 0, answer.output).await?;
+        }
+        let now = self.crew.engine.clock().now();
+        let failure = failures::of_step(run.id, LOOK, &ended, last_lines, now);
+        let facts = StepFacts { next: None, busy: false, hopeless: true, retry_on_timeout: false, failure };
+        let end = Some(failures::end_of(id, &ended, false));
+        let event = Event::StepEnded(ended, facts);
+        self.crew.engine.advance(self.hold, Advance { run: run.id, event, end, titles: [].into() }).await?;
+        Ok(Next::Now)
+    }
+
+    async fn unreachable(&mut self, run: &Run, message: String) -> Result<Next, LaneError> {
+        let retry = self.crew.settings.unreachable_retry;
+        self.crew.engine.set_reach(self.hold.server, Reach::Unreachable, message.clone()).await?;
+        let at = self.crew.engine.clock().now() + retry;
+        self.waits(run, WaitReason::Unreachable, message, Some(at)).await?;
+        Ok(self.later(retry))
+    }
+}
+
+fn facts(hello: Hello) -> BTreeMap<String, String> {
+    let mut facts = hello.facts;
+    facts.insert("machine_id".to_owned(), hello.machine_id);
+    facts.insert("boot_id".to_owned(), hello.boot_id);
+    facts
+}

@@ -1,0 +1,426 @@
+//! How a lane drives one run: sends the try that is stored, follows it, stores its output and its end, waits between attempts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Lane, Next, failures};
+use crate::catalog::{PlannedStep, read_probe};
+use crate::domain::resource::Presence;
+use crate::domain::run::{Event, Phase, Progress, Proof, Run, RunState, StepFacts};
+use crate::domain::step::{Ended, StepId, StepState};
+use crate::domain::verdict::Outcome;
+use crate::domain::waiting::WaitReason;
+use crate::engine::{Advance, LaneError, Prepared};
+use crate::remote::{Limits, ProbeSpec, Report, StepSpec, StepStatus};
+use crate::secrets::Mask;
+
+/// Largest piece of output that is stored at once, in bytes.
+const PIECE_BYTES_MAX: usize = 64 * 1024;
+
+/// The run in hand.
+pub(super) struct Work {
+    pub(super) run: Run,
+    prepared: Prepared,
+    followed: Option<Followed>,
+    cancel_sent: bool,
+}
+
+/// Where a lane stands in the output of a try.
+struct Followed {
+    id: StepId,
+    stored: u64,
+    mask: Mask,
+}
+
+impl Work {
+    pub(super) fn new(run: Run, prepared: Prepared) -> Self {
+        Self { run, prepared, followed: None, cancel_sent: false }
+    }
+
+    pub(super) fn titles(&self) -> Arc<[String]> {
+        Arc::clone(&self.prepared.titles)
+    }
+
+    fn step(&self, id: StepId) -> Result<&PlannedStep, LaneError> {
+        let step = self.prepared.plan.steps.get(id.step as usize);
+        step.ok_or_else(|| LaneError::Fault(format!("step {id} is not in the plan of its run")))
+    }
+
+    /// The first line of an attempt.
+    pub(super) fn log_start(run: &Run) {
+        tracing::info!(
+            run = %run.id, server = %run.server_name, operation = %run.operation, principal = %run.principal,
+            resource = resource_name(run), package = package_name(run), attempt = run.position().attempt, "attempt starts"
+        );
+    }
+
+    fn log_end(run: &Run, attempt: u32) {
+        let failure = match (run.verdict(), run.waiting()) {
+            (Some(verdict), _) if verdict.outcome == Outcome::Succeeded => None,
+            (Some(verdict), _) => {
+                let reason = verdict.reason.map_or("", |r| r.as_str());
+                Some(verdict.failure.as_ref().map_or_else(|| reason.to_owned(), |f| f.message.clone()))
+            }
+            (None, waiting) => waiting.map(|w| w.who.clone()),
+        };
+        match failure {
+            None => tracing::info!(
+                run = %run.id, server = %run.server_name, operation = %run.operation, principal = %run.principal,
+                resource = resource_name(run), package = package_name(run), attempt, "attempt succeeded"
+            ),
+            Some(error) => tracing::warn!(
+                run = %run.id, server = %run.server_name, operation = %run.operation, principal = %run.principal,
+                resource = resource_name(run), package = package_name(run), attempt, error, "attempt ended"
+            ),
+        }
+    }
+}
+
+fn resource_name(run: &Run) -> &str {
+    match &run.subject {
+        crate::domain::run::Subject::Server => "",
+        crate::domain::run::Subject::Resource { name, .. } => name,
+    }
+}
+
+fn package_name(run: &Run) -> &str {
+    match &run.subject {
+        crate::domain::run::Subject::Server => "",
+        crate::domain::run::Subject::Resource { package, .. } => package,
+    }
+}
+
+impl Lane {
+    /// The next thing for the run in hand.
+    pub(super) async fn step_work(&mut self) -> Result<Next, LaneError> {
+        let Some(work) = &mut self.work else { return Ok(Next::Now) };
+        let run = self.crew.engine.store().read().await?.db().run(work.run.id).await?;
+        let Some(run) = run.filter(|run| run.verdict().is_none()) else {
+            self.work = None;
+            return Ok(Next::Now);
+        };
+        work.run = run.clone();
+        let RunState::Running(progress) = &run.state else {
+            self.work = None;
+            return Ok(Next::Now);
+        };
+        match progress.phase {
+            Phase::Between { .. } => self.between(&run, progress).await,
+            Phase::Stepping { .. } => self.stepping(run).await,
+        }
+    }
+
+    /// Between two tries: waits for its time, then stores and sends the next.
+    async fn between(&mut self, run: &Run, progress: &Progress) -> Result<Next, LaneError> {
+        let now = self.crew.engine.clock().now();
+        let until = progress.waiting.as_ref().and_then(|w| w.next_try).unwrap_or(now);
+        if now < until {
+            self.rest();
+            return Ok(self.later(until.since(now)));
+        }
+        if !self.has_permit() {
+            match Arc::clone(&self.crew.permits).try_acquire_owned() {
+                Ok(permit) => self.permit(Some(permit)),
+                Err(_) => return Ok(Next::Permit),
+            }
+        }
+        let Some(work) = &mut self.work else { return Ok(Next::Now) };
+        work.followed = None;
+        work.cancel_sent = false;
+        let step = &work.prepared.plan.steps.get(progress.position.step as usize);
+        let timeout = step.map_or(Duration::ZERO, |step| step.timeout);
+        if progress.position.step == 0 && progress.position.try_no == 1 {
+            Work::log_start(run);
+        }
+        self.tell(run, Event::TryStarted { timeout }).await?;
+        Ok(Next::Now)
+    }
+
+    /// A try is stored: it is sent, or followed when the server has it.
+    async fn stepping(&mut self, run: Run) -> Result<Next, LaneError> {
+        let id = run.live_step().ok_or(LaneError::Lost)?;
+        let record = self.crew.engine.store().read().await?.db().step(id).await?.ok_or(LaneError::Lost)?;
+        if run.cancel_requested {
+            if let Some(next) = self.cancel_step(id).await? {
+                return Ok(next);
+            }
+        }
+        if record.state == StepState::Starting {
+            return self.send(&run, id, record.output_bytes).await;
+        }
+        self.follow(&run, id, record.output_bytes).await
+    }
+
+    async fn cancel_step(&mut self, id: StepId) -> Result<Option<Next>, LaneError> {
+        if self.work.as_ref().is_none_or(|work| work.cancel_sent) {
+            return Ok(None);
+        }
+        let target = self.target()?;
+        let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
+        match self.crew.remote.cancel(&target, id, epoch).await {
+            Ok(_) => {
+                if let Some(work) = &mut self.work {
+                    work.cancel_sent = true;
+                }
+                Ok(None)
+            }
+            Err(error) => self.trouble(error).await.map(Some),
+        }
+    }
+
+    async fn send(&mut self, run: &Run, id: StepId, stored: u64) -> Result<Next, LaneError> {
+        let (target, spec) = (self.target()?, self.spec(id)?);
+        match self.crew.remote.start(&target, &spec).await {
+            Ok(report) => {
+                self.reached().await?;
+                self.sent(run, id, stored, report).await
+            }
+            Err(error) => self.trouble(error).await,
+        }
+    }
+
+    fn spec(&self, id: StepId) -> Result<StepSpec, LaneError> {
+        let work = self.work.as_ref().ok_or(LaneError::Lost)?;
+        let step = work.step(id)?;
+        let wanted = work.prepared.secrets.iter().filter(|(name, _)| step.secrets.contains(name));
+        Ok(StepSpec {
+            id,
+            epoch: u64::try_from(self.hold.epoch).unwrap_or(0),
+            script: step.script.clone(),
+            env: step.env.clone(),
+            secrets: wanted.cloned().collect(),
+            needs_dpkg: step.needs_dpkg,
+            limits: Limits {
+                timeout: step.timeout,
+                grace: self.crew.engine.timings().kill_grace,
+                output_bytes_max: self.crew.settings.output_bytes_max,
+            },
+        })
+    }
+
+    async fn sent(&mut self, run: &Run, id: StepId, stored: u64, report: Report) -> Result<Next, LaneError> {
+        match report.status {
+            StepStatus::Running => {
+                self.crew.engine.step_seen(self.hold, id).await?;
+                self.go_on(run).await?;
+                Ok(Next::Now)
+            }
+            StepStatus::Ended(ended) if report.output_bytes == 0 => {
+                self.ended(run, id, ended, report.truncated).await
+            }
+            StepStatus::Ended(_) => self.follow(run, id, stored).await,
+            StepStatus::Busy { holder } => {
+                let why = format!("{holder} holds the package lock of the server");
+                self.ended(run, id, Ended::Rejected { why }, false).await
+            }
+            StepStatus::Orphaned { processes } => self.orphaned(run, id, &processes).await,
+            StepStatus::Accepted | StepStatus::Absent => Ok(self.later(self.crew.settings.poll)),
+            StepStatus::Reaped => {
+                self.judge_lost(run, id, "the server has cleared it away already".to_owned()).await
+            }
+        }
+    }
+
+    /// Waits for news of a running try; being woken ends the wait.
+    async fn follow(&mut self, run: &Run, id: StepId, stored: u64) -> Result<Next, LaneError> {
+        let target = self.target()?;
+        let wait = self.crew.settings.attach_wait;
+        let offset = self.followed(id, stored)?.offset();
+        let wake = self.wake();
+        let remote = Arc::clone(&self.crew.remote);
+        let news = tokio::select! {
+            news = remote.attach(&target, id, offset, wait) => news,
+            () = wake.notified() => {
+                self.woken();
+                return Ok(Next::Now);
+            }
+        };
+        let news = match news {
+            Ok(news) => news,
+            Err(error) => return self.trouble(error).await,
+        };
+        self.reached().await?;
+        let last = matches!(news.report.status, StepStatus::Ended(_));
+        self.store_output(id, &news.output, last).await?;
+        match news.report.status {
+            StepStatus::Running => {
+                self.go_on(run).await?;
+                Ok(Next::Now)
+            }
+            StepStatus::Ended(ended) => self.ended(run, id, ended, news.report.truncated).await,
+            StepStatus::Orphaned { processes } => self.orphaned(run, id, &processes).await,
+            StepStatus::Accepted | StepStatus::Busy { .. } => {
+                let stored = self.followed(id, stored)?.stored;
+                Box::pin(self.send(run, id, stored)).await
+            }
+            StepStatus::Absent => self.judge_lost(run, id, "the server has no record of it".to_owned()).await,
+            StepStatus::Reaped => {
+                self.judge_lost(run, id, "the server has cleared it away already".to_owned()).await
+            }
+        }
+    }
+
+    fn followed(&mut self, id: StepId, stored: u64) -> Result<&mut Followed, LaneError> {
+        let work = self.work.as_mut().ok_or(LaneError::Lost)?;
+        if work.followed.as_ref().is_none_or(|f| f.id != id) {
+            let secrets = work.prepared.secrets.iter().map(|(_, secret)| secret.clone());
+            work.followed = Some(Followed { id, stored, mask: Mask::new(secrets) });
+        }
+        work.followed.as_mut().ok_or(LaneError::Lost)
+    }
+
+    async fn store_output(&mut self, id: StepId, output: &[u8], last: bool) -> Result<(), LaneError> {
+        let hold = self.hold;
+        let engine = self.crew.engine.clone();
+        let followed = self.followed(id, 0)?;
+        let masked = followed.mask.pass(output, last);
+        for piece in masked.chunks(PIECE_BYTES_MAX) {
+            engine.output(hold, id, followed.stored, piece.to_vec()).await?;
+            followed.stored += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// A wait is over: the run goes on where it stands.
+    async fn go_on(&self, run: &Run) -> Result<(), LaneError> {
+        if run.waiting().is_some() {
+            self.tell(run, Event::GoesOn).await?;
+        }
+        Ok(())
+    }
+
+    async fn orphaned(&mut self, run: &Run, id: StepId, processes: &[String]) -> Result<Next, LaneError> {
+        let retry = self.crew.settings.unreachable_retry;
+        let who =
+            format!("step {id} lost its supervisor, and processes of it live: {}", processes.join(", "));
+        let at = self.crew.engine.clock().now() + retry;
+        self.waits(run, WaitReason::Unresolved, who, Some(at)).await?;
+        Ok(self.later(retry))
+    }
+
+    /// A try has ended, proven by its server.
+    async fn ended(
+        &mut self,
+        run: &Run,
+        id: StepId,
+        ended: Ended,
+        truncated: bool,
+    ) -> Result<Next, LaneError> {
+        if let Ended::Lost { why } = &ended {
+            return self.judge_lost(run, id, why.clone()).await;
+        }
+        let facts = self.facts(run, id, &ended).await?;
+        let titles = self.work.as_ref().map_or_else(|| Arc::from([]), Work::titles);
+        let end = Some(failures::end_of(id, &ended, truncated));
+        let event = Event::StepEnded(ended, facts);
+        let after = self.crew.engine.advance(self.hold, Advance { run: run.id, event, end, titles }).await?;
+        self.after(run, after, id).await
+    }
+
+    async fn facts(&self, run: &Run, id: StepId, ended: &Ended) -> Result<StepFacts, LaneError> {
+        let work = self.work.as_ref().ok_or(LaneError::Lost)?;
+        let step = work.step(id)?;
+        let code = if let Ended::Exited { code, .. } = ended { Some(*code) } else { None };
+        let last_lines =
+            if code == Some(0) { String::new() } else { self.crew.engine.last_lines(id).await? };
+        let now = self.crew.engine.clock().now();
+        Ok(StepFacts {
+            next: work.prepared.plan.steps.get(id.step as usize + 1).map(|next| next.timeout),
+            busy: code.is_some_and(|code| step.busy_codes.contains(&code)),
+            hopeless: code.is_some_and(|code| step.final_codes.contains(&code)),
+            retry_on_timeout: work.prepared.plan.retry_on_timeout,
+            failure: failures::of_step(run.id, &step.title, ended, last_lines, now),
+        })
+    }
+
+    /// A try left no exit record: the package's probe is asked for proof (P7).
+    pub(super) async fn judge_lost(&mut self, run: &Run, id: StepId, why: String) -> Result<Next, LaneError> {
+        match self.proof().await {
+            Ok(proof) => self.conclude_lost(run, id, why, proof).await,
+            Err(error) => Box::pin(self.trouble(error)).await,
+        }
+    }
+
+    pub(super) async fn conclude_lost(
+        &mut self,
+        run: &Run,
+        id: StepId,
+        why: String,
+        proof: Proof,
+    ) -> Result<Next, LaneError> {
+        let ended = Ended::Lost { why };
+        let facts = self.facts(run, id, &ended).await?;
+        let titles = self.work.as_ref().map_or_else(|| Arc::from([]), Work::titles);
+        let end = Some(failures::end_of(id, &ended, false));
+        let event = Event::Judged(proof, facts);
+        let after = self.crew.engine.advance(self.hold, Advance { run: run.id, event, end, titles }).await?;
+        self.after(run, after, id).await
+    }
+
+    async fn proof(&self) -> Result<Proof, crate::remote::RemoteError> {
+        let (Some(work), Ok(target)) = (&self.work, self.target()) else { return Ok(Proof::None) };
+        let (Some(proof), Some(probe)) = (&work.prepared.plan.proof, &work.prepared.probe) else {
+            return Ok(Proof::None);
+        };
+        let spec = ProbeSpec { script: probe.script.clone(), env: probe.env.clone(), timeout: probe.timeout };
+        let answer = self.crew.remote.probe(&target, &spec).await?;
+        if answer.exit_code != 0 {
+            return Ok(Proof::None);
+        }
+        let reading = read_probe(&answer.output);
+        if proof.holds(&reading, &work.prepared.desired) {
+            return Ok(Proof::Success);
+        }
+        let nothing = reading.presence == Some(Presence::Absent)
+            && work.run.operation == crate::domain::operation::Operation::Install;
+        Ok(if nothing { Proof::Nothing } else { Proof::None })
+    }
+
+    /// What follows the end of a try: clearing away on the server, a log line, a look at what is there after a failure.
+    async fn after(&mut self, before: &Run, after: Run, id: StepId) -> Result<Next, LaneError> {
+        self.reap(id).await;
+        let ended = after.verdict().is_some();
+        if ended || after.position().attempt != before.position().attempt {
+            Work::log_end(&after, before.position().attempt);
+        }
+        if !ended {
+            return Ok(Next::Now);
+        }
+        if after.payload && after.verdict().is_some_and(|v| v.outcome != Outcome::Succeeded) {
+            self.observe().await?;
+        }
+        self.work = None;
+        Ok(Next::Now)
+    }
+
+    /// Looks at what is there after a change that did not succeed. Best effort: the verdict stands without it.
+    async fn observe(&self) -> Result<(), LaneError> {
+        let (Some(work), Ok(target)) = (&self.work, self.target()) else { return Ok(()) };
+        let Some(probe) = &work.prepared.probe else { return Ok(()) };
+        let spec = ProbeSpec { script: probe.script.clone(), env: probe.env.clone(), timeout: probe.timeout };
+        match self.crew.remote.probe(&target, &spec).await {
+            Ok(answer) => {
+                let reading = read_probe(&answer.output);
+                let known = reading.presence.filter(|_| answer.exit_code == 0);
+                self.crew
+                    .engine
+                    .observe(work.prepared.resource, known.unwrap_or(Presence::Unknown), reading.facts)
+                    .await
+            }
+            Err(error) => {
+                tracing::debug!(run = %work.run.id, %error, "the server could not be looked at after a failure");
+                self.crew
+                    .engine
+                    .observe(work.prepared.resource, Presence::Unknown, std::collections::BTreeMap::new())
+                    .await
+            }
+        }
+    }
+}
+
+impl Followed {
+    /// Where the next news begins: what is stored and what the mask holds back.
+    fn offset(&self) -> u64 {
+        self.stored + self.mask.held() as u64
+    }
+}

@@ -1,0 +1,90 @@
+//! What a run needs to be driven: its plan, its probe, its secrets, the last words of a step. Only reads.
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::{Engine, Refusal};
+use crate::catalog::{Plan, ProbePlan};
+use crate::domain::failure::LAST_LINES_BYTES_MAX;
+use crate::domain::id::ResourceId;
+use crate::domain::params::Params;
+use crate::domain::run::{Run, Subject};
+use crate::domain::step::StepId;
+
+/// A run's plan with everything it needs. The same for every attempt, and after every restart.
+pub struct Prepared {
+    /// The resource.
+    pub resource: ResourceId,
+    /// The steps.
+    pub plan: Plan,
+    /// Their titles.
+    pub titles: Arc<[String]>,
+    /// How to look at what is there.
+    pub probe: Option<ProbePlan>,
+    /// What is asked for.
+    pub desired: Params,
+    /// Secrets by parameter name.
+    pub secrets: Vec<(String, Zeroizing<Vec<u8>>)>,
+}
+
+impl Engine {
+    /// Prepares an exclusive run of a resource.
+    pub async fn prepare_run(&self, run: &Run) -> Result<Prepared, Refusal> {
+        let Subject::Resource { id, package, digest, .. } = &run.subject else {
+            return Err(Refusal::Internal(format!("run {} has no resource", run.id)));
+        };
+        let mut reader = self.store().read().await?;
+        let mut db = reader.db();
+        let resource = db
+            .resource(*id)
+            .await?
+            .ok_or_else(|| Refusal::NotFound { what: "resource", name: id.to_string() })?;
+        let definition = self.definition(&mut db, package, digest).await?;
+        let applied = resource.applied.as_ref().map(|a| &a.params);
+        let plan = definition
+            .plan(&run.operation, &resource.name, &resource.desired, applied)
+            .map_err(|e| Refusal::Internal(e.to_string()))?;
+        let titles = plan.steps.iter().map(|step| step.title.clone()).collect();
+        let probe = definition.probe_plan(&resource.name, &resource.desired);
+        drop(reader);
+        let secrets =
+            if resource.secrets.is_empty() { Vec::new() } else { self.secrets(&id.to_string()).await? };
+        Ok(Prepared { resource: *id, plan, titles, probe, desired: resource.desired, secrets })
+    }
+
+    /// How to look at the resource of a read-only run.
+    pub async fn prepare_probe(&self, run: &Run) -> Result<(ResourceId, ProbePlan), Refusal> {
+        let Subject::Resource { id, package, digest, .. } = &run.subject else {
+            return Err(Refusal::Internal(format!("run {} has no resource", run.id)));
+        };
+        let mut reader = self.store().read().await?;
+        let mut db = reader.db();
+        let resource = db
+            .resource(*id)
+            .await?
+            .ok_or_else(|| Refusal::NotFound { what: "resource", name: id.to_string() })?;
+        let definition = self.definition(&mut db, package, digest).await?;
+        let params = resource.applied.as_ref().map_or(&resource.desired, |a| &a.params);
+        let probe = definition.probe_plan(&resource.name, params);
+        let probe = probe.ok_or_else(|| {
+            Refusal::Internal(format!("the package `{package}` does not say how to probe it"))
+        })?;
+        Ok((*id, probe))
+    }
+
+    /// The last lines that a step wrote, as far as they are stored.
+    pub async fn last_lines(&self, step: StepId) -> Result<String, Refusal> {
+        let mut reader = self.store().read().await?;
+        let mut db = reader.db();
+        let Some(record) = db.step(step).await? else { return Ok(String::new()) };
+        let from = record.output_bytes.saturating_sub(LAST_LINES_BYTES_MAX as u64);
+        let Some((pos, mut bytes)) = db.output_at(step, from).await? else { return Ok(String::new()) };
+        let next = u64::try_from(pos).unwrap_or(0) + bytes.len() as u64;
+        for (_, more) in db.output(step, next, i64::MAX).await? {
+            bytes.extend(more);
+        }
+        let tail = bytes.len().saturating_sub(LAST_LINES_BYTES_MAX);
+        Ok(String::from_utf8_lossy(&bytes[tail..]).trim_end().replace('\0', "\u{fffd}"))
+    }
+}
