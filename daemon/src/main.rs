@@ -44,7 +44,10 @@ enum Command {
 }
 
 #[derive(Args)]
-#[expect(clippy::doc_markdown, reason = "these sentences are the help text, where backticks and angle brackets are noise")]
+#[expect(
+    clippy::doc_markdown,
+    reason = "these sentences are the help text, where backticks and angle brackets are noise"
+)]
 struct Settings {
     /// Read settings from this TOML file
     #[arg(long, value_name = "FILE", global = true)]
