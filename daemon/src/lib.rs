@@ -13,3 +13,8 @@ pub mod hub;
 pub mod remote;
 pub mod secrets;
 pub mod store;
+
+pub mod app;
+pub mod config;
+pub mod process;
+pub mod telemetry;

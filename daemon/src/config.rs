@@ -1,0 +1,449 @@
+//! What the operator decides, complete and checked before anything starts (P13).
+//!
+//! A [`Config`] that exists is one that works: every value is in its range and all timings agree with each other.
+//! It never reads anything after the start, and it knows nobody else in the house.
+//!
+//! `load` gathers the layers and translates their errors, `rules` holds the ranges and the cross checks.
+
+mod load;
+mod rules;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use load::{Faults, Flag, Sources, Surroundings};
+pub use rules::{LEASE_TRUST_MARGIN_S, TAKEOVER_GRACE_S};
+
+/// Where a service that systemd starts keeps its records, as the unit has it (`StateDirectory=settled`).
+pub const SYSTEM_DATA_DIR: &str = "/var/lib/settled";
+/// Where a service that systemd starts listens, as the unit has it (`RuntimeDirectory=settled`).
+pub const SYSTEM_RUNTIME_DIR: &str = "/run/settled";
+/// The longest pause between two attempts, in seconds: the doubling of `run.backoff_s` ends here.
+pub const BACKOFF_MAX_S: u64 = 600;
+
+/// The whole configuration. Every key of the file stands here under the same name.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Directory of the embedded database, the key and the lock: absolute.
+    pub data_dir: PathBuf,
+    /// Which store.
+    pub database: Database,
+    /// Where clients reach the daemon.
+    pub listen: Listen,
+    /// Where package definitions beside the built-in ones come from.
+    pub packages: Packages,
+    /// Limits of one run.
+    pub run: Run,
+    /// Limits of lanes and of the whole daemon.
+    pub lane: Lane,
+    /// The SSH client.
+    pub ssh: Ssh,
+    /// How long records are kept.
+    pub retention: Retention,
+    /// What is logged, and how.
+    pub log: Log,
+    /// The key that seals secrets at rest.
+    pub secrets: Secrets,
+}
+
+/// `[database]`
+#[derive(Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// `sqlite://PATH` or `postgres://USER@HOST/NAME`. May hold a password: `Debug` leaves it out.
+    pub url: String,
+}
+
+/// `[listen]`
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// Path of the unix socket: absolute, at most 107 bytes.
+    pub unix: PathBuf,
+    /// Group that owns the socket (mode 0660); without it the daemon's own group.
+    pub unix_group: Option<String>,
+    /// Users who are admins beside root and the daemon's own user, by numeric id.
+    pub admins: Vec<u32>,
+}
+
+/// `[packages]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Packages {
+    /// Directory whose `*.toml` files are loaded beside the built-in packages.
+    pub dir: Option<PathBuf>,
+}
+
+/// `[run]`
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// How long a run may stay queued before it is `failed`, reason `never_started`. Seconds.
+    pub queue_limit_s: u64,
+    /// How many attempts may fail before the run has.
+    pub attempts: u32,
+    /// Pause after the first failed attempt, in seconds; each further one is twice as long, up to [`BACKOFF_MAX_S`].
+    pub backoff_s: u64,
+    /// How long one try of a step may take, unless its package says otherwise. Seconds.
+    pub step_timeout_s: u64,
+    /// Time between TERM and KILL for a step that is to end. Seconds.
+    pub kill_grace_s: u64,
+    /// What is added to a try's deadline before the run is settled without its server's answer. Seconds.
+    pub settle_margin_s: u64,
+    /// How much output of one step is kept, in bytes; the rest is read and dropped.
+    pub output_bytes_max: u64,
+}
+
+/// `[lane]`
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Lane {
+    /// How many servers are worked on at once; those that wait do not count.
+    pub at_work_max: u32,
+    /// How many connections are opened at once.
+    pub connects_max: u32,
+    /// How many runs may be queued for one server; one more is refused.
+    pub queue_max: u32,
+    /// How long a daemon owns its lanes after its last renewal. Seconds.
+    pub lease_s: u64,
+    /// How often the lease is renewed. Seconds.
+    pub renew_s: u64,
+    /// How often the store is asked even if nobody woke the daemon. Seconds.
+    pub poll_s: u64,
+    /// When a server on which another program holds a lock is looked at again. Seconds.
+    pub busy_retry_s: u64,
+    /// When a server that cannot be reached is tried again. Seconds.
+    pub unreachable_retry_s: u64,
+}
+
+/// `[ssh]`
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Ssh {
+    /// Socket of an ssh-agent whose keys may be used.
+    pub agent: Option<PathBuf>,
+    /// How long connecting and logging in may take. Seconds.
+    pub connect_timeout_s: u64,
+    /// How often a quiet connection is asked whether it lives. Seconds.
+    pub keepalive_s: u64,
+    /// How many of those questions may stay unanswered.
+    pub keepalive_max: u32,
+}
+
+/// `[retention]`
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// How many days completed runs and their output are kept.
+    pub runs_days: u32,
+    /// How many days transitions can be watched from.
+    pub transitions_days: u32,
+    /// How many days a `request_id` is remembered together with its answer.
+    pub requests_days: u32,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or filters such as `info,settled::dispatch=debug`.
+    pub level: String,
+    /// How a line looks and where it goes.
+    pub format: LogFormat,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people on standard error.
+    Text,
+    /// One JSON object per line on standard error.
+    Json,
+    /// Straight to the journal, with fields that `journalctl` can filter by.
+    Journald,
+}
+
+/// `[secrets]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Secrets {
+    /// File with the key that seals secrets (mode 0600); without it the daemon makes one in `data_dir`.
+    pub key_file: Option<PathBuf>,
+}
+
+impl Config {
+    /// Gathers defaults, file, environment and flags (later ones win) and checks the result as a whole.
+    ///
+    /// # Errors
+    /// Every fault that was found, each one sentence that names the key as the operator wrote it.
+    pub fn load(sources: &Sources, surroundings: &Surroundings) -> Result<Self, Faults> {
+        load::load(sources, surroundings)
+    }
+
+    /// Whether the tick beats often enough for the watchdog that systemd announced.
+    ///
+    /// # Errors
+    /// One sentence that names both settings and the smallest interval that is safe.
+    pub fn check_watchdog(&self, interval: Duration) -> Result<(), Faults> {
+        let least = self.watchdog_interval_min();
+        if interval >= least {
+            return Ok(());
+        }
+        Err(Faults::one(format!(
+            "WatchdogSec = {} s in the systemd unit is too short for lane.poll_s = {}: a daemon in good health would be killed. \
+             Set WatchdogSec to {} s or more (`settled unit` prints a unit that fits), or lower lane.poll_s",
+            interval.as_secs(),
+            self.lane.poll_s,
+            least.as_secs(),
+        )))
+    }
+
+    /// The shortest watchdog interval that the tick can keep: four ticks, so that one late tick is no death.
+    pub fn watchdog_interval_min(&self) -> Duration {
+        Duration::from_secs(4 * self.lane.poll_s)
+    }
+
+    /// The embedded database's defaults and everything else that an operator need not say.
+    fn defaults(data_dir: &Path, surroundings: &Surroundings) -> Self {
+        Self {
+            data_dir: data_dir.to_owned(),
+            database: Database { url: sqlite_url(&data_dir.join("settled.db")) },
+            listen: Listen { unix: surroundings.socket(data_dir), unix_group: None, admins: Vec::new() },
+            packages: Packages::default(),
+            run: Run::default(),
+            lane: Lane::default(),
+            ssh: Ssh::default(),
+            retention: Retention::default(),
+            log: Log::default(),
+            secrets: Secrets { key_file: surroundings.sealing_key() },
+        }
+    }
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            queue_limit_s: 86_400,
+            attempts: 3,
+            backoff_s: 30,
+            step_timeout_s: 600,
+            kill_grace_s: 30,
+            settle_margin_s: 120,
+            output_bytes_max: 4 << 20,
+        }
+    }
+}
+
+impl Run {
+    /// See [`Run::queue_limit_s`].
+    pub fn queue_limit(&self) -> Duration {
+        Duration::from_secs(self.queue_limit_s)
+    }
+
+    /// The pause after `failed` failed attempts (1 = the first): it doubles up to [`BACKOFF_MAX_S`].
+    pub fn backoff(&self, failed: u32) -> Duration {
+        let doublings = failed.saturating_sub(1).min(16);
+        Duration::from_secs((self.backoff_s << doublings).min(BACKOFF_MAX_S))
+    }
+
+    /// See [`Run::step_timeout_s`].
+    pub fn step_timeout(&self) -> Duration {
+        Duration::from_secs(self.step_timeout_s)
+    }
+
+    /// See [`Run::kill_grace_s`].
+    pub fn kill_grace(&self) -> Duration {
+        Duration::from_secs(self.kill_grace_s)
+    }
+
+    /// See [`Run::settle_margin_s`].
+    pub fn settle_margin(&self) -> Duration {
+        Duration::from_secs(self.settle_margin_s)
+    }
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self {
+            at_work_max: 64,
+            connects_max: 32,
+            queue_max: 1000,
+            lease_s: 30,
+            renew_s: 10,
+            poll_s: 1,
+            busy_retry_s: 10,
+            unreachable_retry_s: 15,
+        }
+    }
+}
+
+impl Lane {
+    /// See [`Lane::lease_s`].
+    pub fn lease(&self) -> Duration {
+        Duration::from_secs(self.lease_s)
+    }
+
+    /// How long after sending the last successful renewal the daemon still acts on its lanes.
+    pub fn lease_trust(&self) -> Duration {
+        Duration::from_secs(self.lease_s - LEASE_TRUST_MARGIN_S)
+    }
+
+    /// See [`Lane::renew_s`].
+    pub fn renew(&self) -> Duration {
+        Duration::from_secs(self.renew_s)
+    }
+
+    /// See [`Lane::poll_s`].
+    pub fn poll(&self) -> Duration {
+        Duration::from_secs(self.poll_s)
+    }
+
+    /// See [`Lane::busy_retry_s`].
+    pub fn busy_retry(&self) -> Duration {
+        Duration::from_secs(self.busy_retry_s)
+    }
+
+    /// See [`Lane::unreachable_retry_s`].
+    pub fn unreachable_retry(&self) -> Duration {
+        Duration::from_secs(self.unreachable_retry_s)
+    }
+}
+
+impl Default for Ssh {
+    fn default() -> Self {
+        Self { agent: None, connect_timeout_s: 10, keepalive_s: 15, keepalive_max: 3 }
+    }
+}
+
+impl Ssh {
+    /// See [`Ssh::connect_timeout_s`].
+    pub fn connect_timeout(&self) -> Duration {
+        Duration::from_secs(self.connect_timeout_s)
+    }
+
+    /// See [`Ssh::keepalive_s`].
+    pub fn keepalive(&self) -> Duration {
+        Duration::from_secs(self.keepalive_s)
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { runs_days: 90, transitions_days: 30, requests_days: 30 }
+    }
+}
+
+impl Retention {
+    /// See [`Retention::runs_days`].
+    pub fn runs(&self) -> Duration {
+        days(self.runs_days)
+    }
+
+    /// See [`Retention::transitions_days`].
+    pub fn transitions(&self) -> Duration {
+        days(self.transitions_days)
+    }
+
+    /// See [`Retention::requests_days`].
+    pub fn requests(&self) -> Duration {
+        days(self.requests_days)
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl Database {
+    /// The URL without its password: for logs and messages.
+    pub fn url_redacted(&self) -> String {
+        redact(&self.url)
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("url", &self.url_redacted()).finish()
+    }
+}
+
+fn days(n: u32) -> Duration {
+    Duration::from_secs(u64::from(n) * 86_400)
+}
+
+/// The URL of an SQLite file; `%` and `?` of the path are escaped, since the URL is decoded again.
+fn sqlite_url(path: &Path) -> String {
+    format!("sqlite://{}", path.display().to_string().replace('%', "%25").replace('?', "%3F"))
+}
+
+/// Hides the password in `scheme://user:password@host` and in `?password=`. Rather too much than too little: an
+/// unescaped `/` or `@` inside a password does not make the rest of it visible.
+fn redact(url: &str) -> String {
+    let (head, tail) = match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme + 3 <= at => {
+            let (user, host) = (&url[..at], &url[at..]);
+            match user[scheme + 3..].find(':') {
+                Some(colon) => (format!("{}:***", &user[..scheme + 3 + colon]), host),
+                None => (user.to_owned(), host),
+            }
+        }
+        _ => (String::new(), url),
+    };
+    let Some((place, query)) = tail.split_once('?') else { return head + tail };
+    let query: Vec<_> = query
+        .split('&')
+        .map(|pair| if pair.starts_with("password=") { "password=***" } else { pair })
+        .collect();
+    format!("{head}{place}?{}", query.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_between_attempts_doubles_up_to_ten_minutes() {
+        let run = Run::default();
+        let pauses: Vec<_> = [1, 2, 3, 5, 6, 40].iter().map(|&n| run.backoff(n).as_secs()).collect();
+        assert_eq!(pauses, [30, 60, 120, 480, 600, 600]);
+    }
+
+    #[test]
+    fn p12_a_database_password_is_never_shown() {
+        for url in [
+            "postgres://settled:hunter2@db/settled",
+            "postgres://settled:hun/ter2@db/settled",
+            "postgres://settled:hunter2@hunter2@db/settled?sslmode=require",
+            "postgres://settled@db/settled?sslmode=require&password=hunter2",
+            "postgres:///settled?host=/run/postgresql&password=hunter2&user=settled",
+        ] {
+            let shown = format!("{:?}", Database { url: url.to_owned() });
+            assert!(!shown.contains("ter2"), "{shown}");
+            assert!(shown.contains("***"), "{shown}");
+            assert!(shown.contains("settled"), "{shown}");
+        }
+        assert_eq!(redact("sqlite:///var/lib/settled/settled.db"), "sqlite:///var/lib/settled/settled.db");
+    }
+
+    #[test]
+    fn the_path_of_an_sqlite_file_survives_its_url() {
+        assert_eq!(sqlite_url(Path::new("/tmp/50%?/a.db")), "sqlite:///tmp/50%25%3F/a.db");
+    }
+
+    #[test]
+    fn the_watchdog_must_leave_room_for_four_ticks() {
+        let config = Config::load(&Sources::default(), &Surroundings::bare("/home/ann")).unwrap();
+        assert!(config.check_watchdog(Duration::from_secs(4)).is_ok());
+        let fault = config.check_watchdog(Duration::from_secs(3)).unwrap_err().to_string();
+        for part in ["WatchdogSec", "lane.poll_s", "4 s or more"] {
+            assert!(fault.contains(part), "{fault}");
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! What makes a configuration one that can work: ranges of single values, and how the timings fit each other (P13).
+//!
+//! Every cross rule has the same form, "this value is at least so much, because of those", so that each message can
+//! name both sides and a value that is safe.
+
+use std::path::Path;
+
+use super::{BACKOFF_MAX_S, Config};
+
+/// The last part of a lease in which nothing is started, cancelled or reaped any more, in seconds: it covers clock
+/// rates that differ and a daemon that was paused.
+pub const LEASE_TRUST_MARGIN_S: u64 = 10;
+/// How long after a start or a takeover nothing is settled by time, in seconds.
+pub const TAKEOVER_GRACE_S: u64 = 60;
+
+const DAY_S: u64 = 86_400;
+/// `sun_path` has 108 bytes, the last of them is zero.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// A value that must not be smaller than others demand.
+pub(super) struct Rule {
+    /// The key whose value can be raised.
+    pub(super) raise: &'static str,
+    /// The keys that demand it.
+    pub(super) because_of: &'static [&'static str],
+    /// Why, as the second half of a sentence.
+    why: &'static str,
+    /// The smallest value that is safe.
+    pub(super) least: fn(&Config) -> u64,
+}
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        raise: "lane.lease_s",
+        because_of: &["lane.renew_s"],
+        why: "one lost renewal would cost the daemon all its lanes",
+        least: |c| 2 * c.lane.renew_s + 1,
+    },
+    Rule {
+        raise: "lane.lease_s",
+        because_of: &["lane.renew_s"],
+        why: "nothing is started in the last 10 s of a lease, so a renewal must come before them",
+        least: |c| c.lane.renew_s + LEASE_TRUST_MARGIN_S + 1,
+    },
+    Rule {
+        raise: "lane.renew_s",
+        because_of: &["lane.poll_s"],
+        why: "the tick that renews the lease would come too late",
+        least: |c| c.lane.poll_s,
+    },
+    Rule {
+        raise: "lane.unreachable_retry_s",
+        because_of: &["ssh.connect_timeout_s"],
+        why: "a second connect would begin before the first has ended",
+        least: |c| c.ssh.connect_timeout_s,
+    },
+    Rule {
+        raise: "run.settle_margin_s",
+        because_of: &["run.kill_grace_s"],
+        why: "a run would be settled while its server still ends the step",
+        least: |c| c.run.kill_grace_s + 1,
+    },
+    Rule {
+        raise: "run.settle_margin_s",
+        because_of: &["ssh.keepalive_s", "ssh.keepalive_max"],
+        why: "a run would be settled before a dead connection is noticed",
+        least: |c| c.ssh.keepalive_s * u64::from(c.ssh.keepalive_max) + 1,
+    },
+    Rule {
+        raise: "run.settle_margin_s",
+        because_of: &["lane.lease_s"],
+        why: "another daemon takes over only after the lease and then asks the server for up to 60 s",
+        least: |c| c.lane.lease_s + TAKEOVER_GRACE_S,
+    },
+    Rule {
+        raise: "run.queue_limit_s",
+        because_of: &["lane.lease_s"],
+        why: "a queued run would end before another daemon can take over its server",
+        least: |c| c.lane.lease_s + 1,
+    },
+    Rule {
+        raise: "run.queue_limit_s",
+        because_of: &["lane.unreachable_retry_s"],
+        why: "a queued run would end before its server is tried a second time",
+        least: |c| c.lane.unreachable_retry_s + 1,
+    },
+    Rule {
+        raise: "run.queue_limit_s",
+        because_of: &["lane.busy_retry_s"],
+        why: "a queued run would end before a busy server is looked at a second time",
+        least: |c| c.lane.busy_retry_s + 1,
+    },
+    Rule {
+        raise: "retention.requests_days",
+        because_of: &["run.queue_limit_s"],
+        why: "a repeated request would start a second run while the first may still be queued",
+        least: |c| c.run.queue_limit_s.div_ceil(DAY_S),
+    },
+    Rule {
+        raise: "retention.runs_days",
+        because_of: &["retention.requests_days"],
+        why: "a repeated request would be answered with a run that is no longer there",
+        least: |c| u64::from(c.retention.requests_days),
+    },
+];
+
+/// A numeric key with its value and the range it may have.
+pub(super) struct Number {
+    pub(super) key: &'static str,
+    pub(super) value: fn(&Config) -> u64,
+    min: u64,
+    max: u64,
+}
+
+const fn number(key: &'static str, value: fn(&Config) -> u64, min: u64, max: u64) -> Number {
+    Number { key, value, min, max }
+}
+
+/// Every number of the configuration. The upper bounds keep all sums small; nobody needs more.
+pub(super) const NUMBERS: &[Number] = &[
+    number("run.queue_limit_s", |c| c.run.queue_limit_s, 1, 30 * DAY_S),
+    number("run.attempts", |c| u64::from(c.run.attempts), 1, 100),
+    number("run.backoff_s", |c| c.run.backoff_s, 1, BACKOFF_MAX_S),
+    number("run.step_timeout_s", |c| c.run.step_timeout_s, 1, 7 * DAY_S),
+    number("run.kill_grace_s", |c| c.run.kill_grace_s, 1, 3600),
+    number("run.settle_margin_s", |c| c.run.settle_margin_s, 1, DAY_S),
+    number("run.output_bytes_max", |c| c.run.output_bytes_max, 4 << 10, 1 << 30),
+    number("lane.at_work_max", |c| u64::from(c.lane.at_work_max), 1, 10_000),
+    number("lane.connects_max", |c| u64::from(c.lane.connects_max), 1, 1000),
+    number("lane.queue_max", |c| u64::from(c.lane.queue_max), 1, 1_000_000),
+    number("lane.lease_s", |c| c.lane.lease_s, 1, 3600),
+    number("lane.renew_s", |c| c.lane.renew_s, 1, 1200),
+    number("lane.poll_s", |c| c.lane.poll_s, 1, 60),
+    number("lane.busy_retry_s", |c| c.lane.busy_retry_s, 1, 3600),
+    number("lane.unreachable_retry_s", |c| c.lane.unreachable_retry_s, 1, 3600),
+    number("ssh.connect_timeout_s", |c| c.ssh.connect_timeout_s, 1, 300),
+    number("ssh.keepalive_s", |c| c.ssh.keepalive_s, 1, 600),
+    number("ssh.keepalive_max", |c| u64::from(c.ssh.keepalive_max), 1, 20),
+    number("retention.runs_days", |c| u64::from(c.retention.runs_days), 1, 3650),
+    number("retention.transitions_days", |c| u64::from(c.retention.transitions_days), 1, 3650),
+    number("retention.requests_days", |c| u64::from(c.retention.requests_days), 1, 3650),
+];
+
+/// Something that cannot work: the sentence, and the keys it is about.
+pub(super) struct Fault {
+    pub(super) text: String,
+    pub(super) keys: Vec<&'static str>,
+}
+
+/// Everything that is wrong with these values. Cross rules are asked only when each value is in its own range.
+pub(super) fn faults(config: &Config) -> Vec<Fault> {
+    let alone: Vec<_> = ranges(config).chain(texts(config)).collect();
+    if alone.is_empty() { RULES.iter().filter_map(|rule| rule.fault(config)).collect() } else { alone }
+}
+
+impl Rule {
+    fn fault(&self, config: &Config) -> Option<Fault> {
+        let (now, least) = (value(self.raise, config), (self.least)(config));
+        if now >= least {
+            return None;
+        }
+        let others: Vec<_> =
+            self.because_of.iter().map(|key| format!("{key} = {}", value(key, config))).collect();
+        let text = format!(
+            "{raise} = {now} is too small for {others}: {why}. Set {raise} to {least} or more, or lower {lower}",
+            raise = self.raise,
+            others = others.join(" and "),
+            why = self.why,
+            lower = self.because_of.join(" or "),
+        );
+        Some(Fault { text, keys: [&[self.raise], self.because_of].concat() })
+    }
+}
+
+/// The value of a numeric key. Every key that a rule names is in [`NUMBERS`]; a test holds that.
+fn value(key: &str, config: &Config) -> u64 {
+    NUMBERS.iter().find(|number| number.key == key).map_or(0, |number| (number.value)(config))
+}
+
+fn ranges(config: &Config) -> impl Iterator<Item = Fault> {
+    NUMBERS.iter().filter_map(|&Number { key, value, min, max }| {
+        let now = value(config);
+        (now < min || now > max).then(|| Fault {
+            text: format!("{key} = {now} is out of range: it may be {min} to {max}"),
+            keys: vec![key],
+        })
+    })
+}
+
+fn texts(config: &Config) -> impl Iterator<Item = Fault> {
+    [url(config), socket(&config.listen.unix), empty(config)].into_iter().flatten()
+}
+
+fn url(config: &Config) -> Option<Fault> {
+    let known = ["sqlite:", "postgres://", "postgresql://"];
+    if known.iter().any(|scheme| config.database.url.starts_with(scheme)) {
+        return None;
+    }
+    let text = "database.url names no store that settled knows: \
+                write sqlite:///PATH or postgres://USER:PASSWORD@HOST/DATABASE, or leave it out for SQLite in data_dir";
+    Some(Fault { text: text.to_owned(), keys: vec!["database.url"] })
+}
+
+fn socket(path: &Path) -> Option<Fault> {
+    let bytes = path.as_os_str().len();
+    (bytes > SOCKET_PATH_BYTES_MAX).then(|| Fault {
+        text: format!(
+            "listen.unix is {bytes} bytes long, and a socket's path may have {SOCKET_PATH_BYTES_MAX}: \
+             set listen.unix to a shorter path, such as {}/settled.sock",
+            super::SYSTEM_RUNTIME_DIR
+        ),
+        keys: vec!["listen.unix"],
+    })
+}
+
+fn empty(config: &Config) -> Option<Fault> {
+    let path = |path: &Option<std::path::PathBuf>| path.as_ref().is_some_and(|p| p.as_os_str().is_empty());
+    let key = [
+        ("data_dir", config.data_dir.as_os_str().is_empty()),
+        ("listen.unix", config.listen.unix.as_os_str().is_empty()),
+        ("listen.unix_group", config.listen.unix_group.as_deref() == Some("")),
+        ("packages.dir", path(&config.packages.dir)),
+        ("ssh.agent", path(&config.ssh.agent)),
+        ("secrets.key_file", path(&config.secrets.key_file)),
+        ("log.level", config.log.level.trim().is_empty()),
+    ]
+    .into_iter()
+    .find_map(|(key, empty)| empty.then_some(key))?;
+    Some(Fault { text: format!("{key} is empty: give it a value, or leave it out"), keys: vec![key] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Sources, Surroundings};
+    use super::*;
+
+    /// One misaligned configuration per rule, in the order of [`RULES`]. Each breaks that rule and only that one.
+    const MISALIGNED: &[&[(&str, &str)]] = &[
+        &[("lane.renew_s", "15")],
+        &[("lane.renew_s", "7"), ("lane.lease_s", "17")],
+        &[("lane.poll_s", "11")],
+        &[("ssh.connect_timeout_s", "16")],
+        &[("run.kill_grace_s", "120")],
+        &[("ssh.keepalive_s", "40")],
+        &[("lane.lease_s", "61")],
+        &[("run.queue_limit_s", "30")],
+        &[("lane.unreachable_retry_s", "40"), ("run.queue_limit_s", "40")],
+        &[("lane.busy_retry_s", "40"), ("run.queue_limit_s", "40")],
+        &[("run.queue_limit_s", "2592000"), ("retention.requests_days", "29")],
+        &[("retention.runs_days", "29")],
+    ];
+
+    fn with(settings: &[(&str, &str)]) -> Result<Config, String> {
+        let env = settings
+            .iter()
+            .map(|(key, value)| {
+                (format!("SETTLED_{}", key.to_uppercase().replace('.', "__")), (*value).to_owned())
+            })
+            .collect();
+        let sources = Sources { env, ..Sources::default() };
+        Config::load(&sources, &Surroundings::bare("/home/ann")).map_err(|faults| faults.to_string())
+    }
+
+    #[test]
+    fn p13_every_cross_rule_refuses_and_names_both_keys_and_a_value_that_works() {
+        assert_eq!(MISALIGNED.len(), RULES.len(), "each rule needs its own misaligned configuration");
+        for (rule, settings) in RULES.iter().zip(MISALIGNED) {
+            let message = with(settings).unwrap_err();
+            assert_eq!(message.lines().count(), 1, "only one rule is to break: {message}");
+            assert!(message.contains(rule.why), "another rule broke than {}: {message}", rule.why);
+            for key in [&[rule.raise], rule.because_of].concat() {
+                assert!(message.contains(key), "{key} is missing in: {message}");
+            }
+
+            let advice = format!("Set {} to ", rule.raise);
+            let safe = message.split(&advice).nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+            let mended: Vec<_> = settings
+                .iter()
+                .filter(|(key, _)| *key != rule.raise)
+                .copied()
+                .chain([(rule.raise, safe)])
+                .collect();
+            let after = with(&mended).err().unwrap_or_default();
+            assert!(!after.contains(rule.why), "the advice does not help: {after}");
+
+            let below = (safe.parse::<u64>().unwrap() - 1).to_string();
+            let nearly: Vec<_> = mended
+                .iter()
+                .map(|&(key, value)| (key, if key == rule.raise { &below } else { value }))
+                .collect();
+            assert!(with(&nearly).is_err(), "{safe} is not the smallest safe value of {}", rule.raise);
+        }
+    }
+
+    #[test]
+    fn p13_every_key_of_a_rule_is_a_number_of_the_configuration() {
+        for key in RULES.iter().flat_map(|rule| [&[rule.raise], rule.because_of].concat()) {
+            assert!(NUMBERS.iter().any(|number| number.key == key), "{key}");
+        }
+    }
+
+    #[test]
+    fn p13_every_number_is_refused_outside_its_range_by_name() {
+        for number in NUMBERS {
+            for value in [number.min - 1, number.max + 1] {
+                let message = with(&[(number.key, &value.to_string())]).unwrap_err();
+                assert!(message.contains(number.key), "{}: {message}", number.key);
+                assert!(message.contains(&format!("{} to {}", number.min, number.max)), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_store_that_nobody_knows_and_a_socket_path_that_is_too_long_are_refused() {
+        let message = with(&[("database.url", "mysql://root:hunter2@db/x")]).unwrap_err();
+        assert!(message.contains("database.url") && message.contains("sqlite://"), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+
+        let message = with(&[("listen.unix", &format!("/{}", "x".repeat(107)))]).unwrap_err();
+        assert!(message.contains("listen.unix") && message.contains("107"), "{message}");
+    }
+
+    #[test]
+    fn an_empty_text_is_refused_by_name() {
+        for key in [
+            "data_dir",
+            "listen.unix",
+            "listen.unix_group",
+            "packages.dir",
+            "ssh.agent",
+            "secrets.key_file",
+            "log.level",
+        ] {
+            let message = with(&[(key, "")]).unwrap_err();
+            assert!(message.contains(key), "{key}: {message}");
+        }
+    }
+}
