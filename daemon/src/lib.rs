@@ -10,7 +10,9 @@ pub mod clock;
 pub mod dispatch;
 pub mod engine;
 pub mod hub;
+pub mod reconciler;
 pub mod remote;
+pub mod scheduler;
 pub mod secrets;
 pub mod store;
 

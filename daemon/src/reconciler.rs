@@ -1,0 +1,100 @@
+//! Brings to an end what time has overtaken. Takes no input: it is woken or periodic, finds, lets the domain judge, settles through the
+//! engine like anyone else, and answers counts. Doing it twice changes nothing.
+//!
+//! Time settles only while a daemon runs: for a while after a start, and after the wall clock has jumped, nothing is settled.
+
+use std::time::Duration;
+
+use crate::domain::id::RunId;
+use crate::domain::time::Timestamp;
+use crate::engine::{Engine, LaneError, Lease, Settled};
+use crate::store::StoreError;
+
+/// How long after a start, or a jump of the wall clock, nothing is settled by time.
+const GRACE: Duration = Duration::from_secs(60);
+/// A difference between wall clock and monotonic clock that counts as a jump.
+const JUMP: Duration = Duration::from_secs(30);
+/// Runs looked at in one go: bounds how long a look takes.
+const BATCH: i64 = 256;
+
+/// What a look found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Open runs.
+    pub examined: u64,
+    /// Runs that were settled.
+    pub settled: Vec<RunId>,
+    /// Lanes of dead daemons that were freed.
+    pub lanes_released: u64,
+    /// Nothing was settled, because this daemon has not run for long enough.
+    pub in_grace: bool,
+}
+
+/// Why a look could not be finished. Nothing is half done.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A run could not be settled.
+    #[error("run {0} could not be settled: {1}")]
+    Run(RunId, LaneError),
+}
+
+/// Finds what is overdue.
+pub struct Reconciler {
+    engine: Engine,
+    lease: Lease,
+    grace_from: Duration,
+    last: Option<(Timestamp, Duration)>,
+}
+
+impl Reconciler {
+    /// A reconciler of a daemon that starts now.
+    pub fn new(engine: Engine, lease: Lease) -> Self {
+        let grace_from = engine.clock().monotonic();
+        Self { engine, lease, grace_from, last: None }
+    }
+
+    /// One look.
+    pub async fn step(&mut self) -> Result<Report, ReconcileError> {
+        let mut report = Report::default();
+        if !self.lease.is_trusted() {
+            return Ok(report);
+        }
+        report.lanes_released = self.engine.release_dead(false).await?;
+        report.examined =
+            u64::try_from(self.engine.store().read().await?.db().open_runs().await?).unwrap_or(0);
+        report.in_grace = self.in_grace();
+        if report.in_grace {
+            return Ok(report);
+        }
+        let overdue =
+            self.engine.store().read().await?.db().overdue(self.engine.clock().now(), BATCH).await?;
+        for run in overdue {
+            let settled = self
+                .engine
+                .settle_overdue(run.id)
+                .await
+                .map_err(|error| ReconcileError::Run(run.id, error))?;
+            if settled == Settled::Now {
+                tracing::warn!(run = %run.id, server = %run.server_name, operation = %run.operation, "a run was settled by time");
+                self.engine.hub().wake_server(run.server);
+                report.settled.push(run.id);
+            }
+        }
+        Ok(report)
+    }
+
+    fn in_grace(&mut self) -> bool {
+        let (wall, mono) = (self.engine.clock().now(), self.engine.clock().monotonic());
+        if let Some((last_wall, last_mono)) = self.last.replace((wall, mono)) {
+            let expected = last_wall + mono.saturating_sub(last_mono);
+            if wall.since(expected).max(expected.since(wall)) > JUMP {
+                tracing::warn!("the wall clock has jumped; nothing is settled by time for a minute");
+                self.grace_from = mono;
+            }
+        }
+        mono < self.grace_from + GRACE
+    }
+}

@@ -1,0 +1,58 @@
+//! The alarm clock: one tokio-cron-scheduler job that ticks, and the duties that come due with it.
+//!
+//! The job carries nothing but the tick. When a duty is due stands here, by the monotonic clock; what it does stands elsewhere.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+
+/// Every second.
+const TICK: &str = "* * * * * *";
+
+/// Something that is done again and again.
+pub struct Duty {
+    every: Duration,
+    due: Duration,
+    act: Box<dyn FnMut() -> BoxFuture<'static, ()> + Send>,
+}
+
+impl Duty {
+    /// A duty that is due at the first tick, and then after each `every`. It handles its own errors.
+    pub fn new(every: Duration, act: impl FnMut() -> BoxFuture<'static, ()> + Send + 'static) -> Self {
+        Self { every, due: Duration::ZERO, act: Box::new(act) }
+    }
+}
+
+/// Ticks until `stop`, in the order of the duties; `beat` follows each tick whose duties are done, so that it falls silent when one hangs.
+pub async fn run(
+    mut duties: Vec<Duty>,
+    clock: Arc<dyn Clock>,
+    beat: impl Fn() + Send,
+    stop: CancellationToken,
+) -> Result<(), JobSchedulerError> {
+    let (tick, mut ticks) = mpsc::channel(1);
+    let mut alarm = JobScheduler::new().await?;
+    let job = Job::new(TICK, move |_, _| {
+        // A tick that finds the one before it still unserved adds nothing.
+        drop(tick.try_send(()));
+    })?;
+    alarm.add(job).await?;
+    alarm.start().await?;
+    while let Some(Some(())) = stop.run_until_cancelled(ticks.recv()).await {
+        for duty in &mut duties {
+            let now = clock.monotonic();
+            if now >= duty.due {
+                duty.due = now + duty.every;
+                (duty.act)().await;
+            }
+        }
+        beat();
+    }
+    alarm.shutdown().await
+}
