@@ -1,18 +1,295 @@
-//! SEAM: stands in for the composition root, which replaces this file.
+//! The composition root: opens, wires, starts in order, drains in reverse. The only file that knows everyone.
 
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use async_trait::async_trait;
+use futures::FutureExt as _;
+use tokio::sync::{Mutex, Semaphore};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::Gate;
+use crate::catalog::Catalog;
+use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::dispatch::{self, Crew};
+use crate::domain::id::DaemonId;
+use crate::domain::timings::Timings;
+use crate::engine::{self, Engine, Lease, Refusal};
+use crate::grpc::{self, GrpcParts, ReconcileNow, ReconcileReport};
+use crate::hub::Hub;
 use crate::process::Process;
+use crate::reconciler::{Reconciler, Report};
+use crate::remote::Remote;
+use crate::remote::ssh::{SshExec, SshSettings};
+use crate::remote::step::Steps;
+use crate::scheduler::{self, Duty};
+use crate::secrets::Sealer;
+use crate::store::retention::Horizon;
+use crate::store::{self, Opened};
 
-/// Serves until it is asked to stop.
+/// How often time is asked whom it has overtaken.
+const RECONCILE_EVERY: Duration = Duration::from_secs(5);
+/// How often old records are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+/// Records of each kind that go in one transaction.
+const EXPIRE_BATCH: i64 = 500;
+/// How long a lane without work is kept, and its epoch with it.
+const LANE_LINGER: Duration = Duration::from_secs(30);
+/// How long one look at a running step waits for news.
+const ATTACH_WAIT: Duration = Duration::from_secs(20);
+/// How long lanes get to leave at a stop.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Serves until it is asked to stop. Remote steps are left running for the next start.
 pub async fn run(config: Config, process: Process) -> anyhow::Result<()> {
-    tracing::info!(?config, "started");
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let house = open(&config, Arc::clone(&clock)).await?;
+    let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref())?;
+    let stop = process.stop.soft_token().clone();
+
+    let reconciler = Arc::new(Now(Mutex::new(Reconciler::new(house.engine.clone(), house.crew.lease.clone()))));
+    let parts = GrpcParts {
+        engine: house.engine.clone(),
+        gate: Gate::new(rustix::process::geteuid().as_raw(), config.listen.admins.clone()),
+        stop: stop.clone(),
+        started_at: clock.now(),
+        reconcile: Arc::clone(&reconciler) as Arc<dyn ReconcileNow>,
+    };
+    let serving = tokio::spawn(grpc::serve(listener, parts));
+    let working = tokio::spawn(dispatch::run(house.crew.clone(), stop.clone()));
+    let duties = duties(&config, &house, reconciler);
+    let heartbeat = process.heartbeat.clone();
+    let ticking = tokio::spawn(scheduler::run(duties, Arc::clone(&clock), move || heartbeat.beat(), stop.clone()));
+    let reloading = tokio::spawn(reload(process.clone(), stop.clone()));
+
+    tracing::info!(
+        socket = %config.listen.unix.display(), database = house.engine.store().about().engine,
+        installation = %house.engine.store().about().installation, "ready"
+    );
     process.systemd.ready("serving");
-    process.stop.soft().await;
-    process.systemd.stopping("stopping");
-    Ok(())
+    let outcome = first_to_end(&stop, serving, working, ticking, &*clock).await;
+    process.systemd.stopping("leaving remote steps running for the next start");
+    stop.cancel();
+    drop(reloading);
+    let freed = house.engine.detach().await.context("the lanes could not be given back; the next start takes them all the same")?;
+    tracing::info!(lanes = freed, "stopped; what runs on servers goes on there");
+    outcome
 }
 
 /// Checks what only the parts themselves can check: the packages.
-pub fn check(_config: &Config) -> anyhow::Result<()> {
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    load_catalog(config).map(drop)
+}
+
+/// What is open while the daemon runs.
+struct House {
+    engine: Engine,
+    crew: Crew,
+    /// Held for as long as the daemon runs: with SQLite, whoever holds it owns all lanes.
+    _lock: Option<File>,
+}
+
+async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<House> {
+    make_private_dir(&config.data_dir)?;
+    let alone = store::sqlite_path(&config.database.url).is_some();
+    let lock = if alone { Some(lock(&config.data_dir)?) } else { None };
+    let catalog = load_catalog(config)?;
+    let sealer = open_sealer(config, &*clock)?;
+    let Opened { store, writer } = store::open(&config.database.url, Arc::clone(&clock)).await?;
+    let hub = Hub::new(writer.committed());
+    let me = DaemonId(clock.ulid());
+    let installation = store.about().installation;
+    let engine = Engine::new(store, writer, hub, catalog, sealer, Arc::clone(&clock), me, engine_settings(config));
+    let lease = Lease::new(config.lane.lease(), Arc::clone(&clock));
+    engine.renew_lease(&lease).await.context("the store does not take the daemon's lease")?;
+    engine.keep_packages().await.context("the store does not take the package definitions")?;
+    let freed = engine.release_dead(alone).await.context("the lanes of an earlier daemon could not be freed")?;
+    if freed > 0 {
+        tracing::info!(lanes = freed, "took over from an earlier daemon");
+    }
+    let crew = Crew {
+        engine: engine.clone(),
+        remote: remote(config, clock),
+        lease,
+        installation,
+        permits: Arc::new(Semaphore::new(config.lane.at_work_max as usize)),
+        settings: dispatch::Settings {
+            unreachable_retry: config.lane.unreachable_retry(),
+            poll: config.lane.poll(),
+            linger: LANE_LINGER,
+            attach_wait: ATTACH_WAIT,
+            output_bytes_max: config.run.output_bytes_max,
+        },
+    };
+    Ok(House { engine, crew, _lock: lock })
+}
+
+fn engine_settings(config: &Config) -> engine::Settings {
+    engine::Settings {
+        timings: Timings {
+            queue_limit: config.run.queue_limit(),
+            backoff_first: config.run.backoff(1),
+            backoff_max: Duration::from_secs(crate::config::BACKOFF_MAX_S),
+            kill_grace: config.run.kill_grace(),
+            settle_margin: config.run.settle_margin(),
+            busy_retry: config.lane.busy_retry(),
+        },
+        attempts_max: config.run.attempts,
+        queue_max: i64::from(config.lane.queue_max),
+    }
+}
+
+fn remote(config: &Config, clock: Arc<dyn Clock>) -> Arc<dyn Remote> {
+    let settings = SshSettings {
+        connect_timeout: config.ssh.connect_timeout(),
+        keepalive: config.ssh.keepalive(),
+        keepalive_max: config.ssh.keepalive_max as usize,
+        agent: config.ssh.agent.clone(),
+        connects_max: config.lane.connects_max as usize,
+    };
+    Arc::new(Steps::new(SshExec::new(settings, Arc::clone(&clock)), clock))
+}
+
+/// The data directory is the daemon's alone.
+fn make_private_dir(dir: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("the data directory {} cannot be made", dir.display()))
+}
+
+fn lock(dir: &Path) -> anyhow::Result<File> {
+    let path = dir.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("the lock {} cannot be opened", path.display()))?;
+    if file.try_lock().is_err() {
+        bail!(
+            "another settled is using {}: stop it first, or give this one another data_dir (several daemons share PostgreSQL, not SQLite)",
+            dir.display()
+        );
+    }
+    Ok(file)
+}
+
+fn load_catalog(config: &Config) -> anyhow::Result<Catalog> {
+    let list = |problems: Vec<crate::catalog::FileProblem>| {
+        let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("package definitions are not in order:\n{}", lines.join("\n"))
+    };
+    let catalog = Catalog::builtin().map_err(list)?;
+    match &config.packages.dir {
+        Some(dir) => catalog.with_dir(dir).map_err(list),
+        None => Ok(catalog),
+    }
+}
+
+fn open_sealer(config: &Config, clock: &dyn Clock) -> anyhow::Result<Sealer> {
+    let path = config.secrets.key_file.clone().unwrap_or_else(|| config.data_dir.join("key"));
+    let fresh = || {
+        let mut key = [0; 32];
+        for chunk in key.chunks_exact_mut(8) {
+            chunk.copy_from_slice(&clock.random().to_le_bytes());
+        }
+        key
+    };
+    Ok(Sealer::from_file(&path, fresh)?)
+}
+
+/// What is done again and again. Each handles its own errors: the next tick tries again.
+fn duties(config: &Config, house: &House, reconciler: Arc<Now>) -> Vec<Duty> {
+    let (engine, lease) = (house.engine.clone(), house.crew.lease.clone());
+    let renew = Duty::new(config.lane.renew(), move || {
+        let (engine, lease) = (engine.clone(), lease.clone());
+        async move {
+            if let Err(error) = engine.renew_lease(&lease).await {
+                tracing::warn!(%error, "the lease was not renewed; without it nothing is started");
+            }
+        }
+        .boxed()
+    });
+    let reconcile = Duty::new(RECONCILE_EVERY, move || {
+        let reconciler = Arc::clone(&reconciler);
+        async move {
+            if let Err(error) = reconciler.look().await {
+                tracing::warn!(%error, "the reconciler could not finish; it looks again");
+            }
+        }
+        .boxed()
+    });
+    let (engine, retention) = (house.engine.clone(), config.retention.clone());
+    let expire = Duty::new(EXPIRE_EVERY, move || {
+        let engine = engine.clone();
+        let now = engine.clock().now();
+        let horizon = Horizon {
+            runs: now - DAY * retention.runs_days,
+            transitions: now - DAY * retention.transitions_days,
+            requests: now - DAY * retention.requests_days,
+        };
+        async move {
+            match engine.expire(horizon, EXPIRE_BATCH).await {
+                Ok(0) => {}
+                Ok(gone) => tracing::info!(records = gone, "old records were removed"),
+                Err(error) => tracing::warn!(%error, "old records could not be removed; it is tried again"),
+            }
+        }
+        .boxed()
+    });
+    vec![renew, reconcile, expire]
+}
+
+/// Packages and configuration are read at the start; a reload says so instead of pretending.
+async fn reload(process: Process, stop: CancellationToken) {
+    while stop.run_until_cancelled(process.reload.requested()).await.is_some() {
+        process.systemd.reloading();
+        tracing::warn!("a reload was asked for, but settings and packages are read only at the start: restart settled to apply them");
+        process.systemd.ready("serving");
+    }
+}
+
+/// Waits for the stop, or for a part that ends without being asked to, which ends the daemon: systemd starts it anew.
+async fn first_to_end(
+    stop: &CancellationToken,
+    mut serving: JoinHandle<Result<(), grpc::ServeError>>,
+    mut working: JoinHandle<()>,
+    mut ticking: JoinHandle<Result<(), tokio_cron_scheduler::JobSchedulerError>>,
+    clock: &dyn Clock,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        ended = &mut serving => { ended.context("the API broke")?.context("the API broke")?; bail!("the API ended by itself") }
+        ended = &mut working => { ended.context("the dispatcher broke")?; bail!("the dispatcher ended by itself") }
+        ended = &mut ticking => { ended.context("the tick broke")?.context("the tick broke")?; bail!("the tick ended by itself") }
+    }
+    let until = clock.monotonic() + LEAVE_WITHIN;
+    let all = async { tokio::join!(serving, working, ticking) };
+    tokio::select! {
+        _ = all => {}
+        () = clock.sleep_until(until) => tracing::warn!("not everything ended in time; it is dropped"),
+    }
     Ok(())
+}
+
+/// The reconciler, for the tick and for whoever asks.
+struct Now(Mutex<Reconciler>);
+
+impl Now {
+    async fn look(&self) -> Result<Report, crate::reconciler::ReconcileError> {
+        self.0.lock().await.step().await
+    }
+}
+
+#[async_trait]
+impl ReconcileNow for Now {
+    async fn reconcile(&self) -> Result<ReconcileReport, Refusal> {
+        let report = self.look().await.map_err(|error| Refusal::Internal(error.to_string()))?;
+        Ok(ReconcileReport { examined: report.examined, settled: report.settled, lanes_released: report.lanes_released })
+    }
 }
