@@ -28,7 +28,7 @@ exec "$@" 3<&-
 "#;
 
 /// Starting takes well under a second; this is a guard against hanging for ever.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// How a program is started and ended.
 pub(crate) struct Guarded<'a> {

@@ -138,7 +138,7 @@ impl Sshd {
     /// but are not signalled.
     pub fn kill_sessions(&self) {
         if let Some(running) = &self.running {
-            sessions_of(running.pid()).into_iter().for_each(|pid| signal(pid, Signal::KILL));
+            cut_sessions(running);
         }
     }
 
@@ -147,7 +147,7 @@ impl Sshd {
         if let Some(running) = self.running.take() {
             // Standing still, it cannot accept one more between the look and its end.
             signal(running.pid(), Signal::STOP);
-            sessions_of(running.pid()).into_iter().for_each(|pid| signal(pid, Signal::KILL));
+            cut_sessions(&running);
         }
     }
 
@@ -204,11 +204,10 @@ impl Sshd {
 
     fn write_config(&self) {
         let directory = self.directory.path().display();
-        let env: String =
+        let env: Vec<_> =
             self.options.env.iter().map(|(name, value)| format!(" \"{name}={value}\"")).collect();
-        let lines: String = self.options.lines.iter().map(|line| format!("{line}\n")).collect();
         let text = format!(
-            "{lines}\
+            "{lines}\n\
              Port {port}\nListenAddress 127.0.0.1\nPidFile none\n\
              HostKey {directory}/host_ed25519\nHostKey {directory}/host_rsa\n\
              AuthorizedKeysFile {directory}/authorized_keys\n\
@@ -216,6 +215,8 @@ impl Sshd {
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
              MaxStartups 500\nMaxSessions 200\nLogLevel INFO\n\
              SetEnv \"HOME={home}\" \"{COOKIE}={directory}\"{env}\n",
+            lines = self.options.lines.join("\n"),
+            env = env.concat(),
             port = self.port,
             home = self.home().display(),
         );
@@ -262,6 +263,12 @@ fn reserve_port() -> (u16, OwnedFd) {
 fn make_privilege_separation_directory() {
     if rustix::process::geteuid().is_root() {
         fs::create_dir_all("/run/sshd").unwrap_or_else(|error| panic!("sshd needs /run/sshd: {error}"));
+    }
+}
+
+fn cut_sessions(listener: &Running) {
+    for pid in sessions_of(listener.pid()) {
+        signal(pid, Signal::KILL);
     }
 }
 
