@@ -3,6 +3,7 @@
 //! Exit codes: 0 ended as asked, or `check` found nothing; 1 something failed while it started or ran, or `check` found
 //! faults; 2 the arguments or the configuration cannot work, nothing was started and starting again does not help.
 
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -150,9 +151,7 @@ fn check(settings: Settings) -> Result<(), Failure> {
     let config = load(settings).map_err(failed)?;
     telemetry::filter(&config.log.level).map_err(failed)?;
     app::check(&config).map_err(failed)?;
-    println!("{config:#?}");
-    println!("The configuration can work.");
-    Ok(())
+    print(&format!("{config:#?}\nThe configuration can work.\n"))
 }
 
 /// The defaults are those that the unit gives the daemon, not those of the shell that asks.
@@ -161,6 +160,13 @@ fn print_unit(settings: Settings) -> Result<(), Failure> {
     let file = sources.file.as_deref().map(std::path::absolute).transpose().map_err(failed)?;
     let config = Config::load(&sources, &Surroundings::systemd()).map_err(cannot_work)?;
     let text = unit::render(&config, file.as_deref()).map_err(|text| Failure { code: CANNOT_WORK, text })?;
-    print!("{text}");
-    Ok(())
+    print(&text)
+}
+
+/// A reader that goes away early, such as `head`, is no fault.
+fn print(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(failed(error)),
+        _ => Ok(()),
+    }
 }

@@ -1,0 +1,35 @@
+# The tasks of the house. `make help` lists them.
+
+CARGO ?= cargo
+
+.PHONY: help build test demo bench fmt lint
+.DEFAULT_GOAL := help
+
+help: ## List the tasks
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build settled and settlectl
+	$(CARGO) build --workspace --bins
+
+test: ## Run all tests; as root on Debian or Ubuntu, install what they need first
+	@.ci/setup
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		set -x; $(CARGO) nextest run --workspace; \
+	else \
+		set -x; $(CARGO) test --workspace; \
+	fi
+
+demo: ## Watch settled do its main job on a throwaway server of its own
+	@tests/demo.sh
+
+bench: ## Measure settled beside raw baselines
+	@.ci/setup
+	$(CARGO) bench --package settled-tests
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+lint: ## Check format, lints and documentation, as .ci/run does
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
