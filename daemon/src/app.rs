@@ -53,7 +53,8 @@ pub async fn run(config: Config, process: Process) -> anyhow::Result<()> {
     let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref())?;
     let stop = process.stop.soft_token().clone();
 
-    let reconciler = Arc::new(Now(Mutex::new(Reconciler::new(house.engine.clone(), house.crew.lease.clone()))));
+    let reconciler =
+        Arc::new(Now(Mutex::new(Reconciler::new(house.engine.clone(), house.crew.lease.clone()))));
     let parts = GrpcParts {
         engine: house.engine.clone(),
         gate: Gate::new(rustix::process::geteuid().as_raw(), config.listen.admins.clone()),
@@ -65,7 +66,8 @@ pub async fn run(config: Config, process: Process) -> anyhow::Result<()> {
     let working = tokio::spawn(dispatch::run(house.crew.clone(), stop.clone()));
     let duties = duties(&config, &house, reconciler);
     let heartbeat = process.heartbeat.clone();
-    let ticking = tokio::spawn(scheduler::run(duties, Arc::clone(&clock), move || heartbeat.beat(), stop.clone()));
+    let ticking =
+        tokio::spawn(scheduler::run(duties, Arc::clone(&clock), move || heartbeat.beat(), stop.clone()));
     let reloading = tokio::spawn(reload(process.clone(), stop.clone()));
 
     tracing::info!(
@@ -77,7 +79,11 @@ pub async fn run(config: Config, process: Process) -> anyhow::Result<()> {
     process.systemd.stopping("leaving remote steps running for the next start");
     stop.cancel();
     drop(reloading);
-    let freed = house.engine.detach().await.context("the lanes could not be given back; the next start takes them all the same")?;
+    let freed = house
+        .engine
+        .detach()
+        .await
+        .context("the lanes could not be given back; the next start takes them all the same")?;
     tracing::info!(lanes = freed, "stopped; what runs on servers goes on there");
     outcome
 }
@@ -105,11 +111,13 @@ async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<House> {
     let hub = Hub::new(writer.committed());
     let me = DaemonId(clock.ulid());
     let installation = store.about().installation;
-    let engine = Engine::new(store, writer, hub, catalog, sealer, Arc::clone(&clock), me, engine_settings(config));
+    let engine =
+        Engine::new(store, writer, hub, catalog, sealer, Arc::clone(&clock), me, engine_settings(config));
     let lease = Lease::new(config.lane.lease(), Arc::clone(&clock));
     engine.renew_lease(&lease).await.context("the store does not take the daemon's lease")?;
     engine.keep_packages().await.context("the store does not take the package definitions")?;
-    let freed = engine.release_dead(alone).await.context("the lanes of an earlier daemon could not be freed")?;
+    let freed =
+        engine.release_dead(alone).await.context("the lanes of an earlier daemon could not be freed")?;
     if freed > 0 {
         tracing::info!(lanes = freed, "took over from an earlier daemon");
     }
@@ -249,7 +257,9 @@ fn duties(config: &Config, house: &House, reconciler: Arc<Now>) -> Vec<Duty> {
 async fn reload(process: Process, stop: CancellationToken) {
     while stop.run_until_cancelled(process.reload.requested()).await.is_some() {
         process.systemd.reloading();
-        tracing::warn!("a reload was asked for, but settings and packages are read only at the start: restart settled to apply them");
+        tracing::warn!(
+            "a reload was asked for, but settings and packages are read only at the start: restart settled to apply them"
+        );
         process.systemd.ready("serving");
     }
 }
@@ -290,6 +300,10 @@ impl Now {
 impl ReconcileNow for Now {
     async fn reconcile(&self) -> Result<ReconcileReport, Refusal> {
         let report = self.look().await.map_err(|error| Refusal::Internal(error.to_string()))?;
-        Ok(ReconcileReport { examined: report.examined, settled: report.settled, lanes_released: report.lanes_released })
+        Ok(ReconcileReport {
+            examined: report.examined,
+            settled: report.settled,
+            lanes_released: report.lanes_released,
+        })
     }
 }

@@ -110,15 +110,32 @@ fn only_the_domain_decides() {
     let asked = ["Event::CancelRequested,", "consequence::for_", "at_accept("];
     assert_eq!(strays(&["domain", "engine"], &asked), Vec::<String>::new());
     // And it decides from its arguments alone.
-    let impure = ["async ", "std::fs", "std::net", "std::time::SystemTime", "Instant", "tokio", "serde", "sqlx", "tonic", "rand::"];
+    let impure = [
+        "async ",
+        "std::fs",
+        "std::net",
+        "std::time::SystemTime",
+        "Instant",
+        "tokio",
+        "serde",
+        "sqlx",
+        "tonic",
+        "rand::",
+    ];
     let domain = sources().into_iter().filter(|s| s.module == "domain");
-    let impure = domain.filter(|s| impure.iter().any(|word| s.code.contains(word))).map(|s| s.path).collect::<Vec<_>>();
+    let impure = domain
+        .filter(|s| impure.iter().any(|word| s.code.contains(word)))
+        .map(|s| s.path)
+        .collect::<Vec<_>>();
     assert_eq!(impure, Vec::<PathBuf>::new());
 }
 
 #[test]
 fn only_the_engine_writes() {
-    assert_eq!(strays(&["store", "engine"], &["Unit<", "impl Command for", ".commit("]), Vec::<String>::new());
+    assert_eq!(
+        strays(&["store", "engine"], &["Unit<", "impl Command for", ".commit("]),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
@@ -128,5 +145,8 @@ fn only_the_store_speaks_sql() {
 
 #[test]
 fn only_remote_touches_a_server() {
-    assert_eq!(strays(&["remote", "app"], &["russh", "SshExec", "std::process::Command"]), Vec::<String>::new());
+    assert_eq!(
+        strays(&["remote", "app"], &["russh", "SshExec", "std::process::Command"]),
+        Vec::<String>::new()
+    );
 }

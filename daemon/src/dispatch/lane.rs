@@ -128,10 +128,10 @@ impl Lane {
         if !self.crew.lease.is_trusted() {
             return Ok(self.later(self.crew.settings.poll));
         }
-        if self.server.is_none() {
-            if let Some(next) = self.look_around().await? {
-                return Ok(next);
-            }
+        if self.server.is_none()
+            && let Some(next) = self.look_around().await?
+        {
+            return Ok(next);
         }
         if !self.claimed {
             return self.claim().await;
@@ -247,10 +247,10 @@ impl Lane {
         drop(reader);
         let Some(run) = head else { return self.idle().await };
         self.idle_since = None;
-        if matches!(run.state, RunState::Queued { .. }) {
-            if let Some(next) = self.held_up(&run).await? {
-                return Ok(next);
-            }
+        if matches!(run.state, RunState::Queued { .. })
+            && let Some(next) = self.held_up(&run).await?
+        {
+            return Ok(next);
         }
         self.begin(run).await
     }

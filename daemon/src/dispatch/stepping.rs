@@ -140,10 +140,10 @@ impl Lane {
     async fn stepping(&mut self, run: Run) -> Result<Next, LaneError> {
         let id = run.live_step().ok_or(LaneError::Lost)?;
         let record = self.crew.engine.store().read().await?.db().step(id).await?.ok_or(LaneError::Lost)?;
-        if run.cancel_requested {
-            if let Some(next) = self.cancel_step(id).await? {
-                return Ok(next);
-            }
+        if run.cancel_requested
+            && let Some(next) = self.cancel_step(id).await?
+        {
+            return Ok(next);
         }
         if record.state == StepState::Starting {
             return self.send(&run, id, record.output_bytes).await;
