@@ -17,9 +17,9 @@ use super::reader::{Report, Table, kind, texts};
 use super::{NAME_RULE, Placed, is_name};
 
 /// Timeout of a step when the definition sets none (DESIGN, rules of state).
-const STEP_TIMEOUT: Duration = Duration::from_secs(600);
+const STEP_TIMEOUT: Duration = Duration::from_mins(10);
 /// Timeout of a probe when the definition sets none.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
+const PROBE_TIMEOUT: Duration = Duration::from_mins(1);
 /// `EX_TEMPFAIL`: another program is at it.
 const BUSY_CODE: i32 = 75;
 /// `EX_CONFIG`: the server or the parameters must change first.
@@ -89,7 +89,7 @@ pub(super) fn all(
     for (name, other, table) in copies {
         match operations.get(&other).cloned() {
             Some(operation) => {
-                context.check_proof(&name, operation.proof.as_ref(), &table, report);
+                check_proof(&name, operation.proof.as_ref(), &table, report);
                 operations.insert(name, operation);
             }
             None if names.contains(&other) && name != other => {}
@@ -162,7 +162,7 @@ impl Context<'_> {
         let attempts = table.integer("attempts", 1, 100, report);
         let retry_on_timeout = table.boolean("retry_on_timeout", report).unwrap_or(false);
         let proof = table.table("proof", report).and_then(|proof| self.proof(proof, report));
-        self.check_proof(name, proof.as_ref(), &table, report);
+        check_proof(name, proof.as_ref(), &table, report);
         let steps = table.tables("steps", report);
         if steps.is_empty() || steps.len() > STEPS_MAX {
             let message = format!("needs 1 to {STEPS_MAX} steps, written [[{}]]", table.field("steps"));
@@ -178,7 +178,7 @@ impl Context<'_> {
     fn step(&self, mut table: Table<'_>, timeout: Duration, report: &mut Report<'_>) -> Option<StepDef> {
         let title = table.line("title", report);
         let script = table.script("script", true, report);
-        let when = table.table("when", report).map(|when| self.conditions(when, report)).unwrap_or_default();
+        let when = table.table("when", report).map(|when| self.conditions(&when, report)).unwrap_or_default();
         let secrets = table.texts("secrets", report).unwrap_or_default();
         for name in &secrets {
             if !self.parameter(name).is_some_and(Parameter::secret) {
@@ -206,7 +206,7 @@ impl Context<'_> {
         })
     }
 
-    fn conditions(&self, table: Table<'_>, report: &mut Report<'_>) -> Vec<Condition> {
+    fn conditions(&self, table: &Table<'_>, report: &mut Report<'_>) -> Vec<Condition> {
         let mut conditions = Vec::new();
         for (name, value) in table.values() {
             match self.condition(name, value) {
@@ -284,23 +284,6 @@ impl Context<'_> {
         Ok((name.to_owned(), expected))
     }
 
-    /// A proof that the state before would satisfy too proves nothing.
-    fn check_proof(&self, name: &str, proof: Option<&Proof>, table: &Table<'_>, report: &mut Report<'_>) {
-        let Some(proof) = proof else { return };
-        let message = match (Operation::from_word(name), proof.state) {
-            (Operation::Update | Operation::Own(_), _) if proof.facts.is_empty() => {
-                "needs a fact: the state alone was the same before"
-            }
-            (Operation::Install | Operation::Update, Presence::Absent) => "cannot be `absent` here",
-            (Operation::Resume, Presence::Paused | Presence::Absent) => "must be `present` after a resume",
-            (Operation::Remove, Presence::Present | Presence::Paused) => "must be `absent` after a removal",
-            (Operation::Pause, Presence::Present | Presence::Absent) => "must be `paused` after a pause",
-            _ => return,
-        };
-        let key = if table.has("proof") { "proof" } else { "same_as" };
-        table.problem(key, format!("the proof {message}"), report);
-    }
-
     fn parameter(&self, name: &str) -> Option<&Parameter> {
         self.parameters.iter().map(|(_, parameter)| parameter).find(|parameter| parameter.name == name)
     }
@@ -318,4 +301,21 @@ impl Context<'_> {
             }
         }
     }
+}
+
+/// A proof that the state before would satisfy too proves nothing.
+fn check_proof(name: &str, proof: Option<&Proof>, table: &Table<'_>, report: &mut Report<'_>) {
+    let Some(proof) = proof else { return };
+    let message = match (Operation::from_word(name), proof.state) {
+        (Operation::Update | Operation::Own(_), _) if proof.facts.is_empty() => {
+            "needs a fact: the state alone was the same before"
+        }
+        (Operation::Install | Operation::Update, Presence::Absent) => "cannot be `absent` here",
+        (Operation::Resume, Presence::Paused | Presence::Absent) => "must be `present` after a resume",
+        (Operation::Remove, Presence::Present | Presence::Paused) => "must be `absent` after a removal",
+        (Operation::Pause, Presence::Present | Presence::Absent) => "must be `paused` after a pause",
+        _ => return,
+    };
+    let key = if table.has("proof") { "proof" } else { "same_as" };
+    table.problem(key, format!("the proof {message}"), report);
 }

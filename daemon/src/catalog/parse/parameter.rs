@@ -17,6 +17,7 @@ pub(super) fn read(name: String, mut table: Table<'_>, report: &mut Report<'_>) 
     let default = read_default(&mut table, kind.as_ref(), report);
     let required = table.boolean("required", report);
     let key = table.boolean("key", report).unwrap_or(false);
+    let fixed = table.boolean("fixed", report).unwrap_or(false);
     if required == Some(true) && table.has("default") {
         table.problem(
             "required",
@@ -31,7 +32,7 @@ pub(super) fn read(name: String, mut table: Table<'_>, report: &mut Report<'_>) 
         table.finish(report);
     }
     let required = required.unwrap_or(default.is_none());
-    Some(Parameter { name, summary: summary?, kind: kind?, required, default, key })
+    Some(Parameter { name, summary: summary?, kind: kind?, required, default, key, fixed })
 }
 
 /// The type, with the keys that only this type has.

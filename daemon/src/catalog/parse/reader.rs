@@ -11,6 +11,8 @@ use super::{Problem, duration};
 const LINE_BYTES_MAX: usize = 200;
 /// Longest script, in bytes.
 const SCRIPT_BYTES_MAX: usize = 64 * 1024;
+/// Longest timeout.
+const TIMEOUT_MAX: Duration = Duration::from_hours(24);
 /// Problems reported at most; more would help nobody.
 const PROBLEMS_MAX: usize = 100;
 
@@ -28,8 +30,8 @@ impl<'t> Report<'t> {
     /// Adds a problem at a byte of the text; `None` is the whole.
     pub(super) fn add(&mut self, at: Option<usize>, field: &str, message: impl Into<String>) {
         let line = at.map_or(0, |at| {
-            let before = self.text.as_bytes().get(..at).unwrap_or(self.text.as_bytes());
-            u32::try_from(before.iter().filter(|&&b| b == b'\n').count() + 1).unwrap_or(0)
+            let before = self.text.get(..at).unwrap_or(self.text);
+            u32::try_from(before.matches('\n').count() + 1).unwrap_or(0)
         });
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(Problem { line, field: field.to_owned(), message: message.into() });
@@ -212,7 +214,7 @@ impl<'d> Table<'d> {
     /// A timeout: 1 second to 1 day.
     pub(super) fn timeout(&mut self, key: &'static str, report: &mut Report<'_>) -> Option<Duration> {
         let text = self.text(key, report)?;
-        let span = duration(&text).filter(|span| *span <= Duration::from_secs(86_400));
+        let span = duration(&text).filter(|span| *span <= TIMEOUT_MAX);
         if span.is_none() {
             self.problem(key, "must be a span of time from 1s to 1d, like 90s, 10m or 1h30m", report);
         }
