@@ -257,14 +257,17 @@ impl Context<'_> {
                 report,
             );
         }
-        let mut facts = BTreeMap::new();
+        let (mut facts, mut sound) = (BTreeMap::new(), true);
         for (key, value) in table.values().filter(|(key, _)| *key != "state") {
             match self.fact(key, value) {
                 Ok((name, expected)) => drop(facts.insert(name, expected)),
-                Err(message) => report.add(table.place(key), &table.field(key), message),
+                Err(message) => {
+                    report.add(table.place(key), &table.field(key), message);
+                    sound = false;
+                }
             }
         }
-        presence.map(|state| Proof { state, facts })
+        presence.filter(|_| sound).map(|state| Proof { state, facts })
     }
 
     fn fact(&self, key: &str, value: &DeValue<'_>) -> Result<(String, Expected), String> {

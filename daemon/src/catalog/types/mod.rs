@@ -192,3 +192,6 @@ impl ParamType {
         parsed.ok_or_else(|| format!("`{}` does not fit: expected {}", text::excerpt(raw), self.expected()))
     }
 }
+
+#[cfg(test)]
+mod tests;
