@@ -168,14 +168,15 @@ impl Context<'_> {
             let message = format!("needs 1 to {STEPS_MAX} steps, written [[{}]]", table.field("steps"));
             table.problem("steps", message, report);
         }
-        let steps: Vec<_> = steps.into_iter().filter_map(|step| self.step(step, timeout, report)).collect();
+        let steps: Vec<_> = steps.into_iter().map(|step| self.step(step, timeout, report)).collect();
         table.finish(report);
         let attempts_max = attempts.and_then(|attempts| u32::try_from(attempts).ok());
         Some(OperationDef { exclusive, declared, attempts_max, retry_on_timeout, proof, steps })
             .filter(|operation| !operation.steps.is_empty())
     }
 
-    fn step(&self, mut table: Table<'_>, timeout: Duration, report: &mut Report<'_>) -> Option<StepDef> {
+    /// A step with problems is answered too: they are reported, and what refers to it should not be.
+    fn step(&self, mut table: Table<'_>, timeout: Duration, report: &mut Report<'_>) -> StepDef {
         let title = table.line("title", report);
         let script = table.script("script", true, report);
         let when = table.table("when", report).map(|when| self.conditions(&when, report)).unwrap_or_default();
@@ -194,16 +195,16 @@ impl Context<'_> {
             table.problem(key, format!("exit code {code} cannot mean both busy and final"), report);
         }
         table.finish(report);
-        Some(StepDef {
-            title: title?,
-            script: script?,
+        StepDef {
+            title: title.unwrap_or_default(),
+            script: script.unwrap_or_default(),
             when,
             secrets,
             timeout,
             needs_dpkg,
             busy_codes,
             final_codes,
-        })
+        }
     }
 
     fn conditions(&self, table: &Table<'_>, report: &mut Report<'_>) -> Vec<Condition> {

@@ -42,6 +42,9 @@ fn parts(raw: &str) -> Result<String, String> {
         return Err(format!("is longer than {PATH_BYTES_MAX} bytes"));
     }
     let parts: Vec<_> = raw.split('/').filter(|part| !part.is_empty()).collect();
+    if let Some(part) = parts.iter().find(|part| **part != part.trim()) {
+        return Err(format!("`{part}` begins or ends with a space"));
+    }
     match parts.iter().find(|part| **part == "." || **part == ".." || part.len() > 255) {
         Some(&("." | "..")) => Err("must not have `.` or `..` in it: write the path in full".to_owned()),
         Some(_) => Err("has a part of more than 255 bytes".to_owned()),

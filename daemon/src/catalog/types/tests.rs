@@ -141,7 +141,7 @@ fn paths() {
     );
     check(
         &ParamType::Path,
-        &refused(&["", "/", "//", "srv", "-rf", "/a/../b", "/a/./b", "/..", "/a\nb", "~/x"]),
+        &refused(&["", "/", "//", "srv", "-rf", "/a/../b", "/a/./b", "/..", "/a\nb", "/a / b", "~/x"]),
     );
     check(
         &ParamType::RelativePaths,
@@ -153,7 +153,7 @@ fn paths() {
     );
     check(
         &ParamType::RelativePaths,
-        &refused(&["/etc", "../x", "a/../b", "-rf", "a\na/b", "a/b\na", "x\nx", "."]),
+        &refused(&["/etc", "../x", "a/../b", "-rf", "a\na/b", "a/b\na", "x\nx", ".", "a /"]),
     );
 }
 
