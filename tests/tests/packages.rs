@@ -172,7 +172,7 @@ impl Site {
         let identity =
             ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "init.defaultBranch=main"];
         let output = Command::new("git").args(identity).args(args).current_dir(dir).output().unwrap();
-        assert!(output.status.success(), "git {args:?}: {output:?} in {:?}", self.root.path());
+        assert!(output.status.success(), "git {args:?}: {output:?} in {}", self.root.path().display());
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 }

@@ -24,6 +24,9 @@ pub(super) fn relative_lines(raw: &str) -> Result<String, String> {
             return Err(format!("`{line}` has a tab in it"));
         }
         let path = parts(line)?;
+        if path.split('/').any(|part| part != part.trim()) {
+            return Err(format!("`{line}` has a part that begins or ends with a space"));
+        }
         let nested = |other: &String| path == *other || inside(&path, other) || inside(other, &path);
         if let Some(other) = paths.iter().find(|other| nested(other)) {
             return Err(format!("`{path}` and `{other}` lie in each other; name the outer one alone"));
@@ -42,9 +45,6 @@ fn parts(raw: &str) -> Result<String, String> {
         return Err(format!("is longer than {PATH_BYTES_MAX} bytes"));
     }
     let parts: Vec<_> = raw.split('/').filter(|part| !part.is_empty()).collect();
-    if let Some(part) = parts.iter().find(|part| **part != part.trim()) {
-        return Err(format!("`{part}` begins or ends with a space"));
-    }
     match parts.iter().find(|part| **part == "." || **part == ".." || part.len() > 255) {
         Some(&("." | "..")) => Err("must not have `.` or `..` in it: write the path in full".to_owned()),
         Some(_) => Err("has a part of more than 255 bytes".to_owned()),
