@@ -92,6 +92,17 @@ fn the_built_in_packages_are_sound() {
 }
 
 #[test]
+fn the_documentation_tells_every_type_and_its_example_is_sound() {
+    let page = include_str!("../../../docs/packages.md");
+    let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let definition = parse(example).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    assert!(definition.text.lines().count() <= 35, "a simple package stays short");
+    for word in ParamType::WORDS {
+        assert!(page.contains(&format!("`{word}`")), "{word}");
+    }
+}
+
+#[test]
 fn a_folder_overrides_by_name_and_its_problems_are_told_together() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a.toml"), DEFINITION.replace("\"thing\"", "\"firewall_rule\"")).unwrap();
