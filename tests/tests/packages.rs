@@ -437,8 +437,8 @@ fn sources_that_cannot_work_are_refused_for_good() {
         let subject = site.deployment(&[("source", source)]);
         let went = subject.run("install");
         went.wrong("Fetch", 78, words);
-        assert!(went.is_final);
-        assert!(!subject.proven("install"));
+        assert!(went.is_final && !subject.proven("install"));
+        assert_eq!(site.releases(), [""; 0], "no half release stays");
         subject.run("remove").well();
         assert!(!site.base().exists(), "a removal clears away what a failed install left");
     }
