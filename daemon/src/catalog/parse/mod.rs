@@ -14,8 +14,11 @@ use super::types::duration;
 mod operation;
 mod parameter;
 mod reader;
+mod report;
+mod values;
 
-use reader::{Report, Table};
+use reader::Table;
+use report::Report;
 
 /// Longest text of a definition, in bytes.
 pub const DEFINITION_BYTES_MAX: usize = 256 * 1024;

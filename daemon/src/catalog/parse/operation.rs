@@ -13,7 +13,9 @@ use super::super::definition::{
 };
 use super::super::probe::{is_fact_name, state};
 use super::super::suggest::did_you_mean;
-use super::reader::{Report, Table, kind, texts};
+use super::reader::{Table, kind};
+use super::report::Report;
+use super::values::texts;
 use super::{NAME_RULE, Placed, is_name};
 
 /// Timeout of a step when the definition sets none (DESIGN, rules of state).
@@ -83,7 +85,7 @@ pub(super) fn all(
         check_name(&name, &table, report);
         match table.text("same_as", report) {
             Some(other) => copies.push((name, other, table)),
-            None => drop(context.operation(&name, table, report).map(|read| operations.insert(name, read))),
+            None => operations.extend(context.operation(&name, table, report).map(|read| (name, read))),
         }
     }
     for (name, other, table) in copies {
@@ -261,7 +263,7 @@ impl Context<'_> {
         let (mut facts, mut sound) = (BTreeMap::new(), true);
         for (key, value) in table.values().filter(|(key, _)| *key != "state") {
             match self.fact(key, value) {
-                Ok((name, expected)) => drop(facts.insert(name, expected)),
+                Ok(fact) => facts.extend([fact]),
                 Err(message) => {
                     report.add(table.place(key), &table.field(key), message);
                     sound = false;

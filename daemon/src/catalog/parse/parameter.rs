@@ -3,7 +3,8 @@
 use super::super::definition::Parameter;
 use super::super::suggest::did_you_mean;
 use super::super::types::{ParamType, VALUE_BYTES_MAX, pattern};
-use super::reader::{Report, Table};
+use super::reader::Table;
+use super::report::Report;
 
 /// Longest text when the definition sets no `max`, in bytes.
 const TEXT_BYTES_DEFAULT: i64 = 1024;
