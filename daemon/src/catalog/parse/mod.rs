@@ -14,6 +14,7 @@ use super::types::duration;
 mod operation;
 mod parameter;
 mod reader;
+mod references;
 mod report;
 mod values;
 
