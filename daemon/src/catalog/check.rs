@@ -59,7 +59,8 @@ impl Definition {
                 }
                 continue;
             }
-            match value_of(parameter, params.get(&parameter.name), given) {
+            let value = value_of(parameter, params.get(&parameter.name), given);
+            match value.and_then(|value| unchanged(parameter, value, given)) {
                 Ok(Some(value)) => {
                     complete.insert(parameter.name.clone(), value);
                 }
@@ -114,6 +115,25 @@ fn value_of(parameter: &Parameter, raw: Option<&String>, given: Given<'_>) -> Re
     match &parameter.default {
         None if parameter.required => Err(format!("a value is required: {}", parameter.kind.expected())),
         default => Ok(default.clone()),
+    }
+}
+
+/// Refuses another value for a parameter that never changes.
+fn unchanged(
+    parameter: &Parameter,
+    value: Option<String>,
+    given: Given<'_>,
+) -> Result<Option<String>, String> {
+    match given {
+        Given::Update { current, .. }
+            if parameter.fixed && current.get(&parameter.name) != value.as_ref() =>
+        {
+            let now = current.get(&parameter.name).map_or("without a value", String::as_str);
+            Err(format!(
+                "cannot change after the install; it is {now}. Remove the resource and install it anew"
+            ))
+        }
+        _ => Ok(value),
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Parameter {
     pub default: Option<String>,
     /// Unique per server among the resources of its package.
     pub key: bool,
+    /// Never changes after the install.
+    pub fixed: bool,
 }
 
 impl Parameter {

@@ -14,6 +14,8 @@ mod parse;
 mod plan;
 mod probe;
 mod suggest;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use check::{FieldProblem, Given};

@@ -109,11 +109,9 @@ mod tests {
 
     #[test]
     fn a_flood_of_facts_is_cut() {
-        let mut output = format!("fact.long={}\n", "ä".repeat(FACT_BYTES_MAX));
-        for n in 0..200 {
-            output.push_str(&format!("fact.n{n}=1\n"));
-        }
-        let reading = read_probe(output.as_bytes());
+        let mut lines = vec![format!("fact.long={}", "ä".repeat(FACT_BYTES_MAX))];
+        lines.extend((0..200).map(|n| format!("fact.n{n}=1")));
+        let reading = read_probe(lines.join("\n").as_bytes());
         assert_eq!(reading.facts.len(), FACTS_MAX);
         assert_eq!(reading.facts["long"].len(), FACT_BYTES_MAX);
     }

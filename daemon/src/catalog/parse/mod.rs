@@ -14,8 +14,12 @@ use super::types::duration;
 mod operation;
 mod parameter;
 mod reader;
+mod references;
+mod report;
+mod values;
 
-use reader::{Report, Table};
+use reader::Table;
+use report::Report;
 
 /// Longest text of a definition, in bytes.
 pub const DEFINITION_BYTES_MAX: usize = 256 * 1024;
@@ -113,12 +117,12 @@ fn read_parameters(table: &mut Table<'_>, report: &mut Report<'_>) -> Vec<Placed
     }
     tables
         .into_iter()
-        .filter_map(|(name, table)| {
+        .map(|(name, table)| {
             let at = table.start();
             if !is_name(&name) {
                 report.add(at, table.path(), NAME_RULE);
             }
-            parameter::read(name, table, report).map(|parameter| (at, parameter))
+            (at, parameter::read(name, table, report))
         })
         .collect()
 }
@@ -150,3 +154,6 @@ fn is_name(name: &str) -> bool {
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
+
+#[cfg(test)]
+mod tests;

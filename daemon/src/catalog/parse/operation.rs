@@ -1,25 +1,21 @@
-//! `[operations.NAME]`, its steps, conditions and proof, and `[probe]`.
+//! `[operations.NAME]`, its steps, and `[probe]`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use toml::de::DeValue;
-
 use crate::domain::operation::Operation;
-use crate::domain::resource::{Declared, Presence, ResourceStatus};
+use crate::domain::resource::{Declared, ResourceStatus};
 
-use super::super::definition::{
-    Condition, Expected, OperationDef, Parameter, ProbeDef, Proof, StepDef, Wanted,
-};
-use super::super::probe::{is_fact_name, state};
-use super::super::suggest::did_you_mean;
-use super::reader::{Report, Table, kind, texts};
+use super::super::definition::{OperationDef, Parameter, ProbeDef, StepDef};
+use super::reader::Table;
+use super::references::{Context, check_proof};
+use super::report::Report;
 use super::{NAME_RULE, Placed, is_name};
 
 /// Timeout of a step when the definition sets none (DESIGN, rules of state).
-const STEP_TIMEOUT: Duration = Duration::from_secs(600);
+const STEP_TIMEOUT: Duration = Duration::from_mins(10);
 /// Timeout of a probe when the definition sets none.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
+const PROBE_TIMEOUT: Duration = Duration::from_mins(1);
 /// `EX_TEMPFAIL`: another program is at it.
 const BUSY_CODE: i32 = 75;
 /// `EX_CONFIG`: the server or the parameters must change first.
@@ -83,13 +79,13 @@ pub(super) fn all(
         check_name(&name, &table, report);
         match table.text("same_as", report) {
             Some(other) => copies.push((name, other, table)),
-            None => drop(context.operation(&name, table, report).map(|read| operations.insert(name, read))),
+            None => operations.extend(context.operation(&name, table, report).map(|read| (name, read))),
         }
     }
     for (name, other, table) in copies {
         match operations.get(&other).cloned() {
             Some(operation) => {
-                context.check_proof(&name, operation.proof.as_ref(), &table, report);
+                check_proof(&name, operation.proof.as_ref(), &table, report);
                 operations.insert(name, operation);
             }
             None if names.contains(&other) && name != other => {}
@@ -138,13 +134,6 @@ fn check_name(name: &str, table: &Table<'_>, report: &mut Report<'_>) {
     report.add(table.start(), table.path(), message);
 }
 
-/// What operations refer to.
-struct Context<'c> {
-    parameters: &'c [Placed],
-    defaults: Declared,
-    has_probe: bool,
-}
-
 impl Context<'_> {
     fn operation(&self, name: &str, mut table: Table<'_>, report: &mut Report<'_>) -> Option<OperationDef> {
         let operation = Operation::from_word(name);
@@ -162,23 +151,24 @@ impl Context<'_> {
         let attempts = table.integer("attempts", 1, 100, report);
         let retry_on_timeout = table.boolean("retry_on_timeout", report).unwrap_or(false);
         let proof = table.table("proof", report).and_then(|proof| self.proof(proof, report));
-        self.check_proof(name, proof.as_ref(), &table, report);
+        check_proof(name, proof.as_ref(), &table, report);
         let steps = table.tables("steps", report);
         if steps.is_empty() || steps.len() > STEPS_MAX {
             let message = format!("needs 1 to {STEPS_MAX} steps, written [[{}]]", table.field("steps"));
             table.problem("steps", message, report);
         }
-        let steps: Vec<_> = steps.into_iter().filter_map(|step| self.step(step, timeout, report)).collect();
+        let steps: Vec<_> = steps.into_iter().map(|step| self.step(step, timeout, report)).collect();
         table.finish(report);
         let attempts_max = attempts.and_then(|attempts| u32::try_from(attempts).ok());
         Some(OperationDef { exclusive, declared, attempts_max, retry_on_timeout, proof, steps })
             .filter(|operation| !operation.steps.is_empty())
     }
 
-    fn step(&self, mut table: Table<'_>, timeout: Duration, report: &mut Report<'_>) -> Option<StepDef> {
+    /// A step with problems is answered too: they are reported, and what refers to it should not be.
+    fn step(&self, mut table: Table<'_>, timeout: Duration, report: &mut Report<'_>) -> StepDef {
         let title = table.line("title", report);
         let script = table.script("script", true, report);
-        let when = table.table("when", report).map(|when| self.conditions(when, report)).unwrap_or_default();
+        let when = table.table("when", report).map(|when| self.conditions(&when, report)).unwrap_or_default();
         let secrets = table.texts("secrets", report).unwrap_or_default();
         for name in &secrets {
             if !self.parameter(name).is_some_and(Parameter::secret) {
@@ -194,128 +184,15 @@ impl Context<'_> {
             table.problem(key, format!("exit code {code} cannot mean both busy and final"), report);
         }
         table.finish(report);
-        Some(StepDef {
-            title: title?,
-            script: script?,
+        StepDef {
+            title: title.unwrap_or_default(),
+            script: script.unwrap_or_default(),
             when,
             secrets,
             timeout,
             needs_dpkg,
             busy_codes,
             final_codes,
-        })
-    }
-
-    fn conditions(&self, table: Table<'_>, report: &mut Report<'_>) -> Vec<Condition> {
-        let mut conditions = Vec::new();
-        for (name, value) in table.values() {
-            match self.condition(name, value) {
-                Ok(wanted) => conditions.push(Condition { parameter: name.to_owned(), wanted }),
-                Err(message) => report.add(table.place(name), &table.field(name), message),
-            }
-        }
-        conditions
-    }
-
-    fn condition(&self, name: &str, value: &DeValue<'_>) -> Result<Wanted, String> {
-        let parameter = self.visible(name)?;
-        let canonical = |text: &String| match text.as_str() {
-            "" => Err("write { given = false } for a parameter without a value".to_owned()),
-            text => parameter.kind.canonical(text),
-        };
-        match value {
-            DeValue::String(text) => Ok(Wanted::OneOf(vec![canonical(&text.clone().into_owned())?])),
-            DeValue::Boolean(value) => Ok(Wanted::OneOf(vec![canonical(&value.to_string())?])),
-            DeValue::Array(_) => {
-                let texts = texts(value).filter(|texts| !texts.is_empty());
-                let texts = texts.ok_or("must be a list of texts, like [\"one\", \"two\"]")?;
-                texts.iter().map(canonical).collect::<Result<_, _>>().map(Wanted::OneOf)
-            }
-            DeValue::Table(table) => {
-                let mut entries = table.iter().map(|(key, value)| (key.get_ref().as_ref(), value.get_ref()));
-                match (entries.next(), entries.next()) {
-                    (Some(("given", DeValue::Boolean(given))), None) => Ok(Wanted::Given(*given)),
-                    _ => Err("must be { given = true } or { given = false }".to_owned()),
-                }
-            }
-            other => {
-                Err(format!("must be a text, a list of texts or {{ given = true }}, not {}", kind(other)))
-            }
-        }
-    }
-
-    fn proof(&self, mut table: Table<'_>, report: &mut Report<'_>) -> Option<Proof> {
-        if !self.has_probe {
-            report.add(table.start(), table.path(), "needs a [probe]: without one nothing is ever seen");
-        }
-        let word = table.required_text("state", report);
-        let presence = word.as_deref().and_then(state);
-        if let (Some(word), None) = (&word, presence) {
-            table.problem(
-                "state",
-                format!("`{word}` is not a state: write present, absent or paused"),
-                report,
-            );
-        }
-        let mut facts = BTreeMap::new();
-        for (key, value) in table.values().filter(|(key, _)| *key != "state") {
-            match self.fact(key, value) {
-                Ok((name, expected)) => drop(facts.insert(name, expected)),
-                Err(message) => report.add(table.place(key), &table.field(key), message),
-            }
-        }
-        presence.map(|state| Proof { state, facts })
-    }
-
-    fn fact(&self, key: &str, value: &DeValue<'_>) -> Result<(String, Expected), String> {
-        let Some(name) = key.strip_prefix("fact.").filter(|name| is_fact_name(name)) else {
-            return Err(format!(
-                "is not a fact: write \"fact.{}\" in quotes",
-                key.trim_start_matches("fact")
-            ));
-        };
-        let DeValue::String(text) = value else {
-            return Err(format!("must be text in quotes, not {}", kind(value)));
-        };
-        let expected = match text.strip_prefix('$') {
-            None => Expected::Text(text.clone().into_owned()),
-            Some(parameter) => Expected::Parameter(self.visible(parameter)?.name.clone()),
-        };
-        Ok((name.to_owned(), expected))
-    }
-
-    /// A proof that the state before would satisfy too proves nothing.
-    fn check_proof(&self, name: &str, proof: Option<&Proof>, table: &Table<'_>, report: &mut Report<'_>) {
-        let Some(proof) = proof else { return };
-        let message = match (Operation::from_word(name), proof.state) {
-            (Operation::Update | Operation::Own(_), _) if proof.facts.is_empty() => {
-                "needs a fact: the state alone was the same before"
-            }
-            (Operation::Install | Operation::Update, Presence::Absent) => "cannot be `absent` here",
-            (Operation::Resume, Presence::Paused | Presence::Absent) => "must be `present` after a resume",
-            (Operation::Remove, Presence::Present | Presence::Paused) => "must be `absent` after a removal",
-            (Operation::Pause, Presence::Present | Presence::Absent) => "must be `paused` after a pause",
-            _ => return,
-        };
-        let key = if table.has("proof") { "proof" } else { "same_as" };
-        table.problem(key, format!("the proof {message}"), report);
-    }
-
-    fn parameter(&self, name: &str) -> Option<&Parameter> {
-        self.parameters.iter().map(|(_, parameter)| parameter).find(|parameter| parameter.name == name)
-    }
-
-    /// A parameter whose value may be compared.
-    fn visible(&self, name: &str) -> Result<&Parameter, String> {
-        match self.parameter(name) {
-            Some(parameter) if parameter.secret() => {
-                Err(format!("`{name}` is a secret and cannot be compared"))
-            }
-            Some(parameter) => Ok(parameter),
-            None => {
-                let known = self.parameters.iter().map(|(_, parameter)| parameter.name.as_str());
-                Err(format!("`{name}` is not a parameter{}", did_you_mean(name, known)))
-            }
         }
     }
 }

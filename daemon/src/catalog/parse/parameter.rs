@@ -3,20 +3,25 @@
 use super::super::definition::Parameter;
 use super::super::suggest::did_you_mean;
 use super::super::types::{ParamType, VALUE_BYTES_MAX, pattern};
-use super::reader::{Report, Table};
+use super::reader::Table;
+use super::report::Report;
 
 /// Longest text when the definition sets no `max`, in bytes.
 const TEXT_BYTES_DEFAULT: i64 = 1024;
 /// Longest secret when the definition sets no `max`, in bytes.
 const SECRET_BYTES_DEFAULT: i64 = 16 * 1024;
 
-pub(super) fn read(name: String, mut table: Table<'_>, report: &mut Report<'_>) -> Option<Parameter> {
+/// Stands in for a type that could not be read, so that what refers to the parameter is not reported too.
+const ANYTHING: ParamType = ParamType::Text { bytes_max: VALUE_BYTES_MAX, pattern: None, multiline: true };
+
+pub(super) fn read(name: String, mut table: Table<'_>, report: &mut Report<'_>) -> Parameter {
     let word = table.required_text("type", report);
     let summary = table.line("summary", report);
     let kind = word.and_then(|word| read_kind(&word, &mut table, report));
     let default = read_default(&mut table, kind.as_ref(), report);
     let required = table.boolean("required", report);
     let key = table.boolean("key", report).unwrap_or(false);
+    let fixed = table.boolean("fixed", report).unwrap_or(false);
     if required == Some(true) && table.has("default") {
         table.problem(
             "required",
@@ -31,7 +36,8 @@ pub(super) fn read(name: String, mut table: Table<'_>, report: &mut Report<'_>) 
         table.finish(report);
     }
     let required = required.unwrap_or(default.is_none());
-    Some(Parameter { name, summary: summary?, kind: kind?, required, default, key })
+    let (summary, kind) = (summary.unwrap_or_default(), kind.unwrap_or(ANYTHING));
+    Parameter { name, summary, kind, required, default, key, fixed }
 }
 
 /// The type, with the keys that only this type has.

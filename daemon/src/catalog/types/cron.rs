@@ -116,9 +116,9 @@ impl Field {
         let named = (self.min..).zip(self.names).find(|(_, name)| **name == text).map(|(value, _)| value);
         let value = named.or_else(|| number(text)).filter(|value| (self.min..=self.max).contains(value));
         value.ok_or_else(|| {
-            let names = if self.names.is_empty() { "" } else { ", or a name of three letters" };
+            let or_name = if self.names.is_empty() { "" } else { ", or a name of three letters" };
             let shown = super::text::excerpt(text);
-            format!("{}: `{shown}` is not a number from {} to {}{names}", self.name, self.min, self.max)
+            format!("{}: `{shown}` is not a number from {} to {}{or_name}", self.name, self.min, self.max)
         })
     }
 

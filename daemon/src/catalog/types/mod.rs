@@ -171,9 +171,11 @@ impl ParamType {
             Self::Enum { values } => values.iter().find(|value| *value == raw).cloned(),
             Self::Port => net::port(raw),
             Self::PortRange => net::port_range(raw)?,
-            Self::Cidr => net::cidr(raw)?,
             Self::CidrOrAny if raw.eq_ignore_ascii_case("any") => Some("any".to_owned()),
-            Self::CidrOrAny => net::cidr(raw)?,
+            Self::CidrOrAny if raw.ends_with("/0") => {
+                return Err("a network of prefix 0 is every address of one kind only: write any".to_owned());
+            }
+            Self::Cidr | Self::CidrOrAny => net::cidr(raw)?,
             Self::Hostname => net::hostname(raw),
             Self::Path => path::absolute(raw)?,
             Self::RelativePaths => Some(path::relative_lines(raw)?),
@@ -181,9 +183,8 @@ impl ParamType {
             Self::Cron => Some(cron::canonical(raw)?),
             Self::Duration => time::duration(raw).map(time::shown),
             Self::Url => url::http(raw)?,
-            Self::GitUrl => url::git(raw)?,
             Self::PathOrGitUrl if raw.starts_with('/') => path::absolute(raw)?,
-            Self::PathOrGitUrl => url::git(raw)?,
+            Self::GitUrl | Self::PathOrGitUrl => url::git(raw)?,
             Self::Secret { .. } => {
                 return Err("is a secret: give it as a secret, not as a parameter".to_owned());
             }
@@ -191,3 +192,6 @@ impl ParamType {
         parsed.ok_or_else(|| format!("`{}` does not fit: expected {}", text::excerpt(raw), self.expected()))
     }
 }
+
+#[cfg(test)]
+mod tests;

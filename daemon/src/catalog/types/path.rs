@@ -24,6 +24,9 @@ pub(super) fn relative_lines(raw: &str) -> Result<String, String> {
             return Err(format!("`{line}` has a tab in it"));
         }
         let path = parts(line)?;
+        if path.split('/').any(|part| part != part.trim()) {
+            return Err(format!("`{line}` has a part that begins or ends with a space"));
+        }
         let nested = |other: &String| path == *other || inside(&path, other) || inside(other, &path);
         if let Some(other) = paths.iter().find(|other| nested(other)) {
             return Err(format!("`{path}` and `{other}` lie in each other; name the outer one alone"));

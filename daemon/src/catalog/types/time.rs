@@ -26,12 +26,12 @@ pub(in crate::catalog) fn duration(raw: &str) -> Option<Duration> {
 /// The canonical text of a span: `90s` is `1m30s`.
 pub(super) fn shown(span: Duration) -> String {
     let mut seconds = span.as_secs();
-    let mut text = String::new();
+    let mut parts = Vec::new();
     for (unit, length) in UNITS {
         if seconds >= length {
-            text.push_str(&format!("{}{unit}", seconds / length));
+            parts.push(format!("{}{unit}", seconds / length));
             seconds %= length;
         }
     }
-    text
+    parts.concat()
 }

@@ -1,0 +1,219 @@
+//! Typical mistakes of an author, and where the answer points.
+
+use super::*;
+
+const GOOD: &str = r#"name = "thing"
+summary = "A thing"
+
+[parameters.port]
+type = "port"
+summary = "Where it listens"
+default = 80
+
+[parameters.password]
+type = "secret"
+summary = "Who may"
+
+[operations.install]
+attempts = 5
+
+[operations.install.proof]
+state = "present"
+"fact.port" = "$port"
+
+[[operations.install.steps]]
+title = "Put it there"
+script = "true"
+secrets = ["password"]
+when = { port = ["80", "81"] }
+
+[operations.update]
+same_as = "install"
+
+[operations.remove]
+steps = [{ title = "Take it away", script = "true" }]
+
+[probe]
+script = "echo state=absent"
+"#;
+
+/// Replaces one line of the good definition (from 1), or adds lines at the end for 0, and compares the problems.
+fn check(line: usize, text: &str, expected: &[&str]) {
+    let mut lines: Vec<&str> = GOOD.lines().collect();
+    match line {
+        0 => lines.push(text),
+        line => lines[line - 1] = text,
+    }
+    let problems = parse(&lines.join("\n")).map(|_| ()).expect_err("there is a mistake");
+    let shown: Vec<_> = problems.iter().map(|p| format!("{}:{}: {}", p.line, p.field, p.message)).collect();
+    assert_eq!(shown.len(), expected.len(), "`{text}`: {shown:#?}");
+    for (shown, expected) in shown.iter().zip(expected) {
+        assert!(shown.starts_with(expected), "`{text}`: {shown}");
+    }
+}
+
+#[test]
+fn a_good_definition_is_read_whole() {
+    let definition = parse(GOOD).unwrap();
+    assert_eq!((definition.name.as_str(), definition.summary.as_str()), ("thing", "A thing"));
+    assert_eq!(definition.digest, hex::encode(Sha256::digest(GOOD)));
+    let names: Vec<_> =
+        definition.parameters.iter().map(|p| (p.name.as_str(), p.required, p.secret())).collect();
+    assert_eq!(names, [("port", false, false), ("password", true, true)], "in the order of the text");
+    assert_eq!(definition.parameters[0].default.as_deref(), Some("80"));
+    let operations: Vec<_> =
+        definition.operations.iter().map(|(name, o)| (name.as_str(), o.exclusive)).collect();
+    assert_eq!(operations, [("install", true), ("probe", false), ("remove", true), ("update", true)]);
+    assert_eq!(definition.operations["update"].attempts_max, Some(5), "same as install");
+}
+
+#[test]
+fn mistyped_keys_and_types_are_named_with_a_guess() {
+    check(
+        2,
+        "sumary = \"x\"",
+        &["0:summary: `summary` is missing", "2:sumary: unknown key (did you mean `summary`?)"],
+    );
+    check(5, "type = \"prot\"", &["5:parameters.port.type: `prot` is not a type (did you mean `port`?)"]);
+    check(7, "defualt = 80", &["7:parameters.port.defualt: unknown key (did you mean `default`?)"]);
+    check(0, "[extra]\nx = 1", &["34:extra: unknown key; known here are name, "]);
+    check(
+        22,
+        "scirpt = \"true\"",
+        &[
+            "20:operations.install.steps[0].script: `script` is missing",
+            "22:operations.install.steps[0].scirpt: unknown key (did",
+        ],
+    );
+}
+
+#[test]
+fn broken_toml_is_told_by_its_line_alone() {
+    check(2, "summary = \"no end", &["2:: "]);
+    check(3, "name = \"again\"", &["3:: duplicate key"]);
+    let both = parse("name = \nsummary = [1,\n[probe\n").unwrap_err();
+    assert!(both.len() >= 2 && both[0].line == 1, "{both:?}");
+}
+
+#[test]
+fn wrong_values_are_told_with_what_to_write() {
+    check(1, "name = \"Thing-1\"", &["1:name: must be 1 to 40 lower case letters"]);
+    check(1, "name = 7", &["1:name: must be text in quotes, not a number"]);
+    check(7, "default = \"http\"", &["7:parameters.port.default: `http` does not fit: expected a port"]);
+    check(7, "required = true\ndefault = 1", &["7:parameters.port.required: a parameter with a default"]);
+    check(
+        11,
+        "summary = \"x\"\ndefault = \"x\"",
+        &["12:parameters.password.default: a secret has no default"],
+    );
+    check(14, "attempts = 0", &["14:operations.install.attempts: must be a whole number from 1 to 100"]);
+    check(14, "timeout = \"10\"", &["14:operations.install.timeout: must be a span of time"]);
+    check(14, "timeout = \"2d\"", &["14:operations.install.timeout: must be a span of time from 1s to 1d"]);
+    check(22, "script = \" \"", &["22:operations.install.steps[0].script: must be shell text"]);
+    check(24, "busy = [78]", &["24:operations.install.steps[0].busy: exit code 78 cannot mean both"]);
+    check(24, "busy = [0]", &["24:operations.install.steps[0].busy: must be a list of exit codes"]);
+}
+
+#[test]
+fn references_must_lead_somewhere() {
+    check(
+        23,
+        "secrets = [\"pasword\"]",
+        &[
+            "9:parameters.password: no step takes this secret",
+            "23:operations.install.steps[0].secrets: `pasword` is not",
+        ],
+    );
+    check(
+        24,
+        "when = { prt = \"80\" }",
+        &["24:operations.install.steps[0].when.prt: `prt` is not a parameter (did you mean `port`?)"],
+    );
+    check(24, "when = { port = \"x\" }", &["24:operations.install.steps[0].when.port: `x` does not fit"]);
+    check(
+        24,
+        "when = { password = { given = true } }",
+        &["24:operations.install.steps[0].when.password: `password` is a secret"],
+    );
+    check(
+        18,
+        "\"fact.port\" = \"$prt\"",
+        &["18:operations.install.proof.fact.port: `prt` is not a parameter"],
+    );
+    check(27, "same_as = \"instal\"", &["27:operations.update.same_as: there is no [operations.instal]"]);
+    check(26, "[operations.probe]", &["26:operations.probe: a probe is written [probe]"]);
+}
+
+#[test]
+fn only_statuses_that_fit_are_accepted() {
+    for word in ["installing", "updating"] {
+        assert!(parse(&GOOD.replace("attempts = 5", &format!("in_progress = \"{word}\""))).is_ok(), "{word}");
+    }
+    for word in ["pending", "active", "success", "failed", "removing", "paused", "done", ""] {
+        check(14, &format!("in_progress = \"{word}\""), &["14:operations.install.in_progress: "]);
+    }
+    for word in ["pending", "installing", "failed", "updating", "removing", "paused", "done"] {
+        check(14, &format!("success = \"{word}\""), &["14:operations.install.success: "]);
+    }
+    check(
+        30,
+        "success = \"success\"\nsteps = [{ title = \"x\", script = \"x\" }]",
+        &["30:operations.remove.success: unknown key"],
+    );
+}
+
+#[test]
+fn p7_a_proof_that_the_state_before_would_satisfy_is_refused() {
+    check(18, "", &["27:operations.update.same_as: the proof needs a fact"]);
+    check(
+        17,
+        "state = \"absent\"",
+        &["16:operations.install.proof: the proof cannot be `absent`", "27:operations.update"],
+    );
+    check(
+        30,
+        "proof = { state = \"present\" }\nsteps = [{ title = \"x\", script = \"x\" }]",
+        &["30:operations.remove.proof: the proof must be `absent`"],
+    );
+    check(
+        32,
+        "[prob]",
+        &["16:operations.install.proof: needs a [probe]", "32:prob: unknown key (did you mean `probe`?)"],
+    );
+}
+
+#[test]
+fn install_and_remove_are_never_missing() {
+    let problems = parse("name = \"x\"\nsummary = \"x\"").unwrap_err();
+    let shown: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
+    assert_eq!(
+        shown,
+        [
+            "[operations.install] is missing: every package has it",
+            "[operations.remove] is missing: every package has it"
+        ]
+    );
+}
+
+#[test]
+fn a_definition_that_is_too_long_is_refused_unread() {
+    let problems = parse(&"#".repeat(DEFINITION_BYTES_MAX + 1)).unwrap_err();
+    assert!(problems[0].message.contains("at most 262144"), "{problems:?}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in "\\PC*") {
+        drop(parse(&text));
+    }
+
+    #[test]
+    fn no_cut_or_change_of_a_definition_panics(from in 0..GOOD.len(), length in 0..80_usize, with in "[\\[\\]{}='\"a-z\n.$0-9-]{0,20}") {
+        let to = (from + length).min(GOOD.len());
+        let text = format!("{}{with}{}", &GOOD[..from], &GOOD[to..]);
+        if let Err(problems) = parse(&text) {
+            let lines = u32::try_from(text.lines().count() + 1).unwrap();
+            proptest::prop_assert!(!problems.is_empty() && problems.iter().all(|problem| problem.line <= lines));
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The catalogue as its users see it: load, check, plan.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::domain::operation::Operation;
+use crate::domain::params::Params;
+use crate::domain::resource::ResourceStatus;
+
+const DEFINITION: &str = r#"name = "thing"
+summary = "A thing"
+prelude = "hello() { :; }"
+
+[parameters.port]
+type = "port"
+summary = "Where it listens"
+default = 80
+key = true
+
+[parameters.home]
+type = "path"
+summary = "Where it lives"
+fixed = true
+
+[parameters.note]
+type = "text"
+summary = "A word"
+required = false
+
+[parameters.password]
+type = "secret"
+summary = "Who may"
+max = 8
+
+[operations.install]
+timeout = "5m"
+
+[[operations.install.steps]]
+title = "Always"
+script = "hello"
+secrets = ["password"]
+
+[[operations.install.steps]]
+title = "With a note"
+script = "true"
+when = { note = { given = true } }
+timeout = "10s"
+busy = [100]
+final = []
+dpkg = true
+
+[operations.renew]
+steps = [{ title = "Only 81", script = "true", when = { port = "81" } }]
+
+[operations.remove]
+steps = [{ title = "Away", script = "true" }]
+"#;
+
+fn params(values: &[(&str, &str)]) -> Params {
+    values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn secrets(value: &str) -> BTreeMap<String, Vec<u8>> {
+    BTreeMap::from([("password".to_owned(), value.as_bytes().to_vec())])
+}
+
+fn fields(answer: Result<Params, Vec<FieldProblem>>) -> Vec<String> {
+    answer.unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_built_in_packages_are_sound() {
+    let catalog = Catalog::builtin().unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let names: Vec<_> = catalog.iter().map(|definition| definition.name.as_str()).collect();
+    assert_eq!(names, ["deployment", "firewall_rule", "scheduled_task"]);
+    for definition in catalog.iter() {
+        let install = &definition.operations["install"];
+        assert!(definition.probe.is_some() && install.proof.is_some(), "{}", definition.name);
+        assert!(definition.operations.contains_key("update"), "{}", definition.name);
+    }
+    let deployment = catalog.get("deployment").unwrap();
+    for operation in ["install", "update", "rollback"] {
+        let declared = deployment.operations[operation].declared;
+        assert_eq!(
+            (declared.in_progress, declared.success),
+            (ResourceStatus::Updating, ResourceStatus::Success),
+            "{operation}"
+        );
+    }
+    let rule = catalog.get("firewall_rule").unwrap().operations["install"].declared;
+    assert_eq!((rule.in_progress, rule.success), (ResourceStatus::Installing, ResourceStatus::Active));
+}
+
+#[test]
+fn the_documentation_tells_every_type_and_its_example_is_sound() {
+    let page = include_str!("../../../docs/packages.md");
+    let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let definition = parse(example).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    assert!(definition.text.lines().count() <= 35, "a simple package stays short");
+    for word in ParamType::WORDS {
+        assert!(page.contains(&format!("`{word}`")), "{word}");
+    }
+}
+
+#[test]
+fn a_folder_overrides_by_name_and_its_problems_are_told_together() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.toml"), DEFINITION.replace("\"thing\"", "\"firewall_rule\"")).unwrap();
+    std::fs::write(dir.path().join("notes.txt"), "not a definition").unwrap();
+    let catalog = Catalog::builtin().unwrap().with_dir(dir.path()).unwrap();
+    assert_eq!(catalog.iter().count(), 3);
+    assert_eq!(catalog.get("firewall_rule").unwrap().summary, "A thing");
+
+    std::fs::write(dir.path().join("b.toml"), DEFINITION.replace("\"thing\"", "\"firewall_rule\"")).unwrap();
+    std::fs::write(dir.path().join("c.toml"), "name = \"c\"\n").unwrap();
+    let problems = Catalog::builtin().unwrap().with_dir(dir.path()).unwrap_err();
+    let shown: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert!(shown[0].contains("b.toml: name: `firewall_rule` is defined in"), "{shown:#?}");
+    assert!(shown.iter().any(|problem| problem.contains("c.toml: summary")), "{shown:#?}");
+
+    let problems = Catalog::default().with_dir(&dir.path().join("missing")).unwrap_err();
+    assert!(problems[0].to_string().contains("missing: cannot be read"), "{problems:?}");
+}
+
+#[test]
+fn an_install_is_completed_with_defaults_and_made_canonical() {
+    let definition = parse(DEFINITION).unwrap();
+    let complete =
+        definition.check(&params(&[("home", "/srv//x/")]), &secrets("pw"), Given::Install).unwrap();
+    assert_eq!(complete, params(&[("home", "/srv/x"), ("port", "80")]));
+    assert_eq!(definition.key_values(&complete), [("port".to_owned(), "80".to_owned())]);
+}
+
+#[test]
+fn every_wrong_value_is_named_at_once() {
+    let definition = parse(DEFINITION).unwrap();
+    let given = params(&[("port", "http"), ("prot", "1"), ("password", "pw")]);
+    let shown = fields(definition.check(&given, &secrets("123456789"), Given::Install));
+    let expected = [
+        "parameters.password: is a secret",
+        "parameters.prot: the package `thing` has no parameter of this name (did you mean `port`?)",
+        "parameters.port: `http` does not fit",
+        "parameters.home: a value is required: an absolute path",
+        "secrets.password: has 9 bytes; at most 8",
+    ];
+    assert_eq!(shown.len(), expected.len(), "{shown:#?}");
+    for (shown, expected) in shown.iter().zip(expected) {
+        assert!(shown.starts_with(expected), "{shown}");
+    }
+    let given = BTreeMap::from([("note".to_owned(), b"x".to_vec())]);
+    let shown = fields(definition.check(&params(&[("home", "/x")]), &given, Given::Install));
+    assert_eq!(
+        shown,
+        [
+            "secrets.note: is not a secret: give it as an ordinary parameter",
+            "secrets.password: a value is required"
+        ]
+    );
+}
+
+#[test]
+fn an_update_keeps_what_is_not_given_and_empties_what_is_given_empty() {
+    let definition = parse(DEFINITION).unwrap();
+    let current = params(&[("home", "/x"), ("port", "81"), ("note", "n"), ("gone", "1")]);
+    let given = Given::Update { current: &current, current_secrets: &["password".to_owned()] };
+    let none = BTreeMap::new();
+    for (change, expected) in [
+        (params(&[]), params(&[("home", "/x"), ("port", "81"), ("note", "n")])),
+        (params(&[("note", ""), ("port", "")]), params(&[("home", "/x"), ("port", "80")])),
+        (params(&[("port", "82")]), params(&[("home", "/x"), ("port", "82"), ("note", "n")])),
+    ] {
+        assert_eq!(definition.check(&change, &none, given), Ok(expected), "{change:?}");
+    }
+    let shown = fields(definition.check(&params(&[("home", "/y")]), &none, given));
+    assert!(shown[0].starts_with("parameters.home: cannot change after the install; it is /x"), "{shown:?}");
+    let shown = fields(definition.check(
+        &params(&[]),
+        &none,
+        Given::Update { current: &current, current_secrets: &[] },
+    ));
+    assert_eq!(shown, ["secrets.password: a value is required"]);
+}
+
+#[test]
+fn p11_a_plan_has_fixed_scripts_and_the_values_in_the_environment() {
+    let definition = parse(DEFINITION).unwrap();
+    let evil = "'; rm -rf / #$(reboot)`";
+    let (old, new) = (
+        params(&[("home", "/x"), ("port", "80")]),
+        params(&[("home", "/x"), ("port", "81"), ("note", evil)]),
+    );
+    let plan = definition.plan(&Operation::Install, "r1", &new, Some(&old)).unwrap();
+    let titles: Vec<_> = plan.steps.iter().map(|step| step.title.as_str()).collect();
+    assert_eq!(titles, ["Always", "With a note"]);
+    assert_eq!(plan.steps[0].script, "set -eu\nhello() { :; }\nhello\n");
+    assert!(plan.steps.iter().all(|step| !step.script.contains(evil)));
+    let env: Vec<_> = plan.steps[0].env.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let note = format!("P_NOTE={evil}");
+    assert_eq!(
+        env,
+        ["SETTLED_NAME=r1", "P_PORT=81", "OLD_PORT=80", "P_HOME=/x", "OLD_HOME=/x", &note, "OLD_NOTE="]
+    );
+    assert_eq!(plan.steps[0].secrets, ["password"]);
+    let (first, second) = (&plan.steps[0], &plan.steps[1]);
+    assert_eq!(
+        (first.timeout.as_secs(), &first.busy_codes[..], &first.final_codes[..]),
+        (300, &[75][..], &[78][..])
+    );
+    assert_eq!(
+        (second.timeout.as_secs(), &second.busy_codes[..], &second.final_codes[..]),
+        (10, &[100][..], &[][..])
+    );
+    assert!(second.needs_dpkg && !first.needs_dpkg && plan.exclusive);
+}
+
+#[test]
+fn a_plan_leaves_out_steps_whose_condition_does_not_hold() {
+    let definition = parse(DEFINITION).unwrap();
+    let values = params(&[("home", "/x"), ("port", "80")]);
+    assert_eq!(definition.plan(&Operation::Install, "r1", &values, None).unwrap().steps.len(), 1);
+    let error = definition.plan(&Operation::Own("renew".to_owned()), "r1", &values, None).unwrap_err();
+    assert!(matches!(error, PlanError::NothingToDo { .. }), "{error}");
+    let values = params(&[("port", "81")]);
+    assert!(definition.plan(&Operation::Own("renew".to_owned()), "r1", &values, None).is_ok());
+}
+
+#[test]
+fn what_a_package_cannot_do_is_answered_with_what_it_can() {
+    let definition = parse(DEFINITION).unwrap();
+    let none = Params::new();
+    assert!(definition.probe_plan("r1", &none).is_none());
+    for operation in [Operation::Pause, Operation::Probe, Operation::Register, Operation::Own("x".to_owned())]
+    {
+        let error = definition.plan(&operation, "r1", &none, None).unwrap_err().to_string();
+        assert!(error.ends_with("; it can install, remove, renew"), "{error}");
+    }
+    let task = Catalog::builtin().unwrap().get("scheduled_task").unwrap();
+    let probe = task.plan(&Operation::Probe, "r1", &none, None).unwrap();
+    assert!(!probe.exclusive && probe.steps.len() == 1);
+    assert_eq!(probe.steps[0].script, task.probe_plan("r1", &none).unwrap().script);
+}
