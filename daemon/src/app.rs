@@ -46,10 +46,25 @@ const ATTACH_WAIT: Duration = Duration::from_secs(20);
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// What a test may bring in place of the real thing: the clock, and what touches servers.
+pub struct Parts {
+    /// The only "now".
+    pub clock: Arc<dyn Clock>,
+    /// What touches servers.
+    pub remote: Arc<dyn Remote>,
+}
+
 /// Serves until it is asked to stop. Remote steps are left running for the next start.
 pub async fn run(config: Config, process: Process) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let house = open(&config, Arc::clone(&clock)).await?;
+    let remote = ssh_remote(&config, Arc::clone(&clock));
+    run_with(config, process, Parts { clock, remote }).await
+}
+
+/// Like [`run`], with these parts.
+pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow::Result<()> {
+    let clock = Arc::clone(&parts.clock);
+    let house = open(&config, parts).await?;
     let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref())?;
     let stop = process.stop.soft_token().clone();
 
@@ -101,7 +116,7 @@ struct House {
     _lock: Option<File>,
 }
 
-async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<House> {
+async fn open(config: &Config, Parts { clock, remote }: Parts) -> anyhow::Result<House> {
     make_private_dir(&config.data_dir)?;
     let alone = store::sqlite_path(&config.database.url).is_some();
     let lock = if alone { Some(lock(&config.data_dir)?) } else { None };
@@ -123,7 +138,7 @@ async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<House> {
     }
     let crew = Crew {
         engine: engine.clone(),
-        remote: remote(config, clock),
+        remote,
         lease,
         installation,
         permits: Arc::new(Semaphore::new(config.lane.at_work_max as usize)),
@@ -153,7 +168,8 @@ fn engine_settings(config: &Config) -> engine::Settings {
     }
 }
 
-fn remote(config: &Config, clock: Arc<dyn Clock>) -> Arc<dyn Remote> {
+/// Real servers, over SSH.
+pub fn ssh_remote(config: &Config, clock: Arc<dyn Clock>) -> Arc<dyn Remote> {
     let settings = SshSettings {
         connect_timeout: config.ssh.connect_timeout(),
         keepalive: config.ssh.keepalive(),

@@ -1,5 +1,6 @@
 //! What the tests of the whole need: real foreign servers that are thrown away afterwards.
 
+pub mod daemon;
 mod guarded;
 pub mod notify;
 pub mod postgres;

@@ -1,0 +1,151 @@
+//! A daemon of its own for a test: the real composition on a real socket, in the test's process and in a directory that goes away.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use settled::app::{self, Parts};
+use settled::clock::SystemClock;
+use settled::config::{Config, Sources, Surroundings};
+use settled::process::{Process, Systemd};
+use settled::remote::Remote;
+use settled_proto::v1::admin_client::AdminClient;
+use settled_proto::v1::packages_client::PackagesClient;
+use settled_proto::v1::resources_client::ResourcesClient;
+use settled_proto::v1::runs_client::RunsClient;
+use settled_proto::v1::servers_client::ServersClient;
+use settled_proto::v1::transitions_client::TransitionsClient;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+
+/// What a daemon is to be like beside the defaults.
+#[derive(Default)]
+pub struct Options {
+    env: Vec<(String, String)>,
+    remote: Option<Arc<dyn Remote>>,
+    systemd: Option<PathBuf>,
+}
+
+impl Options {
+    /// Sets a key as the environment does: `("LANE__POLL_S", "1")`.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.env.push((format!("SETTLED_{key}"), value.to_owned()));
+        self
+    }
+
+    /// Works on these servers instead of real ones.
+    #[must_use]
+    pub fn remote(mut self, remote: Arc<dyn Remote>) -> Self {
+        self.remote = Some(remote);
+        self
+    }
+
+    /// Speaks with this service manager.
+    #[must_use]
+    pub fn systemd(mut self, socket: &Path) -> Self {
+        self.systemd = Some(socket.to_owned());
+        self
+    }
+
+    /// Starts the daemon in a new directory.
+    pub async fn start(self) -> TestDaemon {
+        let dir = tempfile::Builder::new().prefix("settled").tempdir().expect("a temporary directory");
+        self.start_in(dir).await
+    }
+
+    /// Starts the daemon in a directory where one ran before.
+    pub async fn start_in(self, dir: TempDir) -> TestDaemon {
+        let sources = Sources { env: self.env, ..Sources::default() };
+        let config = Config::load(&sources, &Surroundings::bare(dir.path()))
+            .expect("the test's configuration can work");
+        let socket = config.listen.unix.clone();
+        let mut process = Process::default();
+        if let Some(path) = self.systemd {
+            process.systemd = Systemd::at(path);
+        }
+        let clock = Arc::new(SystemClock::new());
+        let parts =
+            Parts { remote: self.remote.unwrap_or_else(|| app::ssh_remote(&config, clock.clone())), clock };
+        let serving = tokio::spawn(app::run_with(config, process.clone(), parts));
+        let channel = connect(&socket, &serving).await;
+        TestDaemon { dir: Some(dir), socket, process, serving, channel }
+    }
+}
+
+/// Waits until the daemon answers; a daemon that ended instead fails the test with its error.
+async fn connect(socket: &Path, serving: &JoinHandle<anyhow::Result<()>>) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("unix:{}", socket.display()))
+        .expect("the socket's path is an endpoint");
+    for _ in 0..1_000 {
+        if let Ok(channel) = endpoint.connect().await {
+            return channel;
+        }
+        assert!(!serving.is_finished(), "the daemon ended instead of serving");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the daemon did not serve within 10 s");
+}
+
+/// A daemon at work. Ends with the test.
+pub struct TestDaemon {
+    dir: Option<TempDir>,
+    socket: PathBuf,
+    process: Process,
+    serving: JoinHandle<anyhow::Result<()>>,
+    channel: Channel,
+}
+
+macro_rules! client {
+    ($name:ident, $client:ident) => {
+        /// A client of the service.
+        pub fn $name(&self) -> $client<Channel> {
+            $client::new(self.channel.clone())
+        }
+    };
+}
+
+impl TestDaemon {
+    /// With defaults.
+    pub async fn start() -> Self {
+        Options::default().start().await
+    }
+
+    client!(servers, ServersClient);
+    client!(packages, PackagesClient);
+    client!(resources, ResourcesClient);
+    client!(runs, RunsClient);
+    client!(transitions, TransitionsClient);
+    client!(admin, AdminClient);
+
+    /// The channel to it.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Stops it as SIGTERM would; answers how it ended, and its directory for the next one.
+    pub async fn stop(mut self) -> (anyhow::Result<()>, TempDir) {
+        self.process.stop.request();
+        let ended = (&mut self.serving).await.expect("the daemon does not panic");
+        (ended, self.dir.take().expect("the directory is there until the end"))
+    }
+
+    /// Ends it where it stands, as kill -9 would as far as its store is concerned; answers its directory.
+    pub async fn kill(mut self) -> TempDir {
+        self.serving.abort();
+        drop((&mut self.serving).await);
+        self.dir.take().expect("the directory is there until the end")
+    }
+}
+
+impl Drop for TestDaemon {
+    fn drop(&mut self) {
+        self.process.stop.insist();
+        self.serving.abort();
+    }
+}
