@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod clock;
 pub mod dispatch;
 pub mod engine;
+pub mod grpc;
 pub mod hub;
 pub mod reconciler;
 pub mod remote;

@@ -23,6 +23,7 @@ mod server_edit;
 mod server_remove;
 mod settle;
 pub mod targets;
+mod titles;
 mod valid;
 
 use std::sync::Arc;

@@ -11,6 +11,7 @@ use crate::domain::id::ServerId;
 use crate::store::Committed;
 
 pub mod follow;
+mod news;
 pub mod watching;
 
 /// Wakes whoever waits for news.

@@ -13,6 +13,7 @@ mod open;
 pub mod queries;
 pub mod retention;
 pub mod rows;
+pub mod snapshot;
 mod unit;
 mod writer;
 

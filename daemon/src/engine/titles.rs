@@ -1,0 +1,35 @@
+//! The milestones of a run, known before it starts: what people see as "3 of 7".
+
+use super::{Engine, Refusal};
+use crate::domain::operation::Operation;
+use crate::domain::run::{Run, Subject};
+
+/// The one milestone of a run that only looks.
+const LOOK: &str = "Connect and look around";
+
+impl Engine {
+    /// Titles of all steps of a run, in order: planned from its definition and what its resource asks for now. When the resource is
+    /// gone, the steps that were started are all that is known.
+    pub async fn step_titles(&self, run: &Run) -> Result<Vec<String>, Refusal> {
+        let Subject::Resource { id, name, package, digest, .. } = &run.subject else {
+            return Ok(vec![LOOK.to_owned()]);
+        };
+        if run.operation == Operation::Probe {
+            return Ok(vec![LOOK.to_owned()]);
+        }
+        let mut reader = self.store().read().await?;
+        let mut db = reader.db();
+        let Some(resource) = db.resource(*id).await? else {
+            let mut steps = db.steps(run.id).await?;
+            steps.sort_by_key(|step| step.id.step);
+            steps.dedup_by_key(|step| step.id.step);
+            return Ok(steps.into_iter().map(|step| step.title).collect());
+        };
+        let definition = self.definition(&mut db, package, digest).await?;
+        let applied = resource.applied.as_ref().map(|a| &a.params);
+        let plan = definition
+            .plan(&run.operation, name, &resource.desired, applied)
+            .map_err(|e| Refusal::Internal(e.to_string()))?;
+        Ok(plan.steps.into_iter().map(|step| step.title).collect())
+    }
+}

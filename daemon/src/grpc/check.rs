@@ -1,0 +1,85 @@
+//! The form of what requests carry, before anything is looked up: ids, names, page sizes, numbers of enums.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::domain::id::BadId;
+use crate::engine::Refusal;
+
+/// Longest name of a server or package, in bytes.
+const NAME_BYTES_MAX: usize = 63;
+/// Longest SERVER/PACKAGE/NAME, in bytes.
+const PATH_BYTES_MAX: usize = 3 * NAME_BYTES_MAX + 2;
+/// Most parameters and secrets of one request together, in bytes: the record must fit into one message, twice.
+const VALUES_BYTES_MAX: usize = 1024 * 1024;
+/// Page size when none is asked for.
+const PAGE_DEFAULT: u32 = 100;
+/// Largest page.
+const PAGE_MAX: u32 = 500;
+
+/// A required id.
+pub(super) fn id<T: FromStr<Err = BadId>>(field: &str, text: &str) -> Result<T, Refusal> {
+    if text.is_empty() {
+        return Err(Refusal::field(field, "is missing"));
+    }
+    text.parse().map_err(|_| Refusal::field(field, "is not an id: ids are ULIDs of 26 characters"))
+}
+
+/// An id that may be left out.
+pub(super) fn optional_id<T: FromStr<Err = BadId>>(field: &str, text: &str) -> Result<Option<T>, Refusal> {
+    if text.is_empty() { Ok(None) } else { id(field, text).map(Some) }
+}
+
+/// A required name of a server or package, or an id.
+pub(super) fn name(field: &str, text: &str) -> Result<(), Refusal> {
+    reference(field, text, NAME_BYTES_MAX)
+}
+
+/// A required id or SERVER/PACKAGE/NAME.
+pub(super) fn path(field: &str, text: &str) -> Result<(), Refusal> {
+    reference(field, text, PATH_BYTES_MAX)
+}
+
+fn reference(field: &str, text: &str, bytes_max: usize) -> Result<(), Refusal> {
+    if text.is_empty() {
+        return Err(Refusal::field(field, "is missing"));
+    }
+    if text.len() > bytes_max || text.chars().any(char::is_control) {
+        return Err(Refusal::field(
+            field,
+            format!("must have at most {bytes_max} bytes and no control characters"),
+        ));
+    }
+    Ok(())
+}
+
+/// Bounds parameters and secrets together; each one is bounded by the engine.
+pub(super) fn values<'a>(sizes: impl Iterator<Item = (&'a String, usize)>) -> Result<(), Refusal> {
+    let all: usize = sizes.map(|(name, len)| name.len() + len).sum();
+    if all > VALUES_BYTES_MAX {
+        return Err(Refusal::field(
+            "parameters",
+            format!("together with secrets they have {all} bytes; at most {VALUES_BYTES_MAX} are allowed"),
+        ));
+    }
+    Ok(())
+}
+
+/// The number of rows of a page.
+pub(super) fn page_size(size: u32) -> Result<u32, Refusal> {
+    match size {
+        0 => Ok(PAGE_DEFAULT),
+        1..=PAGE_MAX => Ok(size),
+        _ => Err(Refusal::field("page_size", format!("must be 1 to {PAGE_MAX}, or 0 for {PAGE_DEFAULT}"))),
+    }
+}
+
+/// A value of an enum by its number.
+pub(super) fn word<T: TryFrom<i32>>(field: &str, number: i32) -> Result<T, Refusal> {
+    T::try_from(number).map_err(|_| Refusal::field(field, format!("has no value {number}")))
+}
+
+/// A time limit in seconds; 0 means none was given.
+pub(super) fn limit(seconds: u32) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+}

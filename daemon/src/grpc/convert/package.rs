@@ -1,0 +1,43 @@
+//! Packages.
+
+use settled_proto::v1;
+
+use crate::catalog::{Definition, OperationDef, Parameter};
+
+/// A package with its text.
+pub(in crate::grpc) fn package(d: &Definition) -> v1::Package {
+    v1::Package { source: d.text.clone(), ..package_line(d) }
+}
+
+/// A package as a list shows it.
+pub(in crate::grpc) fn package_line(d: &Definition) -> v1::Package {
+    v1::Package {
+        name: d.name.clone(),
+        summary: d.summary.clone(),
+        digest: d.digest.clone(),
+        parameters: d.parameters.iter().map(parameter).collect(),
+        operations: d.operations.iter().map(|(name, o)| operation(name, o)).collect(),
+        source: String::new(),
+    }
+}
+
+fn parameter(p: &Parameter) -> v1::Parameter {
+    v1::Parameter {
+        name: p.name.clone(),
+        summary: p.summary.clone(),
+        r#type: p.kind.word().to_owned(),
+        required: p.required,
+        default_value: p.default.clone(),
+        secret: p.secret(),
+        key: p.key,
+        values: p.values().to_vec(),
+    }
+}
+
+fn operation(name: &str, o: &OperationDef) -> v1::Operation {
+    v1::Operation {
+        name: name.to_owned(),
+        steps: o.steps.iter().map(|s| s.title.clone()).collect(),
+        exclusive: o.exclusive,
+    }
+}

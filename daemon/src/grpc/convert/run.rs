@@ -1,0 +1,96 @@
+//! Runs.
+
+use settled_proto::v1;
+
+use super::{count, failure, summary, time, waiting, words};
+use crate::domain::run::{Run, RunState, Subject};
+use crate::domain::time::Timestamp;
+use crate::domain::waiting::{WaitReason, Waiting};
+use crate::store::StoreError;
+use crate::store::rows::RunRow;
+
+/// A queued run's place in its lane. Computed when read, never stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::grpc) struct Place {
+    /// 1 = next.
+    pub(in crate::grpc) position: u32,
+    /// The run that has the lane or stands before it; `None` when nothing is in its way.
+    pub(in crate::grpc) behind: Option<String>,
+}
+
+/// A run as stored, with its place if it is known.
+pub(in crate::grpc) fn run(row: &RunRow, place: Option<&Place>) -> Result<v1::Run, StoreError> {
+    let run: Run = row.clone().try_into()?;
+    let waits = run.waiting().cloned().or_else(|| in_line(&run, place?));
+    let mut wire = v1::Run {
+        settles_by: row.settles_by.map(|t| time(Timestamp(t))),
+        waiting: waits.as_ref().map(waiting),
+        position: place.map(|p| p.position).unwrap_or_default(),
+        summary: summary::of(&run, waits.as_ref(), place.map(|p| p.position)),
+        ..known(&run)
+    };
+    set_subject(&mut wire, &run.subject);
+    set_state(&mut wire, &run.state);
+    Ok(wire)
+}
+
+/// Why a queued run waits that has no other reason: another one is before it.
+fn in_line(run: &Run, place: &Place) -> Option<Waiting> {
+    let ahead = place.behind.as_ref()?;
+    let who = format!("run {ahead} is ahead; place {} in the queue", place.position);
+    Some(Waiting { reason: WaitReason::Lane, who, since: run.accepted_at, next_try: None })
+}
+
+fn known(run: &Run) -> v1::Run {
+    let position = run.position();
+    v1::Run {
+        id: run.id.to_string(),
+        server_id: run.server.to_string(),
+        server: run.server_name.clone(),
+        operation: run.operation.to_string(),
+        exclusive: run.exclusive,
+        attempt: position.attempt,
+        max_attempts: run.attempts_max,
+        step: position.step,
+        r#try: position.try_no,
+        principal: run.principal.clone(),
+        retry_of: run.retry_of.map(|id| id.to_string()).unwrap_or_default(),
+        cancel_requested: run.cancel_requested,
+        accepted_at: Some(time(run.accepted_at)),
+        seq: count(run.seq),
+        epoch: count(run.epoch),
+        ..v1::Run::default()
+    }
+}
+
+fn set_subject(wire: &mut v1::Run, subject: &Subject) {
+    match subject {
+        Subject::Server => {}
+        Subject::Resource { id, name, package, digest, .. } => {
+            wire.resource_id = id.to_string();
+            wire.resource.clone_from(name);
+            wire.package.clone_from(package);
+            wire.digest.clone_from(digest);
+        }
+    }
+}
+
+fn set_state(wire: &mut v1::Run, state: &RunState) {
+    match state {
+        RunState::Queued { .. } => wire.set_state(v1::RunState::Queued),
+        RunState::Running(progress) => {
+            wire.set_state(v1::RunState::Running);
+            wire.started_at = Some(time(progress.started_at));
+        }
+        RunState::Completed { started_at, verdict, .. } => {
+            wire.set_state(v1::RunState::Completed);
+            wire.set_outcome(words::outcome(verdict.outcome));
+            wire.set_reason(verdict.reason.map_or(v1::Reason::Unspecified, words::reason));
+            wire.set_evidence(words::evidence(verdict.evidence));
+            wire.reconciled = verdict.reconciled;
+            wire.failure = verdict.failure.as_ref().map(failure);
+            wire.started_at = started_at.map(time);
+            wire.completed_at = Some(time(verdict.at));
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Servers.
+
+use settled_proto::v1;
+
+use super::{count, failure, time, words};
+use crate::domain::server::Server;
+use crate::store::StoreError;
+use crate::store::rows::ServerRow;
+
+/// A server.
+pub(in crate::grpc) fn server(s: &Server) -> v1::Server {
+    v1::Server {
+        id: s.id.to_string(),
+        name: s.name.clone(),
+        host: s.host.clone(),
+        port: s.port.into(),
+        user: s.user.clone(),
+        host_key: s.host_key.clone(),
+        identity: words::identity(s.identity).into(),
+        labels: s.labels.clone(),
+        status: words::server_status(s.status).into(),
+        reach: words::reach(s.reach).into(),
+        reach_detail: s.reach_detail.clone(),
+        last_seen: s.last_seen.map(time),
+        last_error: s.last_error.as_ref().map(failure),
+        facts: s.facts.clone(),
+        created_at: Some(time(s.created_at)),
+        updated_at: Some(time(s.updated_at)),
+        seq: count(s.seq),
+    }
+}
+
+/// A server as it was stored.
+pub(in crate::grpc) fn server_row(row: ServerRow) -> Result<v1::Server, StoreError> {
+    Ok(server(&row.try_into()?))
+}

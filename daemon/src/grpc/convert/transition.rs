@@ -1,0 +1,77 @@
+//! Transitions, and objects of a snapshot.
+
+use settled_proto::v1;
+use settled_proto::v1::transition::Object as Wire;
+
+use super::{count, run, server, step, time, words};
+use crate::domain::time::Timestamp;
+use crate::store::StoreError;
+use crate::store::rows::{Kind, Object, TransitionRow};
+
+/// A committed change.
+pub(in crate::grpc) fn transition(row: &TransitionRow) -> Result<v1::Transition, StoreError> {
+    let object = row.object()?;
+    Ok(v1::Transition {
+        seq: count(row.seq),
+        at: Some(time(Timestamp(row.at))),
+        change: words::change(row.change()?).into(),
+        ..wire(&object)?
+    })
+}
+
+/// An object as it stood in a snapshot, with the number of its last change.
+pub(in crate::grpc) fn held(object: &Object) -> Result<v1::Transition, StoreError> {
+    Ok(v1::Transition { change: v1::Change::Snapshot.into(), ..wire(object)? })
+}
+
+fn wire(object: &Object) -> Result<v1::Transition, StoreError> {
+    let kind = words::kind(kind_of(object)).into();
+    Ok(match object {
+        Object::Server(s) => v1::Transition {
+            seq: count(s.seq),
+            kind,
+            object_id: s.id.to_string(),
+            server_id: s.id.to_string(),
+            object: Some(Wire::Server(server(s))),
+            ..v1::Transition::default()
+        },
+        Object::Resource(r) => v1::Transition {
+            seq: count(r.seq),
+            kind,
+            object_id: r.id.to_string(),
+            server_id: r.server.to_string(),
+            resource_id: r.id.to_string(),
+            object: Some(Wire::Resource(super::resource(r))),
+            ..v1::Transition::default()
+        },
+        Object::Run(_, row) => v1::Transition {
+            seq: count(row.seq),
+            kind,
+            object_id: row.id.clone(),
+            server_id: row.server_id.clone(),
+            resource_id: row.resource_id.clone().unwrap_or_default(),
+            run_id: row.id.clone(),
+            object: Some(Wire::Run(run(row, None)?)),
+            ..v1::Transition::default()
+        },
+        Object::Step(s) => v1::Transition {
+            seq: count(s.seq),
+            kind,
+            object_id: s.id.to_string(),
+            server_id: s.server.to_string(),
+            resource_id: s.resource.map(|id| id.to_string()).unwrap_or_default(),
+            run_id: s.id.run.to_string(),
+            object: Some(Wire::Step(step(s))),
+            ..v1::Transition::default()
+        },
+    })
+}
+
+const fn kind_of(object: &Object) -> Kind {
+    match object {
+        Object::Server(_) => Kind::Server,
+        Object::Resource(_) => Kind::Resource,
+        Object::Run(..) => Kind::Run,
+        Object::Step(_) => Kind::Step,
+    }
+}

@@ -1,0 +1,161 @@
+//! The door: every request comes through here, with the user id that the kernel vouches for. A method that declares no right is
+//! not let through (P14).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use settled_proto::v1::Verb as WireVerb;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::transport::server::UdsConnectInfo;
+use tower::{Layer, Service};
+
+use crate::auth::{Gate, Principal, Verb};
+
+/// Open to every caller who was let in; they tell nothing of servers.
+const OPEN: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflection.v1.ServerReflection/"];
+
+/// Puts the door before all services.
+#[derive(Clone)]
+pub(super) struct GuardLayer {
+    guard: Arc<Guard>,
+}
+
+struct Guard {
+    gate: Gate,
+    rights: HashMap<&'static str, Verb>,
+}
+
+impl GuardLayer {
+    pub(super) fn new(gate: Gate) -> Self {
+        let right = |&(path, verb, _scope): &(&'static str, i32, i32)| Some((path, verb_of(verb)?));
+        let rights = settled_proto::ACCESS.iter().filter_map(right).collect();
+        Self { guard: Arc::new(Guard { gate, rights }) }
+    }
+}
+
+fn verb_of(number: i32) -> Option<Verb> {
+    match WireVerb::try_from(number) {
+        Ok(WireVerb::View) => Some(Verb::View),
+        Ok(WireVerb::Operate) => Some(Verb::Operate),
+        Ok(WireVerb::Administer) => Some(Verb::Administer),
+        Ok(WireVerb::Unspecified) | Err(_) => None,
+    }
+}
+
+impl Guard {
+    /// Who asks, if it may.
+    fn admit(&self, path: &str, info: Option<&UdsConnectInfo>) -> Result<Principal, Status> {
+        let uid = info.and_then(|i| i.peer_cred.as_ref()).map(tokio::net::unix::UCred::uid);
+        self.admit_uid(path, uid)
+    }
+
+    fn admit_uid(&self, path: &str, uid: Option<u32>) -> Result<Principal, Status> {
+        let uid = uid.ok_or_else(|| {
+            Status::permission_denied(
+                "the system does not tell who is asking: connect through the unix socket",
+            )
+        })?;
+        let principal = self.gate.admit(uid).map_err(|stranger| {
+            tracing::warn!(uid, path, "a stranger was refused");
+            Status::permission_denied(stranger.to_string())
+        })?;
+        if OPEN.iter().any(|open| path.starts_with(open)) {
+            return Ok(principal);
+        }
+        let Some(&needed) = self.rights.get(path) else {
+            return Err(Status::unimplemented(format!(
+                "this settled has no method `{}`",
+                super::status::clipped(path, super::status::NAME_BYTES_MAX)
+            )));
+        };
+        if principal.may < needed {
+            tracing::warn!(principal = principal.name, path, "a caller asked for more than it may");
+            return Err(Status::permission_denied(format!("{} may not do this", principal.name)));
+        }
+        Ok(principal)
+    }
+}
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded { guard: Arc::clone(&self.guard), inner }
+    }
+}
+
+/// The services behind the door.
+#[derive(Clone)]
+pub(super) struct Guarded<S> {
+    guard: Arc<Guard>,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Guarded<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        match self.guard.admit(request.uri().path(), request.extensions().get()) {
+            Ok(principal) => {
+                request.extensions_mut().insert(principal);
+                Box::pin(self.inner.call(request))
+            }
+            Err(status) => Box::pin(std::future::ready(Ok(status.into_http()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    fn guard() -> Arc<Guard> {
+        GuardLayer::new(Gate::new(900, Vec::new())).guard
+    }
+
+    #[test]
+    fn p14_every_method_of_the_contract_declares_a_right_that_is_understood() {
+        assert_eq!(guard().rights.len(), settled_proto::ACCESS.len());
+        assert!(!settled_proto::ACCESS.is_empty());
+    }
+
+    #[test]
+    fn p14_strangers_are_refused_everywhere_and_undeclared_methods_for_everyone() {
+        let install = "/settled.v1.Resources/Install";
+        let health = "/grpc.health.v1.Health/Check";
+        let undeclared = "/settled.v1.Resources/Explode";
+        let table = [
+            (install, Some(0), None),
+            (install, Some(900), None),
+            (health, Some(0), None),
+            (install, Some(1001), Some(Code::PermissionDenied)),
+            (health, Some(1001), Some(Code::PermissionDenied)),
+            (install, None, Some(Code::PermissionDenied)),
+            (undeclared, Some(0), Some(Code::Unimplemented)),
+            (undeclared, Some(1001), Some(Code::PermissionDenied)),
+            ("/settled.v1.Resources/Install/", Some(0), Some(Code::Unimplemented)),
+        ];
+        for (path, uid, refused) in table {
+            assert_eq!(guard().admit_uid(path, uid).err().map(|s| s.code()), refused, "{path} as {uid:?}");
+        }
+        let status = guard().admit_uid(install, Some(1001)).unwrap_err();
+        assert!(status.message().contains("listen.admins"), "{}", status.message());
+    }
+}

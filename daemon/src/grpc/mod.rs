@@ -1,0 +1,84 @@
+//! The API: takes a request apart, asks the engine or the store one thing, and puts the answer together.
+//!
+//! Thin on purpose. It decides nothing about objects, writes nothing, and knows nothing of lanes or servers: those live behind the
+//! engine. What it does decide is the contract's outside: the form of requests, page tokens, codes of refusals, and who gets in.
+
+mod admin;
+mod asked;
+mod check;
+mod convert;
+mod guard;
+mod packages;
+mod pages;
+mod places;
+mod resources;
+mod runs;
+mod serve;
+mod servers;
+mod socket;
+mod status;
+mod stream;
+mod transitions;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+pub use serve::{ServeError, serve};
+pub use socket::{BindError, bind};
+
+use crate::auth::Gate;
+use crate::domain::id::RunId;
+use crate::domain::time::Timestamp;
+use crate::engine::{Engine, Refusal};
+
+/// What the API needs of the rest of the daemon.
+pub struct GrpcParts {
+    /// Commands and queries.
+    pub engine: Engine,
+    /// Who gets in.
+    pub gate: Gate,
+    /// Ends the streams and the serving.
+    pub stop: CancellationToken,
+    /// When this daemon started.
+    pub started_at: Timestamp,
+    /// Makes the reconciler look now.
+    pub reconcile: Arc<dyn ReconcileNow>,
+}
+
+/// Makes the reconciler look now, and waits until it has.
+#[async_trait]
+pub trait ReconcileNow: Send + Sync {
+    /// Looks, settles what is overdue, and tells what it found.
+    async fn reconcile(&self) -> Result<ReconcileReport, Refusal>;
+}
+
+/// What one look of the reconciler found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReconcileReport {
+    /// Open runs it looked at.
+    pub examined: u64,
+    /// Runs it settled.
+    pub settled: Vec<RunId>,
+    /// Lanes whose owner is gone, released for takeover.
+    pub lanes_released: u64,
+}
+
+/// All services over the same parts. Cheap to clone.
+#[derive(Clone)]
+struct Api {
+    parts: Arc<GrpcParts>,
+}
+
+impl Api {
+    fn engine(&self) -> &Engine {
+        &self.parts.engine
+    }
+
+    /// The status of a refusal.
+    fn refuse(&self, refusal: impl Into<Refusal>) -> Status {
+        status::refused(refusal.into(), self.engine().clock())
+    }
+}

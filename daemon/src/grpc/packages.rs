@@ -1,0 +1,43 @@
+//! The service `Packages`.
+
+use settled_proto::v1;
+use settled_proto::v1::check_package_response::Problem;
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Api, check, convert};
+use crate::catalog;
+use crate::engine::Refusal;
+
+#[async_trait]
+impl v1::packages_server::Packages for Api {
+    async fn get(&self, request: Request<v1::GetPackageRequest>) -> Result<Response<v1::Package>, Status> {
+        let name = request.into_inner().package;
+        check::name("package", &name).map_err(|r| self.refuse(r))?;
+        let found = self.engine().catalog().get(&name);
+        let found = found.ok_or_else(|| self.refuse(Refusal::NotFound { what: "package", name }))?;
+        Ok(Response::new(convert::package(&found)))
+    }
+
+    async fn list(
+        &self,
+        _request: Request<v1::ListPackagesRequest>,
+    ) -> Result<Response<v1::ListPackagesResponse>, Status> {
+        let packages = self.engine().catalog().iter().map(|d| convert::package_line(d)).collect();
+        Ok(Response::new(v1::ListPackagesResponse { packages }))
+    }
+
+    async fn check(
+        &self,
+        request: Request<v1::CheckPackageRequest>,
+    ) -> Result<Response<v1::CheckPackageResponse>, Status> {
+        let source = request.into_inner().source;
+        if source.len() > catalog::DEFINITION_BYTES_MAX {
+            let message = format!("must have at most {} bytes", catalog::DEFINITION_BYTES_MAX);
+            return Err(self.refuse(Refusal::field("source", message)));
+        }
+        let problems = catalog::parse(&source).err().unwrap_or_default();
+        let problem = |p: catalog::Problem| Problem { line: p.line, field: p.field, message: p.message };
+        let problems = problems.into_iter().map(problem).collect();
+        Ok(Response::new(v1::CheckPackageResponse { problems }))
+    }
+}

@@ -1,0 +1,145 @@
+//! The service `Runs`.
+
+use futures::{Stream, stream};
+use settled_proto::v1;
+use settled_proto::v1::follow_run_response::{Event, Output};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::pages::Page;
+use super::places::Places;
+use super::stream::{Answers, until_stopped};
+use super::{Api, check, convert};
+use crate::domain::id::{ResourceId, RunId};
+use crate::domain::run::Run;
+use crate::engine::{Refusal, targets};
+use crate::hub::follow::{Follower, Told};
+use crate::store::StoreError;
+use crate::store::queries::RunFilter;
+use crate::store::rows::RunRow;
+
+impl Api {
+    async fn run_row(&self, id: RunId) -> Result<RunRow, Refusal> {
+        let row = self.engine().store().read().await?.db().run_row(id).await?;
+        row.ok_or_else(|| Refusal::NotFound { what: "run", name: id.to_string() })
+    }
+
+    async fn get_run(&self, id: RunId) -> Result<v1::Run, Refusal> {
+        let row = self.run_row(id).await?;
+        let (place, steps) = {
+            let mut reader = self.engine().store().read().await?;
+            let mut db = reader.db();
+            (Places::default().of(&mut db, &row).await?, db.steps(id).await?)
+        };
+        let run: Run = row.clone().try_into()?;
+        let step_titles = self.engine().step_titles(&run).await.unwrap_or_else(|refusal| {
+            // The run itself is worth more than the titles of steps that nobody can plan any more.
+            tracing::warn!(run = %id, error = %refusal, "the steps of a run cannot be planned");
+            Vec::new()
+        });
+        let steps = steps.iter().map(convert::step).collect();
+        Ok(v1::Run { step_titles, steps, ..convert::run(&row, place.as_ref())? })
+    }
+
+    async fn list_runs(&self, m: v1::ListRunsRequest) -> Result<v1::ListRunsResponse, Refusal> {
+        let state: v1::RunState = check::word("state", m.state)?;
+        let outcome: v1::Outcome = check::word("outcome", m.outcome)?;
+        let resource: Option<ResourceId> = check::optional_id("resource_id", &m.resource_id)?;
+        let list = v1::ListRunsRequest { page_size: 0, page_token: String::new(), ..m.clone() };
+        let page = Page::new(self.engine(), "Runs.List", &list, m.page_size, &m.page_token)?;
+        let mut reader = self.engine().store().read().await?;
+        let mut db = reader.db();
+        let server = if m.server.is_empty() {
+            None
+        } else {
+            check::name("server", &m.server)?;
+            Some(targets::find_server(&mut db, &m.server).await?.id)
+        };
+        let filter = RunFilter {
+            server,
+            resource: resource.map(|id| id.to_string()),
+            state: convert::run_state_word(state),
+            outcome: convert::outcome_word(outcome),
+        };
+        let rows = db.runs(&filter, &page.after, page.limit()).await?;
+        let (mut places, mut runs) = (Places::default(), Vec::with_capacity(rows.len()));
+        for row in &rows {
+            let place = places.of(&mut db, row).await?;
+            runs.push(convert::run(row, place.as_ref())?);
+        }
+        let (runs, next_page_token) = page.cut(runs, |r: &v1::Run| &r.id);
+        Ok(v1::ListRunsResponse { runs, next_page_token })
+    }
+
+    fn story(&self, follower: Follower) -> impl Stream<Item = Result<v1::FollowRunResponse, Status>> + use<> {
+        let state = Some((self.clone(), follower));
+        stream::unfold(state, |state| async {
+            let (api, mut follower) = state?;
+            let told = match follower.next(api.engine().clock()).await {
+                Ok(told) => Ok(told?),
+                Err(error) => Err(error),
+            };
+            let piece = match told {
+                Ok(told) => api.piece(told).await,
+                Err(error) => Err(error),
+            };
+            match piece {
+                Ok(piece) => Some((Ok(piece), Some((api, follower)))),
+                Err(error) => Some((Err(api.refuse(error)), None)),
+            }
+        })
+    }
+
+    async fn piece(&self, told: Told) -> Result<v1::FollowRunResponse, StoreError> {
+        let event = match told {
+            Told::Run(row) => {
+                let place = Places::default().of(&mut self.engine().store().read().await?.db(), &row).await?;
+                Event::Run(convert::run(&row, place.as_ref())?)
+            }
+            Told::Step(step) => Event::Step(convert::step(&step)),
+            Told::Output { step_id, data, next_offset, truncated } => {
+                Event::Output(Output { step_id, data, next_offset, truncated })
+            }
+        };
+        Ok(v1::FollowRunResponse { event: Some(event) })
+    }
+
+    fn checked_run(&self, id: &str) -> Result<RunId, Status> {
+        check::id("run_id", id).map_err(|r| self.refuse(r))
+    }
+}
+
+#[async_trait]
+impl v1::runs_server::Runs for Api {
+    async fn get(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::Run>, Status> {
+        let id = self.checked_run(&request.into_inner().run_id)?;
+        self.get_run(id).await.map(Response::new).map_err(|r| self.refuse(r))
+    }
+
+    async fn list(
+        &self,
+        request: Request<v1::ListRunsRequest>,
+    ) -> Result<Response<v1::ListRunsResponse>, Status> {
+        self.list_runs(request.into_inner()).await.map(Response::new).map_err(|r| self.refuse(r))
+    }
+
+    async fn cancel(&self, request: Request<v1::CancelRunRequest>) -> Result<Response<v1::Run>, Status> {
+        let (asked, m) = self.asked("Runs.Cancel", request)?;
+        let id = self.checked_run(&m.run_id)?;
+        let answer = self.engine().cancel(asked, id).await.map_err(|r| self.refuse(r))?;
+        self.run_of(&answer).map(Response::new)
+    }
+
+    type FollowStream = Answers<v1::FollowRunResponse>;
+
+    async fn follow(
+        &self,
+        request: Request<v1::FollowRunRequest>,
+    ) -> Result<Response<Self::FollowStream>, Status> {
+        let m = request.into_inner();
+        let id = self.checked_run(&m.run_id)?;
+        self.run_row(id).await.map_err(|r| self.refuse(r))?;
+        let engine = self.engine();
+        let follower = Follower::new(engine.hub(), engine.store(), id, m.output_offset, engine.clock());
+        Ok(Response::new(until_stopped(self.story(follower), self.parts.stop.clone())))
+    }
+}

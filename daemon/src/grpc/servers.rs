@@ -1,0 +1,135 @@
+//! The service `Servers`.
+
+use settled_proto::v1;
+use tonic::{Request, Response, Status, async_trait};
+
+use super::pages::Page;
+use super::{Api, check, convert};
+use crate::engine::{AddServer, Answer, EditServer, Login, Refusal, targets};
+
+impl Api {
+    async fn create_server(
+        &self,
+        request: Request<v1::CreateServerRequest>,
+    ) -> Result<v1::CreateServerResponse, Status> {
+        let (asked, m) = self.asked("Servers.Create", request)?;
+        let ask = AddServer {
+            name: m.name,
+            host: m.host,
+            port: m.port,
+            user: m.user,
+            host_key: m.host_key,
+            identity_key: m.identity_key,
+            labels: m.labels,
+        };
+        let answer = self.engine().add_server(asked, ask).await.map_err(|r| self.refuse(r))?;
+        let run = self.run_of(&answer)?;
+        Ok(v1::CreateServerResponse { server: Some(self.server_of(answer)?), run: Some(run) })
+    }
+
+    async fn list_servers(&self, m: v1::ListServersRequest) -> Result<v1::ListServersResponse, Refusal> {
+        let list = v1::ListServersRequest::default();
+        let page = Page::new(self.engine(), "Servers.List", &list, m.page_size, &m.page_token)?;
+        let rows = self.engine().store().read().await?.db().servers(&page.after, page.limit()).await?;
+        let (servers, next_page_token) =
+            page.cut(rows.iter().map(convert::server).collect(), |s: &v1::Server| &s.name);
+        Ok(v1::ListServersResponse { servers, next_page_token })
+    }
+
+    fn server_of(&self, answer: Answer) -> Result<v1::Server, Status> {
+        let row = answer
+            .server
+            .ok_or_else(|| self.refuse(Refusal::Internal("no server in the answer".to_owned())))?;
+        convert::server_row(row).map_err(|e| self.refuse(e))
+    }
+
+    /// The run of a command's answer.
+    pub(super) fn run_of(&self, answer: &Answer) -> Result<v1::Run, Status> {
+        let row = answer.run.as_ref();
+        let row = row.ok_or_else(|| self.refuse(Refusal::Internal("no run in the answer".to_owned())))?;
+        convert::run(row, None).map_err(|e| self.refuse(e))
+    }
+
+    fn named_server(&self, name: &str) -> Result<(), Status> {
+        check::name("server", name).map_err(|r| self.refuse(r))
+    }
+}
+
+#[async_trait]
+impl v1::servers_server::Servers for Api {
+    async fn create(
+        &self,
+        request: Request<v1::CreateServerRequest>,
+    ) -> Result<Response<v1::CreateServerResponse>, Status> {
+        self.create_server(request).await.map(Response::new)
+    }
+
+    async fn get(&self, request: Request<v1::GetServerRequest>) -> Result<Response<v1::Server>, Status> {
+        let name = request.into_inner().server;
+        self.named_server(&name)?;
+        let mut reader = self.engine().store().read().await.map_err(|e| self.refuse(e))?;
+        let server = targets::find_server(&mut reader.db(), &name).await.map_err(|r| self.refuse(r))?;
+        Ok(Response::new(convert::server(&server)))
+    }
+
+    async fn list(
+        &self,
+        request: Request<v1::ListServersRequest>,
+    ) -> Result<Response<v1::ListServersResponse>, Status> {
+        self.list_servers(request.into_inner()).await.map(Response::new).map_err(|r| self.refuse(r))
+    }
+
+    async fn update(
+        &self,
+        request: Request<v1::UpdateServerRequest>,
+    ) -> Result<Response<v1::Server>, Status> {
+        let (asked, m) = self.asked("Servers.Update", request)?;
+        self.named_server(&m.server)?;
+        let login = m.identity_key.map(|key| if key.is_empty() { Login::Agent } else { Login::Key(key) });
+        let ask = EditServer {
+            server: m.server,
+            host: m.host,
+            port: m.port,
+            user: m.user,
+            host_key: m.host_key,
+            login,
+        };
+        let answer = self.engine().edit_server(asked, ask).await.map_err(|r| self.refuse(r))?;
+        self.server_of(answer).map(Response::new)
+    }
+
+    async fn probe(&self, request: Request<v1::ProbeServerRequest>) -> Result<Response<v1::Run>, Status> {
+        let (asked, m) = self.asked("Servers.Probe", request)?;
+        self.named_server(&m.server)?;
+        let answer = self.engine().probe_server(asked, m.server).await.map_err(|r| self.refuse(r))?;
+        self.run_of(&answer).map(Response::new)
+    }
+
+    async fn pause(&self, request: Request<v1::PauseServerRequest>) -> Result<Response<v1::Server>, Status> {
+        let (asked, m) = self.asked("Servers.Pause", request)?;
+        self.named_server(&m.server)?;
+        let answer = self.engine().pause_server(asked, m.server).await.map_err(|r| self.refuse(r))?;
+        self.server_of(answer).map(Response::new)
+    }
+
+    async fn resume(
+        &self,
+        request: Request<v1::ResumeServerRequest>,
+    ) -> Result<Response<v1::Server>, Status> {
+        let (asked, m) = self.asked("Servers.Resume", request)?;
+        self.named_server(&m.server)?;
+        let answer = self.engine().resume_server(asked, m.server).await.map_err(|r| self.refuse(r))?;
+        self.server_of(answer).map(Response::new)
+    }
+
+    async fn delete(
+        &self,
+        request: Request<v1::DeleteServerRequest>,
+    ) -> Result<Response<v1::DeleteServerResponse>, Status> {
+        let (asked, m) = self.asked("Servers.Delete", request)?;
+        self.named_server(&m.server)?;
+        let answer =
+            self.engine().remove_server(asked, m.server, m.forget).await.map_err(|r| self.refuse(r))?;
+        Ok(Response::new(v1::DeleteServerResponse { forgotten_resource_ids: answer.ids }))
+    }
+}

@@ -1,0 +1,161 @@
+//! The unix socket: bound so that it never exists with wrong rights, never takes a live daemon's place, and never lets more callers
+//! in than there are places.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::Stream;
+use futures::stream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::transport::server::{Connected, UdsConnectInfo};
+
+use crate::clock::Clock;
+
+/// Connections at the same time; the next one waits in the kernel's queue. Far below the usual limit of 1,024 open files.
+const CONNECTIONS_MAX: usize = 256;
+/// Owner and group may connect, nobody else.
+const MODE: u32 = 0o660;
+/// Pause after a failed accept: without it a lack of file descriptors would be a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Where the system keeps its groups.
+const GROUPS: &str = "/etc/group";
+
+/// Why the socket cannot be bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// A daemon answers there.
+    #[error(
+        "another settled is running and answers at {0}: stop it first, or give this one another listen.unix and data_dir"
+    )]
+    Live(PathBuf),
+    /// Something that is not a socket has the path.
+    #[error("{0} exists and is not a socket: remove it, or set listen.unix to another path")]
+    NotASocket(PathBuf),
+    /// There is no such group.
+    #[error("there is no group `{0}` in {GROUPS}: create it, or give its number as listen.group")]
+    NoGroup(String),
+    /// The system refuses.
+    #[error("the socket {path} cannot be made: {doing}: {error}")]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// Binds the socket at `path` (mode 0660, of `group` if one is given: a name or a number).
+///
+/// A socket file that a dead daemon left is replaced; one that answers is not touched.
+pub async fn bind(path: &Path, group: Option<&str>) -> Result<UnixListener, BindError> {
+    let failed = |doing| move |error| BindError::Io { path: path.to_owned(), doing, error };
+    let gid = group.map(gid_of).transpose()?;
+    refuse_live(path).await?;
+    // Made under another name and moved into place, so that nobody ever finds it with other rights, or half made.
+    let beside = path.with_file_name(format!(".{}", std::process::id()));
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("clear")(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&beside).map_err(failed("bind"))?;
+    if gid.is_some() {
+        std::os::unix::fs::chown(&beside, None, gid).map_err(failed("give to the group"))?;
+    }
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(MODE)).map_err(failed("set rights"))?;
+    std::fs::rename(&beside, path).map_err(failed("move into place"))?;
+    Ok(listener)
+}
+
+/// Whatever stands at the path must be a socket that nobody serves.
+async fn refuse_live(path: &Path) -> Result<(), BindError> {
+    let failed = |doing| move |error| BindError::Io { path: path.to_owned(), doing, error };
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("look at what is there")(error)),
+        Ok(found) if !found.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => Err(BindError::Live(path.to_owned())),
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
+            Ok(())
+        }
+        Err(error) => Err(failed("ask whether it is in use")(error)),
+    }
+}
+
+fn gid_of(group: &str) -> Result<u32, BindError> {
+    if let Ok(number) = group.parse() {
+        return Ok(number);
+    }
+    let missing = || BindError::NoGroup(group.to_owned());
+    let text = std::fs::read_to_string(GROUPS).map_err(|_| missing())?;
+    let number = |line: &str| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(group)).then(|| fields.nth(1)?.parse().ok()).flatten()
+    };
+    text.lines().find_map(number).ok_or_else(missing)
+}
+
+/// Callers as they come, as many at once as there are places.
+pub(super) fn callers<'a>(
+    listener: UnixListener,
+    clock: &'a dyn Clock,
+) -> impl Stream<Item = io::Result<Caller>> + 'a {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    stream::unfold((listener, places), move |(listener, places)| async move {
+        let place = Arc::clone(&places).acquire_owned().await.ok()?;
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => return Some((Ok(Caller { stream, _place: place }), (listener, places))),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted; trying again");
+                    clock.sleep_until(clock.monotonic() + ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    })
+}
+
+/// A connection, with the place that it takes.
+pub(super) struct Caller {
+    stream: UnixStream,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connected for Caller {
+    type ConnectInfo = UdsConnectInfo;
+
+    fn connect_info(&self) -> UdsConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Caller {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Caller {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

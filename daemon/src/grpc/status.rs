@@ -1,0 +1,136 @@
+//! The one place where a refusal becomes a gRPC status: its code, its sentence, and `google.rpc` details that programs can use.
+//!
+//! A status travels in HTTP/2 trailers, and clients refuse long ones: everything in it has a bound.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
+
+use crate::catalog::FieldProblem;
+use crate::clock::Clock;
+use crate::engine::Refusal;
+use crate::hub::watching::WatchError;
+use crate::store::StoreError;
+
+/// Longest sentence of a status, in bytes.
+const MESSAGE_BYTES_MAX: usize = 800;
+/// Longest name that is repeated to the caller, in bytes.
+pub(super) const NAME_BYTES_MAX: usize = 200;
+/// Most violations that are told.
+const VIOLATIONS_MAX: usize = 12;
+/// Longest violation, in bytes.
+const VIOLATION_BYTES_MAX: usize = 240;
+/// After which time a caller may try again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// The status of a refusal.
+pub(super) fn refused(refusal: Refusal, clock: &dyn Clock) -> Status {
+    let message = clipped(&refusal.to_string(), MESSAGE_BYTES_MAX);
+    let (code, details) = match refusal {
+        Refusal::NotFound { what, name } => {
+            let name = clipped(&name, NAME_BYTES_MAX);
+            let message = format!("there is no {what} `{name}`");
+            let details = ErrorDetails::with_resource_info(what, name, "", "");
+            return Status::with_error_details(Code::NotFound, message, details);
+        }
+        Refusal::Exists { what, id, .. } => {
+            (Code::AlreadyExists, ErrorDetails::with_resource_info(what, id, "", ""))
+        }
+        Refusal::Invalid(problems) => (Code::InvalidArgument, violations(&problems)),
+        Refusal::NotNow { runs, resources, .. } => {
+            let run =
+                |id: crate::domain::id::RunId| PreconditionViolation::new("RUN", id.to_string(), "is open");
+            let resource = |path: String| PreconditionViolation::new("RESOURCE", path, "is there");
+            let all = runs.into_iter().map(run).chain(resources.into_iter().map(resource));
+            let all: Vec<_> = all.take(VIOLATIONS_MAX).collect();
+            let details = if all.is_empty() {
+                ErrorDetails::new()
+            } else {
+                ErrorDetails::with_precondition_failure(all)
+            };
+            (Code::FailedPrecondition, details)
+        }
+        Refusal::Full(_) => {
+            (Code::ResourceExhausted, ErrorDetails::with_quota_failure_violation("queue", message.clone()))
+        }
+        Refusal::Denied(_) => (Code::PermissionDenied, ErrorDetails::new()),
+        Refusal::Store(error) => return store(&error, clock),
+        Refusal::Internal(error) => return internal(&error, clock),
+    };
+    Status::with_error_details(code, message, details)
+}
+
+fn store(error: &StoreError, clock: &dyn Clock) -> Status {
+    match error {
+        StoreError::Conflict => Status::with_error_details(
+            Code::Aborted,
+            "something else changed the same record at the same moment: try again",
+            ErrorDetails::with_retry_info(Some(TRY_AGAIN)),
+        ),
+        StoreError::Unavailable(detail) => {
+            tracing::warn!(detail, "a request could not be served: the database is not available");
+            Status::with_error_details(
+                Code::Unavailable,
+                "the daemon's database does not answer: try again; if it goes on, look at `settlectl status` and the daemon's log",
+                ErrorDetails::with_retry_info(Some(TRY_AGAIN)),
+            )
+        }
+        StoreError::Duplicate(_) | StoreError::Corrupt(_) => internal(&error.to_string(), clock),
+    }
+}
+
+/// A fault: the log has the details, the caller a reference to them.
+fn internal(error: &str, clock: &dyn Clock) -> Status {
+    let reference = clock.ulid().to_string();
+    tracing::error!(reference, error, "a request failed by a fault in settled");
+    Status::internal(format!(
+        "a fault in settled, not in the request; the daemon's log tells more under {reference}"
+    ))
+}
+
+fn violations(problems: &[FieldProblem]) -> ErrorDetails {
+    let violation = |p: &FieldProblem| {
+        FieldViolation::new(clipped(&p.field, NAME_BYTES_MAX), clipped(&p.message, VIOLATION_BYTES_MAX))
+    };
+    ErrorDetails::with_bad_request(problems.iter().take(VIOLATIONS_MAX).map(violation).collect::<Vec<_>>())
+}
+
+/// The status of a watch that cannot go on.
+pub(super) fn watch_ended(error: WatchError, generation: &str, clock: &dyn Clock) -> Status {
+    let oldest = match &error {
+        WatchError::Store(_) => None,
+        WatchError::Compacted { oldest, .. }
+        | WatchError::Future { oldest, .. }
+        | WatchError::OtherGeneration { oldest } => Some(*oldest),
+    };
+    match (error, oldest) {
+        (WatchError::Store(error), _) => store(&error, clock),
+        (other, oldest) => {
+            let metadata = HashMap::from([
+                ("generation".to_owned(), generation.to_owned()),
+                ("oldest_seq".to_owned(), oldest.unwrap_or_default().to_string()),
+            ]);
+            let details = ErrorDetails::with_error_info("POSITION_OUT_OF_RANGE", "settled", metadata);
+            Status::with_error_details(Code::OutOfRange, other.to_string(), details)
+        }
+    }
+}
+
+/// The status with which streams end when the daemon stops.
+pub(super) fn stopping() -> Status {
+    Status::unavailable("the daemon is stopping: connect again")
+}
+
+/// At most `bytes_max` bytes of a text, cut between characters and marked where it was cut.
+pub(super) fn clipped(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    let mut end = bytes_max.saturating_sub(3);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}...", &text[..end])
+}

@@ -1,0 +1,26 @@
+//! Waiting for news: a commit of this daemon wakes at once; commits of other daemons on the same database are found by looking.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::store::Committed;
+
+/// How often one looks without having been woken.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Waits until this daemon has committed something since the last wait, or it is time to look anyway.
+pub(super) async fn wait(committed: &mut watch::Receiver<Committed>, clock: &dyn Clock) {
+    let time_to_look = clock.sleep_until(clock.monotonic() + LOOK_EVERY);
+    tokio::pin!(time_to_look);
+    tokio::select! {
+        changed = committed.changed() => {
+            if changed.is_err() {
+                // The writer is gone, so it never wakes anyone again; only time does.
+                time_to_look.await;
+            }
+        }
+        () = &mut time_to_look => {}
+    }
+}
