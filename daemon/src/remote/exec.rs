@@ -31,6 +31,18 @@ pub trait Exec: Send + Sync {
         deadline: Duration,
     ) -> Result<ExecOutput, RemoteError>;
 
+    /// Like `exec`, for what must not wait behind other commands, such as a cancel: it may use the channel that is kept free on
+    /// each connection. Carriers without such a limit need not tell the two apart.
+    async fn exec_urgent(
+        &self,
+        target: &Target,
+        stdin: &[u8],
+        stdout_bytes_max: usize,
+        deadline: Duration,
+    ) -> Result<ExecOutput, RemoteError> {
+        self.exec(target, stdin, stdout_bytes_max, deadline).await
+    }
+
     /// Lets go of the connection to a server.
     async fn forget(&self, server: ServerId);
 }
