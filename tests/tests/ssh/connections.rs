@@ -132,6 +132,18 @@ async fn a_frozen_server_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_frozen_warm_connection_is_replaced_before_the_command_starts() {
+    let sshd = Sshd::start();
+    let connect_timeout = Duration::from_secs(1);
+    let ssh = ssh_with(SshSettings { connect_timeout, ..SshSettings::default() });
+    let target = target(&sshd);
+    assert_eq!(stdout(&ssh, &target, "echo one").await, "one\n");
+    sshd.signal_sessions(rustix::process::Signal::STOP);
+    assert_eq!(stdout(&ssh, &target, "echo two").await, "two\n");
+    assert_eq!(sshd.logins(), 2);
+}
+
+#[tokio::test]
 async fn another_way_in_means_another_connection() {
     let sshd = Sshd::start();
     let (ssh, target) = (ssh(), target(&sshd));

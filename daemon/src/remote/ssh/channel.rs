@@ -24,8 +24,6 @@ use crate::remote::exec::ExecOutput;
 const STDIN_CHUNK_BYTES: usize = 32 * 1024;
 /// Kept of stderr.
 const STDERR_BYTES_MAX: usize = 16 * 1024;
-/// A server that does not answer a wish for a channel within this time is taken for gone.
-const OPEN_PATIENCE: Duration = Duration::from_secs(10);
 /// A server that has no room for another session is asked again after this time, or as soon as one of ours has ended.
 const ROOM_PATIENCE: Duration = Duration::from_millis(250);
 /// The type of data that stderr has (RFC 4254, section 5.2).
@@ -96,7 +94,7 @@ async fn attend(
 async fn open(session: &Session, tell: &mut oneshot::Sender<Answer>) -> Result<Channel<Msg>, Failure> {
     loop {
         let freed = session.freed.notified();
-        match timeout(OPEN_PATIENCE, session.handle.channel_open_session()).await {
+        match timeout(session.patience, session.handle.channel_open_session()).await {
             Ok(Ok(channel)) => {
                 session.set_full(false);
                 return Ok(channel);
@@ -128,6 +126,8 @@ async fn hold(
         output = converse(session, job, &mut read, &write) => output,
         () = tell.closed() => Err(nobody_waits()),
     };
+    // Before anything else is awaited: a channel with a full buffer that nobody reads stops the connection, the closing too.
+    drop(read);
     if output.is_err() {
         session.count_abandoned();
         if let Err(error) = write.close().await {

@@ -135,7 +135,7 @@ impl Connector {
         let address = words::address(target);
         let limit = self.settings.connect_timeout;
         match tokio::time::timeout(limit, login::log_in(&mut handle, target, credentials, &farewell)).await {
-            Ok(Ok(())) => Ok(Arc::new(Session::new(handle, address, farewell, cut))),
+            Ok(Ok(())) => Ok(Arc::new(Session::new(handle, address, limit, farewell, cut))),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(unreachable(&address, &format!("no answer to the login within {limit:?}"))),
         }

@@ -253,3 +253,20 @@ impl Visit<'_> {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever was stored as an identity, the answer is a sentence.
+        #[test]
+        fn no_text_breaks_the_reader_of_keys(kind in "OPENSSH |RSA |EC |ENCRYPTED |", head in "(DEK-Info: AES-128-CBC,[0-9A-F]{30,34}\n)?", body in "[A-Za-z0-9+/]{0,200}={0,2}") {
+            let text = format!("-----BEGIN {kind}PRIVATE KEY-----\n{head}{body}\n-----END {kind}PRIVATE KEY-----\n");
+            let answer = private_key(text.as_bytes());
+            prop_assert!(answer.is_err_and(|why| body.len() < 8 || !why.contains(&body)));
+        }
+    }
+}

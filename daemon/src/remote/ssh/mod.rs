@@ -33,7 +33,7 @@ use crate::domain::id::ServerId;
 /// How connections are made and kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SshSettings {
-    /// Limit for connecting up to the checked host key, and again for logging in.
+    /// Limit for connecting up to the checked host key, again for logging in, and later for opening a channel.
     pub connect_timeout: Duration,
     /// Silence after which the server is asked whether it is still there.
     pub keepalive: Duration,

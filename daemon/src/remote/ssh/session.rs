@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use russh::client::Handle;
 use tokio::net::TcpStream;
@@ -41,6 +42,8 @@ pub(super) struct Session {
     pub(super) handle: Handle<Gatekeeper>,
     /// `host:port`, for sentences.
     pub(super) address: String,
+    /// A server that does not answer a wish for a channel within this time is taken for gone.
+    pub(super) patience: Duration,
     /// Told whenever a channel has ended: the server may have room for another.
     pub(super) freed: Notify,
     farewell: Arc<OnceLock<Farewell>>,
@@ -57,12 +60,14 @@ impl Session {
     pub(super) fn new(
         handle: Handle<Gatekeeper>,
         address: String,
+        patience: Duration,
         farewell: Arc<OnceLock<Farewell>>,
         cut: Cut,
     ) -> Self {
         Self {
             handle,
             address,
+            patience,
             freed: Notify::new(),
             farewell,
             ordinary: Arc::new(Semaphore::new(ORDINARY_CHANNELS_MAX)),
