@@ -202,6 +202,7 @@ async fn a_server_that_stalls_is_given_up_and_leaves_no_task() {
         assert!(text.contains("no SSH handshake within 300ms"), "{greeting:?}: {text}");
         until("no task is left", || Handle::current().metrics().num_alive_tasks() <= tasks).await;
         server.abort();
+        assert!(server.await.unwrap_err().is_cancelled());
     }
 }
 
