@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use settled::domain::id::ServerId;
-use settled::remote::Target;
-use settled::remote::exec::Exec;
+use settled::remote::exec::{Exec, ExecOutput};
 use settled::remote::ssh::{SshExec, SshSettings};
+use settled::remote::{RemoteError, Target};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -23,7 +23,7 @@ fn begin(
     target: &Target,
     mark: &Path,
     then: &str,
-) -> tokio::task::JoinHandle<Result<settled::remote::exec::ExecOutput, settled::remote::RemoteError>> {
+) -> tokio::task::JoinHandle<Result<ExecOutput, RemoteError>> {
     let script = format!("touch {}; {then}", mark.display());
     let (ssh, target) = (ssh.clone(), target.clone());
     tokio::spawn(async move { run(&ssh, &target, &script).await })
@@ -75,6 +75,20 @@ async fn p9_a_cancel_finds_a_free_channel() {
     for command in busy {
         assert_eq!(command.await.unwrap().unwrap().status, Some(0));
     }
+    assert_eq!(sshd.logins(), 1);
+}
+
+#[tokio::test]
+async fn floods_stop_nobody() {
+    let sshd = Sshd::start();
+    let (ssh, target) = (ssh(), target(&sshd));
+    let floods = (0..21).map(|_| ssh.exec(&target, b"exec cat /dev/zero", ROOM, PATIENCE));
+    let whispers = (0..21).map(|_| stdout(&ssh, &target, "echo in"));
+    let (floods, whispers) = tokio::join!(join_all(floods), join_all(whispers));
+    for flood in floods {
+        assert!(matches!(flood, Err(RemoteError::Protocol(_))), "{flood:?}");
+    }
+    assert_eq!(whispers, ["in\n"; 21]);
     assert_eq!(sshd.logins(), 1);
 }
 
