@@ -22,7 +22,8 @@ pub struct ExecOutput {
 #[async_trait]
 pub trait Exec: Send + Sync {
     /// Runs the constant command `/bin/sh -s` (or `sudo -n /bin/sh -s` when the login is not root) with `stdin`, and reads at most
-    /// `stdout_bytes_max` of its output. The command line never carries data. Past `deadline` the answer is `Unreachable`.
+    /// `stdout_bytes_max` of its output; a command that writes more is cut off and answered as `Protocol`. The command line
+    /// never carries data. Past `deadline` the answer is `Unreachable`. Dropping the future is safe; what it started may go on.
     async fn exec(
         &self,
         target: &Target,

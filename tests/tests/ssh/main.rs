@@ -1,5 +1,10 @@
 //! `SshExec` against a real OpenSSH server, and against one that misbehaves.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test an error is a failure, and the line is what one wants to see"
+)]
+
 mod odd_server;
 mod sshd;
 

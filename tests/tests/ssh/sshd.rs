@@ -34,10 +34,11 @@ impl Sshd {
         fs::write(folder.path().join("authorized_keys"), allowed.concat()).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let home = folder.path().display();
+        // SHLVL keeps bash as a login shell from reading start-up files, which may take longer than everything else here.
         let text = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {home}/host_ed25519\nHostKey {home}/host_ecdsa\nHostKey {home}/host_rsa\n\
              AuthorizedKeysFile {home}/authorized_keys\nPidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n\
-             LogLevel VERBOSE\nMaxStartups 200\n{config}\n"
+             LogLevel VERBOSE\nMaxStartups 200\nSetEnv SHLVL=2\n{config}\n"
         );
         fs::write(folder.path().join("config"), text).unwrap();
         let mut sshd = Self { folder, port, process: None };

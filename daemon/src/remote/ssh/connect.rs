@@ -87,7 +87,7 @@ impl Connector {
                 }
                 Err(Broken::Ssh(error @ russh::Error::NoCommonAlgo { .. })) => {
                     return Err(RemoteError::Refused(format!(
-                        "cannot speak with {address}: {}",
+                        "cannot speak with {address}: {}; allow newer ones in its sshd_config",
                         words::ssh_cause(&error)
                     )));
                 }
