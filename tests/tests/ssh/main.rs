@@ -5,11 +5,10 @@
     reason = "in a test an error is a failure, and the line is what one wants to see"
 )]
 
-mod odd_server;
-mod sshd;
-
 mod commands;
 mod connections;
+mod odd_server;
+mod server;
 mod trust;
 
 use std::path::Path;
@@ -24,7 +23,7 @@ use settled::remote::{Login, RemoteError, Target};
 use ulid::Ulid;
 use zeroize::Zeroizing;
 
-use crate::sshd::Sshd;
+use crate::server::Server;
 
 /// Enough for every answer in these tests; only a hang takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,13 +39,13 @@ pub(crate) fn ssh_with(settings: SshSettings) -> SshExec {
 }
 
 /// The way into a server as root, with its ed25519 keys on both sides.
-pub(crate) fn target(sshd: &Sshd) -> Target {
+pub(crate) fn target(sshd: &Server) -> Target {
     Target {
         server: ServerId(Ulid::from_parts(1, 1)),
         host: "127.0.0.1".to_owned(),
         port: sshd.port(),
         user: "root".to_owned(),
-        host_key: sshd.host_key_fingerprint("ed25519"),
+        host_key: sshd.host_key("ed25519"),
         login: identity(&sshd.client_key("ed25519")),
     }
 }
@@ -62,6 +61,11 @@ pub(crate) async fn run(ssh: &SshExec, target: &Target, script: &str) -> Result<
 pub(crate) async fn stdout(ssh: &SshExec, target: &Target, script: &str) -> String {
     let output = run(ssh, target, script).await.unwrap();
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Which connection commands use now, as the server tells them apart.
+pub(crate) async fn connection(ssh: &SshExec, target: &Target) -> String {
+    stdout(ssh, target, "echo $SSH_CONNECTION").await
 }
 
 pub(crate) fn refused<T: std::fmt::Debug>(result: Result<T, RemoteError>) -> String {

