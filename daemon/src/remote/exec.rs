@@ -22,7 +22,8 @@ pub struct ExecOutput {
 #[async_trait]
 pub trait Exec: Send + Sync {
     /// Runs the constant command `/bin/sh -s` (or `sudo -n /bin/sh -s` when the login is not root) with `stdin`, and reads at most
-    /// `stdout_bytes_max` of its output. The command line never carries data. Past `deadline` the answer is `Unreachable`.
+    /// `stdout_bytes_max` of its output; a command that writes more is cut off and answered as `Protocol`. The command line
+    /// never carries data. Past `deadline` the answer is `Unreachable`. Dropping the future is safe; what it started may go on.
     async fn exec(
         &self,
         target: &Target,
@@ -30,6 +31,18 @@ pub trait Exec: Send + Sync {
         stdout_bytes_max: usize,
         deadline: Duration,
     ) -> Result<ExecOutput, RemoteError>;
+
+    /// Like `exec`, for what must not wait behind other commands, such as a cancel: it may use the channel that is kept free on
+    /// each connection. Carriers without such a limit need not tell the two apart.
+    async fn exec_urgent(
+        &self,
+        target: &Target,
+        stdin: &[u8],
+        stdout_bytes_max: usize,
+        deadline: Duration,
+    ) -> Result<ExecOutput, RemoteError> {
+        self.exec(target, stdin, stdout_bytes_max, deadline).await
+    }
 
     /// Lets go of the connection to a server.
     async fn forget(&self, server: ServerId);

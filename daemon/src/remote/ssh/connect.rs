@@ -1,0 +1,171 @@
+//! Makes a connection: address, TCP, handshake with a checked host key, login. Every wait in here has a limit.
+
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use russh::client::{self, Config, Handle};
+use russh::{AlgorithmKind, Preferred, cipher};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use super::SshSettings;
+use super::host_key::{self, Broken, Family, Farewell, Gatekeeper};
+use super::login::{self, Credentials};
+use super::session::{Cut, Session};
+use super::words;
+use crate::clock::Clock;
+use crate::remote::{RemoteError, Target};
+
+/// Connects that come in a burst are spread over this span, so that a server's `MaxStartups` does not drop them.
+const JITTER_MAX_MS: u64 = 100;
+
+/// AES-GCM first: processors help with it.
+const CIPHERS: &[cipher::Name] = &[
+    cipher::AES_256_GCM,
+    cipher::CHACHA20_POLY1305,
+    cipher::AES_256_CTR,
+    cipher::AES_192_CTR,
+    cipher::AES_128_CTR,
+];
+
+pub(super) struct Connector {
+    settings: SshSettings,
+    clock: Arc<dyn Clock>,
+    connects: Semaphore,
+}
+
+/// A connection after its host key was found to be the pinned one.
+struct Trusted {
+    handle: Handle<Gatekeeper>,
+    farewell: Arc<OnceLock<Farewell>>,
+    cut: Cut,
+}
+
+impl Connector {
+    pub(super) fn new(settings: SshSettings, clock: Arc<dyn Clock>) -> Self {
+        let connects = Semaphore::new(settings.connects_max.max(1));
+        Self { settings, clock, connects }
+    }
+
+    /// Connects and logs in. Dropping the future leaves nothing behind.
+    pub(super) async fn connect(&self, target: &Target) -> Result<Arc<Session>, RemoteError> {
+        let credentials = login::credentials(target, self.settings.agent.as_deref())?;
+        let busy = self.connects.available_permits() < self.settings.connects_max;
+        let turn = self.connects.acquire().await;
+        let _turn = turn.map_err(|_| RemoteError::Unreachable("settled is stopping".to_owned()))?;
+        if busy {
+            let pause = Duration::from_millis(self.clock.random() % JITTER_MAX_MS);
+            self.clock.sleep_until(self.clock.monotonic() + pause).await;
+        }
+        let trusted = self.find_pinned(target).await?;
+        self.log_in(target, &credentials, trusted).await
+    }
+
+    /// Asks for one family of host keys after the other, until the pinned key is shown.
+    async fn find_pinned(&self, target: &Target) -> Result<Trusted, RemoteError> {
+        let address = words::address(target);
+        let mut families = Family::ALL.to_vec();
+        let mut shown = Vec::new();
+        loop {
+            match self.shake_hands(target, &families).await? {
+                Ok(trusted) => return Ok(trusted),
+                Err(Broken::HostKey(key)) => {
+                    families.retain(|family| *family != key.family);
+                    shown.push(key);
+                    if target.host_key.is_empty() || families.is_empty() {
+                        return Err(host_key::refusal(&address, &target.host_key, &shown));
+                    }
+                }
+                Err(error @ Broken::OddHostKey) => {
+                    return Err(RemoteError::Refused(format!("{address}: {error}")));
+                }
+                Err(Broken::Ssh(russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, .. }))
+                    if !shown.is_empty() =>
+                {
+                    return Err(host_key::refusal(&address, &target.host_key, &shown));
+                }
+                Err(Broken::Ssh(error @ russh::Error::NoCommonAlgo { .. })) => {
+                    return Err(RemoteError::Refused(format!(
+                        "cannot speak with {address}: {}; allow newer ones in its sshd_config",
+                        words::ssh_cause(&error)
+                    )));
+                }
+                Err(Broken::Ssh(error)) => {
+                    return Err(unreachable(&address, &words::ssh_cause(&error)));
+                }
+            }
+        }
+    }
+
+    /// One TCP connection and one key exchange, within the connect timeout.
+    async fn shake_hands(
+        &self,
+        target: &Target,
+        families: &[Family],
+    ) -> Result<Result<Trusted, Broken>, RemoteError> {
+        let address = words::address(target);
+        let handshake = async {
+            let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await;
+            let found = found.map_err(|error| unreachable(&address, &words::io_cause(&error)))?;
+            let found = found.collect::<Vec<_>>();
+            let (stream, cut) =
+                dial(&found).await.map_err(|error| unreachable(&address, &words::io_cause(&error)))?;
+            let farewell = Arc::new(OnceLock::new());
+            let gatekeeper = Gatekeeper { pinned: target.host_key.clone(), farewell: farewell.clone() };
+            let handle = client::connect_stream(Arc::new(self.config(families)), stream, gatekeeper).await;
+            Ok(handle.map(|handle| Trusted { handle, farewell, cut }))
+        };
+        match tokio::time::timeout(self.settings.connect_timeout, handshake).await {
+            Ok(answer) => answer,
+            Err(_) => Err(unreachable(
+                &address,
+                &format!("no SSH handshake within {:?}", self.settings.connect_timeout),
+            )),
+        }
+    }
+
+    async fn log_in(
+        &self,
+        target: &Target,
+        credentials: &Credentials,
+        trusted: Trusted,
+    ) -> Result<Arc<Session>, RemoteError> {
+        let Trusted { mut handle, farewell, cut } = trusted;
+        let address = words::address(target);
+        let limit = self.settings.connect_timeout;
+        match tokio::time::timeout(limit, login::log_in(&mut handle, target, credentials, &farewell)).await {
+            Ok(Ok(())) => Ok(Arc::new(Session::new(handle, address, limit, farewell, cut))),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(unreachable(&address, &format!("no answer to the login within {limit:?}"))),
+        }
+    }
+
+    fn config(&self, families: &[Family]) -> Config {
+        let keys = families.iter().copied().flat_map(Family::algorithms).collect();
+        let keepalives = u32::try_from(self.settings.keepalive_max).unwrap_or(u32::MAX);
+        Config {
+            preferred: Preferred {
+                key: Cow::Owned(keys),
+                cipher: Cow::Borrowed(CIPHERS),
+                ..Preferred::DEFAULT
+            },
+            keepalive_interval: Some(self.settings.keepalive),
+            keepalive_max: self.settings.keepalive_max,
+            // Keepalives begin after the login and their answers count as activity; this covers the time before.
+            inactivity_timeout: Some(self.settings.keepalive.saturating_mul(keepalives.saturating_add(2))),
+            ..Config::default()
+        }
+    }
+}
+
+async fn dial(addresses: &[std::net::SocketAddr]) -> std::io::Result<(TcpStream, Cut)> {
+    let stream = TcpStream::connect(addresses).await?;
+    stream.set_nodelay(true)?;
+    let cut = Cut::of(&stream)?;
+    Ok((stream, cut))
+}
+
+fn unreachable(address: &str, why: &str) -> RemoteError {
+    RemoteError::Unreachable(format!("cannot reach {address}: {why}"))
+}
