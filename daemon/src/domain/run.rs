@@ -305,10 +305,10 @@ impl Run {
     /// The run after the event.
     pub fn apply(mut self, event: Event, now: Timestamp, timings: &Timings) -> Result<Self, Illegal> {
         let illegal = Illegal { state: self.state_word(), event: event.word() };
-        let due = self.settles_by(timings);
+        if self.contradicts(&event, now, timings) {
+            return Err(illegal);
+        }
         match (&mut self.state, event) {
-            (RunState::Completed { .. }, _) => return Err(illegal),
-
             (RunState::Queued { .. }, Event::Started { timeout }) => {
                 let phase = Phase::Stepping { deadline: now + timeout };
                 self.state = RunState::Running(Progress {
@@ -326,7 +326,7 @@ impl Run {
                 *waiting = Some(Waiting { reason, who, since, next_try });
             }
             (RunState::Queued { waiting } | RunState::Running(Progress { waiting, .. }), Event::GoesOn) => {
-                *waiting = None
+                *waiting = None;
             }
 
             (RunState::Running(progress), Event::CancelRequested) if progress.is_stepping() => {
@@ -350,23 +350,14 @@ impl Run {
                 match proof {
                     Proof::Success => self.succeed(Evidence::Probe, now),
                     Proof::Nothing if !self.cancel_requested => {
-                        self.attempt_failed(facts, Evidence::Probe, now, timings)
+                        self.attempt_failed(facts, Evidence::Probe, now, timings);
                     }
                     Proof::Nothing => self.complete_cancelled(Evidence::Probe, now),
                     Proof::None => self.fail(Reason::Lost, Evidence::None, facts.failure, false, now),
                 }
             }
-            (RunState::Running(progress), Event::Answered)
-                if progress.is_stepping() && !self.operation.has_steps() =>
-            {
+            (RunState::Running(progress), Event::Answered) if progress.is_stepping() => {
                 self.succeed(Evidence::Probe, now);
-            }
-            // Success is proven, never declared; and what may live on the server is not ended by words.
-            (_, Event::Refused(Outcome::Succeeded, ..)) => return Err(illegal),
-            (RunState::Running(progress), Event::Refused(..))
-                if progress.is_stepping() && self.operation.has_steps() =>
-            {
-                return Err(illegal);
             }
             (RunState::Queued { .. } | RunState::Running(_), Event::Refused(outcome, reason, failure)) => {
                 self.complete(Verdict {
@@ -378,8 +369,6 @@ impl Run {
                     at: now,
                 });
             }
-            // Whoever looked may have seen an earlier state: the run may have gone on since.
-            (_, Event::Overdue(_)) if due.is_some_and(|due| now <= due) => return Err(illegal),
             (RunState::Queued { .. }, Event::Overdue(failure)) => {
                 self.fail(Reason::NeverStarted, Evidence::NotStarted, failure, true, now);
             }
@@ -399,7 +388,8 @@ impl Run {
                 self.fail(Reason::Internal, self.evidence_so_far(), failure, false, now);
             }
 
-            (
+            (RunState::Completed { .. }, _)
+            | (
                 RunState::Queued { .. },
                 Event::TryStarted { .. } | Event::StepEnded(..) | Event::Judged(..) | Event::Answered,
             )
@@ -415,6 +405,20 @@ impl Run {
         }
         self.version += 1;
         Ok(self)
+    }
+
+    /// What no state allows, or the facts of this one forbid.
+    fn contradicts(&self, event: &Event, now: Timestamp, timings: &Timings) -> bool {
+        match event {
+            // Success is proven, never declared.
+            Event::Refused(Outcome::Succeeded, ..) => true,
+            // What may live on the server is not ended by words.
+            Event::Refused(..) => self.live_step().is_some() && self.operation.has_steps(),
+            Event::Answered => self.operation.has_steps(),
+            // Whoever looked may have seen an earlier state: the run may have gone on since.
+            Event::Overdue(_) => self.settles_by(timings).is_some_and(|due| now <= due),
+            _ => false,
+        }
     }
 
     fn step_ended(&mut self, ended: &Ended, facts: StepFacts, now: Timestamp, timings: &Timings) {

@@ -15,7 +15,7 @@ fn an_id_comes_back_from_its_text() {
 #[test]
 fn order_of_ids_is_order_of_their_texts() {
     let ids = [0, 1, 31, 32, 1 << 64, u128::MAX].map(|n| RunId(Ulid(n)));
-    assert!(ids.is_sorted_by_key(|id| id.to_string()));
+    assert!(ids.is_sorted_by_key(ToString::to_string));
 }
 
 #[test]

@@ -15,13 +15,13 @@ use crate::domain::timings::Timings;
 use crate::domain::waiting::{WaitReason, Waiting};
 
 pub(super) const NOW: Timestamp = Timestamp(1_000_000_000);
-pub(super) const TIMEOUT: Duration = Duration::from_secs(600);
+pub(super) const TIMEOUT: Duration = Duration::from_mins(10);
 pub(super) const TIMINGS: Timings = Timings {
-    queue_limit: Duration::from_secs(3_600),
+    queue_limit: Duration::from_hours(1),
     backoff_first: Duration::from_secs(10),
-    backoff_max: Duration::from_secs(60),
+    backoff_max: Duration::from_mins(1),
     kill_grace: Duration::from_secs(30),
-    settle_margin: Duration::from_secs(120),
+    settle_margin: Duration::from_mins(2),
     busy_retry: Duration::from_secs(15),
 };
 

@@ -75,7 +75,7 @@ fn p4_waiting_uses_no_attempt_and_says_since_when() {
     let waiting = run.waiting().expect("it waits").clone();
     assert_eq!((waiting.since, waiting.who.as_str()), (NOW, "someone"));
     assert_eq!((run.state_word(), run.position().attempt), ("queued", 0));
-    let later = NOW + Duration::from_secs(600);
+    let later = NOW + Duration::from_mins(10);
     let run = run.apply(waits(WaitReason::Paused), later, &TIMINGS).expect("legal");
     assert_eq!(run.waiting().map(|w| w.since), Some(later), "another reason begins its own time");
     let run = apply(run, STARTED);
