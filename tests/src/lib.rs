@@ -1,1 +1,6 @@
+//! What the tests of the whole need: real foreign servers that are thrown away afterwards.
 
+mod guarded;
+pub mod notify;
+pub mod postgres;
+pub mod sshd;
