@@ -147,7 +147,7 @@ CREATE TABLE run (
     wait_next_try BIGINT,
     outcome TEXT CHECK (outcome IN ('succeeded', 'failed', 'cancelled', 'blocked')),
     reason TEXT,
-    evidence TEXT,
+    evidence TEXT CHECK (evidence IN ('exit_record', 'probe', 'not_started', 'none')),
     reconciled BOOLEAN NOT NULL,
     failure TEXT,
     completed_at BIGINT,
@@ -158,9 +158,16 @@ CREATE TABLE run (
     CHECK ((state = 'completed') = (outcome IS NOT NULL)),
     CHECK ((state = 'completed') = (completed_at IS NOT NULL)),
     CHECK ((state = 'completed') = (settles_by IS NULL)),
+    CHECK ((state = 'completed') = (evidence IS NOT NULL)),
     CHECK (outcome IS NULL OR (outcome = 'succeeded') = (reason IS NULL)),
-    CHECK (outcome IS NULL OR outcome <> 'succeeded' OR evidence <> 'none'),
-    CHECK (state <> 'running' OR ((deadline IS NULL) <> (between_since IS NULL)))
+    CHECK (outcome IS NULL OR outcome <> 'succeeded' OR evidence IN ('exit_record', 'probe')),
+    CHECK ((state = 'running') = ((deadline IS NULL) <> (between_since IS NULL))),
+    CHECK (deadline IS NULL OR between_since IS NULL),
+    CHECK (state <> 'queued' OR (started_at IS NULL AND attempt = 0)),
+    CHECK (state <> 'running' OR (started_at IS NOT NULL AND attempt BETWEEN 1 AND attempts_max)),
+    CHECK ((wait_reason IS NULL) = (wait_since IS NULL)),
+    CHECK (state <> 'completed' OR wait_reason IS NULL),
+    CHECK ((resource_id IS NULL) = (earlier IS NULL))
 );
 CREATE UNIQUE INDEX run_one_running_exclusive ON run (server_id) WHERE state = 'running' AND exclusive;
 CREATE UNIQUE INDEX run_one_open_exclusive ON run (resource_id) WHERE state <> 'completed' AND exclusive;

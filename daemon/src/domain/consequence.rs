@@ -9,7 +9,6 @@ use super::verdict::{Outcome, Verdict};
 
 /// A resource after a change of its run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "short-lived, moved once")]
 pub enum After {
     /// As it was.
     Same(Resource),

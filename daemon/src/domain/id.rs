@@ -26,7 +26,10 @@ macro_rules! id {
             type Err = BadId;
 
             fn from_str(text: &str) -> Result<Self, BadId> {
-                Ulid::from_string(text).map(Self).map_err(|_| BadId(text.to_owned()))
+                let bad = || BadId(text.to_owned());
+                let ulid = Ulid::from_string(text).map_err(|_| bad())?;
+                // A text beyond 128 bits would be cut to the id of something else.
+                if ulid.to_string().eq_ignore_ascii_case(text) { Ok(Self(ulid)) } else { Err(bad()) }
             }
         }
     )+};
@@ -44,3 +47,6 @@ id! {
     /// An installation: what servers remember as their owner.
     InstallationId,
 }
+
+#[cfg(test)]
+mod tests;

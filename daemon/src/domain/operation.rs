@@ -38,6 +38,11 @@ impl Operation {
         }
     }
 
+    /// Whether it works by steps, which may live on a server by themselves; the others only ask and are answered.
+    pub const fn has_steps(&self) -> bool {
+        !matches!(self, Self::Probe | Self::Register)
+    }
+
     /// The operation of a word; every word that is not one of the known ones is a package's own.
     pub fn from_word(word: &str) -> Self {
         match word {

@@ -195,3 +195,6 @@ pub fn at_end(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

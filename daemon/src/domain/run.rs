@@ -210,9 +210,9 @@ pub enum Event {
     Answered,
     /// Someone asks for its cancellation.
     CancelRequested,
-    /// It is not allowed to begin, or its server refuses it.
+    /// It is not allowed to begin, or its server refuses it, while nothing of it lives on the server.
     Refused(Outcome, Reason, Failure),
-    /// It is past the time by which it settles.
+    /// It is past the time by which it settles. Illegal before that time.
     Overdue(Failure),
     /// The task that drove it broke while nothing of it lived on the server.
     Broken(Failure),
@@ -305,9 +305,10 @@ impl Run {
     /// The run after the event.
     pub fn apply(mut self, event: Event, now: Timestamp, timings: &Timings) -> Result<Self, Illegal> {
         let illegal = Illegal { state: self.state_word(), event: event.word() };
+        if self.contradicts(&event, now, timings) {
+            return Err(illegal);
+        }
         match (&mut self.state, event) {
-            (RunState::Completed { .. }, _) => return Err(illegal),
-
             (RunState::Queued { .. }, Event::Started { timeout }) => {
                 let phase = Phase::Stepping { deadline: now + timeout };
                 self.state = RunState::Running(Progress {
@@ -325,14 +326,15 @@ impl Run {
                 *waiting = Some(Waiting { reason, who, since, next_try });
             }
             (RunState::Queued { waiting } | RunState::Running(Progress { waiting, .. }), Event::GoesOn) => {
-                *waiting = None
+                *waiting = None;
             }
 
-            (RunState::Queued { .. }, Event::CancelRequested) => self.complete_cancelled(now),
-            (RunState::Running(Progress { phase: Phase::Between { .. }, .. }), Event::CancelRequested) => {
-                self.complete_cancelled(now);
+            (RunState::Running(progress), Event::CancelRequested) if progress.is_stepping() => {
+                self.cancel_requested = true;
             }
-            (RunState::Running(_), Event::CancelRequested) => self.cancel_requested = true,
+            (RunState::Queued { .. } | RunState::Running(_), Event::CancelRequested) => {
+                self.complete_cancelled(self.evidence_so_far(), now);
+            }
 
             (RunState::Running(progress), Event::TryStarted { timeout })
                 if matches!(progress.phase, Phase::Between { .. }) =>
@@ -348,21 +350,20 @@ impl Run {
                 match proof {
                     Proof::Success => self.succeed(Evidence::Probe, now),
                     Proof::Nothing if !self.cancel_requested => {
-                        self.attempt_failed(facts, Evidence::Probe, now, timings)
+                        self.attempt_failed(facts, Evidence::Probe, now, timings);
                     }
-                    Proof::Nothing => self.complete_cancelled(now),
+                    Proof::Nothing => self.complete_cancelled(Evidence::Probe, now),
                     Proof::None => self.fail(Reason::Lost, Evidence::None, facts.failure, false, now),
                 }
             }
             (RunState::Running(progress), Event::Answered) if progress.is_stepping() => {
-                self.succeed(Evidence::ExitRecord, now);
+                self.succeed(Evidence::Probe, now);
             }
             (RunState::Queued { .. } | RunState::Running(_), Event::Refused(outcome, reason, failure)) => {
-                let evidence = if self.payload { Evidence::ExitRecord } else { Evidence::NotStarted };
                 self.complete(Verdict {
                     outcome,
                     reason: Some(reason),
-                    evidence,
+                    evidence: self.evidence_so_far(),
                     reconciled: false,
                     failure: Some(failure),
                     at: now,
@@ -371,24 +372,24 @@ impl Run {
             (RunState::Queued { .. }, Event::Overdue(failure)) => {
                 self.fail(Reason::NeverStarted, Evidence::NotStarted, failure, true, now);
             }
+            (RunState::Running(progress), Event::Overdue(failure)) if progress.is_stepping() => {
+                self.payload = true;
+                self.fail(Reason::Lost, Evidence::None, failure, true, now);
+            }
             (RunState::Running(progress), Event::Overdue(failure)) => {
-                if progress.is_stepping() {
-                    self.payload = true;
-                    self.fail(Reason::Lost, Evidence::None, failure, true, now);
-                } else {
-                    let evidence = if self.payload { Evidence::ExitRecord } else { Evidence::NotStarted };
-                    self.fail(Reason::Unreachable, evidence, failure, true, now);
-                }
+                let refused = progress.waiting.as_ref().is_some_and(|w| w.reason == WaitReason::Refused);
+                let reason = if refused { Reason::Refused } else { Reason::Unreachable };
+                self.fail(reason, self.evidence_so_far(), failure, true, now);
             }
             (RunState::Queued { .. }, Event::Broken(failure)) => {
                 self.fail(Reason::Internal, Evidence::NotStarted, failure, false, now);
             }
             (RunState::Running(progress), Event::Broken(failure)) if !progress.is_stepping() => {
-                let evidence = if self.payload { Evidence::ExitRecord } else { Evidence::NotStarted };
-                self.fail(Reason::Internal, evidence, failure, false, now);
+                self.fail(Reason::Internal, self.evidence_so_far(), failure, false, now);
             }
 
-            (
+            (RunState::Completed { .. }, _)
+            | (
                 RunState::Queued { .. },
                 Event::TryStarted { .. } | Event::StepEnded(..) | Event::Judged(..) | Event::Answered,
             )
@@ -406,20 +407,28 @@ impl Run {
         Ok(self)
     }
 
+    /// What no state allows, or the facts of this one forbid.
+    fn contradicts(&self, event: &Event, now: Timestamp, timings: &Timings) -> bool {
+        match event {
+            // Success is proven, never declared.
+            Event::Refused(Outcome::Succeeded, ..) => true,
+            // What may live on the server is not ended by words.
+            Event::Refused(..) => self.live_step().is_some() && self.operation.has_steps(),
+            Event::Answered => self.operation.has_steps(),
+            // Whoever looked may have seen an earlier state: the run may have gone on since.
+            Event::Overdue(_) => self.settles_by(timings).is_some_and(|due| now <= due),
+            _ => false,
+        }
+    }
+
     fn step_ended(&mut self, ended: &Ended, facts: StepFacts, now: Timestamp, timings: &Timings) {
         match ended {
             Ended::Rejected { why } if self.cancel_requested || why == "cancelled-before-start" => {
-                self.complete_cancelled(now);
+                self.complete_cancelled(self.evidence_so_far(), now);
             }
             Ended::Rejected { why } => {
-                let until = now + timings.busy_retry;
-                self.between(
-                    Position::next_try,
-                    WaitReason::Busy,
-                    format!("the server did not start it: {why}"),
-                    until,
-                    now,
-                );
+                let who = format!("the server did not start it: {why}");
+                self.another_try(who, facts.failure, now, timings);
             }
             Ended::Exited { code, cause } => {
                 self.payload = true;
@@ -431,10 +440,14 @@ impl Run {
     }
 
     fn exited(&mut self, code: i32, cause: Cause, facts: StepFacts, now: Timestamp, timings: &Timings) {
-        match (code, facts.next) {
-            (0, None) => self.succeed(Evidence::ExitRecord, now),
-            _ if self.cancel_requested || cause == Cause::Cancel => self.complete_cancelled(now),
-            (0, Some(timeout)) => {
+        // A payload that was stopped may still say 0: it has ended well only when it ended by itself.
+        let well = code == 0 && cause == Cause::Itself;
+        match facts.next {
+            None if well => self.succeed(Evidence::ExitRecord, now),
+            _ if self.cancel_requested || cause == Cause::Cancel => {
+                self.complete_cancelled(Evidence::ExitRecord, now);
+            }
+            Some(timeout) if well => {
                 if let RunState::Running(progress) = &mut self.state {
                     progress.position = progress.position.next_step();
                     progress.phase = Phase::Stepping { deadline: now + timeout };
@@ -444,15 +457,22 @@ impl Run {
             _ if cause == Cause::Deadline && !facts.retry_on_timeout => {
                 self.fail(Reason::Timeout, Evidence::ExitRecord, facts.failure, false, now);
             }
-            _ if facts.busy => {
-                let until = now + timings.busy_retry;
-                self.between(Position::next_try, WaitReason::Busy, facts.failure.message, until, now);
+            _ if facts.busy && cause == Cause::Itself => {
+                self.another_try(facts.failure.message.clone(), facts.failure, now, timings);
             }
-            _ if facts.hopeless => {
-                self.fail(Reason::StepFailed, Evidence::ExitRecord, facts.failure, false, now)
+            _ if facts.hopeless && cause == Cause::Itself => {
+                self.fail(Reason::StepFailed, Evidence::ExitRecord, facts.failure, false, now);
             }
             _ => self.attempt_failed(facts, Evidence::ExitRecord, now, timings),
         }
+    }
+
+    /// A new try of the same step, later; waiting uses no attempt. Also this has an end, or a full disk would hold the lane for good.
+    fn another_try(&mut self, who: String, failure: Failure, now: Timestamp, timings: &Timings) {
+        if self.position().try_no >= timings.tries_max() {
+            return self.fail(Reason::StepFailed, self.evidence_so_far(), failure, false, now);
+        }
+        self.between(Position::next_try, WaitReason::Busy, who, now + timings.busy_retry, now);
     }
 
     fn attempt_failed(&mut self, facts: StepFacts, evidence: Evidence, now: Timestamp, timings: &Timings) {
@@ -504,8 +524,12 @@ impl Run {
         });
     }
 
-    fn complete_cancelled(&mut self, now: Timestamp) {
-        let evidence = if self.payload { Evidence::ExitRecord } else { Evidence::NotStarted };
+    /// What a verdict rests on when nothing of the run lives on the server.
+    const fn evidence_so_far(&self) -> Evidence {
+        if self.payload { Evidence::ExitRecord } else { Evidence::NotStarted }
+    }
+
+    fn complete_cancelled(&mut self, evidence: Evidence, now: Timestamp) {
         let (outcome, reason) = (Outcome::Cancelled, Some(Reason::Cancelled));
         self.cancel_requested = true;
         self.complete(Verdict { outcome, reason, evidence, reconciled: false, failure: None, at: now });
@@ -543,3 +567,6 @@ impl Event {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,7 +41,9 @@ impl FromStr for StepId {
         if parts.next().is_some() {
             return Err(bad());
         }
-        Ok(Self { run, step, attempt, try_no })
+        let id = Self { run, step, attempt, try_no };
+        // One step has one name: `01` and `+1` are not 1.
+        if id.to_string() == text { Ok(id) } else { Err(bad()) }
     }
 }
 
@@ -98,3 +100,6 @@ pub enum Ended {
         why: String,
     },
 }
+
+#[cfg(test)]
+mod tests;

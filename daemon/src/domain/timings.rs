@@ -25,4 +25,10 @@ impl Timings {
         let factor = 1_u32.checked_shl(failed_attempts.saturating_sub(1)).unwrap_or(u32::MAX);
         self.backoff_first.saturating_mul(factor).min(self.backoff_max)
     }
+
+    /// Tries of one step within an attempt: with a pause before each, this many take at least the queue limit.
+    pub fn tries_max(&self) -> u32 {
+        let pauses = self.queue_limit.as_micros() / self.busy_retry.as_micros().max(1);
+        u32::try_from(pauses).unwrap_or(u32::MAX).saturating_add(1)
+    }
 }

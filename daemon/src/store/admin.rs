@@ -59,17 +59,29 @@ impl Db<'_> {
 }
 
 impl Unit<'_> {
-    /// Stores this daemon's lease, new or renewed.
+    /// The time that leases are compared by. Daemons that share a database have different clocks, so there it is the database's.
+    pub(super) async fn lease_now(&mut self) -> Result<Timestamp, StoreError> {
+        match self.db() {
+            Db::Sqlite(_) => Ok(self.now()),
+            Db::Postgres(conn) => {
+                let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)";
+                Ok(Timestamp(sqlx::query_scalar(sql).fetch_one(&mut **conn).await?))
+            }
+        }
+    }
+
+    /// Stores this daemon's lease, new or renewed: as long from the lease time as `until` is from the unit's time.
     pub async fn renew_lease(
         &mut self,
         id: DaemonId,
         version: &str,
         until: Timestamp,
     ) -> Result<(), StoreError> {
-        let now = self.now().0;
+        let now = self.now();
+        let until = self.lease_now().await? + until.since(now);
         let sql = "INSERT INTO daemon (id, version, started_at, lease_until) VALUES ($1, $2, $3, $4) \
                    ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
-        on!(self.writing(), c => sqlx::query(sql).bind(id.to_string()).bind(version).bind(now).bind(until.0)
+        on!(self.writing(), c => sqlx::query(sql).bind(id.to_string()).bind(version).bind(now.0).bind(until.0)
             .execute(c).await.map(drop))?;
         Ok(())
     }

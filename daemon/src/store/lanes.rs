@@ -1,5 +1,6 @@
 //! Lanes in the store: who owns a server's queue, in which epoch, and what is not proven to have ended there.
 
+use super::rows::clean;
 use super::{Db, StoreError, Unit};
 use crate::domain::id::{DaemonId, RunId, ServerId};
 use crate::domain::step::StepId;
@@ -65,11 +66,10 @@ impl Unit<'_> {
     /// Takes a free lane: the epoch rises, and everything that runs there carries the new one. `Conflict`: somebody has it.
     pub async fn take_lane(&mut self, server: ServerId, owner: DaemonId) -> Result<i64, StoreError> {
         let sql = "UPDATE lane SET owner = $2, epoch = epoch + 1 WHERE server_id = $1 AND owner IS NULL RETURNING epoch";
-        let epoch: Option<i64> = on!(self.db(), c => sqlx::query_scalar(sql).bind(server.to_string()).bind(owner.to_string())
+        let epoch: Option<i64> = on!(self.writing(), c => sqlx::query_scalar(sql).bind(server.to_string()).bind(owner.to_string())
             .fetch_optional(c).await)?;
-        let epoch = epoch.ok_or(StoreError::Conflict)?;
-        self.guarded(1)?;
-        Ok(epoch)
+        self.guarded(u64::from(epoch.is_some()))?;
+        epoch.ok_or(StoreError::Conflict)
     }
 
     /// Raises the epoch of a lane that `owner` has beyond what its server has accepted. `Conflict`: it is not ours any more.
@@ -81,7 +81,7 @@ impl Unit<'_> {
         to: i64,
     ) -> Result<(), StoreError> {
         let sql = "UPDATE lane SET epoch = $4 WHERE server_id = $1 AND owner = $2 AND epoch = $3";
-        let done = on!(self.db(), c => sqlx::query(sql).bind(server.to_string()).bind(owner.to_string()).bind(from).bind(to)
+        let done = on!(self.writing(), c => sqlx::query(sql).bind(server.to_string()).bind(owner.to_string()).bind(from).bind(to)
             .execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done)
     }
@@ -94,10 +94,12 @@ impl Unit<'_> {
         epoch: i64,
     ) -> Result<(), StoreError> {
         let sql = "UPDATE lane SET epoch = epoch WHERE server_id = $1 AND owner = $2 AND epoch = $3";
-        let done = on!(self.db(), c => sqlx::query(sql).bind(server.to_string()).bind(owner.to_string()).bind(epoch)
+        let done = on!(self.writing(), c => sqlx::query(sql).bind(server.to_string()).bind(owner.to_string()).bind(epoch)
             .execute(c).await.map(|d| d.rows_affected()))?;
+        self.guarded(done)?;
         // Holding changes nothing, so a refusal after it has still written nothing.
-        if done == 0 { Err(StoreError::Conflict) } else { Ok(()) }
+        self.wrote_nothing();
+        Ok(())
     }
 
     /// Gives a lane back.
@@ -108,15 +110,15 @@ impl Unit<'_> {
         epoch: i64,
     ) -> Result<(), StoreError> {
         let sql = "UPDATE lane SET owner = NULL WHERE server_id = $1 AND owner = $2 AND epoch = $3";
-        let done = on!(self.db(), c => sqlx::query(sql).bind(server.to_string()).bind(owner.to_string()).bind(epoch)
+        let done = on!(self.writing(), c => sqlx::query(sql).bind(server.to_string()).bind(owner.to_string()).bind(epoch)
             .execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done)
     }
 
-    /// Frees the lanes of daemons whose lease has passed, and of those that are gone; answers how many. On SQLite the caller holds the
-    /// data directory, so every other daemon is dead: `alive_since` = now + lease would be wrong, hence `everyone_else`.
+    /// Frees the lanes of daemons whose lease has passed, and of those that are gone; answers how many. `everyone_else`: the caller
+    /// holds the data directory (SQLite), so every other daemon is dead, whatever its lease says.
     pub async fn release_dead(&mut self, me: DaemonId, everyone_else: bool) -> Result<u64, StoreError> {
-        let now = self.now().0;
+        let now = self.lease_now().await?.0;
         let me = me.to_string();
         let sql = "UPDATE lane SET owner = NULL WHERE owner IS NOT NULL AND owner <> $1 AND ($2 OR NOT EXISTS \
                    (SELECT 1 FROM daemon d WHERE d.id = lane.owner AND d.lease_until > $3))";
@@ -152,7 +154,7 @@ impl Unit<'_> {
     ) -> Result<(), StoreError> {
         let now = self.now().0;
         let sql = "INSERT INTO unresolved (step_id, server_id, since, detail) VALUES ($1, $2, $3, $4) ON CONFLICT (step_id) DO NOTHING";
-        on!(self.writing(), c => sqlx::query(sql).bind(step.to_string()).bind(server.to_string()).bind(now).bind(detail)
+        on!(self.writing(), c => sqlx::query(sql).bind(step.to_string()).bind(server.to_string()).bind(now).bind(clean(detail))
             .execute(c).await.map(drop))?;
         Ok(())
     }

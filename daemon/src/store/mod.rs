@@ -20,6 +20,7 @@ mod writer;
 use std::fmt;
 use std::sync::Arc;
 
+use sqlx::error::ErrorKind;
 use sqlx::{PgPool, SqlitePool};
 
 pub use db::{Db, Reader};
@@ -39,8 +40,8 @@ pub enum StoreError {
     /// The database does not answer or cannot write: full disk, lost connection. Nothing was acknowledged; try again.
     #[error("the database is not available: {0}")]
     Unavailable(String),
-    /// A row holds something that this program never writes.
-    #[error("the store holds {0}, which this program does not understand")]
+    /// A row holds something that this program never writes, or would hold it: a fault in settled or in its store.
+    #[error("the store and this program do not agree: {0}")]
     Corrupt(String),
 }
 
@@ -48,7 +49,15 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(db) if db.is_unique_violation() => {
-                Self::Duplicate(db.constraint().map_or_else(|| db.message().to_owned(), str::to_owned))
+                Self::Duplicate(what_is_unique(db.constraint().unwrap_or_else(|| db.message())))
+            }
+            // Something refers to what was to go, or what was referred to is gone.
+            sqlx::Error::Database(db) if db.is_foreign_key_violation() => Self::Conflict,
+            sqlx::Error::Database(db)
+                if matches!(db.kind(), ErrorKind::CheckViolation | ErrorKind::NotNullViolation)
+                    || db.code().is_some_and(|code| code == PG_TEXT_WITH_NUL) =>
+            {
+                Self::Corrupt(db.message().to_owned())
             }
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
                 Self::Corrupt(error.to_string())
@@ -56,6 +65,22 @@ impl From<sqlx::Error> for StoreError {
             _ => Self::Unavailable(error.to_string()),
         }
     }
+}
+
+/// PostgreSQL cannot store NUL in a text. What comes from outside is cleaned before; a name with NUL ends here.
+const PG_TEXT_WITH_NUL: &str = "22021";
+
+/// One word for a unique index, from its name (PostgreSQL) or from a message that names its columns (SQLite).
+fn what_is_unique(found: &str) -> String {
+    let words = [
+        ("server_name_key", "server.name", "name"),
+        ("server_machine_id_key", "server.machine_id", "machine id"),
+        ("resource_server_id_package_name_key", "resource.server_id", "name"),
+        ("run_one_open_exclusive", "run.resource_id", "resource, and an open run"),
+        ("run_one_running_exclusive", "run.server_id", "server, and a run in progress"),
+    ];
+    let known = words.iter().find(|(name, column, _)| found == *name || found.contains(column));
+    known.map_or("id", |(_, _, word)| word).to_owned()
 }
 
 /// The read side: a pool of connections that cannot write.

@@ -21,6 +21,8 @@ static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 const READERS_MAX: u32 = 8;
 /// How long a reader waits for a connection before it is told that the database is not available.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long PostgreSQL keeps the transaction of a writer that has fallen silent.
+const IDLE_IN_TRANSACTION_MAX: &str = "15s";
 /// Oldest SQLite library that is trusted: earlier ones could corrupt a WAL that is checkpointed while it is reset.
 const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);
 
@@ -28,7 +30,9 @@ const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL is of no engine that settled knows.
-    #[error("database.url `{0}` is not understood: use sqlite://PATH or postgres://USER@HOST/DATABASE")]
+    #[error(
+        "database.url begins with `{0}`, which is not understood: use sqlite://PATH or postgres://USER@HOST/DATABASE"
+    )]
     Url(String),
     /// The database was written by a newer program.
     #[error(
@@ -89,7 +93,8 @@ pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Opened, OpenError>
     } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         open_postgres(url).await?
     } else {
-        return Err(OpenError::Url(url.to_owned()));
+        // Only the beginning: the rest may hold a password.
+        return Err(OpenError::Url(url.split(':').next().unwrap_or_default().chars().take(20).collect()));
     };
     let mut db = conn.db();
     let engine = db.engine().await?;
@@ -110,7 +115,13 @@ async fn open_sqlite(path: &Path) -> Result<(Pools, Options, Conn), OpenError> {
         .busy_timeout(Duration::from_secs(5))
         .collation("C", |a, b| a.as_bytes().cmp(b.as_bytes()));
     let options = Options::Sqlite(base.clone());
-    let migrating = SqlitePoolOptions::new().max_connections(1).connect_with(base.clone()).await?;
+    let migrating =
+        SqlitePoolOptions::new().max_connections(1).connect_with(base.clone()).await.map_err(|error| {
+            OpenError::Unavailable(format!(
+                "{}: {error}; does its directory exist, and may this user write there?",
+                path.display()
+            ))
+        })?;
     assert_sqlite(&migrating).await?;
     MIGRATOR.run(&migrating).await?;
     migrating.close().await;
@@ -152,7 +163,11 @@ fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
 
 async fn open_postgres(url: &str) -> Result<(Pools, Options, Conn), OpenError> {
     let base = PgConnectOptions::from_str(url)?.application_name("settled");
-    let options = Options::Postgres(base.clone());
+    // A writer that is cut off must not hold the counter until TCP notices.
+    let writing = base.clone().options([("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MAX)]);
+    let options = Options::Postgres(writing);
+    // First a plain connection: a pool would only say that it waited in vain.
+    let conn = options.connect().await?;
     let pool = PgPoolOptions::new()
         .max_connections(READERS_MAX)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -160,7 +175,6 @@ async fn open_postgres(url: &str) -> Result<(Pools, Options, Conn), OpenError> {
         .await?;
     assert_postgres(&pool).await?;
     MIGRATOR.run(&pool).await?;
-    let conn = options.connect().await?;
     Ok((Pools::Postgres(pool), options, conn))
 }
 
@@ -171,12 +185,18 @@ async fn assert_postgres(pool: &PgPool) -> Result<(), OpenError> {
             "the PostgreSQL server is {version}; settled needs 14 or later"
         )));
     }
-    for (setting, wanted) in [("synchronous_commit", "on"), ("fsync", "on")] {
+    let settings: [(&str, &[&str], &str); 3] = [
+        ("synchronous_commit", &["on", "remote_apply"], "acknowledged work could be lost"),
+        ("fsync", &["on"], "acknowledged work could be lost"),
+        ("server_encoding", &["UTF8"], "not every text can be stored"),
+    ];
+    for (setting, wanted, or_else) in settings {
         let sql = format!("SHOW {setting}");
         let value: String = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(pool).await?;
-        if value != wanted {
+        if !wanted.contains(&value.as_str()) {
             return Err(OpenError::Unsafe(format!(
-                "PostgreSQL runs with {setting}={value}; settled needs {wanted}, or acknowledged work could be lost"
+                "PostgreSQL runs with {setting}={value}; settled needs {}, or {or_else}",
+                wanted.join(" or ")
             )));
         }
     }

@@ -19,6 +19,8 @@ pub struct RequestRow {
     pub answer: String,
 }
 
+type AuditColumns = (i64, String, String, String, String, String, Option<String>);
+
 /// Which resources.
 #[derive(Debug, Clone, Default)]
 pub struct ResourceFilter {
@@ -330,8 +332,7 @@ impl Db<'_> {
     pub async fn audited(&mut self, before: &str, limit: i64) -> Result<Vec<(i64, AuditRow)>, StoreError> {
         let sql = "SELECT at, id, principal, method, object, result, run_id FROM audit WHERE ($1 = '' OR id < $1) \
                    ORDER BY id DESC LIMIT $2";
-        type Columns = (i64, String, String, String, String, String, Option<String>);
-        let rows: Vec<Columns> =
+        let rows: Vec<AuditColumns> =
             on!(self, c => sqlx::query_as(sql).bind(before).bind(limit).fetch_all(c).await)?;
         let audit = |(at, id, principal, method, object, result, run_id)| {
             (at, AuditRow { id, principal, method, object, result, run_id })
@@ -351,7 +352,7 @@ impl Unit<'_> {
         let now = self.now().0;
         let sql = "INSERT INTO request (principal, method, request_id, digest, answer, at) VALUES ($1, $2, $3, $4, $5, $6) \
                    ON CONFLICT (principal, method, request_id) DO NOTHING";
-        let done = on!(self.db(), c => sqlx::query(sql).bind(principal).bind(method).bind(id).bind(digest).bind(answer)
+        let done = on!(self.writing(), c => sqlx::query(sql).bind(principal).bind(method).bind(id).bind(digest).bind(answer)
             .bind(now).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done)
     }
@@ -389,7 +390,7 @@ impl Unit<'_> {
     pub async fn take_key(&mut self, of: &Resource, param: &str, value: &str) -> Result<(), StoreError> {
         let sql = "INSERT INTO resource_key (server_id, package, param, value, resource_id) VALUES ($1, $2, $3, $4, $5) \
                    ON CONFLICT (server_id, package, param, value) DO NOTHING";
-        let done = on!(self.db(), c => sqlx::query(sql).bind(of.server.to_string()).bind(&of.package).bind(param).bind(value)
+        let done = on!(self.writing(), c => sqlx::query(sql).bind(of.server.to_string()).bind(&of.package).bind(param).bind(value)
             .bind(of.id.to_string()).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done).map_err(|_| StoreError::Duplicate(param.to_owned()))
     }

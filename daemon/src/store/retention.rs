@@ -25,9 +25,10 @@ impl Unit<'_> {
                 horizon.runs,
             ),
             (
-                // The oldest have the lowest numbers: looking at those alone costs the same with 10 million rows.
-                "DELETE FROM transition WHERE seq IN (SELECT seq FROM (SELECT seq, at FROM transition ORDER BY seq LIMIT $2) \
-                 AS oldest WHERE at < $1)",
+                // Of the oldest numbers, those before the first that is young enough, and never the newest of all: what is kept
+                // has no holes and tells where it begins. Looking at those alone costs the same with 10 million rows.
+                "DELETE FROM transition WHERE seq < (SELECT COALESCE(MIN(CASE WHEN at >= $1 THEN seq END), MAX(seq)) FROM \
+                 (SELECT seq, at FROM transition ORDER BY seq LIMIT $2) AS oldest)",
                 horizon.transitions,
             ),
             (
@@ -37,8 +38,12 @@ impl Unit<'_> {
             ),
         ];
         for (sql, before) in statements {
-            gone += on!(self.writing(), c => sqlx::query(sql).bind(before.0).bind(batch)
+            let rows = on!(self.writing(), c => sqlx::query(sql).bind(before.0).bind(batch)
                 .execute(c).await.map(|d| d.rows_affected()))?;
+            if rows == 0 {
+                self.wrote_nothing();
+            }
+            gone += rows;
         }
         Ok(gone)
     }

@@ -19,15 +19,45 @@ macro_rules! bind {
     ($query:expr, $($value:expr),+ $(,)?) => { $query$(.bind($value))+ };
 }
 
-/// Statements that insert 64, 8 or 1 transitions: fixed sizes, so that the engines prepare each once.
-static INSERT_TRANSITIONS: LazyLock<[(usize, String); 3]> = LazyLock::new(|| {
-    [64, 8, 1].map(|rows| {
-        let columns = 10;
-        let row = |n: usize| (1..=columns).map(|c| format!("${}", n * columns + c)).collect::<Vec<_>>().join(", ");
-        let values = (0..rows).map(|n| format!("({})", row(n))).collect::<Vec<_>>().join(", ");
-        let into = "transition (seq, at, kind, change, object_id, server_id, resource_id, run_id, old_labels, object)";
-        (rows, format!("INSERT INTO {into} VALUES {values}"))
-    })
+/// Statements that insert 64, 8 or 1 rows: fixed sizes, so that the engines prepare each once.
+struct Inserts([(usize, String); 3]);
+
+impl Inserts {
+    fn new(table: &str, columns: &[&str]) -> Self {
+        let width = columns.len();
+        let row =
+            |n: usize| (1..=width).map(|c| format!("${}", n * width + c)).collect::<Vec<_>>().join(", ");
+        let rows = |size| (0..size).map(|n| format!("({})", row(n))).collect::<Vec<_>>().join(", ");
+        let into = format!("INSERT INTO {table} ({})", columns.join(", "));
+        Self([64, 8, 1].map(|size| (size, format!("{into} VALUES {}", rows(size)))))
+    }
+
+    /// The largest statement that `rows` rows fill.
+    fn for_rows(&self, rows: usize) -> (usize, &str) {
+        let [.., one] = &self.0;
+        let (size, sql) = self.0.iter().find(|(size, _)| rows >= *size).unwrap_or(one);
+        (*size, sql)
+    }
+}
+
+static INSERT_TRANSITIONS: LazyLock<Inserts> = LazyLock::new(|| {
+    let columns = [
+        "seq",
+        "at",
+        "kind",
+        "change",
+        "object_id",
+        "server_id",
+        "resource_id",
+        "run_id",
+        "old_labels",
+        "object",
+    ];
+    Inserts::new("transition", &columns)
+});
+
+static INSERT_AUDIT: LazyLock<Inserts> = LazyLock::new(|| {
+    Inserts::new("audit", &["id", "at", "principal", "method", "object", "result", "run_id"])
 });
 
 /// A command for the audit.
@@ -57,11 +87,32 @@ pub struct Unit<'c> {
     audit: Vec<AuditRow>,
 }
 
+/// How far a unit had come before a command ran in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    writes: u64,
+    audit: usize,
+}
+
 impl<'c> Unit<'c> {
-    pub(super) async fn begin(mut db: Db<'c>, now: Timestamp) -> Result<Self, StoreError> {
-        let sql = "UPDATE counter SET seq = seq WHERE one = 1 RETURNING seq";
-        let seq: i64 = on!(&mut db, c => sqlx::query_scalar(sql).fetch_one(c).await)?;
-        Ok(Self { db, now, seq, writes: 0, transitions: Vec::new(), audit: Vec::new() })
+    /// A unit on a connection that has begun its transaction and locked the counter, which stands at `seq`.
+    pub(super) const fn new(db: Db<'c>, now: Timestamp, seq: i64) -> Self {
+        Self { db, now, seq, writes: 0, transitions: Vec::new(), audit: Vec::new() }
+    }
+
+    pub(super) const fn mark(&self) -> Mark {
+        Mark { writes: self.writes, audit: self.audit.len() }
+    }
+
+    /// Forgets a refused command; false when it had written, so that nothing of this unit may be committed.
+    pub(super) fn forget(&mut self, since: Mark) -> bool {
+        self.audit.truncate(since.audit);
+        self.writes == since.writes
+    }
+
+    /// Whether there is nothing to commit.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.writes == 0 && self.audit.is_empty()
     }
 
     /// The time of this unit.
@@ -74,13 +125,24 @@ impl<'c> Unit<'c> {
         &mut self.db
     }
 
-    pub(super) const fn writes(&self) -> u64 {
-        self.writes
-    }
-
+    /// The connection, for a statement that writes. Counted before it runs: one that fails half-way has written too.
     pub(super) const fn writing(&mut self) -> &mut Db<'c> {
         self.writes += 1;
         &mut self.db
+    }
+
+    /// Takes back the count of a statement that turned out to change nothing.
+    pub(super) const fn wrote_nothing(&mut self) {
+        self.writes -= 1;
+    }
+
+    /// Zero rows: the guard of a [`Unit::writing`] statement has refused it, and it has changed nothing.
+    pub(super) const fn guarded(&mut self, rows: u64) -> Result<(), StoreError> {
+        if rows == 0 {
+            self.wrote_nothing();
+            return Err(StoreError::Conflict);
+        }
+        Ok(())
     }
 
     /// The number of the next transition; taken only by [`Unit::record`], so that a refused write leaves no hole.
@@ -94,25 +156,27 @@ impl<'c> Unit<'c> {
         self.transitions.push(row);
     }
 
-    /// Writes the transitions, the audit and the counter; answers the last number. The last act before COMMIT.
+    /// Makes sure that the engine has not given the transaction up: then a refusal would only be the echo of a neighbour's fault.
+    pub(super) async fn still_stands(mut self) -> Result<(), StoreError> {
+        Ok(on!(&mut self.db, c => sqlx::raw_sql("SELECT 1").execute(c).await.map(drop))?)
+    }
+
+    /// Writes the transitions and the audit; answers the last number, for the counter.
     pub(super) async fn finish(mut self) -> Result<i64, StoreError> {
         self.write_transitions().await?;
         self.write_audit().await?;
-        let seq = self.seq;
-        let sql = "UPDATE counter SET seq = $1 WHERE one = 1";
-        on!(&mut self.db, c => sqlx::query(sql).bind(seq).execute(c).await.map(drop))?;
-        Ok(seq)
+        Ok(self.seq)
     }
 
     async fn write_transitions(&mut self) -> Result<(), StoreError> {
-        let mut rest = std::mem::take(&mut self.transitions);
+        let mut rest = self.transitions.as_slice();
         while !rest.is_empty() {
-            let sizes = &*INSERT_TRANSITIONS;
-            let (size, sql) = sizes.iter().find(|(n, _)| rest.len() >= *n).unwrap_or(&sizes[2]);
-            let rows: Vec<TransitionRow> = rest.drain(..*size).collect();
+            let (size, sql) = INSERT_TRANSITIONS.for_rows(rest.len());
+            let (rows, more) = rest.split_at(size);
+            rest = more;
             on!(&mut self.db, c => {
-                let mut query = sqlx::query(sqlx::AssertSqlSafe(sql.as_str()));
-                for r in &rows {
+                let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+                for r in rows {
                     query = bind!(
                         query, r.seq, r.at, &r.kind, &r.change, &r.object_id, &r.server_id, &r.resource_id, &r.run_id,
                         &r.old_labels, &r.object,
@@ -125,11 +189,18 @@ impl<'c> Unit<'c> {
     }
 
     async fn write_audit(&mut self) -> Result<(), StoreError> {
-        let sql = "INSERT INTO audit (id, at, principal, method, object, result, run_id) VALUES ($1, $2, $3, $4, $5, $6, $7)";
-        for a in std::mem::take(&mut self.audit) {
-            on!(&mut self.db, c => bind!(
-                sqlx::query(sql), &a.id, self.now.0, &a.principal, &a.method, &a.object, &a.result, &a.run_id,
-            ).execute(c).await.map(drop))?;
+        let mut rest = self.audit.as_slice();
+        while !rest.is_empty() {
+            let (size, sql) = INSERT_AUDIT.for_rows(rest.len());
+            let (rows, more) = rest.split_at(size);
+            rest = more;
+            on!(&mut self.db, c => {
+                let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+                for a in rows {
+                    query = bind!(query, &a.id, self.now.0, &a.principal, &a.method, &a.object, &a.result, &a.run_id);
+                }
+                query.execute(c).await.map(drop)
+            })?;
         }
         Ok(())
     }
@@ -147,14 +218,12 @@ impl<'c> Unit<'c> {
                    reach_detail, last_seen, last_error, facts, created_at, updated_at, version, seq) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
                    ON CONFLICT (name) DO NOTHING";
-        let done = on!(&mut self.db, c => bind!(
+        let done = on!(self.writing(), c => bind!(
             sqlx::query(sql), &r.id, &r.name, &r.host, r.port, &r.login, &r.host_key, &r.identity, &r.labels, &r.machine_id,
             &r.status, &r.reach, &r.reach_detail, r.last_seen, &r.last_error, &r.facts, r.created_at, r.updated_at, r.version,
             r.seq,
         ).execute(c).await.map(|d| d.rows_affected()))?;
-        if done == 0 {
-            return Err(StoreError::Duplicate("name".to_owned()));
-        }
+        self.guarded(done).map_err(|_| StoreError::Duplicate("name".to_owned()))?;
         let lane = "INSERT INTO lane (server_id, owner, epoch) VALUES ($1, NULL, 0)";
         on!(self.writing(), c => sqlx::query(lane).bind(&r.id).execute(c).await.map(drop))?;
         self.record(TransitionRow::of_server(&r, Change::Created));
@@ -171,7 +240,7 @@ impl<'c> Unit<'c> {
         let sql = "UPDATE server SET host = $3, port = $4, login = $5, host_key = $6, identity = $7, labels = $8, machine_id = $9, \
                    status = $10, reach = $11, reach_detail = $12, last_seen = $13, last_error = $14, facts = $15, \
                    updated_at = $16, version = $17, seq = $18 WHERE id = $1 AND version = $2";
-        let done = on!(&mut self.db, c => bind!(
+        let done = on!(self.writing(), c => bind!(
             sqlx::query(sql), &r.id, seen, &r.host, r.port, &r.login, &r.host_key, &r.identity, &r.labels, &r.machine_id,
             &r.status, &r.reach, &r.reach_detail, r.last_seen, &r.last_error, &r.facts, r.updated_at, r.version, r.seq,
         ).execute(c).await.map(|d| d.rows_affected()))?;
@@ -185,7 +254,7 @@ impl<'c> Unit<'c> {
         server.seq = self.next_seq();
         let r = ServerRow::from(&*server);
         let sql = "DELETE FROM server WHERE id = $1 AND version = $2";
-        let done = on!(&mut self.db, c => bind!(sqlx::query(sql), &r.id, r.version).execute(c).await.map(|d| d.rows_affected()))?;
+        let done = on!(self.writing(), c => bind!(sqlx::query(sql), &r.id, r.version).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done)?;
         self.delete_secrets(&r.id).await?;
         self.record(TransitionRow::of_server(&r, Change::Gone));
@@ -200,15 +269,12 @@ impl<'c> Unit<'c> {
                    applied_known, secrets, last_error, observed, open_run, created_at, updated_at, version, seq) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
                    ON CONFLICT (server_id, package, name) DO NOTHING";
-        let done = on!(&mut self.db, c => bind!(
+        let done = on!(self.writing(), c => bind!(
             sqlx::query(sql), &r.id, &r.server_id, &r.server_name, &r.package, &r.name, &r.status, &r.desired, &r.applied,
             &r.applied_digest, r.applied_known, &r.secrets, &r.last_error, &r.observed, &r.open_run, r.created_at, r.updated_at,
             r.version, r.seq,
         ).execute(c).await.map(|d| d.rows_affected()))?;
-        if done == 0 {
-            return Err(StoreError::Duplicate("name".to_owned()));
-        }
-        self.writes += 1;
+        self.guarded(done).map_err(|_| StoreError::Duplicate("name".to_owned()))?;
         self.record(TransitionRow::of_resource(&r, Change::Created));
         Ok(())
     }
@@ -223,7 +289,7 @@ impl<'c> Unit<'c> {
         let sql = "UPDATE resource SET status = $3, desired = $4, applied = $5, applied_digest = $6, applied_known = $7, \
                    secrets = $8, last_error = $9, observed = $10, open_run = $11, updated_at = $12, version = $13, seq = $14 \
                    WHERE id = $1 AND version = $2";
-        let done = on!(&mut self.db, c => bind!(
+        let done = on!(self.writing(), c => bind!(
             sqlx::query(sql), &r.id, seen, &r.status, &r.desired, &r.applied, &r.applied_digest, r.applied_known, &r.secrets,
             &r.last_error, &r.observed, &r.open_run, r.updated_at, r.version, r.seq,
         ).execute(c).await.map(|d| d.rows_affected()))?;
@@ -237,7 +303,7 @@ impl<'c> Unit<'c> {
         resource.seq = self.next_seq();
         let r = ResourceRow::from(&*resource);
         let sql = "DELETE FROM resource WHERE id = $1 AND version = $2";
-        let done = on!(&mut self.db, c => bind!(sqlx::query(sql), &r.id, r.version).execute(c).await.map(|d| d.rows_affected()))?;
+        let done = on!(self.writing(), c => bind!(sqlx::query(sql), &r.id, r.version).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done)?;
         self.delete_secrets(&r.id).await?;
         self.record(TransitionRow::of_resource(&r, Change::Gone));
@@ -271,7 +337,7 @@ impl<'c> Unit<'c> {
                    wait_next_try = $15, outcome = $16, reason = $17, evidence = $18, reconciled = $19, failure = $20, \
                    completed_at = $21, settles_by = $22, epoch = $23, version = $24, seq = $25 \
                    WHERE id = $1 AND version = $2 AND state <> 'completed' AND epoch <= $23";
-        let done = on!(&mut self.db, c => bind!(
+        let done = on!(self.writing(), c => bind!(
             sqlx::query(sql), &r.id, r.version - 1, r.cancel_requested, r.payload, &r.state, r.started_at, r.attempt, r.step,
             r.try_no, r.deadline, r.between_since, &r.wait_reason, &r.wait_who, r.wait_since, r.wait_next_try, &r.outcome,
             &r.reason, &r.evidence, r.reconciled, &r.failure, r.completed_at, r.settles_by, r.epoch, r.version, r.seq,
@@ -297,41 +363,38 @@ impl<'c> Unit<'c> {
         Ok(())
     }
 
-    /// Stores a changed step, if nobody changed it meanwhile. The version rises here.
+    /// Stores a changed step, if nobody changed it meanwhile. The version rises here. How much output there is and
+    /// whether the step was cleared away are noted elsewhere: the record learns them.
     pub async fn update_step(&mut self, step: &mut StepRecord) -> Result<(), StoreError> {
         let seen = step.version;
         step.version += 1;
         step.seq = self.next_seq();
         let r = StepRow::from(&*step);
-        let sql = "UPDATE step SET state = $3, exit_code = $4, why = $5, ended_at = $6, output_bytes = $7, truncated = $8, \
-                   version = $9, seq = $10 WHERE id = $1 AND version = $2";
-        let done = on!(&mut self.db, c => bind!(
-            sqlx::query(sql), &r.id, seen, &r.state, r.exit_code, &r.why, r.ended_at, r.output_bytes, r.truncated, r.version,
-            r.seq,
-        ).execute(c).await.map(|d| d.rows_affected()))?;
-        self.guarded(done)?;
-        self.record(TransitionRow::of_step(&r, Change::Updated));
+        let sql = "UPDATE step SET state = $3, exit_code = $4, why = $5, ended_at = $6, truncated = $7, version = $8, seq = $9 \
+                   WHERE id = $1 AND version = $2 RETURNING output_bytes, reaped";
+        let noted: Option<(i64, bool)> = on!(self.writing(), c => bind!(
+            sqlx::query_as(sql), &r.id, seen, &r.state, r.exit_code, &r.why, r.ended_at, r.truncated, r.version, r.seq,
+        ).fetch_optional(c).await)?;
+        self.guarded(u64::from(noted.is_some()))?;
+        let (output_bytes, reaped) = noted.ok_or(StoreError::Conflict)?;
+        let row = StepRow { output_bytes, reaped, ..r };
+        self.record(TransitionRow::of_step(&row, Change::Updated));
+        *step = row.try_into()?;
         Ok(())
     }
 
-    /// Appends output of a step at `pos`; a piece that is there already is not stored twice. Not a transition.
+    /// Appends output of a step at `pos`. `Conflict`: it does not go on exactly where the stored output ends. Not a transition.
     pub async fn append_output(&mut self, step: StepId, pos: u64, data: &[u8]) -> Result<(), StoreError> {
+        if data.is_empty() {
+            return Ok(());
+        }
         let (id, pos) = (step.to_string(), i64::try_from(pos).unwrap_or(i64::MAX));
         let end = pos.saturating_add(i64::try_from(data.len()).unwrap_or(i64::MAX));
-        let sql = "INSERT INTO output (step_id, pos, data) SELECT $1, $2, $3 FROM step WHERE id = $1 AND output_bytes = $2 \
-                   ON CONFLICT (step_id, pos) DO NOTHING";
-        let done = on!(&mut self.db, c => bind!(sqlx::query(sql), &id, pos, data).execute(c).await.map(|d| d.rows_affected()))?;
+        let sql = "UPDATE step SET output_bytes = $3 WHERE id = $1 AND output_bytes = $2";
+        let done = on!(self.writing(), c => bind!(sqlx::query(sql), &id, pos, end).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done)?;
-        let sql = "UPDATE step SET output_bytes = $2 WHERE id = $1";
-        on!(self.writing(), c => bind!(sqlx::query(sql), &id, end).execute(c).await.map(drop))?;
-        Ok(())
-    }
-
-    pub(super) const fn guarded(&mut self, rows: u64) -> Result<(), StoreError> {
-        if rows == 0 {
-            return Err(StoreError::Conflict);
-        }
-        self.writes += 1;
+        let sql = "INSERT INTO output (step_id, pos, data) VALUES ($1, $2, $3)";
+        on!(self.writing(), c => bind!(sqlx::query(sql), &id, pos, data).execute(c).await.map(drop))?;
         Ok(())
     }
 }

@@ -2,24 +2,28 @@
 //!
 //! Each command loads and decides first, and its first write is its guard: a refusal has written nothing and harms no neighbour. If a
 //! command fails after it has written, or the database complains, the batch is rolled back and its commands run again one by one.
-//! Commits happen here, never in a future that a client can cancel.
+//! When the answer to a COMMIT is lost, the database is asked what became of it, so that nothing is done twice. Commits happen here,
+//! never in a future that a client can cancel.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::open::Options;
 use super::{Db, StoreError, Unit};
 use crate::clock::Clock;
+use crate::domain::time::Timestamp;
 
 /// Commands that may wait for the writer; beyond it callers wait to enqueue.
 const WAITING_MAX: usize = 1_024;
 /// Commands in one commit: bounds how long a commit takes and what a failed one repeats.
 const BATCH_MAX: usize = 256;
+/// What callers are told when a COMMIT was not answered and nobody can ask what became of it.
+const UNKNOWN: &str = "it went away during a commit, and whether that was stored is not known yet: ask again with the same request id";
 
 /// One change of the store: loads, lets the domain decide, writes. May run twice, so it must not keep anything between runs.
 #[async_trait]
@@ -92,17 +96,47 @@ impl Conn {
         }
     }
 
-    async fn begin(&mut self) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(conn) => sqlx::raw_sql("BEGIN IMMEDIATE").execute(conn).await.map(drop)?,
-            Self::Postgres(conn) => sqlx::raw_sql("BEGIN").execute(conn).await.map(drop)?,
-        }
-        Ok(())
+    /// Begins a transaction and locks the counter before anything else: no two writers can deadlock, and number order is commit order.
+    async fn begin(&mut self) -> Result<Begun, StoreError> {
+        let (seq, name) = match self {
+            Self::Sqlite(conn) => {
+                let sql = "BEGIN IMMEDIATE; SELECT seq, '' FROM counter";
+                let row = sqlx::raw_sql(sql).fetch_one(conn).await?;
+                (row.try_get(0)?, row.try_get(1)?)
+            }
+            Self::Postgres(conn) => {
+                let sql = "BEGIN; SELECT seq, pg_current_xact_id()::text FROM counter FOR UPDATE";
+                let row = sqlx::raw_sql(sql).fetch_one(conn).await?;
+                (row.try_get(0)?, row.try_get(1)?)
+            }
+        };
+        Ok(Begun { seq, name })
     }
 
-    async fn end(&mut self, how: &'static str) -> Result<(), StoreError> {
-        on!(&mut self.db(), c => sqlx::raw_sql(how).execute(c).await.map(drop))?;
-        Ok(())
+    /// Moves the counter and commits, in one exchange. The counter is written even when it stays: in a transaction that the engine has
+    /// given up this is an error, where COMMIT alone would quietly roll back.
+    async fn commit(&mut self, seq: i64) -> Result<(), sqlx::Error> {
+        let sql = format!("UPDATE counter SET seq = {seq}; COMMIT");
+        on!(&mut self.db(), c => sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(c).await.map(drop))
+    }
+
+    async fn roll_back(&mut self) -> Result<(), StoreError> {
+        Ok(on!(&mut self.db(), c => sqlx::raw_sql("ROLLBACK").execute(c).await.map(drop))?)
+    }
+
+    /// Whether a transaction of another connection, which is gone, was committed. The lock on the counter waits for its end.
+    async fn was_committed(&mut self, begun: &Begun) -> Result<bool, StoreError> {
+        self.begin().await?;
+        let committed = match self {
+            // The engine is in this process: what it did not confirm did not happen.
+            Self::Sqlite(_) => false,
+            Self::Postgres(conn) => {
+                let sql = "SELECT pg_xact_status(CAST($1 AS xid8)) = 'committed'";
+                sqlx::query_scalar(sql).bind(&begun.name).fetch_one(conn).await?
+            }
+        };
+        self.roll_back().await?;
+        Ok(committed)
     }
 
     async fn close(self) {
@@ -114,6 +148,12 @@ impl Conn {
             tracing::debug!(%error, "the database connection did not close cleanly");
         }
     }
+}
+
+/// A transaction that has begun: where the counter stood, and the engine's name for it.
+struct Begun {
+    seq: i64,
+    name: String,
 }
 
 #[async_trait]
@@ -176,56 +216,85 @@ impl Task {
 
     async fn commit(&mut self, mut batch: Vec<Box<dyn Job>>) {
         match self.attempt(&mut batch).await {
-            Attempt::Committed => finish_all(batch, || Ok(())),
-            Attempt::Failed(error) if batch.len() == 1 => {
-                tracing::warn!(%error, "a command was not committed");
-                finish_all(batch, || Err(StoreError::Unavailable(error.to_string())));
-            }
-            Attempt::Failed(error) => {
+            Attempt::Done => finish_all(batch, || Ok(())),
+            Attempt::Again(error) if batch.len() > 1 => {
                 tracing::debug!(%error, commands = batch.len(), "a batch is run again one by one");
                 for job in batch {
                     Box::pin(self.commit(vec![job])).await;
                 }
             }
-            Attempt::RolledBack if batch.len() == 1 => finish_all(batch, || Ok(())),
-            Attempt::RolledBack => {
-                for job in batch {
-                    Box::pin(self.commit(vec![job])).await;
-                }
+            // A command that was refused has its own answer; the error is for one that had none.
+            Attempt::Again(error) | Attempt::Failed(error) => {
+                tracing::debug!(%error, commands = batch.len(), "nothing was committed");
+                finish_all(batch, || Err(StoreError::Unavailable(error.to_string())));
             }
         }
     }
 
     /// Runs all commands in one transaction.
     async fn attempt(&mut self, batch: &mut [Box<dyn Job>]) -> Attempt {
-        let mut conn = match self.conn.take() {
-            Some(conn) => conn,
-            None => match self.options.connect().await {
-                Ok(conn) => conn,
-                Err(error) => return Attempt::Failed(error),
-            },
+        let (mut conn, begun) = match self.begin().await {
+            Ok(begun) => begun,
+            Err(error) => return Attempt::Failed(error),
         };
-        let result = work(&mut conn, batch, self.clock.now()).await;
-        match result {
-            Ok(Some(seq)) => {
-                self.conn = Some(conn);
-                self.tell.send_modify(|c| *c = Committed { seq: c.seq.max(seq), commits: c.commits + 1 });
-                Attempt::Committed
-            }
+        let seq = match work(&mut conn, &begun, batch, self.clock.now()).await {
+            Ok(Some(seq)) => seq,
             Ok(None) => {
                 self.roll_back(conn).await;
-                Attempt::RolledBack
+                return Attempt::Done;
             }
             Err(error) => {
                 self.roll_back(conn).await;
-                Attempt::Failed(error)
+                return Attempt::Again(error);
+            }
+        };
+        match conn.commit(seq).await {
+            Ok(()) => self.conn = Some(conn),
+            // The engine says that it did not commit.
+            Err(error @ sqlx::Error::Database(_)) => {
+                self.roll_back(conn).await;
+                return Attempt::Again(error.into());
+            }
+            Err(error) => {
+                conn.close().await;
+                match self.was_committed(&begun).await {
+                    Ok(true) => {}
+                    Ok(false) => return Attempt::Again(error.into()),
+                    Err(_) => return Attempt::Failed(StoreError::Unavailable(UNKNOWN.to_owned())),
+                }
             }
         }
+        self.tell.send_modify(|c| *c = Committed { seq: c.seq.max(seq), commits: c.commits + 1 });
+        Attempt::Done
+    }
+
+    /// Begins on the connection of the last commit, or on a new one when that is gone: nothing has happened yet that could be lost.
+    async fn begin(&mut self) -> Result<(Conn, Begun), StoreError> {
+        if let Some(mut conn) = self.conn.take() {
+            match conn.begin().await {
+                Ok(begun) => return Ok((conn, begun)),
+                Err(error) => {
+                    tracing::debug!(%error, "the writing connection is replaced");
+                    conn.close().await;
+                }
+            }
+        }
+        let mut conn = self.options.connect().await?;
+        let begun = conn.begin().await?;
+        Ok((conn, begun))
+    }
+
+    /// Asks on a new connection what became of a COMMIT whose answer was lost.
+    async fn was_committed(&mut self, begun: &Begun) -> Result<bool, StoreError> {
+        let mut conn = self.options.connect().await?;
+        let committed = conn.was_committed(begun).await?;
+        self.conn = Some(conn);
+        Ok(committed)
     }
 
     /// Keeps the connection only if it could roll back; otherwise the next batch opens another.
     async fn roll_back(&mut self, mut conn: Conn) {
-        match conn.end("ROLLBACK").await {
+        match conn.roll_back().await {
             Ok(()) => self.conn = Some(conn),
             Err(error) => {
                 tracing::debug!(%error, "the writing connection is replaced");
@@ -236,30 +305,34 @@ impl Task {
 }
 
 enum Attempt {
-    Committed,
-    /// A command was refused after it had written.
-    RolledBack,
+    /// Committed, or there was nothing to commit.
+    Done,
+    /// Rolled back because of one of them: alone, the others can do better.
+    Again(StoreError),
+    /// The database cannot, or cannot say whether it did: trying again now is useless, or could do things twice.
     Failed(StoreError),
 }
 
-/// The transaction. `None`: a command was refused after it had written, so nothing may be committed.
+/// Runs the commands; answers where the counter stands then, or `None` when there is nothing to commit.
 async fn work(
     conn: &mut Conn,
+    begun: &Begun,
     batch: &mut [Box<dyn Job>],
-    now: crate::domain::time::Timestamp,
+    now: Timestamp,
 ) -> Result<Option<i64>, StoreError> {
-    conn.begin().await?;
-    let mut unit = Unit::begin(conn.db(), now).await?;
+    let mut unit = Unit::new(conn.db(), now, begun.seq);
     for job in batch {
-        let before = unit.writes();
+        let before = unit.mark();
         let accepted = job.run(&mut unit).await;
-        if !accepted && unit.writes() != before {
-            return Ok(None);
+        if !accepted && !unit.forget(before) {
+            return Err(StoreError::Unavailable("a command was refused after it had written".to_owned()));
         }
     }
-    let seq = unit.finish().await?;
-    conn.end("COMMIT").await?;
-    Ok(Some(seq))
+    if unit.is_empty() {
+        unit.still_stands().await?;
+        return Ok(None);
+    }
+    unit.finish().await.map(Some)
 }
 
 fn finish_all(batch: Vec<Box<dyn Job>>, committed: impl Fn() -> Result<(), StoreError>) {

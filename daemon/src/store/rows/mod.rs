@@ -40,6 +40,11 @@ struct ObservedJson {
     at: i64,
 }
 
+/// Text that comes from servers: PostgreSQL cannot store NUL, and nobody may stop a lane by saying one.
+pub(in crate::store) fn clean(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 fn corrupt(what: &str, value: &str) -> StoreError {
     StoreError::Corrupt(format!("{what} `{value}`"))
 }

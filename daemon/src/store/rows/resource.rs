@@ -69,7 +69,8 @@ impl TryFrom<ResourceRow> for Resource {
                 digest,
                 known: row.applied_known,
             }),
-            _ => None,
+            (None, None) => None,
+            _ => return Err(corrupt("applied parameters of resource", &row.id)),
         };
         let open_run = match row.open_run {
             Some(id) => Some(id.parse().map_err(|_| corrupt("run id", &id))?),

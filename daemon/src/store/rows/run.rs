@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{corrupt, failure_from_json, failure_to_json, word};
+use super::{clean, corrupt, failure_from_json, failure_to_json, word};
 use crate::domain::operation::Operation;
 use crate::domain::resource::{Declared, ResourceStatus};
 use crate::domain::run::{Phase, Position, Progress, Run, RunState, Subject};
@@ -15,6 +15,7 @@ use crate::store::StoreError;
 /// A run as stored.
 #[derive(Debug, Clone, Serialize, Deserialize, sqlx::FromRow)]
 #[expect(missing_docs, reason = "the columns are described in the migration")]
+#[expect(clippy::struct_excessive_bools, reason = "the columns are what they are")]
 pub struct RunRow {
     pub id: String,
     pub server_id: String,
@@ -146,7 +147,7 @@ impl RunRow {
     fn set_waiting(&mut self, waiting: Option<&Waiting>) {
         let Some(w) = waiting else { return };
         self.wait_reason = Some(w.reason.to_string());
-        self.wait_who = Some(w.who.clone());
+        self.wait_who = Some(clean(&w.who));
         self.wait_since = Some(w.since.0);
         self.wait_next_try = w.next_try.map(|t| t.0);
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{corrupt, failure_from_json, failure_to_json, from_json, to_json, word};
+use super::{clean, corrupt, failure_from_json, failure_to_json, from_json, to_json, word};
 use crate::domain::server::{IdentityKind, Reach, Server, ServerStatus};
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
@@ -43,10 +43,10 @@ impl From<&Server> for ServerRow {
             host_key: s.host_key.clone(),
             identity: s.identity.to_string(),
             labels: to_json(&s.labels),
-            machine_id: s.facts.get("machine_id").cloned(),
+            machine_id: s.facts.get("machine_id").map(|id| clean(id)),
             status: s.status.to_string(),
             reach: s.reach.to_string(),
-            reach_detail: s.reach_detail.clone(),
+            reach_detail: clean(&s.reach_detail),
             last_seen: s.last_seen.map(|t| t.0),
             last_error: s.last_error.as_ref().map(failure_to_json),
             facts: to_json(&s.facts),

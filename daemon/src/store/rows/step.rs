@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{corrupt, word};
+use super::{clean, corrupt, word};
 use crate::domain::id::{ResourceId, ServerId};
 use crate::domain::step::{StepId, StepState};
 use crate::domain::time::Timestamp;
@@ -73,10 +73,10 @@ impl From<&StepRecord> for StepRow {
             server_id: s.server.to_string(),
             resource_id: s.resource.map(|id| id.to_string()),
             no: s.no,
-            title: s.title.clone(),
+            title: clean(&s.title),
             state: s.state.to_string(),
             exit_code: s.exit_code.map(i64::from),
-            why: s.why.clone(),
+            why: clean(&s.why),
             started_at: s.started_at.0,
             ended_at: s.ended_at.map(|t| t.0),
             output_bytes: i64::try_from(s.output_bytes).unwrap_or(i64::MAX),

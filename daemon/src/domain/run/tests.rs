@@ -1,0 +1,5 @@
+//! Proofs of the rules by which a run moves: one table over every pair of state and event, and the stories that DESIGN tells.
+
+mod fixture;
+mod stories;
+mod table;

@@ -1,0 +1,261 @@
+//! The stories that DESIGN tells of attempts, tries, timeouts, cancels and lost steps.
+
+use std::time::Duration;
+
+use super::fixture::*;
+use crate::domain::operation::Operation;
+use crate::domain::resource::{Fate, ResourceStatus};
+use crate::domain::run::{Event, Proof, Run, StepFacts, Subject};
+use crate::domain::step::Cause;
+use crate::domain::verdict::{Evidence, Outcome, Reason};
+use crate::domain::waiting::WaitReason;
+
+fn begun() -> Run {
+    apply(queued(), STARTED)
+}
+
+fn fail() -> Event {
+    exited(1, Cause::Itself, last())
+}
+
+fn busy() -> Event {
+    exited(75, Cause::Itself, StepFacts { busy: true, ..last() })
+}
+
+/// (outcome, reason, evidence)
+fn verdict(run: &Run) -> (Outcome, Option<Reason>, Evidence) {
+    let v = run.verdict().expect("completed");
+    (v.outcome, v.reason, v.evidence)
+}
+
+#[test]
+fn three_failures_end_a_run_and_each_attempt_begins_at_the_first_step() {
+    let mut run = apply(begun(), exited(0, Cause::Itself, more()));
+    for attempt in 1..3 {
+        assert_eq!(run.position().attempt, attempt);
+        run = apply(run, fail());
+        assert_eq!((run.position().step, run.position().try_no), (0, 1));
+        assert_eq!(run.fate(), Some(Fate::Status(ResourceStatus::Updating)), "in progress between attempts");
+        run = apply(run, TRY_STARTED);
+    }
+    let run = apply(run, fail());
+    assert_eq!(verdict(&run), (Outcome::Failed, Some(Reason::AttemptsExhausted), Evidence::ExitRecord));
+    assert_eq!(run.position().attempt, 3);
+    assert_eq!(run.fate(), Some(Fate::Status(ResourceStatus::Failed)));
+    assert_eq!(run.verdict().and_then(|v| v.failure.clone()), Some(failure("it broke")));
+}
+
+#[test]
+fn the_only_attempt_fails_as_a_failed_step() {
+    let run = apply(Run { attempts_max: 1, ..begun() }, fail());
+    assert_eq!(verdict(&run).1, Some(Reason::StepFailed));
+}
+
+#[test]
+fn the_pause_between_attempts_doubles_up_to_its_limit() {
+    let mut run = Run { attempts_max: 6, ..begun() };
+    let mut pauses = Vec::new();
+    for _ in 0..5 {
+        run = apply(run, fail());
+        let until = run.waiting().and_then(|w| w.next_try).expect("a time");
+        pauses.push(until.since(NOW).as_secs());
+        run = apply(run, TRY_STARTED);
+    }
+    assert_eq!(pauses, [10, 20, 40, 60, 60]);
+    assert_eq!(TIMINGS.backoff(u32::MAX), TIMINGS.backoff_max);
+}
+
+#[test]
+fn p4_waiting_uses_no_attempt_and_says_since_when() {
+    let mut run = queued();
+    for late in [0, 240, 500] {
+        let now = NOW + Duration::from_secs(late);
+        run = run.apply(waits(WaitReason::Unreachable), now, &TIMINGS).expect("legal");
+    }
+    let waiting = run.waiting().expect("it waits").clone();
+    assert_eq!((waiting.since, waiting.who.as_str()), (NOW, "someone"));
+    assert_eq!((run.state_word(), run.position().attempt), ("queued", 0));
+    let later = NOW + Duration::from_mins(10);
+    let run = run.apply(waits(WaitReason::Paused), later, &TIMINGS).expect("legal");
+    assert_eq!(run.waiting().map(|w| w.since), Some(later), "another reason begins its own time");
+    let run = apply(run, STARTED);
+    assert_eq!((run.waiting(), run.position().attempt), (None, 1));
+}
+
+#[test]
+fn p4_a_busy_exit_is_a_new_try_and_no_attempt() {
+    let mut run = begun();
+    for try_no in 2..10 {
+        run = apply(run, busy());
+        assert_eq!((run.position().attempt, run.position().try_no), (1, try_no));
+        assert_eq!(run.waiting().map(|w| w.reason), Some(WaitReason::Busy));
+        run = apply(run, TRY_STARTED);
+    }
+    assert!(run.payload, "the step ran, and found the lock");
+}
+
+#[test]
+fn p5_a_rejected_start_is_a_new_try_of_something_that_never_ran() {
+    let run = apply(begun(), rejected("lane-busy"));
+    assert_eq!((run.position().attempt, run.position().try_no), (1, 2));
+    assert!(!run.payload);
+    let run = apply(run, Event::CancelRequested);
+    assert_eq!(verdict(&run), (Outcome::Cancelled, Some(Reason::Cancelled), Evidence::NotStarted));
+    assert_eq!(run.fate(), Some(Fate::Status(ResourceStatus::Active)), "nothing was touched");
+}
+
+#[test]
+fn p6_a_step_that_never_gets_to_start_ends_its_run_within_the_queue_limit() {
+    for event in [rejected("disk"), busy()] {
+        let (mut run, mut now) = (begun(), NOW);
+        while run.verdict().is_none() {
+            run = run.apply(event.clone(), now, &TIMINGS).expect("legal");
+            if let Some(at) = run.waiting().and_then(|w| w.next_try) {
+                now = at;
+                run = run.apply(TRY_STARTED, now, &TIMINGS).expect("legal");
+            }
+        }
+        assert_eq!(now.since(NOW), TIMINGS.queue_limit);
+        assert_eq!((verdict(&run).0, verdict(&run).1), (Outcome::Failed, Some(Reason::StepFailed)));
+        assert_eq!(run.position().attempt, 1);
+    }
+}
+
+#[test]
+fn every_phase_publishes_when_it_settles() {
+    let seconds = |run: &Run| run.settles_by(&TIMINGS).map(|t| t.since(NOW).as_secs());
+    assert_eq!(seconds(&queued()), Some(3_600), "accepted + queue limit");
+    assert_eq!(
+        seconds(&apply(queued(), waits(WaitReason::Unreachable))),
+        Some(3_600),
+        "waiting moves nothing"
+    );
+    assert_eq!(seconds(&begun()), Some(600 + 30 + 120), "deadline + kill grace + margin");
+    assert_eq!(seconds(&cancelling()), Some(600 + 30 + 120));
+    assert_eq!(seconds(&between()), Some(3_600), "since + queue limit");
+    assert_eq!(seconds(&completed()), None);
+}
+
+#[test]
+fn p6_nothing_is_overdue_before_its_time() {
+    for run in [queued(), stepping(), cancelling(), between()] {
+        let due = run.settles_by(&TIMINGS).expect("open");
+        let early = run.clone().apply(Event::Overdue(failure("late")), due, &TIMINGS);
+        assert!(early.is_err(), "whoever saw it overdue saw an earlier state");
+        let just_after = due + Duration::from_micros(1);
+        let late = run.apply(Event::Overdue(failure("late")), just_after, &TIMINGS).expect("overdue");
+        assert!(late.verdict().is_some_and(|v| v.reconciled));
+    }
+}
+
+#[test]
+fn an_overdue_wait_for_a_refusing_server_says_so() {
+    let run = apply(between(), waits(WaitReason::Refused));
+    let late = NOW + Duration::from_secs(100_000);
+    let run = run.apply(Event::Overdue(failure("late")), late, &TIMINGS).expect("overdue");
+    assert_eq!(verdict(&run).1, Some(Reason::Refused));
+}
+
+#[test]
+fn each_step_and_each_try_has_its_own_deadline() {
+    let now = NOW + Duration::from_secs(50);
+    let next = StepFacts { next: Some(Duration::from_secs(7)), ..last() };
+    let run = begun().apply(exited(0, Cause::Itself, next), now, &TIMINGS).expect("legal");
+    assert_eq!(run.settles_by(&TIMINGS), Some(now + Duration::from_secs(7 + 30 + 120)));
+}
+
+#[test]
+fn a_timeout_ends_the_run_unless_the_operation_says_otherwise() {
+    let timeout = |retry_on_timeout| exited(143, Cause::Deadline, StepFacts { retry_on_timeout, ..last() });
+    let run = apply(begun(), timeout(false));
+    assert_eq!(verdict(&run), (Outcome::Failed, Some(Reason::Timeout), Evidence::ExitRecord));
+    let mut run = begun();
+    for _ in 0..2 {
+        run = apply(apply(run, timeout(true)), TRY_STARTED);
+    }
+    let run = apply(run, timeout(true));
+    assert_eq!(verdict(&run).1, Some(Reason::AttemptsExhausted));
+}
+
+#[test]
+fn p7_a_payload_that_was_stopped_did_not_succeed_even_if_it_says_zero() {
+    let at_deadline = apply(begun(), exited(0, Cause::Deadline, last()));
+    assert_eq!(verdict(&at_deadline).1, Some(Reason::Timeout));
+    let next_step = apply(begun(), exited(0, Cause::Deadline, more()));
+    assert_eq!(verdict(&next_step).1, Some(Reason::Timeout));
+    let cancelled = apply(cancelling(), exited(0, Cause::Cancel, last()));
+    assert_eq!(verdict(&cancelled).0, Outcome::Cancelled);
+}
+
+#[test]
+fn p7_a_payload_that_ended_well_before_the_cancel_came_has_succeeded() {
+    let run = apply(cancelling(), exited(0, Cause::Itself, last()));
+    assert_eq!(verdict(&run), (Outcome::Succeeded, None, Evidence::ExitRecord));
+}
+
+#[test]
+fn p9_a_running_step_is_cancelled_only_when_it_has_ended() {
+    let run = apply(begun(), Event::CancelRequested);
+    assert!(run.cancel_requested && run.verdict().is_none());
+    assert_eq!(run.live_step().map(|s| s.to_string()), Some(format!("{}.0.1.1", run.id)));
+    let stopped = apply(run.clone(), exited(143, Cause::Cancel, last()));
+    assert_eq!(verdict(&stopped), (Outcome::Cancelled, Some(Reason::Cancelled), Evidence::ExitRecord));
+    let never_begun = apply(run, rejected("cancelled-before-start"));
+    assert_eq!(verdict(&never_begun).2, Evidence::NotStarted);
+}
+
+#[test]
+fn p7_a_lost_step_is_what_a_probe_proves() {
+    let lost = apply(begun(), lost());
+    assert!(lost.payload && lost.live_step().is_some(), "still the try in question");
+    let judge = |proof| apply(lost.clone(), Event::Judged(proof, last()));
+    assert_eq!(verdict(&judge(Proof::Success)), (Outcome::Succeeded, None, Evidence::Probe));
+    assert_eq!(verdict(&judge(Proof::None)), (Outcome::Failed, Some(Reason::Lost), Evidence::None));
+    let again = judge(Proof::Nothing);
+    assert_eq!((again.position().attempt, again.position().step), (2, 0));
+    let cancelled = apply(Run { cancel_requested: true, ..lost }, Event::Judged(Proof::Nothing, last()));
+    assert_eq!(verdict(&cancelled), (Outcome::Cancelled, Some(Reason::Cancelled), Evidence::Probe));
+}
+
+#[test]
+fn p8_a_removal_ends_gone_or_as_it_began() {
+    for earlier in
+        [ResourceStatus::Active, ResourceStatus::Success, ResourceStatus::Failed, ResourceStatus::Paused]
+    {
+        let removal = || queued_for(Operation::Remove, earlier);
+        let begun = || apply(removal(), STARTED);
+        assert_eq!(removal().fate(), None, "`removing` was set at acceptance");
+        assert_eq!(begun().fate(), Some(Fate::Status(ResourceStatus::Removing)));
+        assert_eq!(apply(begun(), exited(0, Cause::Itself, last())).fate(), Some(Fate::Gone));
+        let ends = [
+            apply(removal(), Event::CancelRequested),
+            apply(begun(), exited(143, Cause::Deadline, last())),
+            apply(apply(begun(), Event::CancelRequested), exited(143, Cause::Cancel, last())),
+            apply(apply(begun(), lost()), Event::Judged(Proof::None, last())),
+            apply(Run { attempts_max: 1, ..begun() }, fail()),
+        ];
+        for run in ends {
+            assert_eq!(run.fate(), Some(Fate::Status(earlier)), "{:?}", run.verdict());
+        }
+    }
+}
+
+#[test]
+fn p14_a_principal_that_lost_its_right_is_blocked_before_anything_began() {
+    let blocked = Event::Refused(Outcome::Blocked, Reason::Forbidden, failure("no longer allowed"));
+    let run = apply(queued_for(Operation::Install, ResourceStatus::Pending), blocked);
+    assert_eq!(verdict(&run), (Outcome::Blocked, Some(Reason::Forbidden), Evidence::NotStarted));
+    assert_eq!(run.fate(), Some(Fate::Status(ResourceStatus::Failed)));
+}
+
+#[test]
+fn a_run_without_steps_is_answered_or_refused_while_it_asks() {
+    let register =
+        || Run { subject: Subject::Server, ..queued_for(Operation::Register, ResourceStatus::Active) };
+    let answered = apply(apply(register(), STARTED), Event::Answered);
+    assert_eq!(verdict(&answered), (Outcome::Succeeded, None, Evidence::Probe));
+    let refused = Event::Refused(Outcome::Failed, Reason::Refused, failure("another host key"));
+    let refused = apply(apply(register(), STARTED), refused);
+    assert_eq!(verdict(&refused), (Outcome::Failed, Some(Reason::Refused), Evidence::NotStarted));
+    assert_eq!(refused.fate(), None, "it has no resource");
+}

@@ -1,0 +1,225 @@
+//! Full disks, lost connections, answers that never come: nothing is acknowledged that is not stored, nothing is done twice, and
+//! work goes on by itself afterwards.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+
+use futures::future::join_all;
+use settled::clock::SystemClock;
+use settled::store::{StoreError, open};
+use settled_tests::postgres::Postgres;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::fixture::{House, new_server, write};
+
+/// PostgreSQL cannot store NUL in a text; SQLite can. Either way the neighbours in the batch do not notice.
+pub(crate) async fn an_unstorable_name_is_refused_and_harms_no_neighbour(house: House) {
+    let storm = (0..60).map(|n| {
+        let name = if n % 6 == 0 { format!("s{n}\0") } else { format!("s{n}") };
+        let (house, server) = (&house, new_server(&*house.clock, &name));
+        async move {
+            house
+                .write(move |unit| {
+                    let mut server = server.clone();
+                    Box::pin(async move {
+                        unit.db().server_by_name(&server.name).await?;
+                        unit.insert_server(&mut server).await
+                    })
+                })
+                .await
+        }
+    });
+    for (n, answer) in join_all(storm).await.into_iter().enumerate() {
+        if n % 6 == 0 && !house.is_sqlite() {
+            assert!(matches!(answer, Err(StoreError::Corrupt(_))), "command {n}: {answer:?}");
+        } else {
+            assert!(answer.is_ok(), "command {n}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_was_lost_is_replaced_without_anyone_noticing() {
+    let house = House::postgres().await;
+    house.server("before").await;
+    for n in 0..3 {
+        let database = house.url.split(['/', '?']).nth(3).unwrap().to_owned();
+        let ended = tokio::task::spawn_blocking(move || {
+            let sql = format!(
+                "SELECT COUNT(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = '{database}'"
+            );
+            Postgres::shared().psql("postgres", &sql)
+        });
+        assert!(ended.await.unwrap().parse::<u32>().unwrap() > 0);
+        let server = house.server(&format!("after{n}")).await;
+        let found = house.read().await.db().server(server.id).await.unwrap();
+        assert_eq!(found, Some(server));
+    }
+}
+
+/// Stands between a daemon and PostgreSQL, and cuts the line at the next COMMIT.
+struct Line {
+    directory: tempfile::TempDir,
+    cut: Arc<AtomicU8>,
+}
+
+const WHOLE: u8 = 0;
+/// PostgreSQL never hears the COMMIT.
+const BEFORE: u8 = 1;
+/// PostgreSQL commits, and its answer is lost.
+const AFTER: u8 = 2;
+
+impl Line {
+    fn to(socket: PathBuf) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).unwrap();
+        let cut = Arc::new(AtomicU8::new(WHOLE));
+        let switch = Arc::clone(&cut);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = UnixStream::connect(&socket).await.unwrap();
+                tokio::spawn(carry(client, server, Arc::clone(&switch)));
+            }
+        });
+        Self { directory, cut }
+    }
+}
+
+async fn carry(mut client: UnixStream, mut server: UnixStream, cut: Arc<AtomicU8>) {
+    let (mut asked, mut said) = (vec![0; 65_536], vec![0; 65_536]);
+    loop {
+        tokio::select! {
+            Ok(n @ 1..) = client.read(&mut asked) => {
+                let commits = asked[..n].windows(6).any(|w| w == b"COMMIT");
+                let cut = if commits { cut.swap(WHOLE, Ordering::SeqCst) } else { WHOLE };
+                if cut == BEFORE {
+                    return;
+                }
+                server.write_all(&asked[..n]).await.unwrap();
+                if cut == AFTER {
+                    // The answer has come this far, and no further.
+                    server.read(&mut said).await.unwrap();
+                    return;
+                }
+            }
+            Ok(n @ 1..) = server.read(&mut said) => client.write_all(&said[..n]).await.unwrap(),
+            else => return,
+        }
+    }
+}
+
+async fn line_is_cut(how: u8, runs_expected: u32) {
+    let house = House::postgres().await;
+    let (head, socket_directory) = house.url.split_once("?host=").unwrap();
+    let line = Line::to(Path::new(socket_directory).join(".s.PGSQL.5432"));
+    let url = format!("{head}?host={}", line.directory.path().display());
+    let daemon = open(&url, Arc::new(SystemClock::new())).await.unwrap();
+    let runs = Arc::new(AtomicU32::new(0));
+    line.cut.store(how, Ordering::SeqCst);
+    let (counted, clock) = (Arc::clone(&runs), Arc::clone(&house.clock));
+    let answer = write(&daemon.writer, move |unit| {
+        // A new id each time: done twice it would be there twice.
+        let n = counted.fetch_add(1, Ordering::SeqCst);
+        let mut server = new_server(&*clock, &format!("s{n}"));
+        Box::pin(async move { unit.insert_server(&mut server).await })
+    })
+    .await;
+    assert_eq!(line.cut.load(Ordering::SeqCst), WHOLE, "the line was cut");
+    let stored = house.read().await.db().servers("", 10).await.unwrap();
+    assert_eq!((runs.load(Ordering::SeqCst), stored.len()), (runs_expected, usize::from(answer.is_ok())));
+    assert_eq!(house.numbers().await.1, (1..=i64::from(answer.is_ok())).collect::<Vec<_>>());
+    assert_eq!(answer.is_ok(), how == AFTER, "{answer:?}");
+    house.server("later").await;
+    let later =
+        write(&daemon.writer, move |unit| Box::pin(async move { unit.keep_package("d", "p", "").await }));
+    later.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_commit_whose_answer_is_lost_is_asked_after_and_not_repeated() {
+    line_is_cut(AFTER, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_commit_that_never_arrived_is_not_acknowledged() {
+    line_is_cut(BEFORE, 1).await;
+}
+
+/// A small file system, unmounted when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None` when this user may not mount.
+    fn mount() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+            .arg(directory.path())
+            .output()
+            .is_ok_and(|done| done.status.success());
+        mounted.then_some(Self(directory))
+    }
+
+    fn fill(&self) {
+        let filler = self.0.path().join("filler");
+        // The last write fails: that is when it is full.
+        while std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&filler)
+            .and_then(|mut file| std::io::Write::write_all(&mut file, &[0; 4096]))
+            .is_ok()
+        {}
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.0.path().join("filler")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("-l").arg(self.0.path()).status();
+        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_full_disk_acknowledges_nothing_and_work_resumes_by_itself() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("not run: this user may not mount a small file system");
+        return;
+    };
+    let clock: Arc<dyn settled::clock::Clock> = Arc::new(SystemClock::new());
+    let url = format!("sqlite://{}/settled.db", disk.0.path().display());
+    let opened = open(&url, Arc::clone(&clock)).await.unwrap();
+    let add = |name: String| {
+        let mut server = new_server(&*clock, &name);
+        server.reach_detail = "x".repeat(30_000);
+        let writer = &opened.writer;
+        async move {
+            write(writer, move |unit| {
+                let mut server = server.clone();
+                Box::pin(async move { unit.insert_server(&mut server).await })
+            })
+            .await
+        }
+    };
+    add("before".into()).await.unwrap();
+    disk.fill();
+    let answers = join_all((0..20).map(|n| add(format!("during{n}")))).await;
+    let refused = answers.iter().filter(|a| matches!(a, Err(StoreError::Unavailable(_)))).count();
+    assert!(refused > 0 && answers.iter().all(|a| !matches!(a, Err(StoreError::Conflict))), "{answers:?}");
+    let acknowledged = answers.len() - refused;
+    disk.free();
+    join_all((0..5).map(|n| add(format!("later{n}")))).await.into_iter().for_each(Result::unwrap);
+    let mut reader = opened.store.read().await.unwrap();
+    assert_eq!(reader.db().servers("", 100).await.unwrap().len(), 1 + acknowledged + 5);
+    let last = reader.db().last_seq().await.unwrap();
+    let numbers: Vec<_> = reader.db().transitions(0, 100).await.unwrap().iter().map(|t| t.seq).collect();
+    assert_eq!(numbers, (1..=last).collect::<Vec<_>>());
+    assert_eq!(numbers.len(), 1 + acknowledged + 5);
+}

@@ -1,0 +1,160 @@
+//! Lanes: one owner, an epoch that rises, and nothing written by those who lost it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use settled::clock::{Clock, SystemClock};
+use settled::domain::id::{DaemonId, ServerId};
+use settled::domain::run::{Event, Run};
+use settled::domain::time::Timestamp;
+use settled::store::{StoreError, Writer, open};
+
+use crate::fixture::{House, TIMINGS, write};
+
+async fn take(house: &House, server: ServerId, me: DaemonId) -> Result<i64, StoreError> {
+    house.write(move |unit| Box::pin(async move { unit.take_lane(server, me).await })).await
+}
+
+pub(crate) async fn p3_a_lane_has_one_owner_and_its_epoch_rises(house: House) {
+    let server = house.server("web1").await.id;
+    let (me, other) = (house.daemon(), house.daemon());
+    assert_eq!(take(&house, server, me).await.unwrap(), 1);
+    assert!(matches!(take(&house, server, other).await, Err(StoreError::Conflict)));
+    assert!(
+        matches!(take(&house, server, me).await, Err(StoreError::Conflict)),
+        "not even twice by the same"
+    );
+    let hold = |who, epoch| {
+        house.write(move |unit| Box::pin(async move { unit.hold_lane(server, who, epoch).await }))
+    };
+    let release = |who, epoch| {
+        house.write(move |unit| Box::pin(async move { unit.release_lane(server, who, epoch).await }))
+    };
+    hold(me, 1).await.unwrap();
+    for (who, epoch) in [(other, 1), (me, 0), (me, 2)] {
+        assert!(matches!(hold(who, epoch).await, Err(StoreError::Conflict)));
+        assert!(matches!(release(who, epoch).await, Err(StoreError::Conflict)));
+    }
+    let raise = house.write(move |unit| Box::pin(async move { unit.raise_epoch(server, me, 1, 41).await }));
+    raise.await.unwrap();
+    assert!(matches!(hold(me, 1).await, Err(StoreError::Conflict)));
+    release(me, 41).await.unwrap();
+    assert_eq!(take(&house, server, other).await.unwrap(), 42);
+}
+
+pub(crate) async fn p3_an_older_epoch_writes_nothing(house: House) {
+    let server = house.server("web1").await;
+    let queued = house.run(&house.resource(&server, "blog").await).await;
+    let mine = take(&house, server.id, house.daemon()).await.unwrap();
+    let (run, _) = house.started(Run { epoch: mine, ..queued }).await;
+    let id = server.id;
+    let adopted =
+        house.write(move |unit| Box::pin(async move { unit.adopt_running(id, 2).await })).await.unwrap();
+    assert_eq!(adopted, [run.id]);
+    let stale = run.clone().apply(Event::CancelRequested, house.clock.now(), &TIMINGS).unwrap();
+    assert!(matches!(house.update_run(stale.clone()).await, Err(StoreError::Conflict)));
+    house.update_run(Run { epoch: 2, ..stale }).await.unwrap();
+}
+
+pub(crate) async fn lanes_of_the_dead_are_freed(house: House) {
+    let servers = [house.server("a").await.id, house.server("b").await.id, house.server("c").await.id];
+    let (me, alive, dead) = (house.daemon(), house.daemon(), house.daemon());
+    for (server, owner) in servers.into_iter().zip([me, alive, dead]) {
+        take(&house, server, owner).await.unwrap();
+    }
+    renew(&house.opened.writer, alive, Duration::from_secs(30)).await;
+    renew(&house.opened.writer, dead, Duration::ZERO).await;
+    let free =
+        |everyone| house.write(move |unit| Box::pin(async move { unit.release_dead(me, everyone).await }));
+    assert_eq!(free(false).await.unwrap(), 1);
+    assert_eq!(take(&house, servers[2], me).await.unwrap(), 2);
+    assert_eq!(free(true).await.unwrap(), 1, "who holds the data directory is alone");
+    let detach = house.write(move |unit| Box::pin(async move { unit.detach(me).await }));
+    assert_eq!(detach.await.unwrap(), 2);
+}
+
+async fn renew(writer: &Writer, who: DaemonId, length: Duration) {
+    let renewal = write(writer, move |unit| {
+        Box::pin(async move {
+            let until = unit.now() + length;
+            unit.renew_lease(who, "0.1.0", until).await
+        })
+    });
+    renewal.await.unwrap();
+}
+
+pub(crate) async fn lanes_with_work_are_found(house: House) {
+    let (idle, busy) = (house.server("idle").await, house.server("busy").await);
+    let run = house.run(&house.resource(&busy, "blog").await).await;
+    let found = async || house.read().await.db().lanes_to_take(None, 10).await.unwrap();
+    assert_eq!(found().await, [busy.id.to_string()]);
+    assert!(house.read().await.db().lanes_to_take(Some(idle.id), 10).await.unwrap().is_empty());
+    let me = house.daemon();
+    take(&house, busy.id, me).await.unwrap();
+    assert!(found().await.is_empty(), "it has an owner");
+    let (_, step) = house.started(run).await;
+    house
+        .write(move |unit| {
+            let step = step.id;
+            Box::pin(async move {
+                unit.detach(me).await?;
+                unit.add_unresolved(idle.id, step, "no exit record").await?;
+                unit.add_unresolved(idle.id, step, "said twice").await
+            })
+        })
+        .await
+        .unwrap();
+    let mut both = vec![idle.id.to_string(), busy.id.to_string()];
+    both.sort_unstable();
+    assert_eq!(found().await, both, "what runs and what is unresolved needs an owner");
+    let unresolved = house.read().await.db().unresolved(idle.id).await.unwrap();
+    assert_eq!(unresolved.len(), 1);
+    assert_eq!(unresolved[0].detail, "no exit record");
+}
+
+/// A machine whose clock is wrong.
+struct Wrong(SystemClock, i64);
+
+#[async_trait]
+impl Clock for Wrong {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.now().0 + self.1)
+    }
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
+    }
+    async fn sleep_until(&self, at: Duration) {
+        self.0.sleep_until(at).await;
+    }
+    fn ulid(&self) -> ulid::Ulid {
+        self.0.ulid()
+    }
+    fn random(&self) -> u64 {
+        self.0.random()
+    }
+}
+
+/// Two daemons share PostgreSQL, and one of their machines is an hour ahead.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_wrong_clock_frees_no_lane_of_the_living() {
+    const HOUR_US: i64 = 3_600_000_000;
+    let house = House::postgres().await;
+    let server = house.server("web1").await.id;
+    let (me, other) = (house.daemon(), house.daemon());
+    take(&house, server, me).await.unwrap();
+    renew(&house.opened.writer, me, Duration::from_secs(30)).await;
+    let ahead = open(&house.url, Arc::new(Wrong(SystemClock::new(), HOUR_US))).await.unwrap();
+    let free = |length| {
+        let writer = ahead.writer.clone();
+        async move {
+            renew(&writer, other, length).await;
+            write(&writer, move |unit| Box::pin(async move { unit.release_dead(other, false).await }))
+                .await
+                .unwrap()
+        }
+    };
+    assert_eq!(free(Duration::from_secs(30)).await, 0, "the lease of the other is good");
+    renew(&house.opened.writer, me, Duration::ZERO).await;
+    assert_eq!(free(Duration::from_secs(30)).await, 1);
+}

@@ -1,0 +1,68 @@
+//! What every engine must do: one list of tests, run on SQLite and on a real PostgreSQL.
+
+mod fixture;
+
+mod faults;
+mod guards;
+mod lanes;
+mod objects;
+mod opening;
+mod order;
+mod output;
+mod retention;
+mod speed;
+mod walk;
+
+/// Runs each test on a fresh store of each engine.
+macro_rules! conformance {
+    ($($module:ident :: $name:ident,)+) => {
+        mod sqlite { $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                crate::$module::$name(crate::fixture::House::sqlite().await).await;
+            }
+        )+ }
+        mod postgres { $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                crate::$module::$name(crate::fixture::House::postgres().await).await;
+            }
+        )+ }
+    };
+}
+
+conformance! {
+    objects::every_object_comes_back_as_it_was_stored,
+    objects::names_are_ordered_by_their_bytes_and_paged_by_key,
+    objects::ids_are_ordered_by_their_bytes_newest_first,
+    objects::what_a_server_says_can_always_be_stored,
+    objects::every_reachable_run_comes_back_equal_and_its_transition_is_its_row,
+    order::p1_what_is_acknowledged_is_there_for_every_reader,
+    order::p10_numbers_have_no_holes_whatever_fails,
+    order::p10_a_reader_that_follows_sees_every_number_once_and_in_order,
+    order::many_commands_share_few_commits,
+    order::a_command_that_writes_nothing_is_not_committed,
+    order::a_command_that_panics_harms_no_neighbour,
+    order::a_refused_command_leaves_no_trace_in_the_audit,
+    guards::p2_a_request_id_is_kept_once,
+    guards::a_stale_version_is_a_conflict_and_leaves_nothing,
+    guards::p7_a_completed_run_cannot_be_changed,
+    guards::p3_one_exclusive_run_is_in_progress_on_a_server,
+    guards::one_exclusive_run_is_open_on_a_resource,
+    guards::what_is_unique_is_refused_with_the_same_word,
+    guards::a_key_parameter_has_one_holder,
+    guards::impossible_rows_meet_a_check,
+    guards::a_server_with_resources_stays,
+    lanes::p3_a_lane_has_one_owner_and_its_epoch_rises,
+    lanes::p3_an_older_epoch_writes_nothing,
+    lanes::lanes_of_the_dead_are_freed,
+    lanes::lanes_with_work_are_found,
+    output::p5_output_goes_on_exactly_where_it_ends,
+    output::an_older_record_of_a_step_does_not_cut_its_output,
+    retention::what_is_kept_has_no_holes_and_begins_where_it_says,
+    retention::old_runs_go_with_their_steps_and_output_in_batches,
+    retention::nothing_old_means_nothing_written,
+    opening::a_store_is_opened_again_as_the_same_installation,
+    opening::a_newer_database_is_refused,
+    faults::an_unstorable_name_is_refused_and_harms_no_neighbour,
+}
