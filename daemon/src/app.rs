@@ -65,7 +65,7 @@ pub async fn run(config: Config, process: Process) -> anyhow::Result<()> {
 pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow::Result<()> {
     let clock = Arc::clone(&parts.clock);
     let house = open(&config, parts).await?;
-    let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref())?;
+    let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref()).await?;
     let stop = process.stop.soft_token().clone();
 
     let reconciler =
