@@ -1,0 +1,189 @@
+//! What comes back: frames, after whatever the login had to say. Pure and total: any bytes give frames or an error.
+
+use std::collections::BTreeMap;
+
+use super::request::{OUTPUT_BYTES_PER_ANSWER, PROBE_OUTPUT_BYTES};
+use crate::domain::step::{Cause, Ended, StepId};
+use crate::remote::{Hello, News, ProbeAnswer, RemoteError, Report, StepStatus};
+
+/// One line of an answer, without the word that opens it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Frame {
+    /// A word and the rest of its line.
+    Line(String, String),
+    /// Bytes.
+    Data(Vec<u8>),
+}
+
+/// The frames of a complete answer, or `None` when it is not complete. What stands before and between them is skipped.
+pub(super) fn frames(stdout: &[u8], nonce: &str) -> Option<Vec<Frame>> {
+    let opening = format!("SETTLED1 {nonce} ");
+    let mut frames = Vec::new();
+    let mut rest = stdout;
+    while !rest.is_empty() {
+        let (line, after) = split_line(rest)?;
+        rest = after;
+        let Some(line) = line.strip_prefix(opening.as_bytes()) else { continue };
+        let line = String::from_utf8_lossy(line);
+        let (word, detail) = line.split_once(' ').unwrap_or((&line, ""));
+        match word {
+            "end" => return Some(frames),
+            "data" => {
+                let length = detail.trim().parse().ok()?;
+                let (data, after) = rest.split_at_checked(length)?;
+                frames.push(Frame::Data(data.to_vec()));
+                rest = after;
+            }
+            _ => frames.push(Frame::Line(word.to_owned(), detail.trim_end().to_owned())),
+        }
+    }
+    None
+}
+
+/// The first line of `bytes` without its end, and what follows. `None` when no line ends.
+fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    Some((&bytes[..end], &bytes[end + 1..]))
+}
+
+/// An answer whose refusals were taken out: what remains is what the verb gives when it worked.
+pub(super) struct Answer {
+    lines: Vec<(String, String)>,
+    data: Vec<u8>,
+}
+
+impl Answer {
+    /// Reads frames; refusals become errors.
+    pub(super) fn read(frames: Vec<Frame>, id: Option<StepId>) -> Result<Self, RemoteError> {
+        let mut answer = Self { lines: Vec::new(), data: Vec::new() };
+        for frame in frames {
+            match frame {
+                Frame::Data(data) => answer.data.extend_from_slice(&data),
+                Frame::Line(word, detail) => match (word.as_str(), id) {
+                    ("refused", _) => return Err(RemoteError::Refused(detail)),
+                    ("failed", _) => return Err(RemoteError::Unreachable(detail)),
+                    ("fenced", _) => return Err(RemoteError::Fenced { highest: number(&detail)? }),
+                    ("conflict", Some(id)) => return Err(RemoteError::Conflict(id)),
+                    _ => answer.lines.push((word, detail)),
+                },
+            }
+        }
+        Ok(answer)
+    }
+
+    pub(super) fn claimed(&self) -> Result<u64, RemoteError> {
+        number(self.one("claimed")?)
+    }
+
+    pub(super) fn hello(&self) -> Result<Hello, RemoteError> {
+        let (epoch, owner) = self.one("epoch")?.split_once(' ').unwrap_or((self.one("epoch")?, ""));
+        let mut facts = BTreeMap::new();
+        for detail in self.all("fact") {
+            let (key, value) = detail.split_once(' ').unwrap_or((detail, ""));
+            facts.insert(key.to_owned(), value.to_owned());
+        }
+        Ok(Hello {
+            machine_id: self.one("machine")?.to_owned(),
+            boot_id: self.one("boot")?.to_owned(),
+            epoch: number(epoch)?,
+            installation: Some(owner.to_owned()).filter(|owner| !owner.is_empty()),
+            facts,
+        })
+    }
+
+    /// How the try `id` stands.
+    pub(super) fn report(&self, id: StepId) -> Result<Report, RemoteError> {
+        if let Some(holder) = self.all("busy").next() {
+            let status = StepStatus::Busy { holder: holder.to_owned() };
+            return Ok(Report { status, output_bytes: 0, truncated: false });
+        }
+        match self.reports()?.into_iter().next() {
+            Some((found, report)) if found == id => Ok(report),
+            _ => Err(unexpected(&format!("no word of step {id}"))),
+        }
+    }
+
+    /// All tries that are told of. Names that are not a step's are somebody else's, and skipped.
+    pub(super) fn reports(&self) -> Result<Vec<(StepId, Report)>, RemoteError> {
+        let mut reports: Vec<(StepId, Report)> = Vec::new();
+        // Processes belong to the step before them, if that is known.
+        let mut known = false;
+        for (word, detail) in &self.lines {
+            match (word.as_str(), reports.last_mut()) {
+                ("step", _) => {
+                    let step = step(detail)?;
+                    known = step.is_some();
+                    reports.extend(step);
+                }
+                ("process", Some((_, Report { status: StepStatus::Orphaned { processes }, .. })))
+                    if known =>
+                {
+                    processes.push(detail.clone());
+                }
+                _ => {}
+            }
+        }
+        Ok(reports)
+    }
+
+    pub(super) fn news(self, id: StepId) -> Result<News, RemoteError> {
+        let report = self.report(id)?;
+        if self.data.len() > OUTPUT_BYTES_PER_ANSWER {
+            return Err(unexpected("more output than was asked for"));
+        }
+        Ok(News { report, output: self.data })
+    }
+
+    pub(super) fn probed(self) -> Result<ProbeAnswer, RemoteError> {
+        let exit_code = number(self.one("probed")?)?;
+        if self.data.len() > PROBE_OUTPUT_BYTES {
+            return Err(unexpected("more output than was asked for"));
+        }
+        Ok(ProbeAnswer { exit_code, output: self.data })
+    }
+
+    fn all<'a>(&'a self, word: &'a str) -> impl Iterator<Item = &'a str> {
+        self.lines.iter().filter(move |(found, _)| found == word).map(|(_, detail)| detail.as_str())
+    }
+
+    fn one(&self, word: &str) -> Result<&str, RemoteError> {
+        self.lines
+            .iter()
+            .find(|(found, _)| found == word)
+            .map(|(_, detail)| detail.as_str())
+            .ok_or_else(|| unexpected(&format!("it does not say `{word}`")))
+    }
+}
+
+/// `ID STATE BYTES TRUNCATED [DETAIL...]`; `None` when ID does not name a step.
+fn step(detail: &str) -> Result<Option<(StepId, Report)>, RemoteError> {
+    let mut words = detail.split(' ').filter(|word| !word.is_empty());
+    let mut word = || words.next().unwrap_or_default();
+    let Ok(id) = word().parse() else { return Ok(None) };
+    let state = word();
+    let (output_bytes, truncated) = (number(word())?, word() == "1");
+    let status = match state {
+        "absent" => StepStatus::Absent,
+        "accepted" => StepStatus::Accepted,
+        "running" => StepStatus::Running,
+        "orphaned" => StepStatus::Orphaned { processes: Vec::new() },
+        "reaped" => StepStatus::Reaped,
+        "rejected" => StepStatus::Ended(Ended::Rejected { why: word().to_owned() }),
+        "lost" => StepStatus::Ended(Ended::Lost { why: word().to_owned() }),
+        "exited" => StepStatus::Ended(Ended::Exited { code: number(word())?, cause: cause(word())? }),
+        other => return Err(unexpected(&format!("a step cannot be `{other}`"))),
+    };
+    Ok(Some((id, Report { status, output_bytes, truncated })))
+}
+
+fn cause(word: &str) -> Result<Cause, RemoteError> {
+    Cause::parse(word).ok_or_else(|| unexpected(&format!("a step cannot be ended by `{word}`")))
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, RemoteError> {
+    text.trim().parse().map_err(|_| unexpected(&format!("`{text}` where a number should be")))
+}
+
+pub(super) fn unexpected(what: &str) -> RemoteError {
+    RemoteError::Protocol(what.to_owned())
+}

@@ -1,0 +1,274 @@
+//! A place to try the step protocol in: a state directory of its own, and the shells of this machine.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use settled::clock::{Clock, SystemClock};
+use settled::domain::id::{InstallationId, RunId, ServerId};
+use settled::domain::step::{Cause, Ended, StepId};
+use settled::remote::exec::{Exec, ExecOutput};
+use settled::remote::step::{Layout, Steps};
+use settled::remote::{Limits, Login, News, Remote, RemoteError, Report, StepSpec, StepStatus, Target};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+
+/// Guards a test against hanging; never a wait that decides anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the verbs in a shell of this machine.
+pub(crate) struct LocalExec {
+    shell: PathBuf,
+    home: PathBuf,
+}
+
+#[async_trait]
+impl Exec for LocalExec {
+    async fn exec(
+        &self,
+        _target: &Target,
+        stdin: &[u8],
+        stdout_bytes_max: usize,
+        deadline: Duration,
+    ) -> Result<ExecOutput, RemoteError> {
+        let work = async {
+            let mut child = Command::new(&self.shell)
+                .arg("-s")
+                .env("HOME", &self.home)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .kill_on_drop(true)
+                .spawn()
+                .expect("the shell starts");
+            let mut input = child.stdin.take().expect("piped");
+            let (mut out, mut err) =
+                (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+            let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+            let feed = async {
+                // A shell that ends early does not read everything.
+                input.write_all(stdin).await.ok();
+                drop(input);
+            };
+            let (_, out, err) =
+                tokio::join!(feed, out.read_to_end(&mut stdout), err.read_to_end(&mut stderr));
+            (out.expect("stdout"), err.expect("stderr"));
+            let status = child.wait().await.expect("the shell ends").code();
+            if !stderr.is_empty() {
+                eprintln!("the shell says: {}", String::from_utf8_lossy(&stderr));
+            }
+            stdout.truncate(stdout_bytes_max);
+            ExecOutput { stdout, stderr, status: status.and_then(|code| u32::try_from(code).ok()) }
+        };
+        let late = || RemoteError::Unreachable("no answer in time".to_owned());
+        tokio::time::timeout(deadline, work).await.map_err(|_| late())
+    }
+
+    async fn forget(&self, _server: ServerId) {}
+}
+
+/// A server to be: its state directory lives as long as this.
+pub(crate) struct Bench {
+    pub(crate) steps: Steps<LocalExec>,
+    pub(crate) target: Target,
+    pub(crate) installation: InstallationId,
+    pub(crate) dir: TempDir,
+    run: RunId,
+    last: AtomicU32,
+}
+
+impl Bench {
+    /// With the machine's `/bin/sh`.
+    pub(crate) async fn new() -> Self {
+        Self::with_shell(Path::new("/bin/sh")).await
+    }
+
+    /// With `program` playing `/bin/sh`, for the verbs and for the steps.
+    pub(crate) async fn with_shell(program: &Path) -> Self {
+        let dir = TempDir::with_prefix("settled-steps-").expect("a directory");
+        let shell = dir.path().join("sh");
+        std::os::unix::fs::symlink(program, &shell).expect("a link");
+        let layout = Layout {
+            state_dir: Some(dir.path().join("state").display().to_string()),
+            shell: shell.display().to_string(),
+            dpkg_locks: vec![dir.path().join("dpkg-lock").display().to_string()],
+        };
+        let clock = Arc::new(SystemClock::new());
+        let (installation, run) = (InstallationId(clock.ulid()), RunId(clock.ulid()));
+        let server = ServerId(clock.ulid());
+        let exec = LocalExec { shell, home: dir.path().to_owned() };
+        let target = Target {
+            server,
+            host: "local".to_owned(),
+            port: 22,
+            user: "root".to_owned(),
+            host_key: String::new(),
+            login: Login::Agent,
+        };
+        let bench = Self {
+            steps: Steps::with_layout(exec, clock, layout),
+            target,
+            installation,
+            dir,
+            run,
+            last: AtomicU32::new(0),
+        };
+        bench.steps.claim(&bench.target, installation, 1).await.expect("claimed");
+        bench
+    }
+
+    /// A try that has not been sent yet.
+    pub(crate) fn spec(&self, script: &str) -> StepSpec {
+        let try_no = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        StepSpec {
+            id: StepId { run: self.run, step: 0, attempt: 1, try_no },
+            epoch: 1,
+            script: script.to_owned(),
+            env: Vec::new(),
+            secrets: Vec::new(),
+            needs_dpkg: false,
+            limits: Limits {
+                timeout: Duration::from_secs(30),
+                grace: Duration::from_secs(2),
+                output_bytes_max: 1024 * 1024,
+            },
+        }
+    }
+
+    pub(crate) async fn start(&self, spec: &StepSpec) -> Report {
+        guarded(self.steps.start(&self.target, spec)).await.expect("an answer")
+    }
+
+    pub(crate) async fn attach(&self, id: StepId, offset: u64, wait: Duration) -> News {
+        guarded(self.steps.attach(&self.target, id, offset, wait)).await.expect("an answer")
+    }
+
+    pub(crate) async fn cancel(&self, id: StepId) -> Report {
+        guarded(self.steps.cancel(&self.target, id, 1)).await.expect("an answer")
+    }
+
+    /// Follows a try to its end: the end, and all its output.
+    pub(crate) async fn follow(&self, id: StepId) -> (Ended, News) {
+        guarded(async {
+            let mut output = Vec::new();
+            loop {
+                let mut news = self.attach(id, output.len() as u64, Duration::from_secs(5)).await;
+                output.append(&mut news.output);
+                match &news.report.status {
+                    StepStatus::Ended(ended) => {
+                        assert_eq!(
+                            news.report.output_bytes,
+                            output.len() as u64,
+                            "the end comes with the last byte"
+                        );
+                        news.output = output;
+                        return (ended.clone(), news);
+                    }
+                    StepStatus::Running | StepStatus::Orphaned { .. } => {}
+                    other => panic!("{other:?} is not the way to an end"),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Starts a script and follows it to its end.
+    pub(crate) async fn run(&self, spec: &StepSpec) -> (Ended, News) {
+        self.start(spec).await;
+        self.follow(spec.id).await
+    }
+
+    /// A file that a payload can write beside the state.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The directory of a try.
+    pub(crate) fn step_dir(&self, id: StepId) -> PathBuf {
+        self.dir.path().join("state/steps").join(id.to_string())
+    }
+
+    /// A pid that the protocol has noted in the try's directory.
+    pub(crate) async fn noted_pid(&self, id: StepId, name: &str) -> i32 {
+        let path = self.step_dir(id).join(name);
+        let text = until(|| std::fs::read_to_string(&path).ok()).await;
+        text.split_whitespace().next().expect("a pid").parse().expect("a number")
+    }
+}
+
+impl Drop for Bench {
+    /// Nothing of a test lives on, whatever it did.
+    fn drop(&mut self) {
+        for pid in processes_with(&self.dir.path().display().to_string()) {
+            kill(pid);
+        }
+    }
+}
+
+pub(crate) fn exited(code: i32, cause: Cause) -> Ended {
+    Ended::Exited { code, cause }
+}
+
+pub(crate) async fn guarded<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work).await.expect("the test hangs")
+}
+
+/// Polls until there is something.
+pub(crate) async fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    guarded(async {
+        let mut pace = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            pace.tick().await;
+            if let Some(found) = look() {
+                return found;
+            }
+        }
+    })
+    .await
+}
+
+/// Processes whose command line or directory holds `text`, except this one.
+pub(crate) fn processes_with(text: &str) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        if pid.cast_unsigned() == std::process::id() {
+            continue;
+        }
+        let argv = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let cwd = std::fs::read_link(entry.path().join("cwd")).unwrap_or_default();
+        if String::from_utf8_lossy(&argv).contains(text) || cwd.to_string_lossy().contains(text) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+/// The process in role `role` (`sup`, `leaf`, `pump`) of the try.
+pub(crate) fn role(dir: &Path, role: &str) -> Option<i32> {
+    let dir = dir.display().to_string();
+    processes_with(&dir).into_iter().find(|pid| {
+        let argv = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<_> = argv.split(|byte| *byte == 0).collect();
+        let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+        cwd.to_string_lossy() == dir
+            && words.get(1).is_some_and(|word| word.ends_with(b"/run"))
+            && words.get(2).is_some_and(|word| *word == role.as_bytes())
+    })
+}
+
+pub(crate) fn kill(pid: i32) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        // It may be gone already.
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+    }
+}
+
+pub(crate) fn alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
