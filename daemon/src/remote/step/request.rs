@@ -50,8 +50,11 @@ const RESERVED_NAMES: &[&str] = &[
     "BASHOPTS",
     "DEBIAN_FRONTEND",
     "NEEDRESTART_SUSPEND",
+    "SETTLED_STEP",
+    "SETTLED_SECRETS",
+    "SETTLED_OUTPUT",
 ];
-const RESERVED_PREFIXES: &[&str] = &["SETTLED_", "LD_", "BASH"];
+const RESERVED_PREFIXES: &[&str] = &["LD_", "BASH"];
 
 /// Data that cannot be sent; says what is wrong with it, never its value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

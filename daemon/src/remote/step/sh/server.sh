@@ -42,6 +42,9 @@ open_state() {
   find_home
   if [ -n "$state_dir" ]; then
     STATE=$state_dir
+  elif [ -n "${SETTLED_HOST_STATE:-}" ]; then
+    # Set by whoever runs the server, for instance with SetEnv in sshd_config.
+    STATE=$SETTLED_HOST_STATE
   elif [ "$uid" = 0 ]; then
     STATE=/var/lib/settled-host
   else
