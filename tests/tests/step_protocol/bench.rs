@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 /// Guards a test against hanging; never a wait that decides anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs the verbs in a shell of this machine.
 pub(crate) struct LocalExec {
@@ -54,9 +54,10 @@ impl Exec for LocalExec {
                 input.write_all(stdin).await.ok();
                 drop(input);
             };
-            let (_, out, err) =
+            let ((), out, err) =
                 tokio::join!(feed, out.read_to_end(&mut stdout), err.read_to_end(&mut stderr));
-            (out.expect("stdout"), err.expect("stderr"));
+            out.expect("stdout");
+            err.expect("stderr");
             let status = child.wait().await.expect("the shell ends").code();
             if !stderr.is_empty() {
                 eprintln!("the shell says: {}", String::from_utf8_lossy(&stderr));
@@ -77,6 +78,7 @@ pub(crate) struct Bench {
     pub(crate) target: Target,
     pub(crate) installation: InstallationId,
     pub(crate) dir: TempDir,
+    layout: Layout,
     run: RunId,
     last: AtomicU32,
 }
@@ -89,6 +91,13 @@ impl Bench {
 
     /// With `program` playing `/bin/sh`, for the verbs and for the steps.
     pub(crate) async fn with_shell(program: &Path) -> Self {
+        let bench = Self::unclaimed(program);
+        bench.claim().await;
+        bench
+    }
+
+    /// Before the first contact.
+    pub(crate) fn unclaimed(program: &Path) -> Self {
         let dir = TempDir::with_prefix("settled-steps-").expect("a directory");
         let shell = dir.path().join("sh");
         std::os::unix::fs::symlink(program, &shell).expect("a link");
@@ -109,16 +118,19 @@ impl Bench {
             host_key: String::new(),
             login: Login::Agent,
         };
-        let bench = Self {
-            steps: Steps::with_layout(exec, clock, layout),
-            target,
-            installation,
-            dir,
-            run,
-            last: AtomicU32::new(0),
-        };
-        bench.steps.claim(&bench.target, installation, 1).await.expect("claimed");
-        bench
+        let steps = Steps::with_layout(exec, clock, layout.clone());
+        Self { steps, target, installation, dir, layout, run, last: AtomicU32::new(0) }
+    }
+
+    /// Takes the server with epoch 1.
+    pub(crate) async fn claim(&self) {
+        self.steps.claim(&self.target, self.installation, 1).await.expect("claimed");
+    }
+
+    /// The same server through another program in place of the shell.
+    pub(crate) fn through(&self, shell: &Path) -> Steps<LocalExec> {
+        let exec = LocalExec { shell: shell.to_owned(), home: self.dir.path().to_owned() };
+        Steps::with_layout(exec, Arc::new(SystemClock::new()), self.layout.clone())
     }
 
     /// A try that has not been sent yet.
@@ -192,6 +204,45 @@ impl Bench {
         self.dir.path().join("state/steps").join(id.to_string())
     }
 
+    /// Leaves a try as a machine does that dies between acceptance and launch: its verbs cannot start anything.
+    pub(crate) async fn leave_accepted(&self, spec: &StepSpec) {
+        let layout = Layout { shell: "/bin/true".to_owned(), ..self.layout.clone() };
+        let shell = self.dir.path().join("sh");
+        let exec = LocalExec { shell, home: self.dir.path().to_owned() };
+        let steps = Steps::with_layout(exec, Arc::new(SystemClock::new()), layout);
+        let report = guarded(steps.start(&self.target, spec)).await.expect("an answer");
+        assert_eq!(report.status, StepStatus::Accepted);
+    }
+
+    /// Runs a supervisor for the try to its end.
+    pub(crate) async fn supervise(&self, id: StepId) {
+        let dir = self.step_dir(id);
+        let mut supervisor = Command::new(&self.layout.shell);
+        supervisor.arg(dir.join("run")).args(["sup", &self.layout.shell]);
+        let status = guarded(supervisor.status()).await.expect("it starts");
+        assert!(status.success());
+    }
+
+    /// Live processes that have the try's mark in their environment.
+    pub(crate) fn processes_of(id: StepId) -> Vec<i32> {
+        let mark = format!("SETTLED_STEP={id}");
+        let marked = |pid: &i32| {
+            let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environ.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes())
+        };
+        processes().filter(|pid| alive(*pid)).filter(marked).collect()
+    }
+
+    /// Live processes of a process group.
+    pub(crate) fn processes_in_group(group: i32) -> Vec<i32> {
+        let in_group = |pid: &i32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(2))
+                == Some(group.to_string().as_str())
+        };
+        processes().filter(|pid| alive(*pid)).filter(in_group).collect()
+    }
+
     /// A pid that the protocol has noted in the try's directory.
     pub(crate) async fn noted_pid(&self, id: StepId, name: &str) -> i32 {
         let path = self.step_dir(id).join(name);
@@ -233,19 +284,20 @@ pub(crate) async fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
 
 /// Processes whose command line or directory holds `text`, except this one.
 pub(crate) fn processes_with(text: &str) -> Vec<i32> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-        if pid.cast_unsigned() == std::process::id() {
-            continue;
-        }
-        let argv = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let cwd = std::fs::read_link(entry.path().join("cwd")).unwrap_or_default();
-        if String::from_utf8_lossy(&argv).contains(text) || cwd.to_string_lossy().contains(text) {
-            found.push(pid);
-        }
-    }
-    found
+    let holds = |pid: &i32| {
+        let argv = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+        String::from_utf8_lossy(&argv).contains(text) || cwd.to_string_lossy().contains(text)
+    };
+    processes().filter(holds).collect()
+}
+
+/// Every process but this one.
+fn processes() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_string_lossy().parse::<i32>().ok())
+        .filter(|pid| pid.cast_unsigned() != std::process::id())
 }
 
 /// The process in role `role` (`sup`, `leaf`, `pump`) of the try.

@@ -1,4 +1,15 @@
 //! The step protocol in real shells: what a server does with the text that `Steps` sends.
 
 mod bench;
+
+mod cancel;
+mod disk;
 mod ends;
+mod hello;
+mod hostile;
+mod kills;
+mod lane;
+mod once;
+mod probe;
+mod secrets;
+mod shells;

@@ -111,7 +111,7 @@ watch() {
       look_after_pump
       look_after_leaf
     fi
-    sleep 0.1
+    sleep 0.1 5>&- 9>&-
   done
 }
 
@@ -182,7 +182,7 @@ leaf_role() {
   # What was to be stopped is said to have stopped when all of it has.
   while [ "$cause" = deadline ] || [ "$cause" = cancel ]; do
     [ -n "$(session)" ] || break
-    sleep 0.1
+    sleep 0.1 5>&- 9>&-
   done
   verdict leaf "exited $code $cause"
 }
@@ -212,9 +212,9 @@ payload_role() {
   fi
   script=$PWD/script
   umask 022
-  unset OLDPWD
   . ./env
   cd /
+  unset OLDPWD
   exec "$shell" "$script"
 }
 

@@ -1,0 +1,84 @@
+//! Cancel means stopped (P9).
+
+use std::time::Duration;
+
+use settled::domain::step::{Cause, Ended};
+use settled::remote::{Remote, RemoteError, StepStatus};
+
+use crate::bench::{Bench, exited, kill, role, until};
+
+fn rejected(why: &str) -> StepStatus {
+    StepStatus::Ended(Ended::Rejected { why: why.to_owned() })
+}
+
+#[tokio::test]
+async fn p9_a_cancel_ends_every_process_before_it_is_told() {
+    let bench = Bench::new().await;
+    // A child that ignores TERM, one in a group of its own, and the payload itself.
+    let spec =
+        bench.spec("(trap '' TERM; while :; do sleep 0.05; done) & timeout 60 sleep 61 & echo up; sleep 62");
+    bench.start(&spec).await;
+    bench.attach(spec.id, 0, Duration::from_secs(10)).await;
+    assert!(!Bench::processes_of(spec.id).is_empty());
+    assert_eq!(bench.cancel(spec.id).await.status, StepStatus::Running, "the answer does not wait");
+    let (ended, _) = bench.follow(spec.id).await;
+    assert_eq!(ended, exited(143, Cause::Cancel));
+    assert_eq!(Bench::processes_of(spec.id), Vec::<i32>::new());
+    assert_eq!(bench.cancel(spec.id).await.status, StepStatus::Ended(ended), "again changes nothing");
+}
+
+#[tokio::test]
+async fn p9_a_cancel_that_comes_first_wins() {
+    let bench = Bench::new().await;
+    let witness = bench.path("witness");
+    let mut spec = bench.spec("touch \"$P_WITNESS\"");
+    spec.env.push(("P_WITNESS".to_owned(), witness.display().to_string()));
+    assert_eq!(bench.cancel(spec.id).await.status, rejected("cancelled-before-start"));
+    assert_eq!(bench.start(&spec).await.status, rejected("cancelled-before-start"));
+    let news = bench.attach(spec.id, 0, Duration::ZERO).await;
+    assert_eq!(news.report.status, rejected("cancelled-before-start"));
+    bench.steps.reap(&bench.target, spec.id, 1).await.expect("cleared away");
+    assert_eq!(bench.start(&spec).await.status, StepStatus::Reaped);
+    assert!(!witness.exists());
+}
+
+#[tokio::test]
+async fn p9_a_cancel_works_when_the_supervisor_is_dead() {
+    let bench = Bench::new().await;
+    let spec = bench.spec("sleep 60");
+    bench.start(&spec).await;
+    let dir = bench.step_dir(spec.id);
+    kill(until(|| role(&dir, "sup")).await);
+    bench.cancel(spec.id).await;
+    let (ended, _) = bench.follow(spec.id).await;
+    assert_eq!(ended, exited(143, Cause::Cancel));
+}
+
+#[tokio::test]
+async fn p9_a_cancel_ends_orphans_too() {
+    let bench = Bench::new().await;
+    let spec = bench.spec("sleep 60");
+    bench.start(&spec).await;
+    let dir = bench.step_dir(spec.id);
+    kill(until(|| role(&dir, "sup")).await);
+    kill(until(|| role(&dir, "leaf")).await);
+    bench.cancel(spec.id).await;
+    let (ended, _) = bench.follow(spec.id).await;
+    assert_eq!(ended, Ended::Lost { why: "supervisor-killed".to_owned() });
+    assert_eq!(Bench::processes_of(spec.id), Vec::<i32>::new());
+}
+
+#[tokio::test]
+async fn p3_an_old_epoch_cannot_cancel_or_clear_away() {
+    let bench = Bench::new().await;
+    let spec = bench.spec("sleep 60");
+    bench.start(&spec).await;
+    bench.steps.claim(&bench.target, bench.installation, 2).await.expect("claimed");
+    let fenced = RemoteError::Fenced { highest: 2 };
+    assert_eq!(bench.steps.cancel(&bench.target, spec.id, 1).await, Err(fenced.clone()));
+    assert_eq!(bench.steps.reap(&bench.target, spec.id, 1).await, Err(fenced));
+    let news = bench.attach(spec.id, 0, Duration::ZERO).await;
+    assert_eq!(news.report.status, StepStatus::Running, "reading needs no epoch");
+    bench.steps.cancel(&bench.target, spec.id, 2).await.expect("the new owner may");
+    assert_eq!(bench.follow(spec.id).await.0, exited(143, Cause::Cancel));
+}

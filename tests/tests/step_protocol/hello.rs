@@ -1,0 +1,82 @@
+//! First contact, and who may come.
+
+use settled::clock::{Clock, SystemClock};
+use settled::domain::id::InstallationId;
+use settled::remote::{Remote, RemoteError};
+
+use crate::bench::Bench;
+
+#[tokio::test]
+async fn hello_tells_who_the_server_is() {
+    let bench = Bench::new().await;
+    let hello = bench.steps.hello(&bench.target).await.expect("an answer");
+    assert_eq!(hello.machine_id, std::fs::read_to_string("/etc/machine-id").expect("readable").trim());
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("readable");
+    assert_eq!(hello.boot_id, boot_id.trim());
+    assert_eq!((hello.epoch, hello.installation), (1, Some(bench.installation.to_string())));
+    let number = |fact: &str| hello.facts[fact].parse::<i64>().expect("a number");
+    assert!(number("clock_skew_ms").abs() < 3_000, "the same clock: {:?}", hello.facts);
+    assert!(number("memory_bytes") > 1 << 20 && number("free_bytes") > 0 && number("free_inodes") > 0);
+    for fact in
+        ["os", "os_version", "arch", "kernel", "init", "launcher", "sudo", "shell", "time_zone", "dpkg"]
+    {
+        assert!(!hello.facts[fact].is_empty(), "{fact} is empty");
+    }
+}
+
+#[tokio::test]
+async fn a_tool_that_is_missing_is_named_with_its_package() {
+    let bench = Bench::with_shell(std::path::Path::new("/bin/sh")).await;
+    // The protocol sets its own PATH: a shell that sees an empty one stands for a server without the tools.
+    let shell = bench.path("bare");
+    let text = "#!/bin/sh\nsed 's|^PATH=/usr.*|PATH=/nowhere|' | /bin/sh -s\n";
+    std::fs::write(&shell, text).expect("written");
+    std::fs::set_permissions(&shell, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("executable");
+    let error = bench.through(&shell).hello(&bench.target).await.expect_err("a refusal");
+    let RemoteError::Refused(sentence) = error else { panic!("{error:?}") };
+    assert_eq!(sentence, "the server has no `base64`: install the package coreutils");
+}
+
+#[tokio::test]
+async fn another_installation_is_refused_by_name() {
+    let bench = Bench::new().await;
+    let other = InstallationId(SystemClock::new().ulid());
+    let error = bench.steps.claim(&bench.target, other, 9).await.expect_err("a refusal");
+    let RemoteError::Refused(sentence) = error else { panic!("{error:?}") };
+    assert!(
+        sentence.contains(&bench.installation.to_string()) && sentence.contains("takeover"),
+        "{sentence}"
+    );
+    let hello = bench.steps.hello(&bench.target).await.expect("an answer");
+    assert_eq!(hello.epoch, 1, "a refused claim changes nothing");
+}
+
+#[tokio::test]
+async fn a_higher_claim_stands_and_claiming_again_is_safe() {
+    let bench = Bench::new().await;
+    for _ in 0..2 {
+        assert_eq!(bench.steps.claim(&bench.target, bench.installation, 4).await, Ok(4));
+    }
+    let error = bench.steps.claim(&bench.target, bench.installation, 3).await;
+    assert_eq!(error, Err(RemoteError::Fenced { highest: 4 }));
+}
+
+#[tokio::test]
+async fn what_a_login_prints_before_the_answer_does_no_harm() {
+    let bench = Bench::new().await;
+    let shell = bench.path("chatty");
+    let text =
+        "#!/bin/sh\nprintf 'Welcome!\\nSETTLED1 0000000000000000 end\\nno line end'\nexec /bin/sh -s\n";
+    std::fs::write(&shell, text).expect("written");
+    std::fs::set_permissions(&shell, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("executable");
+    assert_eq!(bench.through(&shell).list(&bench.target).await, Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn a_shell_that_says_nothing_is_no_answer() {
+    let bench = Bench::new().await;
+    let error = bench.through("/bin/true".as_ref()).list(&bench.target).await.expect_err("no answer");
+    assert!(matches!(error, RemoteError::Protocol(_)), "{error:?}");
+}

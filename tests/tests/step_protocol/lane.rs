@@ -1,0 +1,91 @@
+//! One at a time (P3), as the server itself keeps it.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use settled::domain::step::{Cause, Ended};
+use settled::remote::{Remote, RemoteError, StepStatus};
+
+use crate::bench::{Bench, exited};
+
+#[tokio::test]
+async fn p3_two_steps_never_run_side_by_side() {
+    let bench = Bench::new().await;
+    // Each makes a directory for the time that it runs: two at once would meet.
+    let inside = bench.path("inside").display().to_string();
+    let specs: Vec<_> = (0..6)
+        .map(|_| {
+            let mut spec = bench.spec("mkdir \"$P_INSIDE\" || exit 99; sleep 0.2; rmdir \"$P_INSIDE\"");
+            spec.env.push(("P_INSIDE".to_owned(), inside.clone()));
+            spec
+        })
+        .collect();
+    let ends = join_all(specs.iter().map(|spec| bench.run(spec))).await;
+    let busy = Ended::Rejected { why: "lane-busy".to_owned() };
+    let ran = ends.iter().filter(|(ended, _)| *ended == exited(0, Cause::Itself)).count();
+    let refused = ends.iter().filter(|(ended, _)| *ended == busy).count();
+    assert!(ran >= 1 && ran + refused == 6, "{ends:?}");
+}
+
+#[tokio::test]
+async fn p3_a_busy_lane_rejects_the_next_step() {
+    let bench = Bench::new().await;
+    let first = bench.spec("sleep 60");
+    bench.start(&first).await;
+    let second = bench.spec("true");
+    assert_eq!(bench.run(&second).await.0, Ended::Rejected { why: "lane-busy".to_owned() });
+    bench.cancel(first.id).await;
+    bench.follow(first.id).await;
+    assert_eq!(bench.run(&bench.spec("true")).await.0, exited(0, Cause::Itself));
+}
+
+#[tokio::test]
+async fn steps_that_follow_each_other_are_not_hindered_by_the_one_before() {
+    let bench = Bench::new().await;
+    for _ in 0..10 {
+        // The background child keeps the pump of its step busy for 2 s after the end.
+        let spec = bench.spec("sleep 3 & exit 0");
+        bench.start(&spec).await;
+        crate::bench::until(|| bench.step_dir(spec.id).join("exit").exists().then_some(())).await;
+    }
+    assert_eq!(bench.run(&bench.spec("true")).await.0, exited(0, Cause::Itself));
+}
+
+#[tokio::test]
+async fn p3_an_old_epoch_cannot_start() {
+    let bench = Bench::new().await;
+    bench.steps.claim(&bench.target, bench.installation, 2).await.expect("claimed");
+    let spec = bench.spec("true");
+    let error = bench.steps.start(&bench.target, &spec).await;
+    assert_eq!(error, Err(RemoteError::Fenced { highest: 2 }));
+    assert_eq!(bench.attach(spec.id, 0, Duration::ZERO).await.report.status, StepStatus::Absent);
+}
+
+#[tokio::test]
+async fn p3_what_was_accepted_under_an_old_epoch_is_fenced_when_it_would_start() {
+    let bench = Bench::new().await;
+    let spec = bench.spec("true");
+    bench.leave_accepted(&spec).await;
+    bench.steps.claim(&bench.target, bench.installation, 2).await.expect("claimed");
+    // A supervisor that was slow to come.
+    bench.supervise(spec.id).await;
+    let fenced = StepStatus::Ended(Ended::Rejected { why: "fenced".to_owned() });
+    assert_eq!(bench.attach(spec.id, 0, Duration::ZERO).await.report.status, fenced);
+}
+
+#[tokio::test]
+async fn p4_a_foreign_dpkg_lock_is_told_by_name_before_anything_is_stored() {
+    let bench = Bench::new().await;
+    let lock = std::fs::File::create(bench.path("dpkg-lock")).expect("a lock file");
+    rustix::fs::fcntl_lock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("locked");
+    let mut spec = bench.spec("true");
+    spec.needs_dpkg = true;
+    let status = bench.start(&spec).await.status;
+    let StepStatus::Busy { holder } = status else { panic!("{status:?}") };
+    assert!(holder.ends_with(&format!("(pid {})", std::process::id())), "{holder}");
+    assert!(!bench.step_dir(spec.id).exists());
+    let hello = bench.steps.hello(&bench.target).await.expect("an answer");
+    assert_eq!(hello.facts.get("dpkg_lock"), Some(&holder));
+    drop(lock);
+    assert_eq!(bench.run(&spec).await.0, exited(0, Cause::Itself));
+}
