@@ -122,6 +122,18 @@ impl Bench {
         Self { steps, target, installation, dir, layout, run, last: AtomicU32::new(0) }
     }
 
+    /// A server elsewhere, with everything at its usual place. `command` runs its stdin there.
+    pub(crate) fn reached_by(command: &str) -> Self {
+        let mut bench = Self::unclaimed(Path::new("/bin/sh"));
+        let shell = bench.path("there");
+        std::fs::write(&shell, format!("#!/bin/sh\nexec {command}\n")).expect("written");
+        std::fs::set_permissions(&shell, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("executable");
+        bench.layout = Layout::default();
+        bench.steps = bench.through(&shell);
+        bench
+    }
+
     /// Takes the server with epoch 1.
     pub(crate) async fn claim(&self) {
         self.steps.claim(&self.target, self.installation, 1).await.expect("claimed");

@@ -6,6 +6,7 @@ mod cancel;
 mod disk;
 mod ends;
 mod hello;
+mod host;
 mod hostile;
 mod kills;
 mod lane;

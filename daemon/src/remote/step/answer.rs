@@ -187,3 +187,105 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T, RemoteError> {
 pub(super) fn unexpected(what: &str) -> RemoteError {
     RemoteError::Protocol(what.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ID: &str = "00000000000000000000000001.0.1.1";
+
+    fn read(text: &str) -> Result<Answer, RemoteError> {
+        Answer::read(frames(text.as_bytes(), "n").expect("complete"), ID.parse().ok())
+    }
+
+    fn status(detail: &str) -> Result<StepStatus, RemoteError> {
+        let answer = read(&format!("SETTLED1 n step {ID} {detail}\nSETTLED1 n end\n"))?;
+        answer.report(ID.parse().expect("an id")).map(|report| report.status)
+    }
+
+    #[test]
+    fn noise_is_skipped_and_another_nonce_is_noise() {
+        let text = "Welcome\nSETTLED1 x end\nSETTLED1 n claimed 7\nhm\nSETTLED1 n end\ntail";
+        assert_eq!(read(text).and_then(|answer| answer.claimed()), Ok(7));
+    }
+
+    #[test]
+    fn an_answer_without_its_end_is_none() {
+        let whole = b"SETTLED1 n claimed 7\nSETTLED1 n data 3\nab\n\nSETTLED1 n end\n";
+        assert!(frames(whole, "n").is_some());
+        for length in 0..whole.len() {
+            assert_eq!(frames(&whole[..length], "n"), None, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn data_may_look_like_an_answer() {
+        let text = "SETTLED1 n data 15\nSETTLED1 n end\n\nSETTLED1 n end\n";
+        assert_eq!(read(text).map(|answer| answer.data), Ok(b"SETTLED1 n end\n".to_vec()));
+    }
+
+    #[test]
+    fn every_state_is_read() {
+        let rejected = |why: &str| StepStatus::Ended(Ended::Rejected { why: why.to_owned() });
+        assert_eq!(status("absent 0 0"), Ok(StepStatus::Absent));
+        assert_eq!(status("accepted 0 0 "), Ok(StepStatus::Accepted));
+        assert_eq!(status("running 5 0 "), Ok(StepStatus::Running));
+        assert_eq!(status("reaped 0 0"), Ok(StepStatus::Reaped));
+        assert_eq!(status("rejected 0 0 disk   "), Ok(rejected("disk")));
+        let exited = StepStatus::Ended(Ended::Exited { code: 143, cause: Cause::Deadline });
+        assert_eq!(status("exited 5 1 143 deadline"), Ok(exited));
+        for bad in ["", "exited 5 0", "exited 5 0 x itself", "exited 5 0 1 nobody", "gone 0 0", "running x 0"]
+        {
+            assert!(matches!(status(bad), Err(RemoteError::Protocol(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn processes_belong_to_their_step_and_strangers_are_skipped() {
+        let text = format!(
+            "SETTLED1 n step notes 0 0\nSETTLED1 n process 1 x\nSETTLED1 n step {ID} orphaned 0 0\n\
+             SETTLED1 n process 12 a b\nSETTLED1 n step other running 0 0\nSETTLED1 n process 3 y\nSETTLED1 n end\n"
+        );
+        let reports = read(&text).and_then(|answer| answer.reports()).expect("read");
+        assert_eq!(reports.len(), 1);
+        assert_eq!(reports[0].1.status, StepStatus::Orphaned { processes: vec!["12 a b".to_owned()] });
+    }
+
+    #[test]
+    fn refusals_are_errors() {
+        let error =
+            |line: &str| read(&format!("SETTLED1 n {line}\nSETTLED1 n end\n")).map(|_| ()).unwrap_err();
+        assert_eq!(error("refused do this"), RemoteError::Refused("do this".to_owned()));
+        assert_eq!(error("failed disk full"), RemoteError::Unreachable("disk full".to_owned()));
+        assert_eq!(error("fenced 12"), RemoteError::Fenced { highest: 12 });
+        assert_eq!(error("conflict"), RemoteError::Conflict(ID.parse().expect("an id")));
+    }
+
+    proptest! {
+        /// Any bytes give frames or nothing, and any frames give an answer or an error.
+        #[test]
+        fn reading_is_total(
+            lines in proptest::collection::vec(
+                prop_oneof![
+                    "(SETTLED1 n )?(step|data|end|process|fact|epoch|machine|probed|claimed|fenced|busy)( [a-z0-9. -]{0,40})?\n",
+                    proptest::collection::vec(any::<u8>(), 0..60)
+                        .prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+                ],
+                0..12,
+            ),
+            whole in any::<bool>(),
+        ) {
+            let text = lines.concat() + if whole { "\nSETTLED1 n end\n" } else { "" };
+            if let Some(frames) = frames(text.as_bytes(), "n") {
+                let id = ID.parse().expect("an id");
+                if let Ok(answer) = Answer::read(frames, Some(id)) {
+                    // Only that they return matters here.
+                    drop((answer.claimed(), answer.hello(), answer.reports(), answer.report(id)));
+                    drop(answer.news(id));
+                }
+            }
+        }
+    }
+}

@@ -270,3 +270,105 @@ fn secrets_size(spec: &StepSpec) -> usize {
         |(name, content): &(String, Zeroizing<Vec<u8>>)| name.len() + content.len().div_ceil(3) * 4 + 32;
     1024 + spec.secrets.iter().map(one).sum::<usize>()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::id::RunId;
+    use crate::remote::Limits;
+
+    fn spec() -> StepSpec {
+        StepSpec {
+            id: StepId { run: RunId(ulid::Ulid::from_parts(1, 1)), step: 0, attempt: 1, try_no: 1 },
+            epoch: 1,
+            script: "true".to_owned(),
+            env: vec![("P_A".to_owned(), "b".to_owned())],
+            secrets: vec![("key".to_owned(), b"hidden".to_vec().into())],
+            needs_dpkg: false,
+            limits: Limits {
+                timeout: Duration::from_mins(10),
+                grace: Duration::from_secs(30),
+                output_bytes_max: 65_536,
+            },
+        }
+    }
+
+    fn shell(text: &[u8]) -> Vec<u8> {
+        let mut child = Command::new("/bin/sh")
+            .arg("-s")
+            .env("HOME", "/nowhere")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(text).unwrap();
+        child.wait_with_output().unwrap().stdout
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+        #[test]
+        fn p11_a_quoted_value_is_one_word_of_the_same_bytes(value in "[^\0]*|['\\\\\n$`\"! -]{0,30}") {
+            let text = format!("printf '%s|' {}\n", quoted(&value));
+            prop_assert_eq!(shell(text.as_bytes()), format!("{value}|").into_bytes());
+        }
+    }
+
+    #[test]
+    fn a_request_that_was_cut_off_does_nothing() {
+        let layout = Layout { state_dir: Some("/nowhere/at/all".to_owned()), ..Layout::default() };
+        let request =
+            Requests { nonce: "0123456789abcdef".to_owned(), layout: &layout }.start(&spec()).unwrap();
+        let text = &request.text[..];
+        let call = text.windows(2).rposition(|window| window == b"{ ").unwrap();
+        let samples = (0..call).step_by(997).chain(call..text.len() - " </dev/null\n".len());
+        for length in samples {
+            assert_eq!(shell(&text[..length]), b"", "the first {length} bytes acted");
+        }
+    }
+
+    #[test]
+    fn the_digest_tells_contents_apart_and_ignores_what_may_change() {
+        let mut same = spec();
+        same.epoch = 9;
+        same.secrets.clear();
+        assert_eq!(digest(&spec()), digest(&same));
+
+        let mut moved = spec();
+        moved.env = vec![("P_".to_owned(), "Ab".to_owned())];
+        let mut longer = spec();
+        longer.limits.timeout += Duration::from_secs(1);
+        let mut other = spec();
+        other.script.push(' ');
+        for changed in [moved, longer, other] {
+            assert_ne!(digest(&spec()), digest(&changed));
+        }
+    }
+
+    #[test]
+    fn names_of_files_and_variables_are_checked() {
+        for bad in ["", "a b", "1A", "A-B", "_", "PATH", "SETTLED_STEP", "LD_PRELOAD", "BASH_ENV", "É"] {
+            assert!(!is_variable_name(bad), "{bad}");
+        }
+        for good in ["P_A", "OLD_a1", "_x"] {
+            assert!(is_variable_name(good), "{good}");
+        }
+        for bad in ["", ".", "..", "-rf", "a/b", "a b", ".hidden", "a\n"] {
+            assert!(checked_secret_name(bad).is_err(), "{bad}");
+        }
+        assert!(checked_secret_name("id_ed25519.pub").is_ok());
+    }
+
+    #[test]
+    fn p12_a_secret_is_sent_only_encoded() {
+        let layout = Layout::default();
+        let request = Requests { nonce: String::new(), layout: &layout }.start(&spec()).unwrap();
+        assert!(!request.text.windows(6).any(|window| window == b"hidden"));
+    }
+}
