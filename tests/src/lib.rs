@@ -4,4 +4,5 @@ pub mod daemon;
 mod guarded;
 pub mod notify;
 pub mod postgres;
+pub mod server;
 pub mod sshd;

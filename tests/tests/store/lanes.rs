@@ -105,7 +105,11 @@ pub(crate) async fn lanes_with_work_are_found(house: House) {
         })
         .await
         .unwrap();
-    assert_eq!(found().await, [busy.id.to_string()], "what runs needs an owner; what is only unresolved waits for work");
+    assert_eq!(
+        found().await,
+        [busy.id.to_string()],
+        "what runs needs an owner; what is only unresolved waits for work"
+    );
     let unresolved = house.read().await.db().unresolved(idle.id).await.unwrap();
     assert_eq!(unresolved.len(), 1);
     assert_eq!(unresolved[0].detail, "no exit record");

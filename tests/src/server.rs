@@ -1,0 +1,136 @@
+//! A real server for a daemon: an OpenSSH server of its own that keeps settled's state in its own directory, and helpers that speak to
+//! the daemon about it as a client would.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use settled_proto::v1::{self, follow_run_response::Event};
+use tempfile::TempDir;
+use tokio::time::timeout;
+use tokio_stream::StreamExt as _;
+
+use crate::daemon::TestDaemon;
+use crate::sshd::{self, Kind, Sshd};
+
+/// A guard against hanging for ever.
+pub const WITHIN: Duration = Duration::from_secs(60);
+
+/// A server that a daemon can work on.
+pub struct Server {
+    /// The OpenSSH server.
+    pub sshd: Sshd,
+    state: TempDir,
+}
+
+impl Server {
+    /// Starts one.
+    pub fn start() -> Self {
+        let state =
+            tempfile::Builder::new().prefix("settled-host-").tempdir().expect("a temporary directory");
+        let at = state.path().join("state").display().to_string();
+        let sshd = sshd::Options::default().env("SETTLED_HOST_STATE", &at).start();
+        Self { sshd, state }
+    }
+
+    /// A directory on the server for what a test makes there.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.state.path().join(name)
+    }
+
+    /// Registers it as `name`, and waits until the daemon has met it.
+    pub async fn register(&self, daemon: &TestDaemon, name: &str) -> v1::Run {
+        let request = v1::CreateServerRequest {
+            request_id: fresh_id(),
+            name: name.to_owned(),
+            host: "127.0.0.1".to_owned(),
+            port: u32::from(self.sshd.port()),
+            user: self.sshd.user(),
+            host_key: self.sshd.host_key_fingerprint(),
+            identity_key: std::fs::read(self.sshd.client_key(Kind::Ed25519)).expect("the client's key"),
+            labels: BTreeMap::new(),
+        };
+        let answer = daemon.servers().create(request).await.expect("a new server is accepted").into_inner();
+        settled(daemon, &answer.run.expect("a run").id).await
+    }
+}
+
+/// A request id that nobody has used.
+pub fn fresh_id() -> String {
+    ulid::Ulid::generate().to_string()
+}
+
+/// A directory with one package definition, for `packages.dir`.
+pub fn package_dir(name: &str, text: &str) -> TempDir {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(dir.path().join(format!("{name}.toml")), text).expect("a definition");
+    dir
+}
+
+/// An install request of `package` on `server`.
+pub fn install(server: &str, package: &str, name: &str, parameters: &[(&str, &str)]) -> v1::InstallRequest {
+    v1::InstallRequest {
+        request_id: fresh_id(),
+        server: server.to_owned(),
+        package: package.to_owned(),
+        name: name.to_owned(),
+        parameters: parameters.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        ..v1::InstallRequest::default()
+    }
+}
+
+/// Follows a run to its end and answers it as it is then.
+pub async fn settled(daemon: &TestDaemon, run: &str) -> v1::Run {
+    follow(daemon, run).await.0
+}
+
+/// Follows a run to its end: the run as it is then, and everything that its steps wrote.
+pub async fn follow(daemon: &TestDaemon, run: &str) -> (v1::Run, Vec<u8>) {
+    let request = v1::FollowRunRequest { run_id: run.to_owned(), output_offset: 0 };
+    let story = async {
+        let mut stream = daemon.runs().follow(request).await.expect("the run can be followed").into_inner();
+        let (mut last, mut output) = (None, Vec::new());
+        while let Some(piece) = stream.next().await {
+            match piece.expect("the story goes on").event {
+                Some(Event::Run(run)) => last = Some(run),
+                Some(Event::Output(piece)) => output.extend(piece.data),
+                _ => {}
+            }
+        }
+        (last.expect("the run itself"), output)
+    };
+    timeout(WITHIN, story).await.expect("the run settles")
+}
+
+/// Waits until a file is there.
+pub async fn appears(path: &Path) {
+    let look = async {
+        while !path.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(WITHIN, look).await.unwrap_or_else(|_| panic!("{} did not appear", path.display()));
+}
+
+/// The resource as it stands; `None` when there is none.
+pub async fn resource(daemon: &TestDaemon, path: &str) -> Option<v1::Resource> {
+    let request = v1::GetResourceRequest { resource: path.to_owned() };
+    match daemon.resources().get(request).await {
+        Ok(resource) => Some(resource.into_inner()),
+        Err(status) if status.code() == tonic::Code::NotFound => None,
+        Err(status) => panic!("the resource cannot be read: {status}"),
+    }
+}
+
+/// Waits until a probe has looked at the resource, and answers what it saw.
+pub async fn observed(daemon: &TestDaemon, path: &str) -> v1::Observed {
+    let look = async {
+        loop {
+            if let Some(observed) = resource(daemon, path).await.and_then(|r| r.observed) {
+                return observed;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(WITHIN, look).await.expect("a probe looks at the resource")
+}

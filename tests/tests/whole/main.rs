@@ -1,0 +1,7 @@
+//! The whole, as its users meet it: a daemon on its socket, a real OpenSSH server, real scripts.
+
+mod cli;
+mod crash;
+mod ends;
+mod main_job;
+mod systemd;
