@@ -1,0 +1,169 @@
+//! An engine on a store of its own, served on a socket, without anyone who works: runs stay queued until a test moves them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use settled::auth::Gate;
+use settled::catalog::Catalog;
+use settled::clock::{Clock, SystemClock};
+use settled::domain::id::DaemonId;
+use settled::domain::timings::Timings;
+use settled::engine::{Engine, Refusal, Settings};
+use settled::grpc::{self, GrpcParts, ReconcileNow, ReconcileReport, ServeError};
+use settled::hub::Hub;
+use settled::secrets::Sealer;
+use settled::store;
+use settled_proto::v1::admin_client::AdminClient;
+use settled_proto::v1::packages_client::PackagesClient;
+use settled_proto::v1::resources_client::ResourcesClient;
+use settled_proto::v1::runs_client::RunsClient;
+use settled_proto::v1::servers_client::ServersClient;
+use settled_proto::v1::transitions_client::TransitionsClient;
+use settled_proto::v1::{CreateServerRequest, InstallRequest, Server};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+
+/// Timings of the defaults.
+pub const TIMINGS: Timings = Timings {
+    queue_limit: Duration::from_secs(24 * 3600),
+    backoff_first: Duration::from_secs(5),
+    backoff_max: Duration::from_secs(300),
+    kill_grace: Duration::from_secs(10),
+    settle_margin: Duration::from_secs(120),
+    busy_retry: Duration::from_secs(10),
+};
+
+/// An engine on a new SQLite store in `dir`, with the built-in packages.
+pub async fn engine(dir: &Path, queue_max: i64) -> Engine {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let url = format!("sqlite://{}", dir.join("settled.db").display());
+    let opened = store::open(&url, Arc::clone(&clock)).await.expect("a new store opens");
+    let hub = Hub::new(opened.writer.committed());
+    let sealer = Sealer::new([7; 32].into());
+    let me = DaemonId(clock.ulid());
+    let settings = Settings { timings: TIMINGS, attempts_max: 3, queue_max };
+    let catalog = Catalog::builtin().expect("the built-in packages are sound");
+    Engine::new(opened.store, opened.writer, hub, catalog, sealer, clock, me, settings)
+}
+
+/// A reconciler that finds nothing.
+struct Idle;
+
+#[async_trait]
+impl ReconcileNow for Idle {
+    async fn reconcile(&self) -> Result<ReconcileReport, Refusal> {
+        Ok(ReconcileReport { examined: 3, ..ReconcileReport::default() })
+    }
+}
+
+/// The API over an engine that nobody works for.
+pub struct Served {
+    /// The engine behind it.
+    pub engine: Engine,
+    /// Stops it.
+    pub stop: CancellationToken,
+    socket: PathBuf,
+    serving: Option<JoinHandle<Result<(), ServeError>>>,
+    channel: Channel,
+    _dir: TempDir,
+}
+
+macro_rules! client {
+    ($name:ident, $client:ident) => {
+        /// A client of the service.
+        pub fn $name(&self) -> $client<Channel> {
+            $client::new(self.channel.clone())
+        }
+    };
+}
+
+impl Served {
+    /// With room for 1,000 queued runs per server.
+    pub async fn start() -> Self {
+        Self::with_queue(1_000).await
+    }
+
+    /// With room for so many queued runs per server.
+    pub async fn with_queue(queue_max: i64) -> Self {
+        let dir = tempfile::Builder::new().prefix("settled").tempdir().expect("a temporary directory");
+        let engine = engine(dir.path(), queue_max).await;
+        let socket = dir.path().join("settled.sock");
+        let stop = CancellationToken::new();
+        let listener = grpc::bind(&socket, None).await.expect("the socket can be bound");
+        let parts = GrpcParts {
+            gate: Gate::new(rustix::process::geteuid().as_raw(), Vec::new()),
+            stop: stop.clone(),
+            started_at: engine.clock().now(),
+            reconcile: Arc::new(Idle),
+            engine: engine.clone(),
+        };
+        let serving = Some(tokio::spawn(grpc::serve(listener, parts)));
+        let channel = connect(&socket).await;
+        Self { engine, stop, socket, serving, channel, _dir: dir }
+    }
+
+    client!(servers, ServersClient);
+    client!(packages, PackagesClient);
+    client!(resources, ResourcesClient);
+    client!(runs, RunsClient);
+    client!(transitions, TransitionsClient);
+    client!(admin, AdminClient);
+
+    /// The channel to it.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Stops it; answers how serving ended.
+    pub async fn ended(&mut self) -> Result<(), ServeError> {
+        self.stop.cancel();
+        let serving = self.serving.take().expect("it is stopped once");
+        serving.await.expect("serving does not panic")
+    }
+
+    /// Registers a server that nobody connects to.
+    pub async fn server(&self, name: &str) -> Server {
+        let request = CreateServerRequest {
+            request_id: format!("server-{name}"),
+            name: name.to_owned(),
+            host: "192.0.2.1".to_owned(),
+            ..CreateServerRequest::default()
+        };
+        let answer = self.servers().create(request).await.expect("the server is accepted").into_inner();
+        answer.server.expect("the answer has the server")
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// A channel to a socket.
+pub async fn connect(socket: &Path) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("unix:{}", socket.display()));
+    endpoint.expect("the path is an endpoint").connect().await.expect("it answers")
+}
+
+/// An install of a scheduled task, sound in all its parts.
+pub fn install(request_id: &str, server: &str, name: &str) -> InstallRequest {
+    let parameters = [("expression", "5 4 * * *"), ("command", "true")];
+    InstallRequest {
+        request_id: request_id.to_owned(),
+        server: server.to_owned(),
+        package: "scheduled_task".to_owned(),
+        name: name.to_owned(),
+        parameters: parameters.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        ..InstallRequest::default()
+    }
+}

@@ -1,0 +1,185 @@
+//! Bad input: every method names the field that is wrong.
+
+use std::collections::BTreeMap;
+
+use settled_proto::v1::{
+    CancelRunRequest, CheckPackageRequest, CreateServerRequest, DeleteServerRequest, DoRequest,
+    FollowRunRequest, GetPackageRequest, GetResourceRequest, GetRunRequest, GetServerRequest, InstallRequest,
+    ListAuditRequest, ListResourcesRequest, ListRunsRequest, ListServersRequest, PauseResourceRequest,
+    PauseServerRequest, ProbeResourceRequest, ProbeServerRequest, RemoveResourceRequest,
+    ResumeResourceRequest, ResumeServerRequest, RetryResourceRequest, UpdateResourceRequest,
+    UpdateServerRequest, WatchRequest, watch_request::Start,
+};
+use settled_tests::engine::{Served, install};
+
+use crate::fields;
+
+/// Asserts that each request is refused with exactly these fields.
+macro_rules! refuses {
+    ($($client:expr, $method:ident, $request:expr => $fields:expr;)+) => {$(
+        let request = $request;
+        let shown = format!("{:.200}", format!("{request:?}"));
+        match $client.$method(request).await {
+            Ok(_) => panic!("{} accepted {shown}", stringify!($method)),
+            Err(status) => {
+                let expected: &[&str] = &$fields;
+                assert_eq!(fields(&status), expected, "{} {shown}", stringify!($method));
+            }
+        }
+    )+};
+}
+
+fn text(len: usize) -> String {
+    "x".repeat(len)
+}
+
+fn id() -> String {
+    "fresh".to_owned()
+}
+
+#[tokio::test]
+async fn servers_name_the_field() {
+    let api = Served::start().await;
+    api.server("web1").await;
+    let new = |name: &str| CreateServerRequest {
+        request_id: id(),
+        name: name.to_owned(),
+        host: "192.0.2.9".to_owned(),
+        ..CreateServerRequest::default()
+    };
+    let edit = || UpdateServerRequest {
+        request_id: id(),
+        server: "web1".to_owned(),
+        ..UpdateServerRequest::default()
+    };
+    refuses! {
+        api.servers(), create, CreateServerRequest { request_id: String::new(), ..new("a") } => ["request_id"];
+        api.servers(), create, CreateServerRequest { request_id: text(129), ..new("a") } => ["request_id"];
+        api.servers(), create, CreateServerRequest { request_id: "a\nb".into(), ..new("a") } => ["request_id"];
+        api.servers(), create, new("") => ["name"];
+        api.servers(), create, new("Web One") => ["name"];
+        api.servers(), create, new(&text(64)) => ["name"];
+        api.servers(), create, CreateServerRequest { host: String::new(), ..new("a") } => ["host"];
+        api.servers(), create, CreateServerRequest { host: "-oProxyCommand=x".into(), ..new("a") } => ["host"];
+        api.servers(), create, CreateServerRequest { port: 65_536, ..new("a") } => ["port"];
+        api.servers(), create, CreateServerRequest { user: "a b".into(), ..new("a") } => ["user"];
+        api.servers(), create, CreateServerRequest { host_key: "SHA256:short".into(), ..new("a") } => ["host_key"];
+        api.servers(), create, CreateServerRequest { identity_key: b"no key".to_vec(), ..new("a") } => ["identity_key"];
+        api.servers(), create, CreateServerRequest { identity_key: vec![b'x'; 17 * 1024], ..new("a") } => ["identity_key"];
+        api.servers(), create, CreateServerRequest { labels: [(text(64), id())].into(), ..new("a") } => ["labels"];
+        api.servers(), create, CreateServerRequest { host: String::new(), ..new("") } => ["name", "host"];
+        api.servers(), get, GetServerRequest { server: String::new() } => ["server"];
+        api.servers(), get, GetServerRequest { server: text(1_000_000) } => ["server"];
+        api.servers(), list, ListServersRequest { page_size: 501, ..Default::default() } => ["page_size"];
+        api.servers(), list, ListServersRequest { page_token: "garbage".into(), ..Default::default() } => ["page_token"];
+        api.servers(), update, UpdateServerRequest { request_id: String::new(), ..edit() } => ["request_id"];
+        api.servers(), update, UpdateServerRequest { server: String::new(), ..edit() } => ["server"];
+        api.servers(), update, UpdateServerRequest { port: Some(0), ..edit() } => ["port"];
+        api.servers(), update, UpdateServerRequest { host: Some(String::new()), ..edit() } => ["host"];
+        api.servers(), update, UpdateServerRequest { user: Some("; id".into()), ..edit() } => ["user"];
+        api.servers(), update, UpdateServerRequest { host_key: Some("MD5:x".into()), ..edit() } => ["host_key"];
+        api.servers(), update, UpdateServerRequest { identity_key: Some(b"x".to_vec()), ..edit() } => ["identity_key"];
+        api.servers(), probe, ProbeServerRequest { server: "web1".into(), ..Default::default() } => ["request_id"];
+        api.servers(), probe, ProbeServerRequest { request_id: id(), ..Default::default() } => ["server"];
+        api.servers(), pause, PauseServerRequest { server: "web1".into(), ..Default::default() } => ["request_id"];
+        api.servers(), pause, PauseServerRequest { request_id: id(), ..Default::default() } => ["server"];
+        api.servers(), resume, ResumeServerRequest { server: "web1".into(), ..Default::default() } => ["request_id"];
+        api.servers(), resume, ResumeServerRequest { request_id: id(), ..Default::default() } => ["server"];
+        api.servers(), delete, DeleteServerRequest { server: "web1".into(), ..Default::default() } => ["request_id"];
+        api.servers(), delete, DeleteServerRequest { request_id: id(), ..Default::default() } => ["server"];
+    }
+}
+
+#[tokio::test]
+async fn resources_name_the_field() {
+    let api = Served::start().await;
+    api.server("web1").await;
+    api.resources().install(install("i0", "web1", "there")).await.unwrap();
+    let there = || "web1/scheduled_task/there".to_owned();
+    let ask = || install("fresh", "web1", "new");
+    let with = |name: &str, value: String| {
+        let mut ask = ask();
+        ask.parameters.insert(name.to_owned(), value);
+        ask
+    };
+    refuses! {
+        api.resources(), install, InstallRequest { request_id: String::new(), ..ask() } => ["request_id"];
+        api.resources(), install, InstallRequest { server: String::new(), ..ask() } => ["server"];
+        api.resources(), install, InstallRequest { server: text(64), ..ask() } => ["server"];
+        api.resources(), install, InstallRequest { package: String::new(), ..ask() } => ["package"];
+        api.resources(), install, InstallRequest { package: "nothing".into(), ..ask() } => ["package"];
+        api.resources(), install, InstallRequest { package: text(100_000), ..ask() } => ["package"];
+        api.resources(), install, InstallRequest { name: "Näme".into(), ..ask() } => ["name"];
+        api.resources(), install, InstallRequest { name: text(64), ..ask() } => ["name"];
+        api.resources(), install, InstallRequest { parameters: BTreeMap::new(), ..ask() }
+            => ["parameters.expression", "parameters.command"];
+        api.resources(), install, with("expression", "never".into()) => ["parameters.expression"];
+        api.resources(), install, with("unknown", "1".into()) => ["parameters.unknown"];
+        api.resources(), install, with("command", text(64 * 1024 + 1)) => ["parameters.command"];
+        api.resources(), install, InstallRequest { parameters: (0..65).map(|n| (format!("p{n}"), id())).collect(), ..ask() }
+            => ["parameters"];
+        api.resources(), install, InstallRequest { parameters: (0..40).map(|n| (format!("p{n}"), text(60_000))).collect(), ..ask() }
+            => ["parameters"];
+        api.resources(), install, InstallRequest { secrets: [("token".to_owned(), b"x".to_vec())].into(), ..ask() }
+            => ["secrets.token"];
+        api.resources(), install, InstallRequest { dry_run: true, package: "nothing".into(), ..ask() } => ["package"];
+        api.resources(), update, UpdateResourceRequest { resource: there(), ..Default::default() } => ["request_id"];
+        api.resources(), update, UpdateResourceRequest { request_id: id(), ..Default::default() } => ["resource"];
+        api.resources(), update, UpdateResourceRequest { request_id: id(), resource: "a/b".into(), ..Default::default() }
+            => ["resource"];
+        api.resources(), remove, RemoveResourceRequest { resource: there(), ..Default::default() } => ["request_id"];
+        api.resources(), remove, RemoveResourceRequest { request_id: id(), resource: text(192) } => ["resource"];
+        api.resources(), pause, PauseResourceRequest { resource: there(), ..Default::default() } => ["request_id"];
+        api.resources(), pause, PauseResourceRequest { request_id: id(), ..Default::default() } => ["resource"];
+        api.resources(), resume, ResumeResourceRequest { resource: there(), ..Default::default() } => ["request_id"];
+        api.resources(), resume, ResumeResourceRequest { request_id: id(), resource: "x".into() } => ["resource"];
+        api.resources(), retry, RetryResourceRequest { resource: there(), ..Default::default() } => ["request_id"];
+        api.resources(), retry, RetryResourceRequest { request_id: id(), resource: "a\0b".into() } => ["resource"];
+        api.resources(), probe, ProbeResourceRequest { resource: there(), ..Default::default() } => ["request_id"];
+        api.resources(), probe, ProbeResourceRequest { request_id: id(), ..Default::default() } => ["resource"];
+        api.resources(), r#do, DoRequest { resource: there(), operation: "x".into(), ..Default::default() } => ["request_id"];
+        api.resources(), r#do, DoRequest { request_id: id(), operation: "x".into(), ..Default::default() } => ["resource"];
+        api.resources(), r#do, DoRequest { request_id: id(), resource: there(), ..Default::default() } => ["operation"];
+        api.resources(), r#do, DoRequest { request_id: id(), resource: there(), operation: "install".into() } => ["operation"];
+        api.resources(), r#do, DoRequest { request_id: id(), resource: there(), operation: text(64) } => ["operation"];
+        api.resources(), get, GetResourceRequest { resource: String::new() } => ["resource"];
+        api.resources(), get, GetResourceRequest { resource: "not-an-id".into() } => ["resource"];
+        api.resources(), list, ListResourcesRequest { page_size: u32::MAX, ..Default::default() } => ["page_size"];
+        api.resources(), list, ListResourcesRequest { page_token: "AAAA".into(), ..Default::default() } => ["page_token"];
+        api.resources(), list, ListResourcesRequest { status: 99, ..Default::default() } => ["status"];
+        api.resources(), list, ListResourcesRequest { server: text(64), ..Default::default() } => ["server"];
+        api.resources(), list, ListResourcesRequest { package: text(64), ..Default::default() } => ["package"];
+    }
+}
+
+#[tokio::test]
+async fn runs_transitions_packages_and_admin_name_the_field() {
+    let api = Served::start().await;
+    refuses! {
+        api.runs(), get, GetRunRequest { run_id: String::new() } => ["run_id"];
+        api.runs(), get, GetRunRequest { run_id: "01ARZ3".into() } => ["run_id"];
+        api.runs(), get, GetRunRequest { run_id: text(1_000_000) } => ["run_id"];
+        api.runs(), list, ListRunsRequest { page_size: 501, ..Default::default() } => ["page_size"];
+        api.runs(), list, ListRunsRequest { page_token: "%".into(), ..Default::default() } => ["page_token"];
+        api.runs(), list, ListRunsRequest { resource_id: "a/b/c".into(), ..Default::default() } => ["resource_id"];
+        api.runs(), list, ListRunsRequest { server: text(64), ..Default::default() } => ["server"];
+        api.runs(), list, ListRunsRequest { state: -1, ..Default::default() } => ["state"];
+        api.runs(), list, ListRunsRequest { outcome: 77, ..Default::default() } => ["outcome"];
+        api.runs(), cancel, CancelRunRequest { request_id: id(), run_id: "x".into() } => ["run_id"];
+        api.runs(), cancel, CancelRunRequest { run_id: "01ARZ3NDEKTSV4RRFFQ69G5FAV".into(), ..Default::default() }
+            => ["request_id"];
+        api.runs(), follow, FollowRunRequest { run_id: "x".into(), output_offset: 0 } => ["run_id"];
+        api.transitions(), watch, WatchRequest { server: text(64), ..Default::default() } => ["server"];
+        api.transitions(), watch, WatchRequest { resource_id: "a/b/c".into(), ..Default::default() } => ["resource_id"];
+        api.transitions(), watch, WatchRequest { run_id: "x".into(), ..Default::default() } => ["run_id"];
+        api.transitions(), watch, WatchRequest { kinds: vec![9], ..Default::default() } => ["kinds"];
+        api.transitions(), watch, WatchRequest { kinds: vec![1; 100], ..Default::default() } => ["kinds"];
+        api.transitions(), watch, WatchRequest { start: Some(Start::Snapshot(false)), ..Default::default() } => ["snapshot"];
+        api.transitions(), watch, WatchRequest { start: Some(Start::FromNow(false)), ..Default::default() } => ["from_now"];
+        api.packages(), get, GetPackageRequest { package: String::new() } => ["package"];
+        api.packages(), get, GetPackageRequest { package: text(64) } => ["package"];
+        api.packages(), check, CheckPackageRequest { source: text(256 * 1024 + 1) } => ["source"];
+        api.admin(), list_audit, ListAuditRequest { page_size: 501, ..Default::default() } => ["page_size"];
+        api.admin(), list_audit, ListAuditRequest { page_token: "x".into(), ..Default::default() } => ["page_token"];
+    }
+}

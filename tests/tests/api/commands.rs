@@ -1,0 +1,216 @@
+//! Commands: record first, ask twice get one, refusals that name what stands in the way.
+
+use std::collections::BTreeMap;
+
+use settled_proto::v1::{
+    CancelRunRequest, CreateServerRequest, DeleteServerRequest, GetResourceRequest, GetRunRequest,
+    GetServerRequest, InstallRequest, ListAuditRequest, ListResourcesRequest, Outcome, ReconcileRequest,
+    RemoveResourceRequest, ResourceStatus, RunState, UpdateResourceRequest, WaitReason,
+};
+use settled_tests::engine::{Served, install};
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use crate::fields;
+
+#[tokio::test]
+async fn p1_an_accepted_install_is_visible_as_pending_with_its_queued_run() {
+    let api = Served::start().await;
+    let server = api.server("web1").await;
+    let answer = api.resources().install(install("i1", "web1", "backup")).await.unwrap().into_inner();
+    let (resource, run) = (answer.resource.unwrap(), answer.run.unwrap());
+    assert_eq!(resource.status(), ResourceStatus::Pending);
+    assert_eq!(resource.open_run_id, run.id);
+    assert_eq!((run.state(), run.server_id.as_str()), (RunState::Queued, server.id.as_str()));
+    assert!(run.settles_by.is_some());
+
+    for named in [resource.id.as_str(), "web1/scheduled_task/backup"] {
+        let seen = api.resources().get(GetResourceRequest { resource: named.to_owned() }).await.unwrap();
+        assert_eq!(seen.into_inner(), resource);
+    }
+    let seen = api.runs().get(GetRunRequest { run_id: run.id.clone() }).await.unwrap().into_inner();
+    assert_eq!((seen.state(), seen.position), (RunState::Queued, 1));
+    assert_eq!(seen.step_titles, ["Write the cron file"]);
+    assert!(seen.steps.is_empty() && seen.waiting.is_none(), "{seen:?}");
+    assert!(seen.summary.starts_with("Queued"), "{}", seen.summary);
+}
+
+#[tokio::test]
+async fn p2_the_same_request_gives_the_same_answer_and_other_content_is_refused() {
+    let api = Served::start().await;
+    api.server("web1").await;
+    let first = api.resources().install(install("i1", "web1", "backup")).await.unwrap().into_inner();
+    let again = api.resources().install(install("i1", "web1", "backup")).await.unwrap().into_inner();
+    assert_eq!(first, again);
+
+    let other = api.resources().install(install("i1", "web1", "other")).await.unwrap_err();
+    assert_eq!(fields(&other), ["request_id"]);
+    let mut secret = install("i1", "web1", "backup");
+    secret.secrets.insert("token".to_owned(), b"x".to_vec());
+    assert_eq!(fields(&api.resources().install(secret).await.unwrap_err()), ["request_id"]);
+
+    let list = api.resources().list(ListResourcesRequest::default()).await.unwrap().into_inner();
+    assert_eq!(list.resources.len(), 1, "{list:?}");
+}
+
+#[tokio::test]
+async fn p2_callers_who_repeat_at_the_same_moment_get_one_run() {
+    let api = Served::start().await;
+    api.server("web1").await;
+    let calls = (0..20).map(|_| {
+        let mut client = api.resources();
+        async move { client.install(install("same", "web1", "backup")).await.unwrap().into_inner() }
+    });
+    let answers = futures::future::join_all(calls).await;
+    assert!(answers.iter().all(|answer| answer == &answers[0]));
+}
+
+#[tokio::test]
+async fn a_dry_run_plans_and_stores_nothing() {
+    let api = Served::start().await;
+    api.server("web1").await;
+    let ask = InstallRequest { dry_run: true, request_id: String::new(), ..install("", "web1", "backup") };
+    let answer = api.resources().install(ask).await.unwrap().into_inner();
+    let (resource, run) = (answer.resource.unwrap(), answer.run.unwrap());
+    assert_eq!((resource.id.as_str(), run.id.as_str()), ("", ""));
+    assert_eq!(run.step_titles, ["Write the cron file"]);
+    assert_eq!(resource.desired["user"], "root");
+    let list = api.resources().list(ListResourcesRequest::default()).await.unwrap().into_inner();
+    assert!(list.resources.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_there_already_is_named() {
+    let api = Served::start().await;
+    let server = api.server("web1").await;
+    let first = api.resources().install(install("i1", "web1", "backup")).await.unwrap().into_inner();
+    let status = api.resources().install(install("i2", "web1", "backup")).await.unwrap_err();
+    assert_eq!(status.code(), Code::AlreadyExists);
+    let info = status.get_error_details().resource_info().cloned().unwrap();
+    assert_eq!((info.resource_type.as_str(), info.resource_name), ("resource", first.resource.unwrap().id));
+
+    let twin = CreateServerRequest {
+        request_id: "another".to_owned(),
+        name: "web1".to_owned(),
+        host: "192.0.2.2".to_owned(),
+        ..CreateServerRequest::default()
+    };
+    let status = api.servers().create(twin).await.unwrap_err();
+    assert_eq!(status.code(), Code::AlreadyExists);
+    assert_eq!(status.get_error_details().resource_info().unwrap().resource_name, server.id);
+}
+
+#[tokio::test]
+async fn the_run_in_the_way_is_named() {
+    let api = Served::start().await;
+    api.server("web1").await;
+    let first = api.resources().install(install("i1", "web1", "backup")).await.unwrap().into_inner();
+    let run = first.run.unwrap().id;
+    let update = UpdateResourceRequest {
+        request_id: "u1".to_owned(),
+        resource: "web1/scheduled_task/backup".to_owned(),
+        parameters: BTreeMap::from([("command".to_owned(), "false".to_owned())]),
+        ..UpdateResourceRequest::default()
+    };
+    let status = api.resources().update(update).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    let details = status.get_error_details();
+    let violations = &details.precondition_failure().unwrap().violations;
+    assert_eq!(violations.iter().map(|v| v.subject.as_str()).collect::<Vec<_>>(), [run.as_str()]);
+
+    let delete =
+        DeleteServerRequest { request_id: "d1".to_owned(), server: "web1".to_owned(), forget: false };
+    let status = api.servers().delete(delete).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    let details = status.get_error_details();
+    // The run that registers the server, and the install.
+    assert_eq!(details.precondition_failure().unwrap().violations.len(), 2);
+}
+
+#[tokio::test]
+async fn a_full_queue_is_told_as_such() {
+    let api = Served::with_queue(2).await;
+    api.server("web1").await;
+    api.resources().install(install("i1", "web1", "a")).await.unwrap();
+    let status = api.resources().install(install("i2", "web1", "b")).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.get_error_details().quota_failure().is_some());
+}
+
+#[tokio::test]
+async fn whoever_stands_in_line_is_told_its_place_and_who_is_ahead() {
+    let api = Served::start().await;
+    api.server("web1").await;
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        let ask = install(&format!("i{n}"), "web1", &format!("task{n}"));
+        ids.push(api.resources().install(ask).await.unwrap().into_inner().run.unwrap().id);
+    }
+    for (n, id) in ids.iter().enumerate() {
+        let run = api.runs().get(GetRunRequest { run_id: id.clone() }).await.unwrap().into_inner();
+        assert_eq!(run.position as usize, n + 1);
+        let waiting = run.waiting;
+        assert_eq!(waiting.as_ref().map(|w| w.reason()), (n > 0).then_some(WaitReason::Lane));
+        if n > 0 {
+            assert!(waiting.unwrap().who.contains(&ids[n - 1]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_queued_run_is_cancelled_at_once_and_only_once() {
+    let api = Served::start().await;
+    api.server("web1").await;
+    let run = api.resources().install(install("i1", "web1", "a")).await.unwrap().into_inner().run.unwrap();
+    let cancel = |id: &str| CancelRunRequest { request_id: id.to_owned(), run_id: run.id.clone() };
+    let ended = api.runs().cancel(cancel("c1")).await.unwrap().into_inner();
+    assert_eq!((ended.state(), ended.outcome()), (RunState::Completed, Outcome::Cancelled));
+    assert!(ended.summary.starts_with("Cancelled before anything was started."), "{}", ended.summary);
+    assert_eq!(api.runs().cancel(cancel("c1")).await.unwrap().into_inner(), ended);
+    assert_eq!(api.runs().cancel(cancel("c2")).await.unwrap_err().code(), Code::FailedPrecondition);
+}
+
+#[tokio::test]
+async fn p8_a_removal_cancels_what_is_queued_and_says_removing_at_once() {
+    let api = Served::start().await;
+    api.server("web1").await;
+    let first = api.resources().install(install("i1", "web1", "a")).await.unwrap().into_inner().run.unwrap();
+    let remove =
+        RemoveResourceRequest { request_id: "r1".to_owned(), resource: "web1/scheduled_task/a".to_owned() };
+    let answer = api.resources().remove(remove).await.unwrap().into_inner();
+    assert_eq!(answer.resource.unwrap().status(), ResourceStatus::Removing);
+    let first = api.runs().get(GetRunRequest { run_id: first.id }).await.unwrap().into_inner();
+    assert_eq!(first.outcome(), Outcome::Cancelled);
+}
+
+#[tokio::test]
+async fn p14_accepted_commands_are_in_the_audit_with_their_principal_and_run() {
+    let api = Served::start().await;
+    api.server("web1").await;
+    let run = api.resources().install(install("i1", "web1", "a")).await.unwrap().into_inner().run.unwrap();
+    let audit = api.admin().list_audit(ListAuditRequest::default()).await.unwrap().into_inner();
+    let newest = &audit.entries[0];
+    let uid = rustix::process::geteuid().as_raw();
+    assert_eq!((newest.method.as_str(), newest.run_id.as_str()), ("Resources.Install", run.id.as_str()));
+    assert_eq!(
+        (newest.principal.as_str(), newest.object.as_str()),
+        (&*format!("unix:{uid}"), "web1/scheduled_task/a")
+    );
+    assert_eq!((newest.result.as_str(), run.principal.as_str()), ("accepted", newest.principal.as_str()));
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_named() {
+    let api = Served::start().await;
+    let status = api.servers().get(GetServerRequest { server: "nowhere".to_owned() }).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    let info = status.get_error_details().resource_info().cloned().unwrap();
+    assert_eq!((info.resource_type.as_str(), info.resource_name.as_str()), ("server", "nowhere"));
+}
+
+#[tokio::test]
+async fn the_reconciler_is_asked_and_its_report_handed_on() {
+    let api = Served::start().await;
+    let report = api.admin().reconcile(ReconcileRequest {}).await.unwrap().into_inner();
+    assert_eq!(report.examined, 3);
+}
