@@ -25,7 +25,13 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
 /// # Errors
 /// The text is no filter.
 pub fn filter(level: &str) -> anyhow::Result<EnvFilter> {
-    EnvFilter::try_new(level).map_err(|error| {
+    // The tick's crate tells of every job at level info; whoever wants to read that can still name it.
+    let level = if level.contains("tokio_cron_scheduler") {
+        level.to_owned()
+    } else {
+        format!("tokio_cron_scheduler=warn,{level}")
+    };
+    EnvFilter::try_new(&level).map_err(|error| {
         anyhow::anyhow!(
             "log.level = {level:?} is no log filter ({error}): write error, warn, info, debug or trace, \
              or a list such as info,settled::dispatch=debug"

@@ -114,7 +114,10 @@ echo "sshd on 127.0.0.1:$port, host key $fingerprint"
 say "The daemon, on an embedded database in $dir/data"
 start_settled
 show status
-show watch >"$dir/watch.log" 2>&1 &
+echo "Lines that begin with ~ are the transitions, live, as any watcher sees them."
+mkfifo "$dir/watch"
+sed 's/^/  ~ /' <"$dir/watch" &
+"$BIN/settlectl" watch >"$dir/watch" 2>&1 &
 watch_pid=$!
 
 say "A server, with its host key pinned"
@@ -147,12 +150,6 @@ ls -A "$dir/www" 2>/dev/null | sed 's/^/left: /' || true
 
 say "What happened, run by run"
 show run list
-
-say "The same, transition by transition, as another terminal saw it"
-kill "$watch_pid" 2>/dev/null || true
-wait "$watch_pid" 2>/dev/null || true
-watch_pid=
-cat "$dir/watch.log"
 
 say "Your own server"
 cat <<'EOF'

@@ -153,7 +153,7 @@ pub(crate) fn wait_line(waiting: &Waiting) -> String {
         Ok(WaitReason::Unreachable) => "for the server, which cannot be reached".to_owned(),
         Ok(WaitReason::Refused) => "because the server refuses settled; someone must edit it".to_owned(),
         Ok(WaitReason::Paused) => "because the server is paused".to_owned(),
-        Ok(WaitReason::Busy) => "for a lock that another program holds".to_owned(),
+        Ok(WaitReason::Busy) => "for something on the server".to_owned(),
         Ok(WaitReason::Backoff) => "between two attempts".to_owned(),
         Ok(WaitReason::Unresolved) => {
             "until an earlier step on this server is proven to have ended".to_owned()
@@ -237,8 +237,8 @@ mod tests {
         assert_eq!(
             told,
             [
-                "Waiting for a lock that another program holds: apt-get (812)",
-                "Waiting for a lock that another program holds: dpkg (813)"
+                "Waiting for something on the server: apt-get (812)",
+                "Waiting for something on the server: dpkg (813)"
             ]
         );
     }

@@ -83,6 +83,8 @@ fn grounds(run: &Run) -> Option<String> {
             "Nobody can prove how it ended: {by} without an exit record, and no probe settled the question. \
              It may have happened, wholly, in part or not at all."
         ),
+        // Only looking is what such a run was for.
+        (Ok(Evidence::Probe), _) if matches!(run.operation.as_str(), "register" | "probe") => return None,
         (Ok(Evidence::Probe), _) => format!("Proven by a probe, not by an exit record: {by} on what it saw."),
         (Ok(Evidence::NotStarted), true) => format!("{}: no step was ever started.", capital(by)),
         (Ok(Evidence::NotStarted), false) => "No step was ever started.".to_owned(),

@@ -423,6 +423,7 @@ impl Lane {
                 self.work = None;
                 Ok(Next::Now)
             }
+            RemoteError::Unsendable(message) => Err(LaneError::Fault(message)),
             RemoteError::Conflict(id) => {
                 let message = format!(
                     "the server has step {id} with other content: another store has used the same ids"

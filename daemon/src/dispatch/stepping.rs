@@ -11,7 +11,7 @@ use crate::domain::step::{Ended, StepId, StepState};
 use crate::domain::verdict::Outcome;
 use crate::domain::waiting::WaitReason;
 use crate::engine::{Advance, LaneError, Prepared};
-use crate::remote::{Limits, ProbeSpec, Report, StepSpec, StepStatus};
+use crate::remote::{Limits, ProbeSpec, RemoteError, Report, StepSpec, StepStatus};
 use crate::secrets::Mask;
 
 /// Largest piece of output that is stored at once, in bytes.
@@ -175,6 +175,9 @@ impl Lane {
                 self.reached().await?;
                 self.sent(run, id, stored, report).await
             }
+            Err(RemoteError::Unsendable(why)) => {
+                self.conclude(run, id, Ended::Rejected { why }, false, true).await
+            }
             Err(error) => self.trouble(error).await,
         }
     }
@@ -309,7 +312,20 @@ impl Lane {
         if let Ended::Lost { why } = &ended {
             return self.judge_lost(run, id, why.clone()).await;
         }
-        let facts = self.facts(run, id, &ended).await?;
+        self.conclude(run, id, ended, truncated, false).await
+    }
+
+    /// Stores the end of a try. `hopeless`: beyond what the definition says of its exit code, another try cannot help.
+    async fn conclude(
+        &mut self,
+        run: &Run,
+        id: StepId,
+        ended: Ended,
+        truncated: bool,
+        hopeless: bool,
+    ) -> Result<Next, LaneError> {
+        let mut facts = self.facts(run, id, &ended).await?;
+        facts.hopeless |= hopeless;
         let titles = self.work.as_ref().map_or_else(|| Arc::from([]), Work::titles);
         let end = Some(failures::end_of(id, &ended, truncated));
         let event = Event::StepEnded(ended, facts);

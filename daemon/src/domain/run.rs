@@ -426,6 +426,9 @@ impl Run {
             Ended::Rejected { why } if self.cancel_requested || why == "cancelled-before-start" => {
                 self.complete_cancelled(self.evidence_so_far(), now);
             }
+            Ended::Rejected { .. } if facts.hopeless => {
+                self.fail(Reason::StepFailed, self.evidence_so_far(), facts.failure, false, now);
+            }
             Ended::Rejected { why } => {
                 let who = format!("the server did not start it: {why}");
                 self.another_try(who, facts.failure, now, timings);

@@ -171,6 +171,9 @@ pub enum RemoteError {
     /// The same step id is there with other content.
     #[error("the server has step {0} with other content")]
     Conflict(StepId),
+    /// What was asked can never be sent; nothing ran, and asking again does not help.
+    #[error("it cannot be sent: {0}")]
+    Unsendable(String),
     /// It answered something that the protocol does not know.
     #[error("unexpected answer: {0}")]
     Protocol(String),

@@ -60,11 +60,8 @@ async fn a_site_is_installed_updated_broken_mended_and_removed() {
         (ResourceStatus::Failed, "Build", Some(3))
     );
     assert!(error.last_lines.contains("no menu"), "{error:?}");
-    assert_eq!(
-        shop.observed.unwrap().facts.get("release").map(String::as_str),
-        Some("2"),
-        "a probe follows a failed change"
-    );
+    let seen = observed(&daemon, "web/deployment/shop").await;
+    assert_eq!(seen.facts.get("release").map(String::as_str), Some("2"), "a probe follows a failed change");
     assert_eq!(page(), "second");
 
     std::fs::write(&menu, "tea").unwrap();

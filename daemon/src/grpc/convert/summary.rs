@@ -1,5 +1,6 @@
 //! A run in one or two plain sentences: what happened, and what to do next. Never says more than is proven (P7).
 
+use crate::domain::operation::Operation;
 use crate::domain::resource::{Fate, ResourceStatus};
 use crate::domain::run::{Run, RunState, Subject};
 use crate::domain::verdict::{Evidence, Outcome, Reason, Verdict};
@@ -40,7 +41,7 @@ fn waits(what: &str, w: &Waiting) -> String {
             "the server refuses settled; change the server (settlectl server edit) or probe it"
         }
         WaitReason::Paused => "the server is paused; end that with `settlectl server resume`",
-        WaitReason::Busy => "another program on the server holds a lock that it needs",
+        WaitReason::Busy => "something on the server is in the way",
         WaitReason::Backoff => "it pauses before the next attempt",
         WaitReason::Unresolved => "an earlier step on the server is not proven to have ended",
         WaitReason::Limit => "as many servers are at work as are allowed",
@@ -61,7 +62,7 @@ fn clock_time(at: crate::domain::time::Timestamp) -> String {
 
 fn ended(run: &Run, verdict: &Verdict) -> String {
     let happened = match verdict.outcome {
-        Outcome::Succeeded => return succeeded(verdict),
+        Outcome::Succeeded => return succeeded(run, verdict),
         Outcome::Cancelled => cancelled(verdict),
         Outcome::Blocked => format!("Not allowed to begin: {}.", why(run, verdict)),
         Outcome::Failed if is_unproven(verdict) => {
@@ -78,8 +79,11 @@ fn ended(run: &Run, verdict: &Verdict) -> String {
     format!("{happened} {}", next(run, verdict))
 }
 
-fn succeeded(verdict: &Verdict) -> String {
+fn succeeded(run: &Run, verdict: &Verdict) -> String {
     match (verdict.evidence, verdict.reconciled) {
+        (Evidence::Probe, _) if matches!(run.operation, Operation::Register | Operation::Probe) => {
+            "Succeeded.".to_owned()
+        }
         (Evidence::Probe, _) => "Succeeded, proven by a probe.".to_owned(),
         (_, true) => "Succeeded; the reconciler found the proof on the server.".to_owned(),
         (_, false) => "Succeeded.".to_owned(),

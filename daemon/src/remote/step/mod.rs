@@ -16,7 +16,7 @@ use super::exec::{Exec, ExecOutput};
 use super::{Hello, News, ProbeAnswer, ProbeSpec, Remote, RemoteError, Report, StepSpec, StepStatus, Target};
 use crate::clock::Clock;
 use crate::domain::id::{InstallationId, ServerId};
-use crate::domain::step::{Ended, StepId};
+use crate::domain::step::StepId;
 
 mod answer;
 mod refusal;
@@ -135,7 +135,7 @@ impl<E: Exec> Remote for Steps<E> {
     async fn start(&self, target: &Target, spec: &StepSpec) -> Result<Report, RemoteError> {
         match self.request().start(spec) {
             Ok(request) => self.ask(target, Some(spec.id), request, Duration::ZERO).await?.report(spec.id),
-            Err(error) => Ok(not_sent(error.to_string())),
+            Err(error) => Err(RemoteError::Unsendable(error.to_string())),
         }
     }
 
@@ -163,20 +163,12 @@ impl<E: Exec> Remote for Steps<E> {
     }
 
     async fn probe(&self, target: &Target, spec: &ProbeSpec) -> Result<ProbeAnswer, RemoteError> {
-        let request = self
-            .request()
-            .probe(spec)
-            .map_err(|error| unexpected(&format!("the probe cannot be sent: {error}")))?;
+        let request =
+            self.request().probe(spec).map_err(|error| RemoteError::Unsendable(error.to_string()))?;
         self.ask(target, None, request, spec.timeout).await?.probed()
     }
 
     async fn forget(&self, server: ServerId) {
         self.exec.forget(server).await;
     }
-}
-
-/// What was never sent has not run.
-fn not_sent(why: String) -> Report {
-    let status = StepStatus::Ended(Ended::Rejected { why });
-    Report { status, output_bytes: 0, truncated: false }
 }
