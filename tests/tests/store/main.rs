@@ -9,6 +9,7 @@ mod objects;
 mod opening;
 mod order;
 mod output;
+mod properties;
 mod retention;
 mod speed;
 mod walk;

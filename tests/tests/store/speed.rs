@@ -70,7 +70,9 @@ async fn raw_commits(house: &House, count: usize) -> f64 {
     let sql = "UPDATE counter SET seq = seq";
     let begin = house.clock.monotonic();
     if let Some(path) = house.url.strip_prefix("sqlite://") {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(path)
+            .synchronous(sqlx::sqlite::SqliteSynchronous::Full);
         let mut c = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
         for _ in 0..count {
             sqlx::query(sql).execute(&mut c).await.unwrap();
