@@ -223,3 +223,25 @@ async fn p1_a_full_disk_acknowledges_nothing_and_work_resumes_by_itself() {
     assert_eq!(numbers, (1..=last).collect::<Vec<_>>());
     assert_eq!(numbers.len(), 1 + acknowledged + 5);
 }
+
+/// PostgreSQL gives a transaction up when a statement fails, and answers COMMIT with a quiet ROLLBACK. What a neighbour had written
+/// before must not be acknowledged then.
+pub(crate) async fn a_read_that_fails_does_not_lose_what_a_neighbour_wrote(house: House) {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let waiting = Arc::clone(&gate);
+    let first = house.write(move |_| {
+        let waiting = Arc::clone(&waiting);
+        Box::pin(async move {
+            waiting.acquire().await.map(|permit| permit.forget()).map_err(|_| StoreError::Conflict)
+        })
+    });
+    let writes = house.write(|unit| Box::pin(async move { unit.keep_package("d1", "p", "text").await }));
+    let fails = house.write(|unit| Box::pin(async move { unit.db().server_by_name("\0").await }));
+    // The other two are queued while the first holds the writer: they are one batch.
+    let open = async { gate.add_permits(1) };
+    let (_, kept, failed, ()) = tokio::join!(biased; first, writes, fails, open);
+    kept.unwrap();
+    assert_eq!(failed.is_err(), !house.is_sqlite());
+    let kept = house.read().await.db().package_source("d1").await.unwrap();
+    assert_eq!(kept.as_deref(), Some("text"));
+}

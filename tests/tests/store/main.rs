@@ -65,5 +65,6 @@ conformance! {
     retention::nothing_old_means_nothing_written,
     opening::a_store_is_opened_again_as_the_same_installation,
     opening::a_newer_database_is_refused,
+    faults::a_read_that_fails_does_not_lose_what_a_neighbour_wrote,
     faults::an_unstorable_name_is_refused_and_harms_no_neighbour,
 }
