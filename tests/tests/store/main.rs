@@ -1,5 +1,7 @@
 //! What every engine must do: one list of tests, run on SQLite and on a real PostgreSQL.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod fixture;
 
 mod faults;
@@ -58,6 +60,7 @@ conformance! {
     lanes::p3_an_older_epoch_writes_nothing,
     lanes::lanes_of_the_dead_are_freed,
     lanes::lanes_with_work_are_found,
+    lanes::what_is_unresolved_is_listed_once_until_it_is_resolved,
     output::p5_output_goes_on_exactly_where_it_ends,
     output::an_older_record_of_a_step_does_not_cut_its_output,
     retention::what_is_kept_has_no_holes_and_begins_where_it_says,
