@@ -12,6 +12,7 @@ use settled::store::{StoreError, open};
 use settled_tests::postgres::Postgres;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::fixture::{House, new_server, write};
 
@@ -227,12 +228,12 @@ async fn p1_a_full_disk_acknowledges_nothing_and_work_resumes_by_itself() {
 /// PostgreSQL gives a transaction up when a statement fails, and answers COMMIT with a quiet ROLLBACK. What a neighbour had written
 /// before must not be acknowledged then.
 pub(crate) async fn a_read_that_fails_does_not_lose_what_a_neighbour_wrote(house: House) {
-    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let gate = Arc::new(Semaphore::new(0));
     let waiting = Arc::clone(&gate);
     let first = house.write(move |_| {
         let waiting = Arc::clone(&waiting);
         Box::pin(async move {
-            waiting.acquire().await.map(|permit| permit.forget()).map_err(|_| StoreError::Conflict)
+            waiting.acquire().await.map(SemaphorePermit::forget).map_err(|_| StoreError::Conflict)
         })
     });
     let writes = house.write(|unit| Box::pin(async move { unit.keep_package("d1", "p", "text").await }));
