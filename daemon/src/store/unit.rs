@@ -363,23 +363,21 @@ impl<'c> Unit<'c> {
         Ok(())
     }
 
-    /// Stores a changed step, if nobody changed it meanwhile. The version rises here. How much output there is and
-    /// whether the step was cleared away are noted elsewhere: the record learns them.
+    /// Stores a changed step, if nobody changed it meanwhile, nor added output or noted that it was cleared away: those have their own
+    /// ways. The version rises here.
     pub async fn update_step(&mut self, step: &mut StepRecord) -> Result<(), StoreError> {
         let seen = step.version;
         step.version += 1;
         step.seq = self.next_seq();
         let r = StepRow::from(&*step);
-        let sql = "UPDATE step SET state = $3, exit_code = $4, why = $5, ended_at = $6, truncated = $7, version = $8, seq = $9 \
-                   WHERE id = $1 AND version = $2 RETURNING output_bytes, reaped";
-        let noted: Option<(i64, bool)> = on!(self.writing(), c => bind!(
-            sqlx::query_as(sql), &r.id, seen, &r.state, r.exit_code, &r.why, r.ended_at, r.truncated, r.version, r.seq,
-        ).fetch_optional(c).await)?;
-        self.guarded(u64::from(noted.is_some()))?;
-        let (output_bytes, reaped) = noted.ok_or(StoreError::Conflict)?;
-        let row = StepRow { output_bytes, reaped, ..r };
-        self.record(TransitionRow::of_step(&row, Change::Updated));
-        *step = row.try_into()?;
+        let sql = "UPDATE step SET state = $5, exit_code = $6, why = $7, ended_at = $8, truncated = $9, version = $10, seq = $11 \
+                   WHERE id = $1 AND version = $2 AND output_bytes = $3 AND reaped = $4";
+        let done = on!(self.writing(), c => bind!(
+            sqlx::query(sql), &r.id, seen, r.output_bytes, r.reaped, &r.state, r.exit_code, &r.why, r.ended_at, r.truncated,
+            r.version, r.seq,
+        ).execute(c).await.map(|d| d.rows_affected()))?;
+        self.guarded(done)?;
+        self.record(TransitionRow::of_step(&r, Change::Updated));
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use settled::store::{StoreError, open};
 use settled_tests::postgres::Postgres;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::fixture::{House, new_server, write};
 
@@ -101,7 +102,7 @@ async fn carry(mut client: UnixStream, mut server: UnixStream, cut: Arc<AtomicU8
                 server.write_all(&asked[..n]).await.unwrap();
                 if cut == AFTER {
                     // The answer has come this far, and no further.
-                    server.read(&mut said).await.unwrap();
+                    assert_ne!(server.read(&mut said).await.unwrap(), 0);
                     return;
                 }
             }
@@ -222,4 +223,26 @@ async fn p1_a_full_disk_acknowledges_nothing_and_work_resumes_by_itself() {
     let numbers: Vec<_> = reader.db().transitions(0, 100).await.unwrap().iter().map(|t| t.seq).collect();
     assert_eq!(numbers, (1..=last).collect::<Vec<_>>());
     assert_eq!(numbers.len(), 1 + acknowledged + 5);
+}
+
+/// PostgreSQL gives a transaction up when a statement fails, and answers COMMIT with a quiet ROLLBACK. What a neighbour had written
+/// before must not be acknowledged then.
+pub(crate) async fn a_read_that_fails_does_not_lose_what_a_neighbour_wrote(house: House) {
+    let gate = Arc::new(Semaphore::new(0));
+    let waiting = Arc::clone(&gate);
+    let first = house.write(move |_| {
+        let waiting = Arc::clone(&waiting);
+        Box::pin(async move {
+            waiting.acquire().await.map(SemaphorePermit::forget).map_err(|_| StoreError::Conflict)
+        })
+    });
+    let writes = house.write(|unit| Box::pin(async move { unit.keep_package("d1", "p", "text").await }));
+    let fails = house.write(|unit| Box::pin(async move { unit.db().server_by_name("\0").await }));
+    // The other two are queued while the first holds the writer: they are one batch.
+    let open = async { gate.add_permits(1) };
+    let (_, kept, failed, ()) = tokio::join!(biased; first, writes, fails, open);
+    kept.unwrap();
+    assert_eq!(failed.is_err(), !house.is_sqlite());
+    let kept = house.read().await.db().package_source("d1").await.unwrap();
+    assert_eq!(kept.as_deref(), Some("text"));
 }

@@ -1,5 +1,7 @@
 //! The store refuses what the domain did not decide on the present state, and what can never be.
 
+use std::collections::BTreeMap;
+
 use settled::domain::id::ServerId;
 use settled::domain::resource::Resource;
 use settled::domain::run::{Event, Run, RunState};
@@ -113,7 +115,7 @@ pub(crate) async fn what_is_unique_is_refused_with_the_same_word(house: House) {
     let server = house.store_server(with_machine("web1")).await.unwrap();
     assert_eq!(word(house.store_server(new_server(&*house.clock, "web1")).await), "name");
     assert_eq!(word(house.store_server(with_machine("web2")).await), "machine id");
-    let again = Server { name: "web3".into(), facts: Default::default(), ..server.clone() };
+    let again = Server { name: "web3".into(), facts: BTreeMap::new(), ..server.clone() };
     assert_eq!(word(house.store_server(again).await), "id");
     let resource = house.resource(&server, "blog").await;
     assert_eq!(word(house.store_resource(new_resource(&*house.clock, &server, "blog")).await), "name");

@@ -6,11 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use settled::clock::{Clock, SystemClock};
 use settled::domain::id::{DaemonId, ServerId};
-use settled::domain::run::{Event, Run};
+use settled::domain::operation::Operation;
+use settled::domain::run::{Event, Run, Subject};
+use settled::domain::server::{Reach, Server};
 use settled::domain::time::Timestamp;
 use settled::store::{StoreError, Writer, open};
 
-use crate::fixture::{House, TIMINGS, write};
+use crate::fixture::{House, TIMINGS, new_run, new_server, write};
 
 async fn take(house: &House, server: ServerId, me: DaemonId) -> Result<i64, StoreError> {
     house.write(move |unit| Box::pin(async move { unit.take_lane(server, me).await })).await
@@ -84,35 +86,60 @@ async fn renew(writer: &Writer, who: DaemonId, length: Duration) {
     renewal.await.unwrap();
 }
 
+/// Which lanes want an owner: by the reach of their server and by what stands in them.
+const WORK: &[(Reach, &str, bool)] = &[
+    (Reach::Ok, "nothing", false),
+    (Reach::Ok, "queued", true),
+    (Reach::Ok, "running", true),
+    (Reach::Unreachable, "queued", true),
+    (Reach::Unreachable, "running", true),
+    (Reach::Paused, "queued", false),
+    (Reach::Paused, "running", true),
+    (Reach::Refused, "queued", false),
+    (Reach::Refused, "running", false),
+    (Reach::Refused, "look", true),
+];
+
 pub(crate) async fn lanes_with_work_are_found(house: House) {
-    let (idle, busy) = (house.server("idle").await, house.server("busy").await);
-    let run = house.run(&house.resource(&busy, "blog").await).await;
-    let found = async || house.read().await.db().lanes_to_take(None, 10).await.unwrap();
-    assert_eq!(found().await, [busy.id.to_string()]);
-    assert!(house.read().await.db().lanes_to_take(Some(idle.id), 10).await.unwrap().is_empty());
-    let me = house.daemon();
-    take(&house, busy.id, me).await.unwrap();
-    assert!(found().await.is_empty(), "it has an owner");
-    let (_, step) = house.started(run).await;
-    house
-        .write(move |unit| {
-            let step = step.id;
-            Box::pin(async move {
-                unit.detach(me).await?;
-                unit.add_unresolved(idle.id, step, "no exit record").await?;
-                unit.add_unresolved(idle.id, step, "said twice").await
-            })
-        })
-        .await
-        .unwrap();
-    assert_eq!(
-        found().await,
-        [busy.id.to_string()],
-        "what runs needs an owner; what is only unresolved waits for work"
-    );
-    let unresolved = house.read().await.db().unresolved(idle.id).await.unwrap();
-    assert_eq!(unresolved.len(), 1);
-    assert_eq!(unresolved[0].detail, "no exit record");
+    let mut expected = Vec::new();
+    for (n, (reach, work, found)) in WORK.iter().enumerate() {
+        let server = Server { reach: *reach, ..new_server(&*house.clock, &format!("s{n}")) };
+        let server = house.store_server(server).await.unwrap();
+        if *work != "nothing" {
+            let mut run = new_run(&*house.clock, &house.resource(&server, "blog").await);
+            if *work == "look" {
+                (run.subject, run.operation) = (Subject::Server, Operation::Register);
+            }
+            let run = house.store_run(run).await.unwrap();
+            if *work == "running" {
+                house.started(run).await;
+            }
+        }
+        let alone = house.read().await.db().lanes_to_take(Some(server.id), 10).await.unwrap();
+        assert_eq!(!alone.is_empty(), *found, "{reach}, {work}");
+        expected.extend(found.then(|| server.id.to_string()));
+    }
+    expected.sort_unstable();
+    let found = async || house.read().await.db().lanes_to_take(None, 100).await.unwrap();
+    assert_eq!(found().await, expected);
+    let taken = expected.remove(0).parse().unwrap();
+    take(&house, taken, house.daemon()).await.unwrap();
+    assert_eq!(found().await, expected, "a lane with an owner is not found");
+}
+
+pub(crate) async fn what_is_unresolved_is_listed_once_until_it_is_resolved(house: House) {
+    let server = house.server("web1").await;
+    let (_, step) = house.started(house.run(&house.resource(&server, "blog").await).await).await;
+    let (id, step) = (server.id, step.id);
+    let note = |detail| {
+        house.write(move |unit| Box::pin(async move { unit.add_unresolved(id, step, detail).await }))
+    };
+    note("no exit record").await.unwrap();
+    note("said twice").await.unwrap();
+    let unresolved = house.read().await.db().unresolved(id).await.unwrap();
+    assert_eq!((unresolved.len(), unresolved[0].detail.as_str()), (1, "no exit record"));
+    house.write(move |unit| Box::pin(async move { unit.resolve(step).await })).await.unwrap();
+    assert!(house.read().await.db().unresolved(id).await.unwrap().is_empty());
 }
 
 /// A machine whose clock is wrong.

@@ -1,5 +1,7 @@
 //! What every engine must do: one list of tests, run on SQLite and on a real PostgreSQL.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod fixture;
 
 mod faults;
@@ -9,6 +11,7 @@ mod objects;
 mod opening;
 mod order;
 mod output;
+mod properties;
 mod retention;
 mod speed;
 mod walk;
@@ -57,6 +60,7 @@ conformance! {
     lanes::p3_an_older_epoch_writes_nothing,
     lanes::lanes_of_the_dead_are_freed,
     lanes::lanes_with_work_are_found,
+    lanes::what_is_unresolved_is_listed_once_until_it_is_resolved,
     output::p5_output_goes_on_exactly_where_it_ends,
     output::an_older_record_of_a_step_does_not_cut_its_output,
     retention::what_is_kept_has_no_holes_and_begins_where_it_says,
@@ -64,5 +68,6 @@ conformance! {
     retention::nothing_old_means_nothing_written,
     opening::a_store_is_opened_again_as_the_same_installation,
     opening::a_newer_database_is_refused,
+    faults::a_read_that_fails_does_not_lose_what_a_neighbour_wrote,
     faults::an_unstorable_name_is_refused_and_harms_no_neighbour,
 }

@@ -80,7 +80,7 @@ pub(crate) async fn every_object_comes_back_as_it_was_stored(house: House) {
             })
             .await
             .unwrap();
-        assert_eq!(house.read().await.db().steps(run.id).await.unwrap(), [step.clone()]);
+        assert_eq!(house.read().await.db().steps(run.id).await.unwrap(), std::slice::from_ref(&step));
         let (_, object) = last_object(&house).await;
         assert!(matches!(object, Object::Step(s) if s == step));
     }

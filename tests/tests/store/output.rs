@@ -2,6 +2,7 @@
 
 use settled::domain::step::StepId;
 use settled::store::StoreError;
+use settled::store::rows::StepRecord;
 
 use crate::fixture::House;
 
@@ -9,7 +10,7 @@ async fn append(house: &House, step: StepId, pos: u64, data: &'static [u8]) -> R
     house.write(move |unit| Box::pin(async move { unit.append_output(step, pos, data).await })).await
 }
 
-async fn stepping(house: &House) -> settled::store::rows::StepRecord {
+async fn stepping(house: &House) -> StepRecord {
     let server = house.server("web1").await;
     house.started(house.run(&house.resource(&server, "blog").await).await).await.1
 }
@@ -35,21 +36,23 @@ pub(crate) async fn p5_output_goes_on_exactly_where_it_ends(house: House) {
     assert_eq!(house.numbers().await.0, before, "output is no transition");
 }
 
-/// The record was loaded before the output and the clearing away were noted.
+/// The record was loaded before output, or its clearing away, was noted.
 pub(crate) async fn an_older_record_of_a_step_does_not_cut_its_output(house: House) {
     let old = stepping(&house).await;
     let id = old.id;
-    append(&house, id, 0, b"12345").await.unwrap();
-    house.write(move |unit| Box::pin(async move { unit.mark_reaped(id).await })).await.unwrap();
-    let stored = house
-        .write(move |unit| {
-            let mut old = old.clone();
-            old.exit_code = Some(0);
-            Box::pin(async move { unit.update_step(&mut old).await.map(|()| old) })
+    let update = |record: StepRecord| {
+        house.write(move |unit| {
+            let mut record = record.clone();
+            Box::pin(async move { unit.update_step(&mut record).await })
         })
-        .await
-        .unwrap();
-    assert_eq!((stored.output_bytes, stored.reaped, stored.version), (5, true, 2));
-    assert_eq!(house.read().await.db().step(id).await.unwrap(), Some(stored));
+    };
+    append(&house, id, 0, b"12345").await.unwrap();
+    assert!(matches!(update(old).await, Err(StoreError::Conflict)));
+    let old = house.read().await.db().step(id).await.unwrap().unwrap();
+    house.write(move |unit| Box::pin(async move { unit.mark_reaped(id).await })).await.unwrap();
+    assert!(matches!(update(old).await, Err(StoreError::Conflict)));
+    let fresh = house.read().await.db().step(id).await.unwrap().unwrap();
+    assert_eq!((fresh.output_bytes, fresh.reaped), (5, true));
+    update(fresh).await.unwrap();
     append(&house, id, 5, b"6").await.unwrap();
 }

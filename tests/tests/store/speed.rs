@@ -70,7 +70,9 @@ async fn raw_commits(house: &House, count: usize) -> f64 {
     let sql = "UPDATE counter SET seq = seq";
     let begin = house.clock.monotonic();
     if let Some(path) = house.url.strip_prefix("sqlite://") {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(path)
+            .synchronous(sqlx::sqlite::SqliteSynchronous::Full);
         let mut c = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
         for _ in 0..count {
             sqlx::query(sql).execute(&mut c).await.unwrap();
@@ -81,7 +83,7 @@ async fn raw_commits(house: &House, count: usize) -> f64 {
             sqlx::query(sql).execute(&mut c).await.unwrap();
         }
     }
-    per_second(count, house.clock.monotonic() - begin)
+    per_second(count, house.clock.monotonic().saturating_sub(begin))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -101,10 +103,10 @@ async fn measure(house: House) {
         for round in 0..rounds {
             let begin = house.clock.monotonic();
             let runs = join_all(servers.iter().map(|s| accept(&house, s, format!("r{round}")))).await;
-            accepting += house.clock.monotonic() - begin;
+            accepting += house.clock.monotonic().saturating_sub(begin);
             let begin = house.clock.monotonic();
             join_all(runs.into_iter().map(|run| drive(&house, run))).await;
-            driving += house.clock.monotonic() - begin;
+            driving += house.clock.monotonic().saturating_sub(begin);
         }
         println!(
             "{}, {callers} callers: {:.0} accepts/s, {:.0} advances/s, {raw:.0} raw one-row commits/s",

@@ -39,7 +39,7 @@ impl Walk {
         None
     }
 
-    fn event(&mut self, run: &Run) -> Event {
+    pub(crate) fn event(&mut self, run: &Run) -> Event {
         let timeout = Duration::from_secs(self.random.random_range(1..900));
         match self.random.random_range(0..24) {
             0..=5 => started(),
