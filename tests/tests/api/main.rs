@@ -1,5 +1,7 @@
 //! The API over a served socket and a real SQLite store. Nobody works here, so runs stay where a test puts them.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod bad_input;
 mod commands;
 mod contract;
