@@ -23,7 +23,7 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(HANG, future).await.unwrap_or_else(|_| panic!("{what} did not come within {HANG:?}"))
 }
 
-/// The fields that an INVALID_ARGUMENT names.
+/// The fields that an `INVALID_ARGUMENT` names.
 fn fields(status: &Status) -> Vec<String> {
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     let details = status.get_error_details();

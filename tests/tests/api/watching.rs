@@ -113,11 +113,8 @@ async fn p10_a_snapshot_and_what_follows_it_have_no_gap_while_200_installs_are_c
 
     let mut truth = watch(&api, snapshot()).await.unwrap();
     let mut expected = BTreeMap::new();
-    loop {
-        match next(&mut truth).await.event.unwrap() {
-            Event::Transition(t) => expected.insert(t.object_id, t.seq),
-            Event::Bookmark(_) => break,
-        };
+    while let Event::Transition(t) = next(&mut truth).await.event.unwrap() {
+        expected.insert(t.object_id, t.seq);
     }
     assert_eq!(world, expected);
 }
