@@ -107,10 +107,10 @@ fn gid_of(group: &str) -> Result<u32, BindError> {
 }
 
 /// Callers as they come, as many at once as there are places.
-pub(super) fn callers<'a>(
+pub(super) fn callers(
     listener: UnixListener,
-    clock: &'a dyn Clock,
-) -> impl Stream<Item = io::Result<Caller>> + 'a {
+    clock: &dyn Clock,
+) -> impl Stream<Item = io::Result<Caller>> + '_ {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     stream::unfold((listener, places), move |(listener, places)| async move {
         let place = Arc::clone(&places).acquire_owned().await.ok()?;

@@ -150,7 +150,10 @@ async fn whoever_stands_in_line_is_told_its_place_and_who_is_ahead() {
         let run = api.runs().get(GetRunRequest { run_id: id.clone() }).await.unwrap().into_inner();
         assert_eq!(run.position as usize, n + 1);
         let waiting = run.waiting;
-        assert_eq!(waiting.as_ref().map(|w| w.reason()), (n > 0).then_some(WaitReason::Lane));
+        assert_eq!(
+            waiting.as_ref().map(settled_proto::v1::Waiting::reason),
+            (n > 0).then_some(WaitReason::Lane)
+        );
         if n > 0 {
             assert!(waiting.unwrap().who.contains(&ids[n - 1]));
         }

@@ -1,5 +1,7 @@
 //! The API over a served socket and a real SQLite store. Nobody works here, so runs stay where a test puts them.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod bad_input;
 mod commands;
 mod contract;
@@ -21,7 +23,7 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(HANG, future).await.unwrap_or_else(|_| panic!("{what} did not come within {HANG:?}"))
 }
 
-/// The fields that an INVALID_ARGUMENT names.
+/// The fields that an `INVALID_ARGUMENT` names.
 fn fields(status: &Status) -> Vec<String> {
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     let details = status.get_error_details();

@@ -169,3 +169,188 @@ fn next(run: &Run, verdict: &Verdict) -> String {
 fn leaves_failed(run: &Run) -> bool {
     run.fate() == Some(Fate::Status(ResourceStatus::Failed))
 }
+
+#[cfg(test)]
+mod tests {
+    use ulid::Ulid;
+
+    use super::*;
+    use crate::domain::failure::Failure;
+    use crate::domain::id::{ResourceId, RunId, ServerId};
+    use crate::domain::operation::Operation;
+    use crate::domain::resource::Declared;
+    use crate::domain::run::{Phase, Position, Progress};
+    use crate::domain::time::Timestamp;
+
+    const AT: Timestamp = Timestamp(1_700_000_000_000_000);
+
+    fn run(operation: Operation, state: RunState) -> Run {
+        let declared = Declared { in_progress: ResourceStatus::Installing, success: ResourceStatus::Active };
+        Run {
+            id: RunId(Ulid(1)),
+            server: ServerId(Ulid(2)),
+            server_name: "web1".to_owned(),
+            subject: Subject::Resource {
+                id: ResourceId(Ulid(3)),
+                name: "a".to_owned(),
+                package: "site".to_owned(),
+                digest: String::new(),
+                earlier: ResourceStatus::Active,
+                declared,
+            },
+            operation,
+            exclusive: true,
+            attempts_max: 3,
+            principal: "unix:0".to_owned(),
+            retry_of: None,
+            accepted_at: AT,
+            queue_until: AT,
+            cancel_requested: false,
+            payload: true,
+            state,
+            epoch: 1,
+            version: 1,
+            seq: 1,
+        }
+    }
+
+    fn queued() -> Run {
+        run(Operation::Install, RunState::Queued { waiting: None })
+    }
+
+    fn running() -> Run {
+        let position = Position { attempt: 2, step: 1, try_no: 1 };
+        let phase = Phase::Between { since: AT };
+        run(
+            Operation::Install,
+            RunState::Running(Progress { started_at: AT, position, phase, waiting: None }),
+        )
+    }
+
+    fn over(
+        operation: Operation,
+        outcome: Outcome,
+        reason: Option<Reason>,
+        evidence: Evidence,
+        reconciled: bool,
+    ) -> Run {
+        let failure = (outcome == Outcome::Failed).then(|| Failure {
+            step: "Unpack".to_owned(),
+            exit_code: Some(2),
+            message: String::new(),
+            last_lines: String::new(),
+            run: RunId(Ulid(1)),
+            at: AT,
+        });
+        let verdict = Verdict { outcome, reason, evidence, reconciled, failure, at: AT };
+        run(operation, RunState::Completed { started_at: Some(AT), position: Position::default(), verdict })
+    }
+
+    fn wait(reason: WaitReason, next_try: Option<Timestamp>) -> Waiting {
+        Waiting { reason, who: "apt-get, process 12".to_owned(), since: AT, next_try }
+    }
+
+    #[test]
+    fn open_runs_tell_where_they_stand_and_why_they_wait() {
+        let lane = wait(WaitReason::Lane, None);
+        let unreachable = wait(WaitReason::Unreachable, Some(AT));
+        let busy = wait(WaitReason::Busy, Some(AT));
+        let refused = wait(WaitReason::Refused, None);
+        let cancelling = Run { cancel_requested: true, ..running() };
+        let table: [(Run, Option<&Waiting>, Option<u32>, &str); 8] = [
+            (queued(), None, Some(1), "Queued on web1; it starts as soon as the server is ready."),
+            (
+                queued(),
+                Some(&lane),
+                Some(1),
+                "Queued, next on web1: it starts when the run before it has ended.",
+            ),
+            (queued(), Some(&lane), Some(4), "Queued, place 4 on web1."),
+            (
+                queued(),
+                Some(&unreachable),
+                Some(1),
+                "Queued, waiting: the server cannot be reached (apt-get, process 12). It looks again at 2023-11-14 22:13:20 UTC.",
+            ),
+            (
+                queued(),
+                Some(&refused),
+                Some(1),
+                "Queued, waiting: the server refuses settled; change the server (settlectl server edit) or probe it \
+                 (apt-get, process 12).",
+            ),
+            (running(), None, None, "Running step 2, attempt 2 of 3."),
+            (
+                running(),
+                Some(&busy),
+                None,
+                "Started, step 2, waiting: another program on the server holds a lock that it needs (apt-get, process 12). \
+                 It looks again at 2023-11-14 22:13:20 UTC.",
+            ),
+            (cancelling, None, None, "Being cancelled: it ends when the server has shown that it stopped."),
+        ];
+        for (run, waiting, position, expected) in table {
+            assert_eq!(of(&run, waiting, position), expected);
+        }
+    }
+
+    #[test]
+    fn p7_ended_runs_tell_what_is_proven_and_what_to_do() {
+        use Evidence as E;
+        use Operation as Op;
+        use Outcome as O;
+        use Reason as R;
+        let table = [
+            (over(Op::Install, O::Succeeded, None, E::ExitRecord, false), "Succeeded."),
+            (over(Op::Install, O::Succeeded, None, E::Probe, false), "Succeeded, proven by a probe."),
+            (
+                over(Op::Install, O::Succeeded, None, E::ExitRecord, true),
+                "Succeeded; the reconciler found the proof on the server.",
+            ),
+            (
+                over(Op::Install, O::Failed, Some(R::StepFailed), E::ExitRecord, false),
+                "Failed: the step `Unpack` failed with exit code 2. See its output (settlectl run show \
+                 00000000000000000000000001), mend the cause, then `settlectl retry web1/site/a`.",
+            ),
+            (
+                over(Op::Remove, O::Failed, Some(R::AttemptsExhausted), E::ExitRecord, false),
+                "Failed: all 3 attempts failed, the last at the step `Unpack` with exit code 2. See its output (settlectl run \
+                 show 00000000000000000000000001), mend the cause, then ask for it again.",
+            ),
+            (
+                over(Op::Install, O::Failed, Some(R::Lost), E::None, true),
+                "Lost: nobody can prove how it ended, so settled closed it by time; it may have happened wholly, in part or not \
+                 at all. Look what is there with `settlectl probe web1/site/a`, then ask for it again.",
+            ),
+            (
+                over(Op::Update, O::Failed, Some(R::NeverStarted), E::NotStarted, true),
+                "Failed, closed by the reconciler: its turn did not come before its limit; nothing was done. See its output \
+                 (settlectl run show 00000000000000000000000001), mend the cause, then `settlectl retry web1/site/a`.",
+            ),
+            (
+                over(Op::Remove, O::Cancelled, Some(R::Cancelled), E::ExitRecord, false),
+                "Cancelled; the server has shown that it stopped. Ask for it again when it is wanted.",
+            ),
+            (
+                over(Op::Install, O::Cancelled, Some(R::Cancelled), E::NotStarted, false),
+                "Cancelled before anything was started. Ask for it again with `settlectl retry web1/site/a`, or remove it.",
+            ),
+            (
+                over(Op::Remove, O::Blocked, Some(R::Forbidden), E::NotStarted, false),
+                "Not allowed to begin: unix:0 may not do this any more. Ask the operator of this settled.",
+            ),
+        ];
+        for (run, expected) in table {
+            assert_eq!(of(&run, None, None), expected);
+        }
+    }
+
+    #[test]
+    fn p7_a_verdict_without_evidence_is_never_called_a_success() {
+        for &reason in Reason::ALL {
+            let run = over(Operation::Install, Outcome::Failed, Some(reason), Evidence::None, false);
+            let text = of(&run, None, None);
+            assert!(text.contains("nobody can prove") && !text.contains("ucceeded"), "{text}");
+        }
+    }
+}
