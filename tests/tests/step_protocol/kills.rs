@@ -53,7 +53,7 @@ fn judge(role: &str, point: u32, (ended, runs): &(Ended, usize)) {
     match ended {
         // A payload that was killed has said so itself.
         Ended::Exited { code: 137, cause: Cause::Outside } if role == "payload" => {
-            assert!(*runs <= 1, "{told}")
+            assert!(*runs <= 1, "{told}");
         }
         Ended::Exited { .. } => assert!(*ended == exited(5, Cause::Itself) && *runs == 1, "{told}"),
         Ended::Rejected { .. } => assert!(*runs == 0, "{told}"),
