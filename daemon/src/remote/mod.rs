@@ -68,7 +68,7 @@ pub struct Limits {
     pub timeout: Duration,
     /// From TERM to KILL.
     pub grace: Duration,
-    /// Output kept; the rest is drained and forgotten.
+    /// Output kept, in whole KiB and at least one; the rest is drained and forgotten.
     pub output_bytes_max: u64,
 }
 
