@@ -9,6 +9,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::stepping::Work;
 use super::{Crew, Next, failures};
+use crate::domain::id::ServerId;
 use crate::domain::run::{Event, Proof, Run, RunState};
 use crate::domain::server::{IdentityKind, Reach, Server};
 use crate::domain::step::{StepId, StepState};
@@ -50,6 +51,11 @@ impl Lane {
             permit: None,
             broken: 0,
         }
+    }
+
+    /// Its server.
+    pub const fn server_id(&self) -> ServerId {
+        self.hold.server
     }
 
     /// What wakes it.
