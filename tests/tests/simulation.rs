@@ -26,7 +26,7 @@ async fn p1_to_p10_hold_in_every_world() {
                 (steps, deaths) = (steps + story.steps, deaths + story.deaths);
                 story.ends.into_iter().for_each(|(end, n)| *ends.entry(end).or_default() += n);
             }
-            Err(error) => failed.push(format!("seed {seed}: {error:?}")),
+            Err(error) => failed.push(format!("seed {seed}: {error:#}")),
         }
     }
     println!("{steps} steps, {deaths} deaths, ends {ends:?}");
@@ -44,7 +44,7 @@ async fn a_seed_gives_the_same_world_again() {
 async fn is_caught(bug: Bug, promise: &str) {
     for seed in 0..20 {
         if let Err(error) = live(seed, Some(bug)).await {
-            let told = format!("{error:?}");
+            let told = format!("{error:#}");
             assert!(told.contains(promise), "seed {seed}, {bug:?}: {told}");
             return;
         }

@@ -165,6 +165,11 @@ impl Scripted {
         self.on(address, |host| host.put(name, version));
     }
 
+    /// Somebody with the same installation id, for instance a copy of the store, has claimed the server in this epoch.
+    pub fn claim_behind(&self, address: &str, by: InstallationId, epoch: u64) {
+        self.on(address, |host| drop(host.claim(by, epoch)));
+    }
+
     /// Every payload that ran, by server.
     pub fn witness(&self) -> Vec<Execution> {
         let now = self.clock.monotonic();

@@ -68,7 +68,7 @@ pub struct Story {
 pub async fn live(seed: u64, bug: Option<Bug>) -> anyhow::Result<Story> {
     let mut rng = StdRng::seed_from_u64(seed);
     let world = World::new(seed, random_knobs()).await?;
-    let (deadly, lossy) = (rng.random_bool(0.7), rng.random_bool(0.7));
+    let (deadly, lossy) = ([0.0, 0.01, 0.1][rng.random_range(0..3)], rng.random_bool(0.7));
     world.remote.decide(move |address, spec| play(&mut of(seed, &format!("{address} {}", spec.id))));
     if let Some(bug) = bug {
         world.remote.break_all(bug);
@@ -78,7 +78,7 @@ pub async fn live(seed: u64, bug: Option<Bug>) -> anyhow::Result<Story> {
     world.remote.toss(move |_, _| match luck.random_range(0..1_000) {
         _ if clock.monotonic() > TROUBLE => Luck::Answered,
         0..30 if lossy => Luck::Lost,
-        30..36 if deadly => Luck::Hangs,
+        30..36 if deadly > 0.0 => Luck::Hangs,
         _ => Luck::Answered,
     });
     let mut life = Life { events: events(&mut rng), rng, world, deadly, steps: 0, deaths: 0 };
@@ -128,7 +128,7 @@ fn play(rng: &mut StdRng) -> Play {
 fn events(rng: &mut StdRng) -> Vec<(Duration, Event)> {
     let mut events: Vec<_> =
         SERVERS.iter().map(|server| (Duration::from_secs(1), Event::Ask(Ask::AddServer(server)))).collect();
-    for _ in 0..rng.random_range(10..35) {
+    for _ in 0..rng.random_range(15..60) {
         events.push((at(rng), Event::Ask(ask(rng))));
     }
     for _ in 0..rng.random_range(0..6) {
@@ -157,16 +157,16 @@ fn pick<T: Clone>(rng: &mut StdRng, from: &[T]) -> T {
 
 fn ask(rng: &mut StdRng) -> Ask {
     let (server, package) = (pick(rng, &SERVERS), pick(rng, &["thing", "task"]));
-    let name = format!("{server}-{package}-{}", rng.random_range(0..2));
+    let name = format!("{server}-{package}-{}", u8::from(rng.random_bool(0.2)));
     let path = format!("{server}/{package}/{name}");
     match rng.random_range(0..100) {
         0..35 => Ask::Install(server, package, name),
         35..60 => {
             Ask::Operate(path, pick(rng, &["update", "pause", "resume", "shake"]), rng.random_range(2..9))
         }
-        60..75 => Ask::Remove(path),
-        75..81 => Ask::Retry(path),
-        81..86 => Ask::Probe(path),
+        55..67 => Ask::Remove(path),
+        67..76 => Ask::Retry(path),
+        76..86 => Ask::Probe(path),
         86..94 => Ask::Cancel(rng.random_range(0..100)),
         94..96 => Ask::PauseServer(server),
         96..98 => Ask::ResumeServer(server),
@@ -179,7 +179,8 @@ struct Life {
     rng: StdRng,
     /// What is still to happen, the next one last.
     events: Vec<(Duration, Event)>,
-    deadly: bool,
+    /// How likely the daemon dies in a step.
+    deadly: f64,
     steps: u64,
     deaths: u64,
 }
@@ -207,7 +208,7 @@ impl Life {
                 continue;
             }
             let actor = pick(&mut self.rng, &actors);
-            let dies = self.deadly && now < TROUBLE && self.rng.random_bool(0.02);
+            let dies = now < TROUBLE && self.rng.random_bool(self.deadly);
             let kill = if dies { Kill::AfterCommit(self.rng.random_range(1..4)) } else { Kill::Never };
             let before = self.world.daemon.engine.me();
             self.steps += 1;
@@ -246,7 +247,7 @@ impl Life {
     /// Asks, perhaps over a daemon that dies: then the same request is repeated, and has been done once.
     async fn ask(&mut self, ask: &Ask) -> anyhow::Result<()> {
         let asked = self.world.asked("Any.Method");
-        if self.deadly && self.rng.random_bool(0.1) {
+        if self.rng.random_bool(self.deadly) {
             let mut committed = self.world.daemon.engine.hub().committed();
             let before = committed.borrow_and_update().commits;
             let cancel = self.cancel(ask);

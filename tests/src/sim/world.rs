@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use settled::catalog::Catalog;
 use settled::clock::Clock as _;
 use settled::domain::id::{RunId, ServerId};
@@ -109,11 +109,10 @@ impl World {
     /// One step of one part; a daemon that was killed in it is started again.
     pub async fn step(&mut self, actor: Actor, kill: Kill) -> anyhow::Result<()> {
         self.spin += 1;
-        ensure!(
-            self.spin < SPIN,
-            "the daemon spins: {SPIN} steps at {:?}, the last of {actor:?}",
-            self.clock.monotonic()
-        );
+        if self.spin >= SPIN {
+            let open: Vec<_> = self.checker.open().collect();
+            bail!("the daemon spins: {SPIN} steps in one instant, the last of {actor:?}; open: {open:#?}");
+        }
         if self.daemon.step(actor, kill).await? == Stepped::Killed {
             self.restart().await?;
         }
