@@ -172,7 +172,7 @@ impl Checker {
     }
 
     fn nothing_overdue(&self, daemon: &Daemon, clock: &SimClock, knobs: &Knobs) -> anyhow::Result<()> {
-        let up = clock.monotonic().saturating_sub(daemon.since);
+        let up = clock.monotonic().saturating_sub(daemon.since.max(clock.last_jump()));
         let slack = knobs.reconcile_every * 2;
         if up <= GRACE + slack {
             return Ok(());

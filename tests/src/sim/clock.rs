@@ -21,8 +21,8 @@ pub struct SimClock {
     random: Mutex<StdRng>,
     /// Ids made so far: the order of ids is the order in which they were made, also within one instant.
     ids: AtomicU64,
-    /// What the wall clock is ahead of where it should be, in microseconds.
-    jumped_us: Mutex<i64>,
+    /// What the wall clock is ahead of where it should be, in microseconds, and when it jumped last.
+    jumped: Mutex<(i64, Duration)>,
 }
 
 impl SimClock {
@@ -32,7 +32,7 @@ impl SimClock {
             now: watch::Sender::new(Duration::ZERO),
             random: Mutex::new(StdRng::seed_from_u64(seed)),
             ids: AtomicU64::new(0),
-            jumped_us: Mutex::new(0),
+            jumped: Mutex::default(),
         }
     }
 
@@ -43,8 +43,13 @@ impl SimClock {
 
     /// The wall clock jumps; the monotonic clock does not notice.
     pub fn jump(&self, by: Duration) {
-        *self.jumped_us.lock().unwrap_or_else(PoisonError::into_inner) +=
-            i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        let mut jumped = self.jumped.lock().unwrap_or_else(PoisonError::into_inner);
+        *jumped = (jumped.0 + i64::try_from(by.as_micros()).unwrap_or(i64::MAX), self.monotonic());
+    }
+
+    /// When the wall clock jumped last, on the monotonic clock.
+    pub fn last_jump(&self) -> Duration {
+        self.jumped.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 
     /// The seed's random numbers.
@@ -56,7 +61,7 @@ impl SimClock {
 #[async_trait]
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
-        let jumped = *self.jumped_us.lock().unwrap_or_else(PoisonError::into_inner);
+        let (jumped, _) = *self.jumped.lock().unwrap_or_else(PoisonError::into_inner);
         Timestamp((BEGIN + self.monotonic()).0.saturating_add(jumped))
     }
 
