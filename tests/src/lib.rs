@@ -1,9 +1,11 @@
-//! What the tests of the whole need: real foreign servers that are thrown away afterwards.
+//! What the tests of the whole need: real foreign servers that are thrown away afterwards, and a simulated world.
 
 pub mod daemon;
 pub mod engine;
 mod guarded;
 pub mod notify;
 pub mod postgres;
+pub mod scripted;
 pub mod server;
+pub mod sim;
 pub mod sshd;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::stepping::Work;
-use super::{Crew, Next, failures};
+use super::{Crew, LIMIT, Next, failures};
+use crate::domain::id::ServerId;
 use crate::domain::run::{Event, Proof, Run, RunState};
 use crate::domain::server::{IdentityKind, Reach, Server};
 use crate::domain::step::{StepId, StepState};
@@ -50,6 +51,11 @@ impl Lane {
             permit: None,
             broken: 0,
         }
+    }
+
+    /// Its server.
+    pub const fn server_id(&self) -> ServerId {
+        self.hold.server
     }
 
     /// What wakes it.
@@ -272,8 +278,7 @@ impl Lane {
             self.permit = Some(permit);
             return Ok(None);
         }
-        self.waits(run, WaitReason::Limit, "other servers are at work (lane.at_work_max)".to_owned(), None)
-            .await?;
+        self.waits(run, WaitReason::Limit, LIMIT.to_owned(), None).await?;
         Ok(Some(Next::Permit))
     }
 

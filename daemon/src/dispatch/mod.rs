@@ -50,6 +50,9 @@ pub struct Settings {
     pub output_bytes_max: u64,
 }
 
+/// For whom a run waits when the limit is reached.
+const LIMIT: &str = "other servers are at work (lane.at_work_max)";
+
 /// What all lanes share. Cheap to clone.
 #[derive(Clone)]
 pub struct Crew {

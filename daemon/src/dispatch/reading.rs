@@ -116,7 +116,9 @@ impl Lane {
         let id = run.live_step().ok_or(LaneError::Lost)?;
         let last_lines = String::from_utf8_lossy(&answer.output).replace('\0', "\u{fffd}");
         let ended = Ended::Exited { code: answer.exit_code, cause: Cause::Itself };
-        if !answer.output.is_empty() {
+        let record = self.crew.engine.store().read().await?.db().step(id).await?.ok_or(LaneError::Lost)?;
+        // A daemon that died after it had stored the output looks again: what was seen first stays.
+        if record.output_bytes == 0 && !answer.output.is_empty() {
             self.crew.engine.output(self.hold, id, 0, answer.output).await?;
         }
         let now = self.crew.engine.clock().now();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Lane, Next, failures};
+use super::{LIMIT, Lane, Next, failures};
 use crate::catalog::{PlannedStep, read_probe};
 use crate::domain::resource::Presence;
 use crate::domain::run::{Event, Phase, Progress, Proof, Run, RunState, StepFacts};
@@ -121,7 +121,10 @@ impl Lane {
         if !self.has_permit() {
             match Arc::clone(&self.crew.permits).try_acquire_owned() {
                 Ok(permit) => self.permit(Some(permit)),
-                Err(_) => return Ok(Next::Permit),
+                Err(_) => {
+                    self.waits(run, WaitReason::Limit, LIMIT.to_owned(), None).await?;
+                    return Ok(Next::Permit);
+                }
             }
         }
         let Some(work) = &mut self.work else { return Ok(Next::Now) };

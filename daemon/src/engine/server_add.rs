@@ -184,15 +184,16 @@ impl Command for Met {
         };
         let now = unit.now();
         let mut run = run.apply(event, now, self.engine.timings())?;
-        if twin.is_none() {
-            server.facts.clone_from(&self.facts);
-            server.last_seen = Some(now);
-            if server.reach != Reach::Paused {
-                server.reach = Reach::Ok;
-                server.reach_detail.clear();
+        match &twin {
+            None => {
+                server.facts.clone_from(&self.facts);
+                server.last_seen = Some(now);
+                found(&mut server, Reach::Ok, String::new());
             }
-            unit.update_server(&mut server).await?;
+            // Two lanes for one machine would not know of each other.
+            Some(twin) => found(&mut server, Reach::Refused, same_machine_as(twin)),
         }
+        unit.update_server(&mut server).await?;
         self.engine.write_run(unit, &mut run, None).await?;
         let mut record = unit.db().step(step).await?.ok_or(LaneError::Lost)?;
         record.state = StepState::Exited;
@@ -203,18 +204,29 @@ impl Command for Met {
     }
 }
 
+/// A pause is a person's word: what the server says does not end it.
+fn found(server: &mut Server, reach: Reach, detail: String) {
+    if server.reach != Reach::Paused {
+        (server.reach, server.reach_detail) = (reach, detail);
+    }
+}
+
 fn same_machine(run: &Run, twin: &Server, unit: &Unit<'_>) -> Failure {
     Failure {
         step: String::new(),
         exit_code: None,
-        message: format!(
-            "this machine is registered already, as `{}` ({}:{}): use that server, or remove it first",
-            twin.name, twin.host, twin.port
-        ),
+        message: same_machine_as(twin),
         last_lines: String::new(),
         run: run.id,
         at: unit.now(),
     }
+}
+
+fn same_machine_as(twin: &Server) -> String {
+    format!(
+        "this machine is registered already, as `{}` ({}:{}): use that server, or remove it first",
+        twin.name, twin.host, twin.port
+    )
 }
 
 impl Engine {

@@ -1,0 +1,81 @@
+//! The daemon's parts as the composition root wires them, on scripted servers that answer at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use settled::catalog::Catalog;
+use settled::clock::{Clock, SystemClock};
+use settled::dispatch::Crew;
+use settled::domain::id::DaemonId;
+use settled::engine::{AddServer, Asked, Engine, Install, Lease};
+use settled::hub::Hub;
+use settled::secrets::Sealer;
+use settled::store::{self, Opened};
+use settled_tests::scripted::{Patience, Scripted};
+use settled_tests::sim::{catalog, knobs};
+use tokio::sync::Semaphore;
+
+/// A daemon without its drivers.
+pub(crate) struct House {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) engine: Engine,
+    pub(crate) crew: Crew,
+}
+
+impl House {
+    pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let knobs = knobs();
+        let Opened { store, writer } = store::open(url, Arc::clone(&clock)).await?;
+        let hub = Hub::new(writer.committed());
+        let installation = store.about().installation;
+        let catalog: Catalog = catalog()?;
+        let (sealer, me) = (Sealer::new([7; 32].into()), DaemonId(clock.ulid()));
+        let engine = Engine::new(store, writer, hub, catalog, sealer, Arc::clone(&clock), me, knobs.engine);
+        // Longer than any measurement, so that nobody needs to renew it.
+        let lease = Lease::new(std::time::Duration::from_secs(86_400), Arc::clone(&clock));
+        engine.renew_lease(&lease).await?;
+        engine.keep_packages().await?;
+        let crew = Crew {
+            engine: engine.clone(),
+            remote: Arc::new(Scripted::new(Arc::clone(&clock), Patience::Waits)),
+            lease,
+            installation,
+            permits: Arc::new(Semaphore::new(knobs.at_work_max)),
+            settings: knobs.dispatch,
+        };
+        Ok(Self { clock, engine, crew })
+    }
+
+    pub(crate) fn asked(&self, method: &'static str) -> Asked {
+        let request_id = self.clock.ulid().to_string();
+        Asked { principal: "user:bench".to_owned(), method, request_id, digest: "digest".to_owned() }
+    }
+
+    pub(crate) async fn add_server(&self, name: String) -> anyhow::Result<()> {
+        let ask = AddServer {
+            host: name.clone(),
+            name,
+            port: 22,
+            user: String::new(),
+            host_key: String::new(),
+            identity_key: Vec::new(),
+            labels: BTreeMap::new(),
+        };
+        self.engine.add_server(self.asked("Servers.Create"), ask).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn install(&self, server: String, name: String) -> anyhow::Result<()> {
+        let ask = Install {
+            server,
+            package: "task".to_owned(),
+            name,
+            parameters: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            queue_limit: None,
+        };
+        self.engine.install(self.asked("Resources.Install"), ask).await?;
+        Ok(())
+    }
+}

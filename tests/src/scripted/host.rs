@@ -1,0 +1,382 @@
+//! One server in memory: the step protocol's rules, and a witness of every payload that ran.
+//!
+//! Nothing moves by itself: each verb first brings the host to the present ([`Host::advance`]), then asks or changes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use settled::domain::id::InstallationId;
+use settled::domain::step::{Cause, Ended, StepId};
+use settled::remote::{News, ProbeAnswer, ProbeSpec, RemoteError, Report, StepSpec, StepStatus};
+
+use super::{Bug, End, Play};
+
+/// A payload that ran. The witness tells it, not the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Execution {
+    /// The server's address.
+    pub host: String,
+    /// The try.
+    pub id: StepId,
+    /// When it began, on the monotonic clock.
+    pub began: Duration,
+    /// When its last process was gone; `None` while it lives.
+    pub gone: Option<Duration>,
+    /// Its true exit code, when it ended with one.
+    pub code: Option<i32>,
+    /// What it wrote.
+    pub output: Vec<u8>,
+}
+
+/// A server.
+#[derive(Debug, Default)]
+pub struct Host {
+    pub(super) address: String,
+    pub(super) machine_id: String,
+    pub(super) down: Vec<(Duration, Duration)>,
+    pub(super) refuses: Option<String>,
+    pub(super) dpkg: Option<(String, Duration)>,
+    pub(super) bug: Option<Bug>,
+    boots: u64,
+    epoch: u64,
+    installation: Option<InstallationId>,
+    tries: BTreeMap<StepId, Try>,
+    reaped: BTreeSet<StepId>,
+    cancelled_early: BTreeSet<StepId>,
+    things: BTreeMap<String, String>,
+    witness: Vec<Execution>,
+}
+
+#[derive(Debug)]
+struct Try {
+    script: String,
+    env: Vec<(String, String)>,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Stored, not started.
+    Accepted(Play),
+    Live(Live),
+    /// How it ended, and what it wrote until then.
+    Over(Ended, Vec<u8>),
+}
+
+#[derive(Debug)]
+struct Live {
+    play: Play,
+    limits: settled::remote::Limits,
+    began: Duration,
+    cancelled: Option<Duration>,
+    witness: usize,
+}
+
+/// When a payload ends, if nothing else happens.
+struct Fate {
+    /// The record is there, or the supervisor is gone.
+    at: Duration,
+    /// The last process is gone.
+    gone: Duration,
+    ended: Ended,
+    done: bool,
+}
+
+impl Live {
+    fn fate(&self) -> Fate {
+        let own = self.began + self.play.takes;
+        let deadline = (self.began + self.limits.timeout, Cause::Deadline);
+        let stop = self.cancelled.map_or(deadline, |at| deadline.min((at, Cause::Cancel)));
+        let dies = stop.0 + self.play.after_term.min(self.limits.grace);
+        if dies < own {
+            let code = if self.play.after_term > self.limits.grace { 137 } else { 143 };
+            return Fate { at: dies, gone: dies, ended: Ended::Exited { code, cause: stop.1 }, done: false };
+        }
+        let cause = if stop.0 < own { stop.1 } else { Cause::Itself };
+        let (gone, ended, done) = match self.play.end {
+            End::Exit(code) => (own, Ended::Exited { code, cause }, code == 0),
+            End::Killed => (own, Ended::Exited { code: 137, cause: Cause::Outside }, false),
+            End::NoRecord { done } => (own, Ended::Lost { why: "supervisor-killed".to_owned() }, done),
+            End::Orphan(lives) => (own + lives, Ended::Lost { why: "supervisor-killed".to_owned() }, true),
+        };
+        Fate { at: own, gone, ended, done }
+    }
+
+    fn written(&self, now: Duration) -> Vec<u8> {
+        let max = usize::try_from(self.limits.output_bytes_max).unwrap_or(usize::MAX);
+        let seen = self.play.output.iter().filter(|(after, _)| self.began + *after <= now);
+        seen.flat_map(|(_, text)| text.iter().copied()).take(max).collect()
+    }
+
+    fn truncated(&self) -> bool {
+        self.play.output.iter().map(|(_, text)| text.len() as u64).sum::<u64>() > self.limits.output_bytes_max
+    }
+}
+
+impl Host {
+    pub(super) fn new(address: &str, bug: Option<Bug>) -> Self {
+        Self {
+            address: address.to_owned(),
+            machine_id: format!("machine-of-{address}"),
+            boots: 1,
+            bug,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn boot_id(&self) -> String {
+        format!("boot-{}", self.boots)
+    }
+
+    pub(super) const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub(super) const fn installation(&self) -> Option<InstallationId> {
+        self.installation
+    }
+
+    /// Everything that ran here.
+    pub(super) fn witness(&self) -> &[Execution] {
+        &self.witness
+    }
+
+    pub(super) fn has(&self, thing: &str) -> Option<&String> {
+        self.things.get(thing)
+    }
+
+    pub(super) fn put(&mut self, thing: &str, version: &str) {
+        self.things.insert(thing.to_owned(), version.to_owned());
+    }
+
+    /// Ends what has ended by now.
+    pub(super) fn advance(&mut self, now: Duration) {
+        let over: Vec<_> =
+            self.lives().filter(|(_, live)| live.fate().gone <= now).map(|(id, _)| id).collect();
+        for id in over {
+            self.end(id, now, None);
+        }
+    }
+
+    fn lives(&self) -> impl Iterator<Item = (StepId, &Live)> {
+        self.tries.iter().filter_map(|(id, one)| match &one.stage {
+            Stage::Live(live) => Some((*id, live)),
+            _ => None,
+        })
+    }
+
+    /// Ends a payload: by its fate, or now, without a record, because of `why`.
+    fn end(&mut self, id: StepId, now: Duration, why: Option<&str>) {
+        let Some(one) = self.tries.get_mut(&id) else { return };
+        let Stage::Live(live) = &one.stage else { return };
+        let mut fate = live.fate();
+        if let Some(why) = why {
+            fate = Fate { at: now, gone: now, ended: Ended::Lost { why: why.to_owned() }, done: false };
+        }
+        let witness = &mut self.witness[live.witness];
+        let written = live.written(fate.at);
+        witness.gone = Some(fate.gone);
+        witness.output.clone_from(&written);
+        if let Ended::Exited { code, .. } = fate.ended {
+            witness.code = Some(code);
+        }
+        if self.bug == Some(Bug::SaysWell)
+            && let Ended::Exited { code, cause } = &mut fate.ended
+        {
+            (*code, *cause) = (0, Cause::Itself);
+        }
+        let (script, env) = (one.script.clone(), one.env.clone());
+        one.stage = Stage::Over(fate.ended, written);
+        if fate.done {
+            self.effect(&script, &env);
+        }
+    }
+
+    /// What the scripts of the test packages do: the word `put` or `take`.
+    fn effect(&mut self, script: &str, env: &[(String, String)]) {
+        let value = |key: &str| env.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v.as_str());
+        let thing = value("SETTLED_NAME").to_owned();
+        if script.contains("put") {
+            self.things.insert(thing, value("P_VERSION").to_owned());
+        } else if script.contains("take") {
+            self.things.remove(&thing);
+        }
+    }
+
+    /// Power goes: what runs leaves no record.
+    pub(super) fn reboot(&mut self, now: Duration) {
+        self.advance(now);
+        self.boots += 1;
+        let live: Vec<_> = self.lives().map(|(id, _)| id).collect();
+        for id in live {
+            self.end(id, now, Some("reboot"));
+        }
+    }
+
+    /// The next time at which something shows here, after `now`.
+    pub(super) fn next_event(&self, now: Duration) -> Option<Duration> {
+        let of = |live: &Live| {
+            let fate = live.fate();
+            let writes = live.play.output.iter().map(|(after, _)| live.began + *after);
+            writes.chain([fate.at, fate.gone]).collect::<Vec<_>>()
+        };
+        self.lives().flat_map(|(_, live)| of(live)).filter(|at| *at > now).min()
+    }
+
+    fn fence(&self, epoch: u64) -> Result<(), RemoteError> {
+        if epoch < self.epoch { Err(RemoteError::Fenced { highest: self.epoch }) } else { Ok(()) }
+    }
+
+    pub(super) fn claim(&mut self, by: InstallationId, epoch: u64) -> Result<u64, RemoteError> {
+        if let Some(owner) = self.installation.filter(|owner| *owner != by) {
+            return Err(RemoteError::Refused(format!("{} belongs to installation {owner}", self.address)));
+        }
+        self.fence(epoch)?;
+        self.installation = Some(by);
+        self.epoch = epoch;
+        Ok(epoch)
+    }
+
+    pub(super) fn start(
+        &mut self,
+        spec: &StepSpec,
+        now: Duration,
+        play: impl FnOnce() -> Play,
+    ) -> Result<Report, RemoteError> {
+        self.fence(spec.epoch)?;
+        let id = spec.id;
+        if self.reaped.contains(&id) {
+            return Ok(report(StepStatus::Reaped, 0));
+        }
+        if let Some(there) = self.tries.get(&id) {
+            if there.script != spec.script || there.env != spec.env {
+                return Err(RemoteError::Conflict(id));
+            }
+            match &there.stage {
+                Stage::Accepted(play) => {
+                    let play = play.clone();
+                    self.launch(spec, now, play);
+                }
+                _ if self.bug == Some(Bug::RunsTwice) => {
+                    self.witness.push(Execution { gone: Some(now), ..self.execution(id, now) })
+                }
+                _ => {}
+            }
+            return Ok(self.report(id, now));
+        }
+        if self.cancelled_early.contains(&id) {
+            self.keep(spec, rejected("cancelled-before-start"));
+            return Ok(self.report(id, now));
+        }
+        if let Some((holder, until)) = self.dpkg.as_ref().filter(|_| spec.needs_dpkg)
+            && now < *until
+        {
+            return Ok(report(StepStatus::Busy { holder: holder.clone() }, 0));
+        }
+        let play = play();
+        if play.slow {
+            self.keep(spec, Stage::Accepted(play));
+        } else {
+            self.launch(spec, now, play);
+        }
+        Ok(self.report(id, now))
+    }
+
+    /// The host's own lock: one payload at a time.
+    fn launch(&mut self, spec: &StepSpec, now: Duration, play: Play) {
+        let other = self.lives().find(|(_, live)| live.began <= now).map(|(_, live)| live.fate().at <= now);
+        if let Some(orphaned) = other.filter(|_| self.bug != Some(Bug::EndsEarly)) {
+            return self.keep(spec, rejected(if orphaned { "lane-orphaned" } else { "lane-busy" }));
+        }
+        let witness = self.witness.len();
+        self.witness.push(self.execution(spec.id, now));
+        let limits = spec.limits;
+        self.keep(spec, Stage::Live(Live { play, limits, began: now, cancelled: None, witness }));
+        self.advance(now);
+    }
+
+    fn execution(&self, id: StepId, began: Duration) -> Execution {
+        Execution { host: self.address.clone(), id, began, gone: None, code: None, output: Vec::new() }
+    }
+
+    fn keep(&mut self, spec: &StepSpec, stage: Stage) {
+        let one = Try { script: spec.script.clone(), env: spec.env.clone(), stage };
+        self.tries.insert(spec.id, one);
+    }
+
+    pub(super) fn report(&self, id: StepId, now: Duration) -> Report {
+        let Some(one) = self.tries.get(&id) else {
+            let reaped = self.reaped.contains(&id);
+            return report(if reaped { StepStatus::Reaped } else { StepStatus::Absent }, 0);
+        };
+        match &one.stage {
+            Stage::Accepted(..) => report(StepStatus::Accepted, 0),
+            Stage::Over(ended, output) => report(StepStatus::Ended(ended.clone()), output.len()),
+            Stage::Live(live) => {
+                let early = live.began + live.play.takes / 2;
+                let status = if self.bug == Some(Bug::EndsEarly) && early <= now {
+                    StepStatus::Ended(Ended::Exited { code: 0, cause: Cause::Itself })
+                } else if live.fate().at <= now {
+                    StepStatus::Orphaned { processes: vec!["4711 payload".to_owned()] }
+                } else {
+                    StepStatus::Running
+                };
+                Report { truncated: live.truncated(), ..report(status, live.written(now).len()) }
+            }
+        }
+    }
+
+    pub(super) fn attach(&self, id: StepId, offset: u64, now: Duration) -> News {
+        let written = match self.tries.get(&id).map(|one| &one.stage) {
+            Some(Stage::Live(live)) => live.written(now),
+            Some(Stage::Over(_, output)) => output.clone(),
+            _ => Vec::new(),
+        };
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(written.len());
+        News { report: self.report(id, now), output: written[from..].to_vec() }
+    }
+
+    pub(super) fn cancel(&mut self, id: StepId, epoch: u64, now: Duration) -> Result<Report, RemoteError> {
+        self.fence(epoch)?;
+        match self.tries.get_mut(&id).map(|one| &mut one.stage) {
+            None if !self.reaped.contains(&id) => drop(self.cancelled_early.insert(id)),
+            Some(stage @ Stage::Accepted(..)) => *stage = rejected("cancelled-before-start"),
+            Some(Stage::Live(live)) => drop(live.cancelled.get_or_insert(now)),
+            _ => {}
+        }
+        self.advance(now);
+        Ok(self.report(id, now))
+    }
+
+    pub(super) fn reap(&mut self, id: StepId, epoch: u64) -> Result<(), RemoteError> {
+        self.fence(epoch)?;
+        if let Some(Stage::Live(_)) = self.tries.get(&id).map(|one| &one.stage) {
+            return Err(RemoteError::Protocol(format!("{id} has not ended")));
+        }
+        self.tries.remove(&id);
+        self.reaped.insert(id);
+        Ok(())
+    }
+
+    pub(super) fn list(&self, now: Duration) -> Vec<(StepId, Report)> {
+        self.tries.keys().map(|id| (*id, self.report(*id, now))).collect()
+    }
+
+    /// Every probe of the test packages tells state and version of the thing that its resource is named after.
+    pub(super) fn probe(&self, spec: &ProbeSpec) -> ProbeAnswer {
+        let name = spec.env.iter().find(|(key, _)| key == "SETTLED_NAME").map_or("", |(_, value)| value);
+        let output = match self.things.get(name) {
+            Some(version) => format!("state=present\nfact.version={version}\n"),
+            None => "state=absent\n".to_owned(),
+        };
+        ProbeAnswer { exit_code: 0, output: output.into_bytes() }
+    }
+}
+
+fn report(status: StepStatus, output: usize) -> Report {
+    Report { status, output_bytes: output as u64, truncated: false }
+}
+
+fn rejected(why: &str) -> Stage {
+    Stage::Over(Ended::Rejected { why: why.to_owned() }, Vec::new())
+}

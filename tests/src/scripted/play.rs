@@ -1,0 +1,65 @@
+//! How a payload goes: what a test says of it in advance.
+
+use std::time::Duration;
+
+/// How one payload goes, once it is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Play {
+    /// From its start to its own end.
+    pub takes: Duration,
+    /// How it ends by itself.
+    pub end: End,
+    /// What it writes, and when after its start.
+    pub output: Vec<(Duration, Vec<u8>)>,
+    /// How long it goes on after TERM. Longer than the grace: it is killed.
+    pub after_term: Duration,
+    /// The first start is only stored; the payload starts with the second.
+    pub slow: bool,
+}
+
+/// How a payload ends when nobody ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// With this exit code.
+    Exit(i32),
+    /// Somebody on the server kills it.
+    Killed,
+    /// Without a record, before or after it had its effect.
+    NoRecord {
+        /// It had its effect.
+        done: bool,
+    },
+    /// Its supervisor dies, its processes live on for this long. It has its effect.
+    Orphan(Duration),
+}
+
+impl Play {
+    /// Ends with this exit code at once.
+    pub fn exit(code: i32) -> Self {
+        Self {
+            takes: Duration::ZERO,
+            end: End::Exit(code),
+            output: Vec::new(),
+            after_term: Duration::from_secs(1),
+            slow: false,
+        }
+    }
+
+    /// Ends well after this time.
+    pub fn takes(takes: Duration) -> Self {
+        Self { takes, ..Self::exit(0) }
+    }
+
+    /// Ends so instead.
+    #[must_use]
+    pub fn ending(self, end: End) -> Self {
+        Self { end, ..self }
+    }
+
+    /// Writes this, `after` its start.
+    #[must_use]
+    pub fn writes(mut self, after: Duration, text: &str) -> Self {
+        self.output.push((after, text.as_bytes().to_vec()));
+        self
+    }
+}

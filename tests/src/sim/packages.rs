@@ -1,0 +1,55 @@
+//! The packages of the simulated world. Their scripts are words that the scripted servers understand: `put`, `take`, `look`.
+
+use settled::catalog::Catalog;
+
+const THING: &str = r#"
+name = "thing"
+summary = "A thing that can be there"
+[parameters.version]
+type = "text"
+summary = "Which one"
+default = "1"
+[probe]
+script = "look"
+[operations.install]
+proof = { state = "present", "fact.version" = "$version" }
+steps = [{ title = "Get the thing ready", script = "prepare" }, { title = "Put the thing", script = "put" }]
+[operations.update]
+proof = { state = "present", "fact.version" = "$version" }
+steps = [{ title = "Put the new thing", script = "put" }]
+[operations.remove]
+proof = { state = "absent" }
+steps = [{ title = "Take the thing away", script = "take" }]
+[operations.pause]
+steps = [{ title = "Stop the thing", script = "stop" }]
+[operations.resume]
+steps = [{ title = "Let the thing go on", script = "go on" }]
+[operations.shake]
+steps = [{ title = "Shake the thing", script = "shake" }]
+"#;
+
+const TASK: &str = r#"
+name = "task"
+summary = "Work that is done once, needs dpkg, and cannot be proven afterwards"
+in_progress = "updating"
+success = "success"
+[operations.install]
+steps = [{ title = "Do the work", script = "work", dpkg = true, timeout = "2m" }]
+[operations.update]
+retry_on_timeout = true
+steps = [{ title = "Do the work again", script = "work again", timeout = "2m" }]
+[operations.remove]
+steps = [{ title = "Forget the work", script = "forget" }]
+"#;
+
+/// The built-in packages, `thing` and `task`.
+pub fn catalog() -> anyhow::Result<Catalog> {
+    let dir = tempfile::tempdir()?;
+    for (name, text) in [("thing.toml", THING), ("task.toml", TASK)] {
+        std::fs::write(dir.path().join(name), text)?;
+    }
+    let words = |problems: Vec<settled::catalog::FileProblem>| {
+        anyhow::anyhow!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    };
+    Catalog::builtin().map_err(words)?.with_dir(dir.path()).map_err(words)
+}

@@ -1,0 +1,312 @@
+//! A world: servers, a daemon that can be killed and started again on the same store, clients, and the checker that looks after every step.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use settled::catalog::Catalog;
+use settled::clock::Clock as _;
+use settled::domain::id::{RunId, ServerId};
+use settled::domain::operation::Operation;
+use settled::domain::resource::Resource;
+use settled::domain::run::Run;
+use settled::domain::server::Server;
+use settled::domain::timings::Timings;
+use settled::engine::{self, AddServer, Answer, Asked, Install, Operate, Refusal, targets};
+use settled::{dispatch, store};
+use tempfile::TempDir;
+
+use super::{Actor, Checker, Daemon, Kill, Knobs, SimClock, Stepped, catalog};
+use crate::scripted::{Patience, Scripted};
+
+/// Steps without the clock moving after which a world is said to spin.
+const SPIN: u32 = 5_000;
+
+/// The settings of production, as far as they matter to the rules of state.
+pub const fn knobs() -> Knobs {
+    let seconds = Duration::from_secs;
+    Knobs {
+        engine: engine::Settings {
+            timings: Timings {
+                queue_limit: seconds(86_400),
+                backoff_first: seconds(30),
+                backoff_max: seconds(600),
+                kill_grace: seconds(30),
+                settle_margin: seconds(120),
+                busy_retry: seconds(10),
+            },
+            attempts_max: 3,
+            queue_max: 1_000,
+        },
+        dispatch: dispatch::Settings {
+            unreachable_retry: seconds(15),
+            poll: seconds(5),
+            linger: seconds(30),
+            attach_wait: seconds(20),
+            output_bytes_max: 65_536,
+        },
+        at_work_max: 64,
+        lease: seconds(300),
+        reconcile_every: seconds(5),
+    }
+}
+
+/// A simulated world.
+pub struct World {
+    /// Its time.
+    pub clock: Arc<SimClock>,
+    /// Its servers.
+    pub remote: Arc<Scripted>,
+    /// Its daemon.
+    pub daemon: Daemon,
+    /// What looks after every step.
+    pub checker: Checker,
+    catalog: Catalog,
+    knobs: Knobs,
+    dir: TempDir,
+    asked: u64,
+    spin: u32,
+}
+
+impl World {
+    /// A world with a daemon that was just started.
+    pub async fn new(seed: u64, knobs: Knobs) -> anyhow::Result<Self> {
+        // Nothing here survives the machine, so memory will do, and is faster to sync.
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
+        let clock = Arc::new(SimClock::new(seed));
+        let remote = Arc::new(Scripted::new(Arc::clone(&clock) as _, Patience::AnswersAtOnce));
+        let catalog = catalog()?;
+        let daemon = Daemon::open(&url(&dir), &clock, &remote, &catalog, knobs).await?;
+        Ok(Self {
+            checker: Checker::default(),
+            clock,
+            remote,
+            daemon,
+            catalog,
+            knobs,
+            dir,
+            asked: 0,
+            spin: 0,
+        })
+    }
+
+    /// Where the store is.
+    pub fn url(&self) -> String {
+        url(&self.dir)
+    }
+
+    /// The daemon dies and is started again on the same store.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        let url = self.url();
+        let started = Daemon::open(&url, &self.clock, &self.remote, &self.catalog, self.knobs);
+        self.daemon = started.await.context("the daemon does not start again")?;
+        Ok(())
+    }
+
+    /// One step of one part; a daemon that was killed in it is started again.
+    pub async fn step(&mut self, actor: Actor, kill: Kill) -> anyhow::Result<()> {
+        self.spin += 1;
+        if self.spin >= SPIN {
+            let open: Vec<_> = self.checker.open().collect();
+            bail!("the daemon spins: {SPIN} steps in one instant, the last of {actor:?}; open: {open:#?}");
+        }
+        if self.daemon.step(actor, kill).await? == Stepped::Killed {
+            self.restart().await?;
+        }
+        self.check().await
+    }
+
+    /// The checker looks.
+    pub async fn check(&mut self) -> anyhow::Result<()> {
+        self.checker.check(&self.daemon, &self.remote, &self.clock, &self.knobs).await
+    }
+
+    /// The clock moves on.
+    pub fn move_to(&mut self, at: Duration) {
+        self.spin = 0;
+        self.clock.move_to(at);
+    }
+
+    /// Lets the world go on for this long.
+    pub async fn go(&mut self, span: Duration) -> anyhow::Result<()> {
+        let until = self.clock.monotonic() + span;
+        loop {
+            while let Some(actor) = self.daemon.runnable().first() {
+                self.step(*actor, Kill::Never).await?;
+            }
+            let due = self.daemon.next_due();
+            self.move_to(due.min(until));
+            if due > until {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Lets the world go on, step by step, until this holds of the run; at most for `span`.
+    pub async fn until(
+        &mut self,
+        run: RunId,
+        span: Duration,
+        holds: impl Fn(&Run) -> bool,
+    ) -> anyhow::Result<Run> {
+        let until = self.clock.monotonic() + span;
+        loop {
+            let now = self.run(run).await?;
+            if holds(&now) {
+                return Ok(now);
+            }
+            if let Some(actor) = self.daemon.runnable().first() {
+                self.step(*actor, Kill::Never).await?;
+                continue;
+            }
+            let due = self.daemon.next_due();
+            if due > until {
+                bail!("after {span:?} the run still is {now:#?}");
+            }
+            self.move_to(due);
+        }
+    }
+
+    /// Lets the world go on until the run has ended; at most for `span`.
+    pub async fn end(&mut self, run: RunId, span: Duration) -> anyhow::Result<Run> {
+        self.until(run, span, |run| run.verdict().is_some()).await
+    }
+
+    /// A fresh request.
+    pub fn asked(&mut self, method: &'static str) -> Asked {
+        self.asked += 1;
+        Asked {
+            principal: "user:ann".to_owned(),
+            method,
+            request_id: format!("request-{}", self.asked),
+            digest: "digest".to_owned(),
+        }
+    }
+
+    /// Registers a server and lets it be met.
+    pub async fn server(&mut self, name: &str) -> anyhow::Result<ServerId> {
+        let asked = self.asked("Servers.Create");
+        let answer = self.daemon.engine.add_server(asked, add_server(name)).await?;
+        let id = answer.server.context("no server in the answer")?.id.parse()?;
+        let run = run_of(answer.run.as_ref().map(|run| run.id.as_str()))?;
+        self.end(run, Duration::from_secs(60)).await?;
+        Ok(id)
+    }
+
+    /// Asks for an install.
+    pub async fn install(&mut self, server: &str, package: &str, name: &str) -> Result<RunId, Refusal> {
+        let asked = self.asked("Resources.Install");
+        let answer = self.daemon.engine.install(asked, install(server, package, name)).await?;
+        Ok(run_in(&answer))
+    }
+
+    /// Asks for an operation that has no method of its own.
+    pub async fn operate(&mut self, resource: &str, word: &str) -> Result<RunId, Refusal> {
+        let asked = self.asked("Resources.Operate");
+        let answer = self.daemon.engine.operate(asked, operate(resource, word, "2")).await?;
+        Ok(run_in(&answer))
+    }
+
+    /// Asks for a removal.
+    pub async fn remove(&mut self, resource: &str) -> Result<RunId, Refusal> {
+        let asked = self.asked("Resources.Remove");
+        Ok(run_in(&self.daemon.engine.remove(asked, resource.to_owned()).await?))
+    }
+
+    /// Asks for a retry.
+    pub async fn retry(&mut self, resource: &str) -> Result<RunId, Refusal> {
+        let asked = self.asked("Resources.Retry");
+        Ok(run_in(&self.daemon.engine.retry(asked, resource.to_owned()).await?))
+    }
+
+    /// Asks for the end of a run.
+    pub async fn cancel(&mut self, run: RunId) -> Result<Answer, Refusal> {
+        let asked = self.asked("Runs.Cancel");
+        self.daemon.engine.cancel(asked, run).await
+    }
+
+    /// A run as it is stored.
+    pub async fn run(&self, id: RunId) -> anyhow::Result<Run> {
+        self.reader().await?.db().run(id).await?.with_context(|| format!("there is no run {id}"))
+    }
+
+    /// A resource as it is stored; `None` when it is gone.
+    pub async fn resource(&self, path: &str) -> anyhow::Result<Option<Resource>> {
+        match targets::find_resource(&mut self.reader().await?.db(), path).await {
+            Ok(resource) => Ok(Some(resource)),
+            Err(Refusal::NotFound { .. }) => Ok(None),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// The word of a resource's status; `gone` when it is gone.
+    pub async fn status(&self, path: &str) -> anyhow::Result<&'static str> {
+        Ok(self.resource(path).await?.map_or("gone", |resource| resource.status.as_str()))
+    }
+
+    /// A server as it is stored.
+    pub async fn server_of(&self, name: &str) -> anyhow::Result<Server> {
+        Ok(targets::find_server(&mut self.reader().await?.db(), name).await?)
+    }
+
+    async fn reader(&self) -> anyhow::Result<store::Reader> {
+        Ok(self.daemon.engine.store().read().await?)
+    }
+}
+
+fn url(dir: &TempDir) -> String {
+    format!("sqlite://{}", dir.path().join("settled.db").display())
+}
+
+/// Asks for a server at the address that is its name.
+pub(super) fn add_server(name: &str) -> AddServer {
+    AddServer {
+        name: name.to_owned(),
+        host: name.to_owned(),
+        port: 22,
+        user: String::new(),
+        host_key: String::new(),
+        identity_key: Vec::new(),
+        labels: BTreeMap::new(),
+    }
+}
+
+pub(super) fn install(server: &str, package: &str, name: &str) -> Install {
+    Install {
+        server: server.to_owned(),
+        package: package.to_owned(),
+        name: name.to_owned(),
+        parameters: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        queue_limit: None,
+    }
+}
+
+pub(super) fn operate(resource: &str, word: &str, version: &str) -> Operate {
+    let operation = Operation::from_word(word);
+    let versioned = operation == Operation::Update && resource.contains("/thing/");
+    let parameters = versioned.then(|| ("version".to_owned(), version.to_owned()));
+    Operate {
+        resource: resource.to_owned(),
+        operation,
+        parameters: parameters.into_iter().collect(),
+        secrets: BTreeMap::new(),
+        queue_limit: None,
+    }
+}
+
+fn run_of(id: Option<&str>) -> anyhow::Result<RunId> {
+    Ok(id.context("no run in the answer")?.parse()?)
+}
+
+/// The run of an accepted command.
+#[expect(
+    clippy::expect_used,
+    reason = "an accepted command without its run is a fault that a test must show at once"
+)]
+fn run_in(answer: &Answer) -> RunId {
+    run_of(answer.run.as_ref().map(|run| run.id.as_str())).expect("an accepted command answers its run")
+}

@@ -1,0 +1,83 @@
+//! P5: what runs is re-attached, not rerun; P3: a daemon that lost its lane touches nothing.
+
+use settled::catalog::read_probe;
+use settled::domain::step::StepId;
+use settled_tests::scripted::{Luck, Play};
+use settled_tests::sim::{Actor, Kill};
+
+use super::{executions, seconds, succeeded, world};
+
+#[tokio::test]
+async fn p5_a_running_step_is_re_attached_and_its_output_goes_on() {
+    let mut w = world(&["alpha"]).await;
+    let lines = (0..10)
+        .fold(Play::takes(seconds(100)), |play, n| play.writes(seconds(n * 10), &format!("line {n}\n")));
+    w.remote.script("one", [lines, Play::exit(0)]);
+    let id = w.install("alpha", "thing", "one").await.unwrap();
+    w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    for _ in 0..4 {
+        w.go(seconds(17)).await.unwrap();
+        w.restart().await.unwrap();
+    }
+    let run = w.end(id, seconds(100)).await.unwrap();
+    succeeded(&run);
+    assert_eq!(executions(&w, &run), 2, "one for each of its two steps");
+    let mut reader = w.daemon.engine.store().read().await.unwrap();
+    let step = StepId { run: id, step: 0, attempt: 1, try_no: 1 };
+    let stored = reader.db().output(step, 0, i64::MAX).await.unwrap();
+    let text: Vec<u8> = stored.into_iter().flat_map(|(_, piece)| piece).collect();
+    let expected: String = (0..10).map(|n| format!("line {n}\n")).collect();
+    assert_eq!(String::from_utf8(text).unwrap(), expected);
+    drop(reader);
+    w.checker.finish(&w.daemon, &w.remote).await.unwrap();
+}
+
+#[tokio::test]
+async fn p5_a_start_whose_answer_was_lost_is_sent_again_and_runs_once() {
+    for luck in [Luck::Lost, Luck::Hangs] {
+        let mut w = world(&["alpha"]).await;
+        w.remote.script("one", [Play::takes(seconds(40)), Play::exit(0)]);
+        w.remote.once("start", luck);
+        let id = w.install("alpha", "thing", "one").await.unwrap();
+        let run = w.end(id, seconds(120)).await.unwrap();
+        succeeded(&run);
+        assert_eq!(executions(&w, &run), 2);
+        assert_eq!(run.position().attempt, 1);
+    }
+}
+
+/// Whatever the daemon was about to do with the answer of a server: after its death the next one does it, once.
+#[tokio::test]
+async fn p5_a_probe_survives_the_death_of_the_daemon_after_each_commit() {
+    for commits in 1..6 {
+        let mut w = world(&["alpha"]).await;
+        let alpha = w.server_of("alpha").await.unwrap().id;
+        let install = w.install("alpha", "thing", "one").await.unwrap();
+        succeeded(&w.end(install, seconds(5)).await.unwrap());
+        let asked = w.asked("Resources.Probe");
+        let answer = w.daemon.engine.probe_resource(asked, "alpha/thing/one".to_owned()).await.unwrap();
+        let probe = answer.run.unwrap().id.parse().unwrap();
+        assert!(w.daemon.runnable().contains(&Actor::Lane(alpha)));
+        w.step(Actor::Lane(alpha), Kill::AfterCommit(commits)).await.unwrap();
+        succeeded(&w.end(probe, seconds(60)).await.unwrap());
+        let resource = w.resource("alpha/thing/one").await.unwrap().unwrap();
+        let expected = read_probe(b"state=present\nfact.version=1\n");
+        assert_eq!(
+            resource.observed.map(|o| (Some(o.presence), o.facts)),
+            Some((expected.presence, expected.facts))
+        );
+    }
+}
+
+#[tokio::test]
+async fn p3_a_lane_with_an_old_epoch_is_outbid_by_its_owner() {
+    let mut w = world(&["alpha"]).await;
+    w.go(seconds(60)).await.unwrap();
+    // A store that was restored from a copy knows lower epochs than its servers.
+    let installation = w.daemon.engine.store().about().installation;
+    w.remote.claim_behind("alpha", installation, 40);
+    let id = w.install("alpha", "thing", "one").await.unwrap();
+    let run = w.end(id, seconds(30)).await.unwrap();
+    succeeded(&run);
+    assert!(run.epoch > 40, "{run:#?}");
+}

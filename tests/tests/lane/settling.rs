@@ -1,0 +1,110 @@
+//! P6 and P7: what time settles, what it says then, and when it does not.
+
+use settled::domain::verdict::{Evidence, Outcome, Reason};
+use settled::domain::waiting::WaitReason;
+use settled::engine::Install;
+use settled_tests::scripted::Play;
+
+use super::{ended, executions, seconds, succeeded, world};
+
+#[tokio::test]
+async fn p7_an_unreachable_running_run_is_settled_without_proof_and_blocks_its_lane() {
+    let mut w = world(&["alpha"]).await;
+    // The server would end it after 120 s and 30 s of grace; nobody hears of it.
+    let mut stubborn = Play::takes(seconds(10_000));
+    stubborn.after_term = seconds(1_000);
+    w.remote.script("work", [stubborn]);
+    let id = w.install("alpha", "task", "work").await.unwrap();
+    w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    w.go(seconds(10)).await.unwrap();
+    w.remote.cut("alpha", seconds(600));
+    let next = w.install("alpha", "thing", "next").await.unwrap();
+    w.go(seconds(250)).await.unwrap();
+    assert!(w.run(id).await.unwrap().verdict().is_none(), "120 + 30 + 120 s are not over");
+    let run = w.end(id, seconds(30)).await.unwrap();
+    ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
+    assert!(run.verdict().unwrap().reconciled);
+    assert_eq!(w.status("alpha/task/work").await.unwrap(), "failed");
+
+    w.go(seconds(200)).await.unwrap();
+    assert_eq!(executions(&w, &w.run(next).await.unwrap()), 0, "nothing starts beside what may still run");
+    succeeded(&w.end(next, seconds(300)).await.unwrap());
+    ended(&w.run(id).await.unwrap(), Outcome::Failed, Reason::Lost, Evidence::None);
+}
+
+#[tokio::test]
+async fn p3_nothing_starts_beside_a_settled_step_that_still_runs() {
+    let mut w = world(&["alpha"]).await;
+    let orphan = Play::takes(seconds(5)).ending(settled_tests::scripted::End::Orphan(seconds(2_000)));
+    w.remote.script("work", [orphan]);
+    let id = w.install("alpha", "task", "work").await.unwrap();
+    let next = w.install("alpha", "thing", "next").await.unwrap();
+    let run = w.end(id, seconds(600)).await.unwrap();
+    ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
+    w.go(seconds(600)).await.unwrap();
+    let waits = w.run(next).await.unwrap();
+    assert_eq!(waits.waiting().map(|w| w.reason), Some(WaitReason::Unresolved), "{waits:#?}");
+    assert_eq!((executions(&w, &waits), waits.position().attempt), (0, 0));
+    succeeded(&w.end(next, seconds(2_000)).await.unwrap());
+}
+
+#[tokio::test]
+async fn p6_a_run_that_stays_queued_beyond_its_limit_was_never_started() {
+    let mut w = world(&["alpha"]).await;
+    w.go(seconds(60)).await.unwrap();
+    w.remote.cut("alpha", seconds(7_200));
+    let asked = w.asked("Resources.Install");
+    let ask = Install {
+        server: "alpha".to_owned(),
+        package: "thing".to_owned(),
+        name: "one".to_owned(),
+        parameters: std::collections::BTreeMap::new(),
+        secrets: std::collections::BTreeMap::new(),
+        queue_limit: Some(seconds(3_600)),
+    };
+    let answer = w.daemon.engine.install(asked, ask).await.unwrap();
+    let id = answer.run.unwrap().id.parse().unwrap();
+    w.go(seconds(3_599)).await.unwrap();
+    assert!(w.run(id).await.unwrap().verdict().is_none());
+    let run = w.end(id, seconds(10)).await.unwrap();
+    ended(&run, Outcome::Failed, Reason::NeverStarted, Evidence::NotStarted);
+    assert_eq!((run.position().attempt, executions(&w, &run)), (0, 0));
+    assert_eq!(w.status("alpha/thing/one").await.unwrap(), "failed");
+}
+
+#[tokio::test]
+async fn p7_a_second_look_of_the_reconciler_changes_nothing() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.script("work", [Play::takes(seconds(10_000))]);
+    let id = w.install("alpha", "task", "work").await.unwrap();
+    w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    w.go(seconds(1)).await.unwrap();
+    w.remote.cut("alpha", seconds(100_000));
+    w.end(id, seconds(400)).await.unwrap();
+    let before = w.daemon.engine.store().read().await.unwrap().db().last_seq().await.unwrap();
+    let report = w.daemon.reconcile().await.unwrap();
+    assert_eq!((report.settled.len(), report.lanes_released), (0, 0));
+    let after = w.daemon.engine.store().read().await.unwrap().db().last_seq().await.unwrap();
+    assert_eq!(before, after);
+}
+
+#[tokio::test]
+async fn p6_nothing_is_settled_by_time_in_the_first_minute_after_a_start_or_a_jump_of_the_clock() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.script("work", [Play::takes(seconds(10_000))]);
+    let id = w.install("alpha", "task", "work").await.unwrap();
+    w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    w.go(seconds(1)).await.unwrap();
+    w.remote.cut("alpha", seconds(1_000));
+    w.daemon.stop_reconciling();
+    // The daemon is dead for a long time: the run's time passes without anyone who could ask the server.
+    w.move_to(std::time::Duration::from_secs(900));
+    w.restart().await.unwrap();
+    w.go(seconds(59)).await.unwrap();
+    assert!(w.run(id).await.unwrap().verdict().is_none(), "nothing is settled in the first minute");
+    w.clock.jump(seconds(3_600));
+    w.go(seconds(40)).await.unwrap();
+    assert!(w.run(id).await.unwrap().verdict().is_none(), "a jump begins the minute anew");
+    let run = w.end(id, seconds(60)).await.unwrap();
+    assert!(run.verdict().is_some());
+}

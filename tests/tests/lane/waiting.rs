@@ -1,0 +1,216 @@
+//! P4: waiting uses no attempt, and says why, for whom, since when, and when it looks again.
+
+use settled::domain::run::RunState;
+use settled::domain::server::Reach;
+use settled::domain::waiting::WaitReason;
+use settled::engine::EditServer;
+use settled_tests::scripted::{End, Play};
+use settled_tests::sim::{World, knobs};
+
+use super::{executions, seconds, succeeded, world};
+
+#[tokio::test]
+async fn p4_the_second_run_on_a_server_waits_without_an_attempt_and_then_runs() {
+    let mut w = world(&["alpha", "beta"]).await;
+    w.remote.script("first", [Play::takes(seconds(250))]);
+    let first = w.install("alpha", "thing", "first").await.unwrap();
+    let second = w.install("alpha", "task", "second").await.unwrap();
+    let elsewhere = w.install("beta", "thing", "elsewhere").await.unwrap();
+    assert_eq!(
+        w.status("alpha/task/second").await.unwrap(),
+        "pending",
+        "visible in the instant of acceptance"
+    );
+
+    w.go(seconds(241)).await.unwrap();
+    let waiting = w.run(second).await.unwrap();
+    assert!(matches!(waiting.state, RunState::Queued { .. }), "{waiting:#?}");
+    assert_eq!(waiting.position().attempt, 0);
+    assert_eq!(w.status("alpha/task/second").await.unwrap(), "pending");
+    assert_eq!(w.status("alpha/thing/first").await.unwrap(), "installing");
+    succeeded(&w.run(elsewhere).await.unwrap());
+
+    succeeded(&w.end(first, seconds(600)).await.unwrap());
+    let second = w.end(second, seconds(60)).await.unwrap();
+    succeeded(&second);
+    assert_eq!(second.position().attempt, 1);
+    assert_eq!(w.status("alpha/task/second").await.unwrap(), "success");
+    assert_eq!(w.checker.statuses["second"], ["pending", "updating", "success"]);
+}
+
+#[tokio::test]
+async fn p4_beyond_the_limit_of_servers_at_work_a_run_waits_and_says_so() {
+    let mut knobs = knobs();
+    knobs.at_work_max = 1;
+    let mut w = World::new(1, knobs).await.unwrap();
+    for server in ["alpha", "beta"] {
+        w.server(server).await.unwrap();
+    }
+    w.remote.script("long", [Play::takes(seconds(100)), Play::exit(0)]);
+    let long = w.install("alpha", "thing", "long").await.unwrap();
+    w.until(long, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    let waits = w.install("beta", "thing", "waits").await.unwrap();
+    let run = w.until(waits, seconds(30), |run| run.waiting().is_some()).await.unwrap();
+    assert_eq!(run.waiting().unwrap().reason, WaitReason::Limit);
+    assert_eq!(run.position().attempt, 0);
+    w.go(seconds(50)).await.unwrap();
+    assert_eq!(executions(&w, &run), 0);
+    succeeded(&w.end(waits, seconds(60)).await.unwrap());
+    succeeded(&w.run(long).await.unwrap());
+}
+
+#[tokio::test]
+async fn p4_a_server_that_waits_does_not_count_against_the_limit() {
+    let mut knobs = knobs();
+    knobs.at_work_max = 1;
+    let mut w = World::new(1, knobs).await.unwrap();
+    for server in ["alpha", "beta", "gamma"] {
+        w.server(server).await.unwrap();
+    }
+    w.remote.script("fails", [Play::exit(1), Play::exit(0)]);
+    let backs_off = w.install("alpha", "thing", "fails").await.unwrap();
+    w.until(backs_off, seconds(5), |run| run.waiting().is_some()).await.unwrap();
+    succeeded_soon(&mut w, "beta").await;
+
+    w.remote.script("cut", [Play::takes(seconds(60)), Play::exit(0)]);
+    let cut = w.install("gamma", "thing", "cut").await.unwrap();
+    w.until(cut, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    w.remote.cut("gamma", seconds(50));
+    w.until(cut, seconds(30), |run| run.waiting().is_some()).await.unwrap();
+    succeeded_soon(&mut w, "beta").await;
+    succeeded(&w.end(backs_off, seconds(120)).await.unwrap());
+    succeeded(&w.end(cut, seconds(120)).await.unwrap());
+}
+
+async fn succeeded_soon(w: &mut World, server: &str) {
+    let name = format!("soon-{}", w.remote.verbs());
+    let run = w.install(server, "thing", &name).await.unwrap();
+    succeeded(&w.end(run, seconds(1)).await.unwrap());
+}
+
+#[tokio::test]
+async fn p4_after_a_pause_between_attempts_a_run_waits_for_the_limit_and_says_so() {
+    let mut knobs = knobs();
+    knobs.at_work_max = 1;
+    let mut w = World::new(1, knobs).await.unwrap();
+    for server in ["alpha", "beta"] {
+        w.server(server).await.unwrap();
+    }
+    w.remote.script("fails", [Play::exit(1), Play::exit(0)]);
+    w.remote.script("long", [Play::takes(seconds(300)), Play::exit(0)]);
+    let fails = w.install("alpha", "thing", "fails").await.unwrap();
+    w.until(fails, seconds(5), |run| run.waiting().is_some()).await.unwrap();
+    let long = w.install("beta", "thing", "long").await.unwrap();
+    w.go(seconds(60)).await.unwrap();
+    let run = w.run(fails).await.unwrap();
+    assert_eq!(run.waiting().unwrap().reason, WaitReason::Limit, "{run:#?}");
+    succeeded(&w.end(fails, seconds(400)).await.unwrap());
+    succeeded(&w.run(long).await.unwrap());
+}
+
+#[tokio::test]
+async fn p4_a_busy_exit_is_a_new_try_not_a_new_attempt() {
+    let mut w = world(&["alpha"]).await;
+    let busy = || Play::exit(0).ending(End::Exit(75));
+    w.remote.script("busy", [busy(), busy(), busy(), busy(), Play::exit(0)]);
+    let run = w.install("alpha", "task", "busy").await.unwrap();
+    let waits = w.until(run, seconds(5), |run| run.waiting().is_some()).await.unwrap();
+    let waiting = waits.waiting().unwrap();
+    assert_eq!(waiting.reason, WaitReason::Busy);
+    assert_eq!(waiting.next_try, Some(waiting.since + seconds(10)));
+    let run = w.end(run, seconds(120)).await.unwrap();
+    succeeded(&run);
+    assert_eq!((run.position().attempt, run.position().try_no), (1, 5));
+}
+
+#[tokio::test]
+async fn p4_a_foreign_dpkg_lock_is_waited_for_by_name() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.hold_dpkg("alpha", "unattended-upgr (4711)", seconds(95));
+    let run = w.install("alpha", "task", "work").await.unwrap();
+    let waits = w.until(run, seconds(5), |run| run.waiting().is_some()).await.unwrap();
+    assert_eq!(waits.waiting().unwrap().reason, WaitReason::Busy);
+    assert!(waits.waiting().unwrap().who.contains("unattended-upgr (4711)"), "{waits:#?}");
+    let run = w.end(run, seconds(200)).await.unwrap();
+    succeeded(&run);
+    assert_eq!(run.position().attempt, 1);
+    assert_eq!(executions(&w, &run), 1);
+}
+
+#[tokio::test]
+async fn p4_a_server_that_cannot_be_reached_costs_no_attempt() {
+    let mut w = world(&["alpha"]).await;
+    w.go(seconds(60)).await.unwrap();
+    w.remote.cut("alpha", seconds(3_600));
+    let run = w.install("alpha", "thing", "one").await.unwrap();
+    w.go(seconds(1_800)).await.unwrap();
+    let waits = w.run(run).await.unwrap();
+    let waiting = waits.waiting().expect("it says why it waits");
+    assert_eq!((waiting.reason, waits.position().attempt), (WaitReason::Unreachable, 0));
+    assert!(waiting.next_try.is_some());
+    assert_eq!(w.server_of("alpha").await.unwrap().reach, Reach::Unreachable);
+    let run = w.end(run, seconds(3_600)).await.unwrap();
+    succeeded(&run);
+    assert_eq!(run.position().attempt, 1);
+    assert_eq!(w.server_of("alpha").await.unwrap().reach, Reach::Ok);
+}
+
+#[tokio::test]
+async fn p4_a_refused_server_stays_so_until_someone_edits_it() {
+    let mut w = world(&["alpha"]).await;
+    w.go(seconds(60)).await.unwrap();
+    w.remote.refuse("alpha", Some("permission denied (publickey)"));
+    let run = w.install("alpha", "thing", "one").await.unwrap();
+    w.go(seconds(60)).await.unwrap();
+    w.remote.refuse("alpha", None);
+    let asked = w.remote.verbs();
+    w.go(seconds(7_200)).await.unwrap();
+    assert_eq!(w.remote.verbs(), asked, "nobody knocks at a door that was shut");
+    let waits = w.run(run).await.unwrap();
+    assert_eq!(waits.waiting().unwrap().reason, WaitReason::Refused);
+    assert_eq!(waits.position().attempt, 0);
+    let server = w.server_of("alpha").await.unwrap();
+    assert_eq!(
+        (server.reach, server.reach_detail.as_str()),
+        (Reach::Refused, "permission denied (publickey)")
+    );
+
+    let asked = w.asked("Servers.Edit");
+    let edit =
+        EditServer { server: "alpha".to_owned(), user: Some("deploy".to_owned()), ..EditServer::default() };
+    w.daemon.engine.edit_server(asked, edit).await.unwrap();
+    succeeded(&w.end(run, seconds(30)).await.unwrap());
+}
+
+#[tokio::test]
+async fn p4_a_paused_server_starts_nothing_until_it_is_resumed() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.script("long", [Play::takes(seconds(100))]);
+    let long = w.install("alpha", "thing", "long").await.unwrap();
+    w.until(long, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    let asked = w.asked("Servers.Pause");
+    w.daemon.engine.pause_server(asked, "alpha".to_owned()).await.unwrap();
+    let next = w.install("alpha", "thing", "next").await.unwrap();
+    succeeded(&w.end(long, seconds(400)).await.unwrap());
+    w.go(seconds(600)).await.unwrap();
+    let waits = w.run(next).await.unwrap();
+    assert_eq!(waits.waiting().unwrap().reason, WaitReason::Paused, "{waits:#?}");
+    assert_eq!(executions(&w, &waits), 0);
+    let asked = w.asked("Servers.Resume");
+    w.daemon.engine.resume_server(asked, "alpha".to_owned()).await.unwrap();
+    succeeded(&w.end(next, seconds(5)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_machine_that_is_registered_already_is_refused_and_nothing_runs_there() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.set_machine("alias", "machine-of-alpha");
+    w.server("alias").await.unwrap();
+    let run = w.install("alias", "thing", "one").await.unwrap();
+    w.go(seconds(600)).await.unwrap();
+    let run = w.run(run).await.unwrap();
+    assert_eq!(executions(&w, &run), 0, "{run:#?}");
+    let server = w.server_of("alias").await.unwrap();
+    assert_eq!(server.reach, Reach::Refused);
+    assert!(server.reach_detail.contains("`alpha`"), "{}", server.reach_detail);
+}
