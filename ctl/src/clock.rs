@@ -25,6 +25,7 @@ pub(crate) async fn pause(time: Duration) {
 }
 
 /// A fresh request id: one per command, kept while the command is repeated.
+#[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
 pub(crate) fn request_id() -> String {
     Ulid::generate().to_string()
 }

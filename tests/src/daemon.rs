@@ -18,6 +18,8 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::patience::until;
+
 /// What a daemon is to be like beside the defaults.
 #[derive(Default)]
 pub struct Options {
@@ -77,14 +79,11 @@ impl Options {
 async fn connect(socket: &Path, serving: &JoinHandle<anyhow::Result<()>>) -> Channel {
     let endpoint = Endpoint::from_shared(format!("unix:{}", socket.display()))
         .expect("the socket's path is an endpoint");
-    for _ in 0..1_000 {
-        if let Ok(channel) = endpoint.connect().await {
-            return channel;
-        }
+    until("the daemon serves", async || {
         assert!(!serving.is_finished(), "the daemon ended instead of serving");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    panic!("the daemon did not serve within 10 s");
+        endpoint.connect().await.ok()
+    })
+    .await
 }
 
 /// A daemon at work. Ends with the test.

@@ -4,6 +4,7 @@ pub mod daemon;
 pub mod engine;
 mod guarded;
 pub mod notify;
+pub mod patience;
 pub mod postgres;
 pub mod scripted;
 pub mod server;

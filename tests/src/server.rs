@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use settled_proto::v1::{self, follow_run_response::Event};
 use tempfile::TempDir;
@@ -11,10 +10,9 @@ use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 
 use crate::daemon::TestDaemon;
+pub use crate::patience::WITHIN;
+use crate::patience::until;
 use crate::sshd::{self, Kind, Sshd};
-
-/// A guard against hanging for ever.
-pub const WITHIN: Duration = Duration::from_secs(60);
 
 /// A server that a daemon can work on.
 pub struct Server {
@@ -56,6 +54,7 @@ impl Server {
 }
 
 /// A request id that nobody has used.
+#[expect(clippy::disallowed_methods, reason = "a client makes its own ids")]
 pub fn fresh_id() -> String {
     ulid::Ulid::generate().to_string()
 }
@@ -104,12 +103,7 @@ pub async fn follow(daemon: &TestDaemon, run: &str) -> (v1::Run, Vec<u8>) {
 
 /// Waits until a file is there.
 pub async fn appears(path: &Path) {
-    let look = async {
-        while !path.exists() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(WITHIN, look).await.unwrap_or_else(|_| panic!("{} did not appear", path.display()));
+    until(&format!("{} appears", path.display()), async || path.exists().then_some(())).await;
 }
 
 /// The resource as it stands; `None` when there is none.
@@ -124,13 +118,6 @@ pub async fn resource(daemon: &TestDaemon, path: &str) -> Option<v1::Resource> {
 
 /// Waits until a probe has looked at the resource, and answers what it saw.
 pub async fn observed(daemon: &TestDaemon, path: &str) -> v1::Observed {
-    let look = async {
-        loop {
-            if let Some(observed) = resource(daemon, path).await.and_then(|r| r.observed) {
-                return observed;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(WITHIN, look).await.expect("a probe looks at the resource")
+    until("a probe looks at the resource", async || resource(daemon, path).await.and_then(|r| r.observed))
+        .await
 }

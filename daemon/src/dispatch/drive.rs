@@ -38,12 +38,11 @@ pub async fn run(crew: Crew, stop: CancellationToken) {
 async fn drive(mut lane: Lane, stop: CancellationToken) {
     let wake = lane.wake();
     loop {
-        let step = AssertUnwindSafe(lane.step()).catch_unwind();
-        let next = tokio::select! {
-            next = step => next,
+        let stepped = tokio::select! {
+            next = AssertUnwindSafe(lane.step()).catch_unwind() => next,
             () = stop.cancelled() => break,
         };
-        let next = next.unwrap_or_else(|_| lane.broke());
+        let next = stepped.unwrap_or_else(|_| lane.broke());
         match next {
             Next::Now => {}
             Next::Gone => break,

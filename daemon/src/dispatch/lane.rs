@@ -219,13 +219,13 @@ impl Lane {
             let record = self.crew.engine.store().read().await?.db().step(id).await?;
             match record {
                 None => {
-                    tracing::warn!(server = %self.hold.server, step = %id, "the server has a step that this store does not know; it is left alone")
+                    tracing::warn!(server = %self.hold.server, step = %id, "the server has a step that this store does not know; it is left alone");
                 }
                 Some(record) if !matches!(record.state, StepState::Starting | StepState::Running) => {
-                    self.reap(id).await
+                    self.reap(id).await;
                 }
                 Some(_) => {
-                    tracing::debug!(step = %id, status = ?report.status, "a step is found on its server")
+                    tracing::debug!(step = %id, status = ?report.status, "a step is found on its server");
                 }
             }
         }

@@ -96,7 +96,7 @@ impl Dispatcher {
         match self.called().await {
             Ok(called) => servers.extend(called),
             Err(error) => {
-                tracing::warn!(%error, "looking for called servers failed; the next poll finds them")
+                tracing::warn!(%error, "looking for called servers failed; the next poll finds them");
             }
         }
         if self.polled.is_none_or(|at| now >= at + self.crew.settings.poll) {

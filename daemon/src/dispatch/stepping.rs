@@ -119,13 +119,11 @@ impl Lane {
             return Ok(self.later(until.since(now)));
         }
         if !self.has_permit() {
-            match Arc::clone(&self.crew.permits).try_acquire_owned() {
-                Ok(permit) => self.permit(Some(permit)),
-                Err(_) => {
-                    self.waits(run, WaitReason::Limit, LIMIT.to_owned(), None).await?;
-                    return Ok(Next::Permit);
-                }
-            }
+            let Ok(permit) = Arc::clone(&self.crew.permits).try_acquire_owned() else {
+                self.waits(run, WaitReason::Limit, LIMIT.to_owned(), None).await?;
+                return Ok(Next::Permit);
+            };
+            self.permit(Some(permit));
         }
         let Some(work) = &mut self.work else { return Ok(Next::Now) };
         work.followed = None;

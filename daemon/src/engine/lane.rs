@@ -105,7 +105,7 @@ impl Command for AdvanceCommand {
         let run = unit.db().run(*run).await?.ok_or(LaneError::Lost)?;
         match run.state {
             RunState::Queued { .. } => {
-                unit.hold_lane(self.hold.server, self.engine.me(), self.hold.epoch).await?
+                unit.hold_lane(self.hold.server, self.engine.me(), self.hold.epoch).await?;
             }
             _ if run.epoch != self.hold.epoch => return Err(LaneError::Lost),
             _ => {}

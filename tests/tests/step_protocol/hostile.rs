@@ -95,10 +95,9 @@ async fn what_cannot_be_sent_is_rejected_with_its_name_and_nothing_is_stored() {
     {
         let mut spec = bench.spec("true");
         spec.env.push((name.to_owned(), value.to_owned()));
-        let status = bench.start(&spec).await.status;
-        let settled::remote::StepStatus::Ended(settled::domain::step::Ended::Rejected { why }) = status
-        else {
-            panic!("{name} was sent: {status:?}");
+        let answer = bench.steps.start(&bench.target, &spec).await;
+        let Err(settled::remote::RemoteError::Unsendable(why)) = answer else {
+            panic!("{name} was sent: {answer:?}");
         };
         assert!(why.contains(name), "{why}");
         assert!(!bench.step_dir(spec.id).exists());

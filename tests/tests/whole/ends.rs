@@ -121,7 +121,11 @@ async fn p12_a_secret_reaches_the_step_and_nothing_else() {
     let places = [home.path().to_owned(), server.path("state")];
     for place in places {
         for file in files_below(&place) {
-            let bytes = std::fs::read(&file).unwrap();
+            // The database takes its side files away when its last connection closes.
+            let bytes = match std::fs::read(&file) {
+                Err(gone) if gone.kind() == std::io::ErrorKind::NotFound => continue,
+                read => read.unwrap(),
+            };
             let found = bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
             assert!(!found, "{} holds the secret", file.display());
         }
