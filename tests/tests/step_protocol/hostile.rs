@@ -95,7 +95,7 @@ async fn what_cannot_be_sent_is_rejected_with_its_name_and_nothing_is_stored() {
     {
         let mut spec = bench.spec("true");
         spec.env.push((name.to_owned(), value.to_owned()));
-        let answer = bench.steps.start(&bench.target, &spec).await;
+        let answer = settled::remote::Remote::start(&bench.steps, &bench.target, &spec).await;
         let Err(settled::remote::RemoteError::Unsendable(why)) = answer else {
             panic!("{name} was sent: {answer:?}");
         };

@@ -2,6 +2,7 @@
 
 use settled_proto::v1::{CancelRunRequest, Outcome, Reason, ResourceStatus};
 use settled_tests::daemon;
+use settled_tests::patience::until;
 use settled_tests::server::{Server, appears, follow, fresh_id, install, package_dir, resource, settled};
 
 use crate::crash::PATIENT;
@@ -116,6 +117,9 @@ async fn p12_a_secret_reaches_the_step_and_nothing_else() {
     assert!(output.contains("the password is *********************\n"), "{output}");
     assert!(!output.contains(SECRET));
 
+    // What the step printed itself stays on the server, for root alone, until the store has all of it.
+    let steps = server.path("state/steps");
+    until("the step is cleared away", async || steps.read_dir().unwrap().next().is_none().then_some(())).await;
     let (ended, home) = daemon.stop().await;
     ended.unwrap();
     let places = [home.path().to_owned(), server.path("state")];

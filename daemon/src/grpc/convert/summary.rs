@@ -284,7 +284,7 @@ mod tests {
                 running(),
                 Some(&busy),
                 None,
-                "Started, step 2, waiting: another program on the server holds a lock that it needs (apt-get, process 12). \
+                "Started, step 2, waiting: something on the server is in the way (apt-get, process 12). \
                  It looks again at 2023-11-14 22:13:20 UTC.",
             ),
             (cancelling, None, None, "Being cancelled: it ends when the server has shown that it stopped."),
