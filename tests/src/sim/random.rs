@@ -247,21 +247,27 @@ impl Life {
     /// Asks, perhaps over a daemon that dies: then the same request is repeated, and has been done once.
     async fn ask(&mut self, ask: &Ask) -> anyhow::Result<()> {
         let asked = self.world.asked("Any.Method");
+        let cancel = self.cancel(ask);
+        let before = self.world.checker.runs().count();
         if self.rng.random_bool(self.deadly) {
             let mut committed = self.world.daemon.engine.hub().committed();
-            let before = committed.borrow_and_update().commits;
-            let cancel = self.cancel(ask);
+            let commits = committed.borrow_and_update().commits;
             tokio::select! {
                 biased;
-                _ = committed.wait_for(|c| c.commits > before) => {}
+                _ = committed.wait_for(|c| c.commits > commits) => {}
                 answer = command(&self.world, ask, asked.clone(), cancel) => tolerate(answer)?,
             }
             self.deaths += 1;
             self.world.restart().await?;
+            self.world.check().await?;
         }
-        let cancel = self.cancel(ask);
-        tolerate(command(&self.world, ask, asked, cancel).await)?;
-        self.world.check().await
+        let accepted = self.world.checker.runs().count() > before;
+        let again = command(&self.world, ask, asked, cancel).await;
+        ensure!(!accepted || again.is_ok(), "P2: accepted, and refused when asked again: {again:?}");
+        tolerate(again)?;
+        self.world.check().await?;
+        ensure!(self.world.checker.runs().count() <= before + 1, "P2: asked twice, done twice");
+        Ok(())
     }
 
     fn cancel(&self, ask: &Ask) -> Option<RunId> {
