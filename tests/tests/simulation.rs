@@ -2,6 +2,8 @@
 //!
 //! `SETTLED_SEEDS=1000` lives more worlds, `SETTLED_SEED=17` only that one.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where something is not as it should be")]
+
 use std::time::Duration;
 
 use settled_tests::scripted::{Bug, Play};
@@ -43,16 +45,16 @@ async fn a_seed_gives_the_same_world_again() {
     }
 }
 
-/// The checker is tested too: a fault that no world shows is a fault that it cannot see.
+/// The checker is tested too: a fault that no world shows is a fault that it cannot see. One fault may break several promises.
 async fn is_caught(bug: Bug, promise: &str) {
     for seed in 0..20 {
-        if let Err(error) = live(seed, Some(bug)).await {
-            let told = format!("{error:#}");
-            assert!(told.contains(promise), "seed {seed}, {bug:?}: {told}");
+        if let Err(error) = live(seed, Some(bug)).await
+            && format!("{error:#}").contains(promise)
+        {
             return;
         }
     }
-    panic!("20 worlds with {bug:?}, and nobody noticed");
+    panic!("20 worlds with {bug:?}, and nobody noticed that {promise} does not hold");
 }
 
 #[tokio::test]

@@ -160,8 +160,8 @@ fn ask(rng: &mut StdRng) -> Ask {
     let name = format!("{server}-{package}-{}", u8::from(rng.random_bool(0.2)));
     let path = format!("{server}/{package}/{name}");
     match rng.random_range(0..100) {
-        0..35 => Ask::Install(server, package, name),
-        35..60 => {
+        0..30 => Ask::Install(server, package, name),
+        30..55 => {
             Ask::Operate(path, pick(rng, &["update", "pause", "resume", "shake"]), rng.random_range(2..9))
         }
         55..67 => Ask::Remove(path),
@@ -227,7 +227,7 @@ impl Life {
             Event::Refuse(server) => self.world.remote.refuse(server, Some("permission denied (publickey)")),
             Event::Reboot(server) => self.world.remote.reboot(server),
             Event::Dpkg(server, span) => {
-                self.world.remote.hold_dpkg(server, "unattended-upgrade (4711)", *span)
+                self.world.remote.hold_dpkg(server, "unattended-upgrade (4711)", *span);
             }
             Event::Die => {
                 self.deaths += 1;
@@ -297,8 +297,8 @@ async fn command(world: &World, ask: &Ask, asked: Asked, cancel: Option<RunId>) 
     let answer = match ask.clone() {
         Ask::AddServer(name) => engine.add_server(asked, add_server(name)).await,
         Ask::Install(server, package, name) => engine.install(asked, install(server, package, &name)).await,
-        Ask::Operate(path, word, version) => {
-            engine.operate(asked, operate(&path, word, &version.to_string())).await
+        Ask::Operate(path, operation, version) => {
+            engine.operate(asked, operate(&path, operation, &version.to_string())).await
         }
         Ask::Remove(path) => engine.remove(asked, path).await,
         Ask::Retry(path) => engine.retry(asked, path).await,
