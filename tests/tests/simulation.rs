@@ -11,7 +11,7 @@ use settled_tests::sim::random::live;
 use settled_tests::sim::{World, knobs};
 
 /// Worlds lived when nobody says how many.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 24;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap())
