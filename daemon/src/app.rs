@@ -289,6 +289,8 @@ async fn first_to_end(
     clock: &dyn Clock,
 ) -> anyhow::Result<()> {
     tokio::select! {
+        // All parts end at a stop, some at once: that is looked at first, or a clean stop would now and then look like a fault.
+        biased;
         () = stop.cancelled() => {}
         ended = &mut serving => { ended.context("the API broke")?.context("the API broke")?; bail!("the API ended by itself") }
         ended = &mut working => { ended.context("the dispatcher broke")?; bail!("the dispatcher ended by itself") }

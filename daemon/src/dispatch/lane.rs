@@ -71,6 +71,9 @@ impl Lane {
     /// Something has changed: its server is read again before anything else.
     pub fn woken(&mut self) {
         self.server = None;
+        if let Some(work) = &mut self.work {
+            work.look_again();
+        }
     }
 
     /// It may work, or may not (the daemon stops).
@@ -153,7 +156,13 @@ impl Lane {
         let Some(server) = self.crew.engine.store().read().await?.db().server(self.hold.server).await? else {
             return Ok(Some(Next::Gone));
         };
-        self.target = Some(self.target_of(&server).await?);
+        let target = self.target_of(&server).await?;
+        let place = |target: &Target| (target.host.clone(), target.port, target.user.clone());
+        if self.target.as_ref().is_some_and(|before| place(before) != place(&target)) {
+            // Someone has edited the server: what is there now knows nothing of our epoch.
+            self.claimed = false;
+        }
+        self.target = Some(target);
         let refused = server.reach == Reach::Refused;
         self.server = Some(server);
         if let Some(next) = self.answer_readings().await? {
@@ -325,8 +334,12 @@ impl Lane {
                 .advance(self.hold, Advance { run: run.id, event, end: None, titles })
                 .await?;
             Work::log_start(&run);
-            self.work = Some(Work::new(run, prepared));
+            self.work = Some(Work::begun(run, prepared));
         } else {
+            // It was running before this daemon had the lane: it counts as being at work as soon as there is room.
+            if self.permit.is_none() {
+                self.permit = Arc::clone(&self.crew.permits).try_acquire_owned().ok();
+            }
             self.work = Some(Work::new(run, prepared));
         }
         Ok(Next::Now)

@@ -23,6 +23,8 @@ pub(super) struct Work {
     prepared: Prepared,
     followed: Option<Followed>,
     cancel_sent: bool,
+    /// The try of `run` was stored by our last commit and nothing was sent yet: it need not be read again.
+    fresh: bool,
 }
 
 /// Where a lane stands in the output of a try.
@@ -34,7 +36,23 @@ struct Followed {
 
 impl Work {
     pub(super) fn new(run: Run, prepared: Prepared) -> Self {
-        Self { run, prepared, followed: None, cancel_sent: false }
+        Self { run, prepared, followed: None, cancel_sent: false, fresh: false }
+    }
+
+    /// A run whose first try was just stored.
+    pub(super) fn begun(run: Run, prepared: Prepared) -> Self {
+        Self { fresh: true, ..Self::new(run, prepared) }
+    }
+
+    /// Somebody may have changed the run: it is read before it goes on.
+    pub(super) const fn look_again(&mut self) {
+        self.fresh = false;
+    }
+
+    /// The run goes on with this try, just stored.
+    fn goes_on(&mut self, run: Run) {
+        (self.run, self.fresh) = (run, true);
+        (self.followed, self.cancel_sent) = (None, false);
     }
 
     pub(super) fn titles(&self) -> Arc<[String]> {
@@ -94,6 +112,11 @@ impl Lane {
     /// The next thing for the run in hand.
     pub(super) async fn step_work(&mut self) -> Result<Next, LaneError> {
         let Some(work) = &mut self.work else { return Ok(Next::Now) };
+        if std::mem::take(&mut work.fresh) {
+            let run = work.run.clone();
+            let id = run.live_step().ok_or(LaneError::Lost)?;
+            return self.send(&run, id, 0).await;
+        }
         let run = self.crew.engine.store().read().await?.db().run(work.run.id).await?;
         let Some(run) = run.filter(|run| run.verdict().is_none()) else {
             self.work = None;
@@ -125,15 +148,16 @@ impl Lane {
             };
             self.permit(Some(permit));
         }
-        let Some(work) = &mut self.work else { return Ok(Next::Now) };
-        work.followed = None;
-        work.cancel_sent = false;
+        let Some(work) = &self.work else { return Ok(Next::Now) };
         let step = &work.prepared.plan.steps.get(progress.position.step as usize);
         let timeout = step.map_or(Duration::ZERO, |step| step.timeout);
         if progress.position.step == 0 && progress.position.try_no == 1 {
             Work::log_start(run);
         }
-        self.tell(run, Event::TryStarted { timeout }).await?;
+        let run = self.tell(run, Event::TryStarted { timeout }).await?;
+        if let Some(work) = &mut self.work {
+            work.goes_on(run);
+        }
         Ok(Next::Now)
     }
 
@@ -401,6 +425,11 @@ impl Lane {
             Work::log_end(&after, before.position().attempt);
         }
         if !ended {
+            if let Some(work) =
+                self.work.as_mut().filter(|_| after.live_step().is_some_and(|next| next != id))
+            {
+                work.goes_on(after);
+            }
             return Ok(Next::Now);
         }
         if after.payload && after.verdict().is_some_and(|v| v.outcome != Outcome::Succeeded) {

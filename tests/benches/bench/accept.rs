@@ -76,12 +76,12 @@ async fn measure<F: Future<Output = anyhow::Result<()>>>(
         for n in 0..each {
             let before = clock.monotonic();
             ask(caller, n).await?;
-            times.push(clock.monotonic() - before);
+            times.push(clock.monotonic().saturating_sub(before));
         }
         Ok(times)
     };
     let times: Vec<_> = try_join_all((0..callers).map(one)).await?.concat();
-    let per_s = rate(callers * each, clock.monotonic() - begun);
+    let per_s = rate(callers * each, clock.monotonic().saturating_sub(begun));
     let [p50, p99] = spread(times);
     report.add(format!("{what}, {callers} clients"), place.name(), vec![("per_s", per_s), p50, p99]);
     Ok(())

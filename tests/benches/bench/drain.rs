@@ -25,7 +25,7 @@ pub(crate) async fn drain(place: &Place, servers: usize, report: &mut Report) ->
     let before = last_seq(&house).await?;
     let (begun, commits) = (house.clock.monotonic(), house.engine.hub().committed().borrow().commits);
     drive(&house).await?;
-    let took = house.clock.monotonic() - begun;
+    let took = house.clock.monotonic().saturating_sub(begun);
     let transitions = usize::try_from(last_seq(&house).await? - before)?;
     let commits = usize::try_from(house.engine.hub().committed().borrow().commits - commits)?;
     let numbers = vec![

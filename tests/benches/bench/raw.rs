@@ -23,7 +23,7 @@ pub(crate) async fn commits(place: &Place, report: &mut Report) -> anyhow::Resul
             for n in 0..COMMITS {
                 let before = clock.monotonic();
                 sqlx::query(ROW).bind(i64::try_from(n)?).bind("one row").execute(&mut $conn).await?;
-                times.push(clock.monotonic() - before);
+                times.push(clock.monotonic().saturating_sub(before));
             }
         };
     }

@@ -60,8 +60,8 @@ pub(crate) async fn watch(place: &Place, report: &mut Report) -> anyhow::Result<
             } else {
                 daemon.servers().resume(ResumeServerRequest { request_id, server }).await?;
             }
-            answered.push(clock.monotonic() - before);
-            last.push(all_saw(&mut seen, watchers).await - before);
+            answered.push(clock.monotonic().saturating_sub(before));
+            last.push(all_saw(&mut seen, watchers).await.saturating_sub(before));
         }
         let [answer, _] = spread(answered);
         let [p50, p99] = spread(last);
@@ -114,7 +114,7 @@ pub(crate) async fn bare_stream(report: &mut Report) -> anyhow::Result<()> {
             let status = if n % 2 == 0 { ServingStatus::Serving } else { ServingStatus::NotServing };
             let before = clock.monotonic();
             reporter.set_service_status("bench", status).await;
-            last.push(all_saw(&mut seen, watchers).await - before);
+            last.push(all_saw(&mut seen, watchers).await.saturating_sub(before));
         }
         let [p50, p99] = spread(last);
         report.add(

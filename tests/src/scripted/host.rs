@@ -258,7 +258,7 @@ impl Host {
                     self.launch(spec, now, play);
                 }
                 _ if self.bug == Some(Bug::RunsTwice) => {
-                    self.witness.push(Execution { gone: Some(now), ..self.execution(id, now) })
+                    self.witness.push(Execution { gone: Some(now), ..self.execution(id, now) });
                 }
                 _ => {}
             }

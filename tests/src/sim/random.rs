@@ -160,8 +160,8 @@ fn ask(rng: &mut StdRng) -> Ask {
     let name = format!("{server}-{package}-{}", u8::from(rng.random_bool(0.2)));
     let path = format!("{server}/{package}/{name}");
     match rng.random_range(0..100) {
-        0..35 => Ask::Install(server, package, name),
-        35..60 => {
+        0..30 => Ask::Install(server, package, name),
+        30..55 => {
             Ask::Operate(path, pick(rng, &["update", "pause", "resume", "shake"]), rng.random_range(2..9))
         }
         55..67 => Ask::Remove(path),
@@ -227,7 +227,7 @@ impl Life {
             Event::Refuse(server) => self.world.remote.refuse(server, Some("permission denied (publickey)")),
             Event::Reboot(server) => self.world.remote.reboot(server),
             Event::Dpkg(server, span) => {
-                self.world.remote.hold_dpkg(server, "unattended-upgrade (4711)", *span)
+                self.world.remote.hold_dpkg(server, "unattended-upgrade (4711)", *span);
             }
             Event::Die => {
                 self.deaths += 1;
@@ -247,21 +247,27 @@ impl Life {
     /// Asks, perhaps over a daemon that dies: then the same request is repeated, and has been done once.
     async fn ask(&mut self, ask: &Ask) -> anyhow::Result<()> {
         let asked = self.world.asked("Any.Method");
+        let cancel = self.cancel(ask);
+        let before = self.world.checker.runs().count();
         if self.rng.random_bool(self.deadly) {
             let mut committed = self.world.daemon.engine.hub().committed();
-            let before = committed.borrow_and_update().commits;
-            let cancel = self.cancel(ask);
+            let commits = committed.borrow_and_update().commits;
             tokio::select! {
                 biased;
-                _ = committed.wait_for(|c| c.commits > before) => {}
+                _ = committed.wait_for(|c| c.commits > commits) => {}
                 answer = command(&self.world, ask, asked.clone(), cancel) => tolerate(answer)?,
             }
             self.deaths += 1;
             self.world.restart().await?;
+            self.world.check().await?;
         }
-        let cancel = self.cancel(ask);
-        tolerate(command(&self.world, ask, asked, cancel).await)?;
-        self.world.check().await
+        let accepted = self.world.checker.runs().count() > before;
+        let again = command(&self.world, ask, asked, cancel).await;
+        ensure!(!accepted || again.is_ok(), "P2: accepted, and refused when asked again: {again:?}");
+        tolerate(again)?;
+        self.world.check().await?;
+        ensure!(self.world.checker.runs().count() <= before + 1, "P2: asked twice, done twice");
+        Ok(())
     }
 
     fn cancel(&self, ask: &Ask) -> Option<RunId> {
@@ -291,8 +297,8 @@ async fn command(world: &World, ask: &Ask, asked: Asked, cancel: Option<RunId>) 
     let answer = match ask.clone() {
         Ask::AddServer(name) => engine.add_server(asked, add_server(name)).await,
         Ask::Install(server, package, name) => engine.install(asked, install(server, package, &name)).await,
-        Ask::Operate(path, word, version) => {
-            engine.operate(asked, operate(&path, word, &version.to_string())).await
+        Ask::Operate(path, operation, version) => {
+            engine.operate(asked, operate(&path, operation, &version.to_string())).await
         }
         Ask::Remove(path) => engine.remove(asked, path).await,
         Ask::Retry(path) => engine.retry(asked, path).await,

@@ -52,7 +52,7 @@ async fn a_timeout_ends_the_run_on_the_server_and_is_not_tried_again() {
     let witness = w.remote.witness();
     assert_eq!(witness.len(), 1);
     assert_eq!(
-        witness[0].gone.unwrap() - witness[0].began,
+        witness[0].gone.unwrap().saturating_sub(witness[0].began),
         seconds(121),
         "120 s and the second it took to die"
     );

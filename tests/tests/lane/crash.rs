@@ -26,7 +26,7 @@ async fn p5_a_running_step_is_re_attached_and_its_output_goes_on() {
     let step = StepId { run: id, step: 0, attempt: 1, try_no: 1 };
     let stored = reader.db().output(step, 0, i64::MAX).await.unwrap();
     let text: Vec<u8> = stored.into_iter().flat_map(|(_, piece)| piece).collect();
-    let expected: String = (0..10).map(|n| format!("line {n}\n")).collect();
+    let expected = (0..10).fold(String::new(), |text, n| text + &format!("line {n}\n"));
     assert_eq!(String::from_utf8(text).unwrap(), expected);
     drop(reader);
     w.checker.finish(&w.daemon, &w.remote).await.unwrap();

@@ -1,11 +1,14 @@
 //! P4: waiting uses no attempt, and says why, for whom, since when, and when it looks again.
 
+use settled::domain::id::InstallationId;
 use settled::domain::run::RunState;
 use settled::domain::server::Reach;
 use settled::domain::waiting::WaitReason;
 use settled::engine::EditServer;
 use settled_tests::scripted::{End, Play};
 use settled_tests::sim::{World, knobs};
+
+use ulid::Ulid;
 
 use super::{executions, seconds, succeeded, world};
 
@@ -213,4 +216,24 @@ async fn a_machine_that_is_registered_already_is_refused_and_nothing_runs_there(
     let server = w.server_of("alias").await.unwrap();
     assert_eq!(server.reach, Reach::Refused);
     assert!(server.reach_detail.contains("`alpha`"), "{}", server.reach_detail);
+}
+
+#[tokio::test]
+async fn p3_a_server_that_moved_is_claimed_anew() {
+    let mut w = world(&["alpha"]).await;
+    let first = w.install("alpha", "thing", "one").await.unwrap();
+    succeeded(&w.end(first, seconds(5)).await.unwrap());
+    w.remote.claim_behind("elsewhere", InstallationId(Ulid(7)), 0);
+    let asked = w.asked("Servers.Edit");
+    let edit = EditServer {
+        server: "alpha".to_owned(),
+        host: Some("elsewhere".to_owned()),
+        ..EditServer::default()
+    };
+    w.daemon.engine.edit_server(asked, edit).await.unwrap();
+    let next = w.install("alpha", "thing", "two").await.unwrap();
+    w.go(seconds(60)).await.unwrap();
+    let run = w.run(next).await.unwrap();
+    assert_eq!(run.waiting().map(|w| w.reason), Some(WaitReason::Refused), "{run:#?}");
+    assert_eq!(executions(&w, &run), 0, "the other machine belongs to someone else");
 }
