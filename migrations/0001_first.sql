@@ -192,7 +192,6 @@ CREATE TABLE step (
     ended_at BIGINT,
     output_bytes BIGINT NOT NULL,
     truncated BOOLEAN NOT NULL,
-    reaped BOOLEAN NOT NULL,
     version BIGINT NOT NULL,
     seq BIGINT NOT NULL
 );

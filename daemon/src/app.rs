@@ -157,7 +157,7 @@ fn engine_settings(config: &Config) -> engine::Settings {
     engine::Settings {
         timings: Timings {
             queue_limit: config.run.queue_limit(),
-            backoff_first: config.run.backoff(1),
+            backoff_first: config.run.backoff_first(),
             backoff_max: Duration::from_secs(crate::config::BACKOFF_MAX_S),
             kill_grace: config.run.kill_grace(),
             settle_margin: config.run.settle_margin(),

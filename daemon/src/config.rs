@@ -88,8 +88,6 @@ pub struct Run {
     pub attempts: u32,
     /// Pause after the first failed attempt, in seconds; each further one is twice as long, up to [`BACKOFF_MAX_S`].
     pub backoff_s: u64,
-    /// How long one try of a step may take, unless its package says otherwise. Seconds.
-    pub step_timeout_s: u64,
     /// Time between TERM and KILL for a step that is to end. Seconds.
     pub kill_grace_s: u64,
     /// What is added to a try's deadline before the run is settled without its server's answer. Seconds.
@@ -231,7 +229,6 @@ impl Default for Run {
             queue_limit_s: 86_400,
             attempts: 3,
             backoff_s: 30,
-            step_timeout_s: 600,
             kill_grace_s: 30,
             settle_margin_s: 120,
             output_bytes_max: 4 << 20,
@@ -245,15 +242,9 @@ impl Run {
         Duration::from_secs(self.queue_limit_s)
     }
 
-    /// The pause after `failed` failed attempts (1 = the first): it doubles up to [`BACKOFF_MAX_S`].
-    pub fn backoff(&self, failed: u32) -> Duration {
-        let doublings = failed.saturating_sub(1).min(16);
-        Duration::from_secs((self.backoff_s << doublings).min(BACKOFF_MAX_S))
-    }
-
-    /// See [`Run::step_timeout_s`].
-    pub fn step_timeout(&self) -> Duration {
-        Duration::from_secs(self.step_timeout_s)
+    /// See [`Run::backoff_s`].
+    pub fn backoff_first(&self) -> Duration {
+        Duration::from_secs(self.backoff_s)
     }
 
     /// See [`Run::kill_grace_s`].
@@ -286,11 +277,6 @@ impl Lane {
     /// See [`Lane::lease_s`].
     pub fn lease(&self) -> Duration {
         Duration::from_secs(self.lease_s)
-    }
-
-    /// How long after sending the last successful renewal the daemon still acts on its lanes.
-    pub fn lease_trust(&self) -> Duration {
-        Duration::from_secs(self.lease_s - LEASE_TRUST_MARGIN_S)
     }
 
     /// See [`Lane::renew_s`].
@@ -407,13 +393,6 @@ fn redact(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_pause_between_attempts_doubles_up_to_ten_minutes() {
-        let run = Run::default();
-        let pauses: Vec<_> = [1, 2, 3, 5, 6, 40].iter().map(|&n| run.backoff(n).as_secs()).collect();
-        assert_eq!(pauses, [30, 60, 120, 480, 600, 600]);
-    }
 
     #[test]
     fn p12_a_database_password_is_never_shown() {

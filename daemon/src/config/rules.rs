@@ -121,7 +121,6 @@ pub(super) const NUMBERS: &[Number] = &[
     number("run.queue_limit_s", |c| c.run.queue_limit_s, 1, 30 * DAY_S),
     number("run.attempts", |c| u64::from(c.run.attempts), 1, 100),
     number("run.backoff_s", |c| c.run.backoff_s, 1, BACKOFF_MAX_S),
-    number("run.step_timeout_s", |c| c.run.step_timeout_s, 1, 7 * DAY_S),
     number("run.kill_grace_s", |c| c.run.kill_grace_s, 1, 3600),
     number("run.settle_margin_s", |c| c.run.settle_margin_s, 1, DAY_S),
     number("run.output_bytes_max", |c| c.run.output_bytes_max, 4 << 10, 1 << 30),

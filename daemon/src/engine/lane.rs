@@ -144,7 +144,6 @@ async fn begin_step(unit: &mut Unit<'_>, run: &Run, id: StepId, titles: &[String
         ended_at: None,
         output_bytes: 0,
         truncated: false,
-        reaped: false,
         version: 1,
         seq: 0,
     };
@@ -168,7 +167,6 @@ enum Note {
     Release(LaneHold),
     StepSeen { hold: LaneHold, step: StepId },
     Output { hold: LaneHold, step: StepId, pos: u64, data: Vec<u8> },
-    Reaped { hold: LaneHold, step: StepId },
     Resolved { hold: LaneHold, step: StepId },
     Reach { server: ServerId, reach: Reach, detail: String },
     Observed { resource: ResourceId, presence: Presence, facts: BTreeMap<String, String> },
@@ -209,10 +207,6 @@ impl Command for NoteCommand {
             Note::Output { hold, step, pos, data } => {
                 unit.hold_lane(hold.server, me, hold.epoch).await?;
                 unit.append_output(*step, *pos, data).await?;
-            }
-            Note::Reaped { hold, step } => {
-                unit.hold_lane(hold.server, me, hold.epoch).await?;
-                unit.mark_reaped(*step).await?;
             }
             Note::Resolved { hold, step } => {
                 unit.hold_lane(hold.server, me, hold.epoch).await?;
@@ -291,11 +285,6 @@ impl Engine {
         data: Vec<u8>,
     ) -> Result<(), LaneError> {
         self.note(Note::Output { hold, step, pos, data }).await.map(drop)
-    }
-
-    /// The server has cleared the try away.
-    pub async fn step_reaped(&self, hold: LaneHold, step: StepId) -> Result<(), LaneError> {
-        self.note(Note::Reaped { hold, step }).await.map(drop)
     }
 
     /// The end of a try that was not proven to have ended is proven.

@@ -36,17 +36,31 @@ impl Db<'_> {
         server: Option<ServerId>,
         limit: i64,
     ) -> Result<Vec<String>, StoreError> {
-        let sql = "SELECT l.server_id FROM lane l JOIN server s ON s.id = l.server_id \
-                   WHERE l.owner IS NULL AND ($1 = '' OR l.server_id = $1) AND ( \
+        // Begins with what is open, which the partial indexes hold: idle servers cost nothing, however many there are.
+        let all = "SELECT l.server_id FROM lane l JOIN server s ON s.id = l.server_id \
+                   WHERE l.owner IS NULL AND ( \
+                     s.reach <> 'refused' AND l.server_id IN (SELECT server_id FROM run WHERE state = 'running') \
+                     OR s.reach NOT IN ('refused', 'paused') AND l.server_id IN (SELECT server_id FROM run WHERE state = 'queued') \
+                     OR s.reach = 'refused' AND EXISTS \
+                       (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state = 'queued' AND r.resource_id IS NULL)) \
+                   AND l.server_id IN (SELECT server_id FROM run WHERE state = 'queued' \
+                                       UNION SELECT server_id FROM run WHERE state = 'running') \
+                   ORDER BY l.server_id LIMIT $1";
+        let one = "SELECT l.server_id FROM lane l JOIN server s ON s.id = l.server_id \
+                   WHERE l.owner IS NULL AND l.server_id = $2 AND ( \
                      s.reach <> 'refused' AND EXISTS \
                        (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state = 'running') \
                      OR s.reach NOT IN ('refused', 'paused') AND EXISTS \
                        (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state = 'queued') \
                      OR s.reach = 'refused' AND EXISTS \
-                       (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state <> 'completed' AND r.resource_id IS NULL)) \
-                   ORDER BY l.server_id LIMIT $2";
-        let server = server.map(|id| id.to_string()).unwrap_or_default();
-        Ok(on!(self, c => sqlx::query_scalar(sql).bind(&server).bind(limit).fetch_all(c).await)?)
+                       (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state = 'queued' AND r.resource_id IS NULL)) \
+                   LIMIT $1";
+        Ok(match server {
+            None => on!(self, c => sqlx::query_scalar(all).bind(limit).fetch_all(c).await)?,
+            Some(id) => {
+                on!(self, c => sqlx::query_scalar(one).bind(limit).bind(id.to_string()).fetch_all(c).await)?
+            }
+        })
     }
 
     /// The lane of a server.
@@ -162,13 +176,6 @@ impl Unit<'_> {
     /// Takes a step off that list: its end is proven.
     pub async fn resolve(&mut self, step: StepId) -> Result<(), StoreError> {
         let sql = "DELETE FROM unresolved WHERE step_id = $1";
-        on!(self.writing(), c => sqlx::query(sql).bind(step.to_string()).execute(c).await.map(drop))?;
-        Ok(())
-    }
-
-    /// Notes that a step was cleared away on its server.
-    pub async fn mark_reaped(&mut self, step: StepId) -> Result<(), StoreError> {
-        let sql = "UPDATE step SET reaped = TRUE WHERE id = $1";
         on!(self.writing(), c => sqlx::query(sql).bind(step.to_string()).execute(c).await.map(drop))?;
         Ok(())
     }

@@ -352,28 +352,27 @@ impl<'c> Unit<'c> {
         step.seq = self.next_seq();
         let r = StepRow::from(&*step);
         let sql = "INSERT INTO step (id, run_id, server_id, resource_id, no, title, state, exit_code, why, started_at, ended_at, \
-                   output_bytes, truncated, reaped, version, seq) \
+                   output_bytes, truncated, version, seq) \
                    VALUES ($1, $2, $3, $4, (SELECT COALESCE(MAX(no), 0) + 1 FROM step WHERE run_id = $2), $5, $6, $7, $8, $9, \
-                   $10, $11, $12, $13, $14, $15) RETURNING no";
+                   $10, $11, $12, $13, $14) RETURNING no";
         step.no = on!(self.writing(), c => bind!(
             sqlx::query_scalar(sql), &r.id, &r.run_id, &r.server_id, &r.resource_id, &r.title, &r.state, r.exit_code, &r.why,
-            r.started_at, r.ended_at, r.output_bytes, r.truncated, r.reaped, r.version, r.seq,
+            r.started_at, r.ended_at, r.output_bytes, r.truncated, r.version, r.seq,
         ).fetch_one(c).await)?;
         self.record(TransitionRow::of_step(&StepRow::from(&*step), Change::Created));
         Ok(())
     }
 
-    /// Stores a changed step, if nobody changed it meanwhile, nor added output or noted that it was cleared away: those have their own
-    /// ways. The version rises here.
+    /// Stores a changed step, if nobody changed it meanwhile, nor added output, which has its own way. The version rises here.
     pub async fn update_step(&mut self, step: &mut StepRecord) -> Result<(), StoreError> {
         let seen = step.version;
         step.version += 1;
         step.seq = self.next_seq();
         let r = StepRow::from(&*step);
-        let sql = "UPDATE step SET state = $5, exit_code = $6, why = $7, ended_at = $8, truncated = $9, version = $10, seq = $11 \
-                   WHERE id = $1 AND version = $2 AND output_bytes = $3 AND reaped = $4";
+        let sql = "UPDATE step SET state = $4, exit_code = $5, why = $6, ended_at = $7, truncated = $8, version = $9, seq = $10 \
+                   WHERE id = $1 AND version = $2 AND output_bytes = $3";
         let done = on!(self.writing(), c => bind!(
-            sqlx::query(sql), &r.id, seen, r.output_bytes, r.reaped, &r.state, r.exit_code, &r.why, r.ended_at, r.truncated,
+            sqlx::query(sql), &r.id, seen, r.output_bytes, &r.state, r.exit_code, &r.why, r.ended_at, r.truncated,
             r.version, r.seq,
         ).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done)?;

@@ -289,7 +289,6 @@ pub(crate) fn new_step(run: &Run, now: Timestamp) -> StepRecord {
         ended_at: None,
         output_bytes: 0,
         truncated: false,
-        reaped: false,
         version: 1,
         seq: 0,
     }

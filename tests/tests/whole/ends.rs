@@ -119,7 +119,8 @@ async fn p12_a_secret_reaches_the_step_and_nothing_else() {
 
     // What the step printed itself stays on the server, for root alone, until the store has all of it.
     let steps = server.path("state/steps");
-    until("the step is cleared away", async || steps.read_dir().unwrap().next().is_none().then_some(())).await;
+    until("the step is cleared away", async || steps.read_dir().unwrap().next().is_none().then_some(()))
+        .await;
     let (ended, home) = daemon.stop().await;
     ended.unwrap();
     let places = [home.path().to_owned(), server.path("state")];

@@ -25,7 +25,6 @@ pub struct StepRow {
     pub ended_at: Option<i64>,
     pub output_bytes: i64,
     pub truncated: bool,
-    pub reaped: bool,
     pub version: i64,
     pub seq: i64,
 }
@@ -57,8 +56,6 @@ pub struct StepRecord {
     pub output_bytes: u64,
     /// Output was longer than the limit.
     pub truncated: bool,
-    /// The server has cleared it away.
-    pub reaped: bool,
     /// Rises with every change; the store's guard.
     pub version: i64,
     /// Sequence number of its last transition.
@@ -81,7 +78,6 @@ impl From<&StepRecord> for StepRow {
             ended_at: s.ended_at.map(|t| t.0),
             output_bytes: i64::try_from(s.output_bytes).unwrap_or(i64::MAX),
             truncated: s.truncated,
-            reaped: s.reaped,
             version: s.version,
             seq: s.seq,
         }
@@ -114,7 +110,6 @@ impl TryFrom<StepRow> for StepRecord {
             output_bytes: u64::try_from(row.output_bytes)
                 .map_err(|_| corrupt("output length", &row.output_bytes.to_string()))?,
             truncated: row.truncated,
-            reaped: row.reaped,
             version: row.version,
             seq: row.seq,
         })
