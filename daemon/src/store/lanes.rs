@@ -42,7 +42,7 @@ impl Db<'_> {
                      s.reach <> 'refused' AND l.server_id IN (SELECT server_id FROM run WHERE state = 'running') \
                      OR s.reach NOT IN ('refused', 'paused') AND l.server_id IN (SELECT server_id FROM run WHERE state = 'queued') \
                      OR s.reach = 'refused' AND EXISTS \
-                       (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state = 'queued' AND r.resource_id IS NULL)) \
+                       (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state IN ('queued', 'running') AND r.resource_id IS NULL)) \
                    AND l.server_id IN (SELECT server_id FROM run WHERE state = 'queued' \
                                        UNION SELECT server_id FROM run WHERE state = 'running') \
                    ORDER BY l.server_id LIMIT $1";
@@ -53,7 +53,7 @@ impl Db<'_> {
                      OR s.reach NOT IN ('refused', 'paused') AND EXISTS \
                        (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state = 'queued') \
                      OR s.reach = 'refused' AND EXISTS \
-                       (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state = 'queued' AND r.resource_id IS NULL)) \
+                       (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state IN ('queued', 'running') AND r.resource_id IS NULL)) \
                    LIMIT $1";
         Ok(match server {
             None => on!(self, c => sqlx::query_scalar(all).bind(limit).fetch_all(c).await)?,

@@ -139,8 +139,8 @@ async fn p12_a_secret_reaches_the_step_and_nothing_else() {
 
 fn files_below(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
-        let kind = entry.file_type().unwrap();
+    for entry in std::fs::read_dir(dir).expect("a directory").map(|e| e.expect("an entry")) {
+        let kind = entry.file_type().expect("its kind");
         if kind.is_dir() {
             found.extend(files_below(&entry.path()));
         } else if kind.is_file() {

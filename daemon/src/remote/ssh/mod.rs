@@ -1,7 +1,7 @@
 //! Carries bytes to servers: one shell command over SSH, stdin in, stdout out.
 //!
 //! It exists so that nobody else has to know what a connection, a channel or a host key is. It must never know the step
-//! protocol: it neither reads nor makes the bytes that it carries, and it never runs anything but [`command_for`] gives.
+//! protocol: it neither reads nor makes the bytes that it carries, and it never runs anything but a shell.
 //!
 //! `pool` keeps one warm connection per server, `connect` makes one (`host_key` decides whom to trust, `login` gets in),
 //! `session` is one that stands, `channel` runs one command on it.
