@@ -43,15 +43,21 @@ fn sources() -> Vec<Source> {
 }
 
 fn gather(root: &Path, dir: &Path, found: &mut Vec<Source>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(dir).expect("the sources can be read") {
+        let path = entry.expect("the sources can be read").path();
         if path.is_dir() {
             gather(root, &path, found);
         } else if path.extension().is_some_and(|e| e == "rs") {
-            let relative = path.strip_prefix(root).unwrap().to_owned();
-            let first = relative.iter().next().unwrap().to_str().unwrap();
+            let relative = path.strip_prefix(root).expect("the sources can be read").to_owned();
+            let first = relative
+                .iter()
+                .next()
+                .expect("the sources can be read")
+                .to_str()
+                .expect("the sources can be read");
             let module = first.trim_end_matches(".rs").to_owned();
-            let code = without_comments_and_tests(&fs::read_to_string(&path).unwrap());
+            let code =
+                without_comments_and_tests(&fs::read_to_string(&path).expect("the sources can be read"));
             found.push(Source { module, path: relative, code });
         }
     }
