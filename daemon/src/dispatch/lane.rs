@@ -12,7 +12,7 @@ use super::{Crew, LIMIT, Next, failures};
 use crate::domain::id::ServerId;
 use crate::domain::run::{Event, Proof, Run, RunState};
 use crate::domain::server::{IdentityKind, Reach, Server};
-use crate::domain::step::{StepId, StepState};
+use crate::domain::step::{Ended, StepId, StepState};
 use crate::domain::verdict::{Outcome, Reason};
 use crate::domain::waiting::WaitReason;
 use crate::engine::{Advance, LaneError, LaneHold};
@@ -467,10 +467,19 @@ impl Lane {
         }
     }
 
-    /// Ends a run that its server refuses for good.
+    /// Ends a run that its server refuses for good; a try of it that only looked ends with it.
     pub(super) async fn refuse(&self, run: &Run, reason: Reason, message: String) -> Result<Run, LaneError> {
+        let end =
+            run.live_step().map(|id| failures::end_of(id, &Ended::Rejected { why: message.clone() }, false));
         let failure = failures::plain(run.id, message, self.crew.engine.clock().now());
-        self.tell(run, Event::Refused(Outcome::Failed, reason, failure)).await
+        let event = Event::Refused(Outcome::Failed, reason, failure);
+        let after = self
+            .crew
+            .engine
+            .advance(self.hold, Advance { run: run.id, event, end, titles: [].into() })
+            .await?;
+        Work::log_end(&after, after.position().attempt);
+        Ok(after)
     }
 
     pub(super) fn rest(&mut self) {

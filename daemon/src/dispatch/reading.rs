@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::stepping::Work;
 use super::{Lane, Next, failures};
 use crate::catalog::read_probe;
 use crate::domain::operation::Operation;
@@ -56,7 +57,8 @@ impl Lane {
         match self.crew.remote.hello(&target).await {
             Ok(hello) => {
                 let run = self.started(run).await?;
-                self.crew.engine.met_server(self.hold, run.id, facts(hello)).await?;
+                let run = self.crew.engine.met_server(self.hold, run.id, facts(hello)).await?;
+                Work::log_end(&run, run.position().attempt);
                 Ok(Next::Now)
             }
             Err(RemoteError::Unreachable(message)) => self.unreachable(&run, message).await,
@@ -109,7 +111,9 @@ impl Lane {
         }
         let event = Event::Started { timeout: LOOK_TIMEOUT };
         let advance = Advance { run: run.id, event, end: None, titles: [LOOK.to_owned()].into() };
-        self.crew.engine.advance(self.hold, advance).await
+        let run = self.crew.engine.advance(self.hold, advance).await?;
+        Work::log_start(&run);
+        Ok(run)
     }
 
     async fn answered(&mut self, run: &Run, answer: ProbeAnswer) -> Result<Next, LaneError> {
@@ -126,7 +130,12 @@ impl Lane {
         let facts = StepFacts { next: None, busy: false, hopeless: true, retry_on_timeout: false, failure };
         let end = Some(failures::end_of(id, &ended, false));
         let event = Event::StepEnded(ended, facts);
-        self.crew.engine.advance(self.hold, Advance { run: run.id, event, end, titles: [].into() }).await?;
+        let run = self
+            .crew
+            .engine
+            .advance(self.hold, Advance { run: run.id, event, end, titles: [].into() })
+            .await?;
+        Work::log_end(&run, run.position().attempt);
         Ok(Next::Now)
     }
 

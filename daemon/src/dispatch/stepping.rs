@@ -72,7 +72,8 @@ impl Work {
         );
     }
 
-    fn log_end(run: &Run, attempt: u32) {
+    /// The last line of an attempt.
+    pub(super) fn log_end(run: &Run, attempt: u32) {
         let failure = match (run.verdict(), run.waiting()) {
             (Some(verdict), _) if verdict.outcome == Outcome::Succeeded => None,
             (Some(verdict), _) => {
