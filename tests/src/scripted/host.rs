@@ -203,6 +203,16 @@ impl Host {
         }
     }
 
+    /// What runs comes to its own end now.
+    pub(super) fn release(&mut self, now: Duration) {
+        for one in self.tries.values_mut() {
+            if let Stage::Live(live) = &mut one.stage {
+                live.play.takes = live.play.takes.min(now.saturating_sub(live.began));
+            }
+        }
+        self.advance(now);
+    }
+
     /// Power goes: what runs leaves no record.
     pub(super) fn reboot(&mut self, now: Duration) {
         self.advance(now);

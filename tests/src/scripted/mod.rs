@@ -70,6 +70,7 @@ pub struct Scripted {
     clock: Arc<dyn Clock>,
     patience: Patience,
     hung: Notify,
+    released: Notify,
     world: Mutex<World>,
 }
 
@@ -84,7 +85,7 @@ impl Scripted {
             verbs: 0,
             bug: None,
         };
-        Self { clock, patience, hung: Notify::new(), world: Mutex::new(world) }
+        Self { clock, patience, hung: Notify::new(), released: Notify::new(), world: Mutex::new(world) }
     }
 
     /// From now on this tells how a payload goes: it is given the server's address and the step.
@@ -148,6 +149,13 @@ impl Scripted {
     pub fn reboot(&self, address: &str) {
         let now = self.clock.monotonic();
         self.on(address, |host| host.reboot(now));
+    }
+
+    /// The payload that runs on the server comes to its own end now, as after [`Play::held`].
+    pub fn release(&self, address: &str) {
+        let now = self.clock.monotonic();
+        self.on(address, |host| host.release(now));
+        self.released.notify_waiters();
     }
 
     /// The server says that it is this machine.
@@ -279,6 +287,7 @@ impl Remote for Scripted {
     ) -> Result<News, RemoteError> {
         let until = self.clock.monotonic() + wait;
         loop {
+            let released = self.released.notified();
             let look = |host: &mut Host, now, _: &mut Decide| {
                 Ok((host.attach(id, offset, now), host.next_event(now)))
             };
@@ -292,7 +301,10 @@ impl Remote for Scripted {
                 self.world().quiet.insert(target.server, again);
                 return Ok(news);
             }
-            self.clock.sleep_until(again).await;
+            tokio::select! {
+                () = self.clock.sleep_until(again) => {}
+                () = released => {}
+            }
         }
     }
 

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Longer than any test, and than any step may take.
+const HELD: Duration = Duration::from_secs(86_400);
+
 /// How one payload goes, once it is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Play {
@@ -48,6 +51,11 @@ impl Play {
     /// Ends well after this time.
     pub fn takes(takes: Duration) -> Self {
         Self { takes, ..Self::exit(0) }
+    }
+
+    /// Goes on until it is released ([`super::Scripted::release`]).
+    pub fn held() -> Self {
+        Self::takes(HELD)
     }
 
     /// Ends so instead.

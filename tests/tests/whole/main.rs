@@ -4,4 +4,5 @@ mod cli;
 mod crash;
 mod ends;
 mod main_job;
+mod nine;
 mod systemd;
