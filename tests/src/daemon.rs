@@ -15,10 +15,11 @@ use settled_proto::v1::runs_client::RunsClient;
 use settled_proto::v1::servers_client::ServersClient;
 use settled_proto::v1::transitions_client::TransitionsClient;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::patience::until;
+use crate::patience::{WITHIN, until};
 
 /// What a daemon is to be like beside the defaults.
 #[derive(Default)]
@@ -69,9 +70,14 @@ impl Options {
         let clock = Arc::new(SystemClock::new());
         let parts =
             Parts { remote: self.remote.unwrap_or_else(|| app::ssh_remote(&config, clock.clone())), clock };
-        let serving = tokio::spawn(app::run_with(config, process.clone(), parts));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("threads for the daemon");
+        let serving = runtime.spawn(app::run_with(config, process.clone(), parts));
         let channel = connect(&socket, &serving).await;
-        TestDaemon { dir: Some(dir), socket, process, serving, channel }
+        TestDaemon { dir: Some(dir), socket, process, runtime: Some(runtime), serving, channel }
     }
 }
 
@@ -91,6 +97,8 @@ pub struct TestDaemon {
     dir: Option<TempDir>,
     socket: PathBuf,
     process: Process,
+    /// Its own threads, so that nothing of it goes on after a kill. There until the end.
+    runtime: Option<Runtime>,
     serving: JoinHandle<anyhow::Result<()>>,
     channel: Channel,
 }
@@ -136,8 +144,8 @@ impl TestDaemon {
 
     /// Ends it where it stands, as kill -9 would as far as its store is concerned; answers its directory.
     pub async fn kill(mut self) -> TempDir {
-        self.serving.abort();
-        drop((&mut self.serving).await);
+        let runtime = self.runtime.take().expect("the threads are there until the end");
+        tokio::task::spawn_blocking(move || runtime.shutdown_timeout(WITHIN)).await.expect("the threads end");
         self.dir.take().expect("the directory is there until the end")
     }
 }
@@ -145,6 +153,8 @@ impl TestDaemon {
 impl Drop for TestDaemon {
     fn drop(&mut self) {
         self.process.stop.insist();
-        self.serving.abort();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
