@@ -1,226 +1,22 @@
 //! The nine requirements of the package pattern, one test each, for `firewall_rule` and `scheduled_task`: what a client sees of a package
 //! from its acceptance until its record is gone, over a real socket. The server is scripted, so that a step can be held where it is.
 
-use std::sync::Arc;
+#![expect(clippy::unwrap_used, reason = "a test fails where something is not as it should be")]
 
-use settled::clock::SystemClock;
+mod world;
+
 use settled_proto::v1::watch_request::Start;
-use settled_proto::v1::watch_response::Event;
 use settled_proto::v1::{
-    Change, CommandResponse, CreateServerRequest, GetRunRequest, Kind, ListResourcesRequest, ListRunsRequest,
-    Outcome, PauseResourceRequest, PauseServerRequest, Position, Presence, Reason, RemoveResourceRequest,
-    Resource, ResourceStatus, ResumeServerRequest, Run, RunState, StepState, Transition,
-    UpdateResourceRequest, WatchRequest, WatchResponse, transition::Object,
+    CancelRunRequest, Change, Kind, ListResourcesRequest, ListRunsRequest, Outcome, Position, Presence,
+    Reason, ResourceStatus, RunState, StepState, WatchRequest,
 };
-use settled_tests::daemon::{self, TestDaemon};
-use settled_tests::patience::until;
-use settled_tests::scripted::{End, Patience, Play, Scripted};
-use settled_tests::server::{WITHIN, fresh_id, install, observed, resource, settled};
-use tokio::time::timeout;
-use tonic::Streaming;
+use settled_tests::scripted::Play;
+use settled_tests::server::{fresh_id, observed};
 
-/// A package of the pattern, with parameters that it accepts.
-#[derive(Debug)]
-struct Package {
-    name: &'static str,
-    parameters: &'static [(&'static str, &'static str)],
-    /// One parameter with another value.
-    change: (&'static str, &'static str),
-    first_step: &'static str,
-    remove_step: &'static str,
-    can_pause: bool,
-}
-
-const PACKAGES: [Package; 2] = [
-    Package {
-        name: "firewall_rule",
-        parameters: &[("port", "443"), ("protocol", "tcp"), ("action", "allow"), ("source", "192.0.2.0/24")],
-        change: ("port", "8443"),
-        first_step: "Add the rule",
-        remove_step: "Delete the rule",
-        can_pause: false,
-    },
-    Package {
-        name: "scheduled_task",
-        parameters: &[("user", "root"), ("expression", "30 4 * * *"), ("command", "/usr/bin/true")],
-        change: ("expression", "@daily"),
-        first_step: "Write the cron file",
-        remove_step: "Remove the cron file",
-        can_pause: true,
-    },
-];
-
-/// The server's name and its address.
-const SERVER: (&str, &str) = ("web", "192.0.2.1");
-/// The resource's name.
-const NAME: &str = "mine";
-
-/// A daemon that has met a server, and somebody who asks it for one package.
-struct World {
-    package: &'static Package,
-    remote: Arc<Scripted>,
-    daemon: TestDaemon,
-}
-
-fn options(remote: &Arc<Scripted>) -> daemon::Options {
-    daemon::Options::default().set("RUN__ATTEMPTS", "1").remote(Arc::clone(remote) as _)
-}
-
-impl World {
-    /// Payloads of the resource go as the plays say, one after the other.
-    async fn start(package: &'static Package, plays: impl IntoIterator<Item = Play>) -> Self {
-        let remote = Arc::new(Scripted::new(Arc::new(SystemClock::new()), Patience::Waits));
-        remote.script(NAME, plays);
-        let daemon = options(&remote).start().await;
-        let request = CreateServerRequest {
-            request_id: fresh_id(),
-            name: SERVER.0.to_owned(),
-            host: SERVER.1.to_owned(),
-            host_key: format!("SHA256:{}", "A".repeat(43)),
-            ..CreateServerRequest::default()
-        };
-        let run = daemon.servers().create(request).await.unwrap().into_inner().run.unwrap();
-        let met = settled(&daemon, &run.id).await;
-        assert_eq!(met.outcome(), Outcome::Succeeded, "{met:?}");
-        Self { package, remote, daemon }
-    }
-
-    /// Nothing new starts on the server from now on.
-    async fn pause_server(&self) {
-        let request = PauseServerRequest { request_id: fresh_id(), server: SERVER.0.to_owned() };
-        self.daemon.servers().pause(request).await.unwrap();
-    }
-
-    async fn resume_server(&self) {
-        let request = ResumeServerRequest { request_id: fresh_id(), server: SERVER.0.to_owned() };
-        self.daemon.servers().resume(request).await.unwrap();
-    }
-
-    fn path(&self) -> String {
-        format!("{}/{}/{NAME}", SERVER.0, self.package.name)
-    }
-
-    /// The record, if there is one.
-    async fn record(&self) -> Option<Resource> {
-        resource(&self.daemon, &self.path()).await
-    }
-
-    /// The record's status, if there is one.
-    async fn status(&self) -> Option<ResourceStatus> {
-        self.record().await.map(|r| r.status())
-    }
-
-    async fn install(&self) -> (Resource, Run) {
-        let request = install(SERVER.0, self.package.name, NAME, self.package.parameters);
-        both(self.daemon.resources().install(request).await.unwrap().into_inner())
-    }
-
-    async fn update(&self) -> (Resource, Run) {
-        let (key, value) = self.package.change;
-        let request = UpdateResourceRequest {
-            request_id: fresh_id(),
-            resource: self.path(),
-            parameters: [(key.to_owned(), value.to_owned())].into(),
-            ..UpdateResourceRequest::default()
-        };
-        both(self.daemon.resources().update(request).await.unwrap().into_inner())
-    }
-
-    async fn remove(&self) -> (Resource, Run) {
-        let request = RemoveResourceRequest { request_id: fresh_id(), resource: self.path() };
-        both(self.daemon.resources().remove(request).await.unwrap().into_inner())
-    }
-
-    async fn pause(&self) -> (Resource, Run) {
-        let request = PauseResourceRequest { request_id: fresh_id(), resource: self.path() };
-        both(self.daemon.resources().pause(request).await.unwrap().into_inner())
-    }
-
-    /// The run once it has settled, with this outcome.
-    async fn ends(&self, run: &Run, outcome: Outcome) -> Run {
-        let run = settled(&self.daemon, &run.id).await;
-        assert_eq!(run.outcome(), outcome, "{run:?}");
-        run
-    }
-
-    /// Installs the package and waits until it is there.
-    async fn installed(&self) -> Resource {
-        let (_, run) = self.install().await;
-        self.ends(&run, Outcome::Succeeded).await;
-        self.remote.put(SERVER.1, NAME, "1");
-        self.record().await.unwrap()
-    }
-
-    async fn run(&self, id: &str) -> Run {
-        self.daemon.runs().get(GetRunRequest { run_id: id.to_owned() }).await.unwrap().into_inner()
-    }
-
-    async fn watch(&self, start: Start) -> Watcher {
-        let request = WatchRequest { start: Some(start), ..WatchRequest::default() };
-        let mut stream = self.daemon.transitions().watch(request).await.unwrap().into_inner();
-        let first = stream.message().await.unwrap().unwrap();
-        Watcher { stream, since: first.position.unwrap() }
-    }
-}
-
-/// The record and the run of an answer.
-fn both(answer: CommandResponse) -> (Resource, Run) {
-    (answer.resource.unwrap(), answer.run.unwrap())
-}
-
-/// Somebody who watches all changes.
-struct Watcher {
-    stream: Streaming<WatchResponse>,
-    /// Where it began.
-    since: Position,
-}
-
-impl Watcher {
-    /// Everything up to and with the first change that is wanted.
-    async fn until(&mut self, wanted: impl Fn(&Transition) -> bool) -> Vec<Transition> {
-        let mut seen = Vec::new();
-        let watching = async {
-            while let Some(news) = self.stream.message().await.unwrap() {
-                if let Some(Event::Transition(t)) = news.event {
-                    seen.push(t);
-                    if seen.last().is_some_and(&wanted) {
-                        return;
-                    }
-                }
-            }
-            panic!("the stream has no end of its own");
-        };
-        timeout(WITHIN, watching).await.expect("the change comes");
-        seen
-    }
-}
-
-/// What the transitions of the record say, in order.
-fn story(seen: &[Transition]) -> Vec<(Change, ResourceStatus)> {
-    seen.iter().filter_map(what).map(|(change, record)| (change, record.status())).collect()
-}
-
-/// What a transition says of the record, without its time and number.
-fn what(t: &Transition) -> Option<(Change, Resource)> {
-    match &t.object {
-        Some(Object::Resource(r)) => Some((t.change(), Resource { updated_at: None, seq: 0, ..r.clone() })),
-        _ => None,
-    }
-}
-
-/// The server has a step and works on it.
-fn step_runs(t: &Transition) -> bool {
-    matches!(&t.object, Some(Object::Step(step)) if step.state() == StepState::Running)
-}
-
-fn is_gone(t: &Transition) -> bool {
-    t.kind() == Kind::Resource && t.change() == Change::Gone
-}
-
-/// A step that fails with something to say.
-fn fails(code: i32, says: &str) -> Play {
-    Play::exit(0).ending(End::Exit(code)).writes(std::time::Duration::ZERO, says)
-}
+use self::world::{
+    NAME, PACKAGES, SERVER, Watcher, World, before_removal, completed, fails, is_gone, observed_since,
+    options, step_runs, story, what,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nine_1_p1_a_record_is_pending_at_acceptance() {
@@ -460,33 +256,23 @@ async fn nine_9_p8_the_earlier_status_comes_back_when_a_removal_fails() {
     }
 }
 
-fn completed(t: &Transition) -> bool {
-    matches!(&t.object, Some(Object::Run(run)) if run.state() == RunState::Completed)
-}
+#[tokio::test(flavor = "multi_thread")]
+async fn nine_9_p8_the_earlier_status_comes_back_when_a_removal_is_cancelled() {
+    for package in &PACKAGES {
+        let world = World::start(package, []).await;
+        let there = world.installed().await;
+        world.remote.script(NAME, [Play { after_term: std::time::Duration::ZERO, ..Play::held() }]);
+        let mut watcher = world.watch(Start::FromNow(true)).await;
+        let (_, run) = world.remove().await;
+        watcher.until(step_runs).await;
+        let cancel = CancelRunRequest { request_id: fresh_id(), run_id: run.id.clone() };
+        world.daemon.runs().cancel(cancel).await.unwrap();
 
-/// Brings the record to this status, with the thing there on the server.
-async fn before_removal(world: &World, status: ResourceStatus) {
-    if status == ResourceStatus::Failed {
-        world.remote.script(NAME, [fails(3, "half of it is there\n")]);
-        let (_, run) = world.install().await;
-        world.ends(&run, Outcome::Failed).await;
-        world.remote.put(SERVER.1, NAME, "1");
-    } else {
-        world.installed().await;
+        let run = world.ends(&run, Outcome::Cancelled).await;
+        let back = world.record().await.unwrap();
+        assert_eq!((back.status(), &back.id), (ResourceStatus::Active, &there.id), "{back:?}");
+        assert_eq!(back.last_error.map(|error| error.run_id), Some(run.id), "{package:?}");
+        let ran = world.remote.witness().pop().unwrap();
+        assert!(ran.gone.is_some() && ran.code != Some(0), "the server has ended it: {ran:?}");
     }
-    if status == ResourceStatus::Paused {
-        let (_, run) = world.pause().await;
-        world.ends(&run, Outcome::Succeeded).await;
-    }
-    assert_eq!(world.status().await, Some(status));
-}
-
-/// What a probe saw after this error.
-async fn observed_since(world: &World, error: &settled_proto::v1::Failure) -> Presence {
-    let at = |t: &Option<prost_types::Timestamp>| t.map(|t| (t.seconds, t.nanos));
-    until("a probe follows the failed removal", async || {
-        let seen = world.record().await?.observed?;
-        (at(&seen.at) >= at(&error.at)).then(|| seen.presence())
-    })
-    .await
 }
