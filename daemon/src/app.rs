@@ -28,7 +28,7 @@ use crate::remote::Remote;
 use crate::remote::ssh::{SshExec, SshSettings};
 use crate::remote::step::Steps;
 use crate::scheduler::{self, Duty};
-use crate::secrets::Sealer;
+use crate::secrets::{Sealer, SecretError};
 use crate::store::retention::Horizon;
 use crate::store::{self, Opened};
 
@@ -64,15 +64,16 @@ pub async fn run(config: Config, process: Process) -> anyhow::Result<()> {
 /// Like [`run`], with these parts.
 pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow::Result<()> {
     let clock = Arc::clone(&parts.clock);
-    let house = open(&config, parts).await?;
+    make_private_dir(&config.data_dir)?;
     let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref()).await?;
+    let house = open(&config, parts).await?;
     let stop = process.stop.soft_token().clone();
 
     let reconciler =
         Arc::new(Now(Mutex::new(Reconciler::new(house.engine.clone(), house.crew.lease.clone()))));
     let parts = GrpcParts {
         engine: house.engine.clone(),
-        gate: Gate::new(rustix::process::geteuid().as_raw(), config.listen.admins.clone()),
+        gate: house.crew.gate.clone(),
         stop: stop.clone(),
         started_at: clock.now(),
         reconcile: Arc::clone(&reconciler) as Arc<dyn ReconcileNow>,
@@ -94,13 +95,21 @@ pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow:
     process.systemd.stopping("leaving remote steps running for the next start");
     stop.cancel();
     drop(reloading);
-    let freed = house
-        .engine
-        .detach()
-        .await
-        .context("the lanes could not be given back; the next start takes them all the same")?;
-    tracing::info!(lanes = freed, "stopped; what runs on servers goes on there");
+    detach(&house.engine, &*clock).await;
     outcome
+}
+
+/// Gives the lanes back, so that whoever comes next need not wait. A store that does not answer costs no more than a moment.
+async fn detach(engine: &Engine, clock: &dyn Clock) {
+    tokio::select! {
+        freed = engine.detach() => match freed {
+            Ok(lanes) => tracing::info!(lanes, "stopped; what runs on servers goes on there"),
+            Err(error) => tracing::warn!(%error, "the lanes could not be given back; the next start takes them all the same"),
+        },
+        () = clock.sleep_until(clock.monotonic() + LEAVE_WITHIN) => {
+            tracing::warn!("the store does not answer; the next start takes the lanes all the same");
+        }
+    }
 }
 
 /// Checks what only the parts themselves can check: the packages.
@@ -117,12 +126,14 @@ struct House {
 }
 
 async fn open(config: &Config, Parts { clock, remote }: Parts) -> anyhow::Result<House> {
-    make_private_dir(&config.data_dir)?;
     let alone = store::sqlite_path(&config.database.url).is_some();
     let lock = if alone { Some(lock(&config.data_dir)?) } else { None };
     let catalog = load_catalog(config)?;
     let sealer = open_sealer(config, &*clock)?;
     let Opened { store, writer } = store::open(&config.database.url, Arc::clone(&clock)).await?;
+    if let Some(other) = store.read().await?.db().sealed_with_another_key(sealer.key_id()).await? {
+        return Err(SecretError::OtherKey(other).into());
+    }
     let hub = Hub::new(writer.committed());
     let me = DaemonId(clock.ulid());
     let installation = store.about().installation;
@@ -141,13 +152,15 @@ async fn open(config: &Config, Parts { clock, remote }: Parts) -> anyhow::Result
         remote,
         lease,
         installation,
+        gate: Gate::new(rustix::process::geteuid().as_raw(), config.listen.admins.clone()),
         permits: Arc::new(Semaphore::new(config.lane.at_work_max as usize)),
         settings: dispatch::Settings {
             unreachable_retry: config.lane.unreachable_retry(),
             poll: config.lane.poll(),
             linger: LANE_LINGER,
-            attach_wait: ATTACH_WAIT,
+            attach_wait: if alone { ATTACH_WAIT } else { config.lane.poll() },
             output_bytes_max: config.run.output_bytes_max,
+            shared: !alone,
         },
     };
     Ok(House { engine, crew, _lock: lock })
@@ -297,10 +310,14 @@ async fn first_to_end(
         ended = &mut ticking => { ended.context("the tick broke")?.context("the tick broke")?; bail!("the tick ended by itself") }
     }
     let until = clock.monotonic() + LEAVE_WITHIN;
+    let late = [serving.abort_handle(), working.abort_handle(), ticking.abort_handle()];
     let all = async { tokio::join!(serving, working, ticking) };
     tokio::select! {
         _ = all => {}
-        () = clock.sleep_until(until) => tracing::warn!("not everything ended in time; it is dropped"),
+        () = clock.sleep_until(until) => {
+            tracing::warn!("not everything ended in time; it is dropped");
+            late.iter().for_each(tokio::task::AbortHandle::abort);
+        }
     }
     Ok(())
 }

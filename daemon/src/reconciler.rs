@@ -72,11 +72,14 @@ impl Reconciler {
         let overdue =
             self.engine.store().read().await?.db().overdue(self.engine.clock().now(), BATCH).await?;
         for run in overdue {
-            let settled = self
-                .engine
-                .settle_overdue(run.id)
-                .await
-                .map_err(|error| ReconcileError::Run(run.id, error))?;
+            let settled = match self.engine.settle_overdue(run.id).await {
+                Ok(settled) => settled,
+                Err(error) => {
+                    // The next look tries again; those behind it do not wait for it.
+                    tracing::error!(run = %run.id, %error, "a run could not be settled");
+                    continue;
+                }
+            };
             if settled == Settled::Now {
                 tracing::warn!(run = %run.id, server = %run.server_name, operation = %run.operation, "a run was settled by time");
                 self.engine.hub().wake_server(run.server);

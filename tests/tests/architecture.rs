@@ -20,7 +20,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("remote", &["domain", "clock"]),
     ("engine", &["catalog", "auth", "hub", "store", "domain", "secrets", "clock"]),
     ("grpc", &["engine", "catalog", "auth", "hub", "store", "domain", "clock"]),
-    ("dispatch", &["engine", "remote", "catalog", "store", "domain", "secrets", "clock"]),
+    ("dispatch", &["engine", "remote", "auth", "catalog", "store", "domain", "secrets", "clock"]),
     ("reconciler", &["engine", "store", "domain", "clock"]),
     ("scheduler", &["clock"]),
 ];

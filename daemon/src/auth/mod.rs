@@ -62,11 +62,27 @@ impl Gate {
         }
         Err(Stranger { uid })
     }
+
+    /// Whether a principal that was admitted once would be admitted now.
+    pub fn still_admits(&self, principal: &str) -> bool {
+        let uid = principal.strip_prefix("unix:").and_then(|uid| uid.parse().ok());
+        uid.is_some_and(|uid| self.admit(uid).is_ok())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn p14_a_principal_is_admitted_as_long_as_its_user_is() {
+        let (before, after) = (Gate::new(900, vec![1000]), Gate::new(900, vec![]));
+        for (name, then, now) in
+            [("unix:1000", true, false), ("unix:0", true, true), ("unix:x", false, false), ("", false, false)]
+        {
+            assert_eq!((before.still_admits(name), after.still_admits(name)), (then, now), "{name}");
+        }
+    }
 
     #[test]
     fn p14_root_the_daemon_and_listed_users_are_admitted_and_nobody_else() {

@@ -21,6 +21,7 @@ pub async fn run(crew: Crew, stop: CancellationToken) {
         }
         while lanes.try_join_next().is_some() {}
         let until = match next {
+            Next::Now if stop.is_cancelled() => break,
             Next::Now => continue,
             Next::At(at) => at,
             Next::Permit | Next::Gone => clock.monotonic(),

@@ -28,11 +28,12 @@ pub struct Lane {
     pub(super) work: Option<Work>,
     claimed: bool,
     idle_since: Option<std::time::Duration>,
+    looked_at: std::time::Duration,
     permit: Option<OwnedSemaphorePermit>,
     broken: u32,
 }
 
-/// Panics in a row after which a lane is given back instead of tried again at once.
+/// Panics without progress between them after which the run in hand is ended as broken, if nothing of it lives on the server.
 const BROKEN_MAX: u32 = 3;
 
 impl Lane {
@@ -48,6 +49,7 @@ impl Lane {
             work: None,
             claimed: false,
             idle_since: None,
+            looked_at: std::time::Duration::ZERO,
             permit: None,
             broken: 0,
         }
@@ -96,6 +98,28 @@ impl Lane {
         Next::At(self.crew.engine.clock().monotonic() + wait)
     }
 
+    /// Ends the run over which steps panicked again and again; one that may live on the server is left to its time.
+    async fn end_broken(&mut self) -> Result<Next, LaneError> {
+        self.broken = 0;
+        self.rest();
+        match self.waiting_run().await? {
+            Some(run) if run.live_step().is_none() => {
+                let message =
+                    "a fault in settled: driving it panicked; the daemon's log tells more".to_owned();
+                let failure = failures::plain(run.id, message, self.crew.engine.clock().now());
+                let run = self.tell(&run, Event::Broken(failure)).await?;
+                Work::log_end(&run, run.position().attempt);
+                Ok(Next::Now)
+            }
+            _ => Ok(self.later(self.crew.settings.unreachable_retry)),
+        }
+    }
+
+    /// Something of a run was brought to its end: panics before it do not count any more.
+    pub(super) const fn progressed(&mut self) {
+        self.broken = 0;
+    }
+
     /// Does the next thing.
     pub async fn step(&mut self) -> Next {
         match self.try_step().await {
@@ -107,6 +131,7 @@ impl Lane {
             }
             Err(LaneError::Fault(error)) => {
                 tracing::error!(server = %self.hold.server, %error, "a lane cannot go on; it tries again");
+                self.rest();
                 self.work = None;
                 self.server = None;
                 self.later(self.crew.settings.unreachable_retry)
@@ -137,10 +162,19 @@ impl Lane {
         if !self.crew.lease.is_trusted() {
             return Ok(self.later(self.crew.settings.poll));
         }
+        if self.crew.settings.shared
+            && self.crew.engine.clock().monotonic() >= self.looked_at + self.crew.settings.poll
+        {
+            // What came through another daemon rings no bell here.
+            self.woken();
+        }
         if self.server.is_none()
             && let Some(next) = self.look_around().await?
         {
             return Ok(next);
+        }
+        if self.broken >= BROKEN_MAX {
+            return self.end_broken().await;
         }
         if !self.claimed {
             return self.claim().await;
@@ -156,6 +190,7 @@ impl Lane {
         let Some(server) = self.crew.engine.store().read().await?.db().server(self.hold.server).await? else {
             return Ok(Some(Next::Gone));
         };
+        self.looked_at = self.crew.engine.clock().monotonic();
         let target = self.target_of(&server).await?;
         let place = |target: &Target| (target.host.clone(), target.port, target.user.clone());
         if self.target.as_ref().is_some_and(|before| place(before) != place(&target)) {
@@ -275,7 +310,11 @@ impl Lane {
         if let Some(server) = self.server.as_ref().filter(|s| s.reach == Reach::Paused) {
             let who = server.reach_detail.clone();
             self.waits(run, WaitReason::Paused, who, None).await?;
-            return self.give_back().await.map(Some);
+            return self.idle().await.map(Some);
+        }
+        if !self.crew.gate.still_admits(&run.principal) {
+            self.forbid(run).await?;
+            return Ok(Some(Next::Now));
         }
         if let Some(next) = self.unresolved(run).await? {
             return Ok(Some(next));
@@ -300,9 +339,10 @@ impl Lane {
             .parse()
             .map_err(|_| LaneError::Fault(format!("the store holds step id `{}`", first.step_id)))?;
         let target = self.target()?;
-        let news = self.crew.remote.attach(&target, id, u64::MAX, std::time::Duration::ZERO).await;
-        match news {
-            Ok(news) => match news.report.status {
+        // Its time has passed: it is ended if it still lives, and a start that is still on its way is refused there.
+        let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
+        match self.crew.remote.cancel(&target, id, epoch).await {
+            Ok(report) => match report.status {
                 StepStatus::Ended(_) | StepStatus::Absent | StepStatus::Reaped => {
                     self.crew.engine.step_resolved(self.hold, id).await?;
                     self.reap(id).await;
@@ -311,6 +351,7 @@ impl Lane {
                 still => {
                     let who = format!("step {id} of an earlier run is not proven to have ended: {still:?}");
                     let at = self.crew.engine.clock().now() + self.crew.settings.unreachable_retry;
+                    self.rest();
                     self.waits(run, WaitReason::Unresolved, who, Some(at)).await?;
                     Ok(Some(self.later(self.crew.settings.unreachable_retry)))
                 }
@@ -363,13 +404,15 @@ impl Lane {
         let since = *self.idle_since.get_or_insert(now);
         let until = since + self.crew.settings.linger;
         if now < until {
-            return Ok(Next::At(until));
+            let soon = if self.crew.settings.shared { now + self.crew.settings.poll } else { until };
+            return Ok(Next::At(until.min(soon)));
         }
         self.give_back().await
     }
 
     pub(super) async fn give_back(&mut self) -> Result<Next, LaneError> {
         self.permit = None;
+        self.crew.remote.forget(self.hold.server).await;
         self.crew.engine.release_lane(self.hold).await?;
         Ok(Next::Gone)
     }
@@ -400,7 +443,6 @@ impl Lane {
 
     /// The server answered: if it was unreachable before, that is over.
     pub(super) async fn reached(&mut self) -> Result<(), LaneError> {
-        self.broken = 0;
         if let Some(server) = self.server.as_mut().filter(|s| s.reach == Reach::Unreachable) {
             server.reach = Reach::Ok;
             self.crew.engine.set_reach(self.hold.server, Reach::Ok, String::new()).await?;
@@ -430,7 +472,6 @@ impl Lane {
                 if let Some(run) = waiting {
                     self.waits(&run, WaitReason::Refused, message, None).await?;
                 }
-                self.crew.remote.forget(self.hold.server).await;
                 self.give_back().await
             }
             RemoteError::Fenced { highest } => {
@@ -439,7 +480,7 @@ impl Lane {
                 self.hold = self.crew.engine.raise_epoch(self.hold, to.max(self.hold.epoch + 1)).await?;
                 self.claimed = false;
                 self.work = None;
-                Ok(Next::Now)
+                Ok(self.later(self.crew.settings.poll))
             }
             RemoteError::Unsendable(message) => Err(LaneError::Fault(message)),
             RemoteError::Conflict(id) => {
@@ -480,6 +521,16 @@ impl Lane {
             .await?;
         Work::log_end(&after, after.position().attempt);
         Ok(after)
+    }
+
+    /// Ends a queued run whose principal may not do this any more (P14).
+    pub(super) async fn forbid(&self, run: &Run) -> Result<(), LaneError> {
+        let message = format!("{} lost the right to do this before it began", run.principal);
+        let failure = failures::plain(run.id, message, self.crew.engine.clock().now());
+        let event = Event::Refused(Outcome::Blocked, Reason::Forbidden, failure);
+        let run = self.tell(run, event).await?;
+        Work::log_end(&run, run.position().attempt);
+        Ok(())
     }
 
     pub(super) fn rest(&mut self) {

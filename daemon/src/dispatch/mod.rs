@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 pub use drive::run;
 pub use lane::Lane;
 
+use crate::auth::Gate;
 use crate::domain::id::{InstallationId, ServerId};
 use crate::engine::{Engine, LaneError, Lease};
 use crate::remote::Remote;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub attach_wait: Duration,
     /// Output kept of one step.
     pub output_bytes_max: u64,
+    /// Other daemons may share the store: what they accept rings no bell here.
+    pub shared: bool,
 }
 
 /// For whom a run waits when the limit is reached.
@@ -64,6 +67,8 @@ pub struct Crew {
     pub lease: Lease,
     /// The installation, for servers to know their owner by.
     pub installation: InstallationId,
+    /// Who may still do what it asked for.
+    pub gate: Gate,
     /// Servers at work at the same time.
     pub permits: Arc<Semaphore>,
     /// Durations and limits.
@@ -100,20 +105,20 @@ impl Dispatcher {
             }
         }
         if self.polled.is_none_or(|at| now >= at + self.crew.settings.poll) {
+            self.polled = Some(now);
+            next = Next::At(now + self.crew.settings.poll);
             match self.find(None, TAKEN_MAX).await {
-                Ok(found) => {
-                    if i64::try_from(found.len()).is_ok_and(|n| n == TAKEN_MAX) {
-                        next = Next::Now;
-                    } else {
-                        self.polled = Some(now);
-                        next = Next::At(now + self.crew.settings.poll);
-                    }
-                    servers.extend(found);
-                }
+                Ok(found) => servers.extend(found),
                 Err(error) => tracing::warn!(%error, "looking for work failed; it is tried again"),
             }
         }
-        (self.take(servers).await, next)
+        let many = servers.len() >= TAKEN_MAX.unsigned_abs() as usize;
+        let lanes = self.take(servers).await;
+        if many && !lanes.is_empty() {
+            self.polled = None;
+            next = Next::Now;
+        }
+        (lanes, next)
     }
 
     /// Servers that were called for, as far as they have work and no owner.

@@ -17,6 +17,7 @@ use crate::domain::verdict::Reason;
 use crate::domain::waiting::WaitReason;
 use crate::engine::{Advance, LaneError};
 use crate::remote::{Hello, ProbeAnswer, ProbeSpec, RemoteError};
+use crate::secrets::Mask;
 
 /// The milestone of a run that only looks.
 const LOOK: &str = "Connect and look around";
@@ -27,10 +28,16 @@ impl Lane {
     /// Answers the next read-only run, if there is one. `None`: there is none.
     pub(super) async fn answer_readings(&mut self) -> Result<Option<Next>, LaneError> {
         let mut reader = self.crew.engine.store().read().await?;
-        let left = reader.db().running(self.hold.server).await?.into_iter().find(|run| !run.exclusive);
+        let refused = self.server.as_ref().is_some_and(|s| s.reach == Reach::Refused);
+        // On a server that refuses, only looking at it anew makes sense.
+        let fits = |run: &Run| !run.exclusive && (!refused || run.subject == Subject::Server);
+        let left = reader.db().running(self.hold.server).await?.into_iter().find(&fits);
         let run = match left {
             Some(run) => Some(run),
-            None => reader.db().queue(self.hold.server, false, 1).await?.pop(),
+            None => {
+                let limit = if refused { self.crew.engine.settings().queue_max } else { 1 };
+                reader.db().queue(self.hold.server, false, limit).await?.into_iter().find(&fits)
+            }
         };
         drop(reader);
         let Some(run) = run else { return Ok(None) };
@@ -38,6 +45,10 @@ impl Lane {
             let who = self.server.as_ref().map_or_else(String::new, |s| s.reach_detail.clone());
             self.waits(&run, WaitReason::Paused, who, None).await?;
             return Ok(None);
+        }
+        if matches!(run.state, RunState::Queued { .. }) && !self.crew.gate.still_admits(&run.principal) {
+            self.forbid(&run).await?;
+            return Ok(Some(Next::Now));
         }
         match run.subject {
             Subject::Server => self.meet(run).await.map(Some),
@@ -90,7 +101,15 @@ impl Lane {
             };
         let spec = ProbeSpec { script: plan.script, env: plan.env, timeout: plan.timeout };
         match self.crew.remote.probe(&target, &spec).await {
-            Ok(answer) => {
+            Ok(mut answer) => {
+                let secrets = self
+                    .crew
+                    .engine
+                    .secrets(&resource.to_string())
+                    .await?
+                    .into_iter()
+                    .map(|(_, secret)| secret);
+                answer.output = Mask::new(secrets).pass(&answer.output, true);
                 let reading = read_probe(&answer.output);
                 let known = reading.presence.filter(|_| answer.exit_code == 0).unwrap_or(Presence::Unknown);
                 let run = self.started(run).await?;
@@ -140,6 +159,7 @@ impl Lane {
     }
 
     async fn unreachable(&mut self, run: &Run, message: String) -> Result<Next, LaneError> {
+        self.rest();
         let retry = self.crew.settings.unreachable_retry;
         self.crew.engine.set_reach(self.hold.server, Reach::Unreachable, message.clone()).await?;
         let at = self.crew.engine.clock().now() + retry;

@@ -323,6 +323,7 @@ impl Lane {
         let who =
             format!("step {id} lost its supervisor, and processes of it live: {}", processes.join(", "));
         let at = self.crew.engine.clock().now() + retry;
+        self.rest();
         self.waits(run, WaitReason::Unresolved, who, Some(at)).await?;
         Ok(self.later(retry))
     }
@@ -420,6 +421,7 @@ impl Lane {
 
     /// What follows the end of a try: clearing away on the server, a log line, a look at what is there after a failure.
     async fn after(&mut self, before: &Run, after: Run, id: StepId) -> Result<Next, LaneError> {
+        self.progressed();
         self.reap(id).await;
         let ended = after.verdict().is_some();
         if ended || after.position().attempt != before.position().attempt {
@@ -447,7 +449,8 @@ impl Lane {
         let spec = ProbeSpec { script: probe.script.clone(), env: probe.env.clone(), timeout: probe.timeout };
         match self.crew.remote.probe(&target, &spec).await {
             Ok(answer) => {
-                let reading = read_probe(&answer.output);
+                let secrets = work.prepared.secrets.iter().map(|(_, secret)| secret.clone());
+                let reading = read_probe(&Mask::new(secrets).pass(&answer.output, true));
                 let known = reading.presence.filter(|_| answer.exit_code == 0);
                 self.crew
                     .engine

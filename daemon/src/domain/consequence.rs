@@ -32,23 +32,22 @@ pub fn for_resource(run: &Run, resource: Resource) -> After {
     };
     after.status = status;
     match run.verdict() {
-        None => set_known(&mut after, false),
+        None => {}
         Some(verdict) if verdict.outcome == Outcome::Succeeded => {
             after.open_run = None;
             after.last_error = None;
-            match run.operation {
-                Operation::Install | Operation::Update => {
-                    let (params, digest) = (after.desired.clone(), digest.clone());
-                    after.applied = Some(Applied { params, digest, known: true });
-                }
-                _ => set_known(&mut after, true),
+            if let Operation::Install | Operation::Update = run.operation {
+                let (params, digest) = (after.desired.clone(), digest.clone());
+                after.applied = Some(Applied { params, digest, known: true });
             }
         }
         Some(verdict) => {
             after.open_run = None;
             after.last_error = Some(error_of(run, verdict));
-            if !run.payload {
-                set_known(&mut after, true);
+            if run.payload
+                && let Some(applied) = &mut after.applied
+            {
+                applied.known = false;
             }
         }
     }
@@ -74,12 +73,6 @@ pub fn for_server(run: &Run, server: &Server) -> Option<Server> {
         }
     }
     (after != *server).then_some(after)
-}
-
-fn set_known(resource: &mut Resource, known: bool) {
-    if let Some(applied) = &mut resource.applied {
-        applied.known = known;
-    }
 }
 
 fn error_of(run: &Run, verdict: &Verdict) -> Failure {

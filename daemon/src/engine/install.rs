@@ -14,7 +14,7 @@ use crate::domain::params::Params;
 use crate::domain::resource::{Resource, ResourceStatus};
 use crate::domain::server::Server;
 use crate::domain::time::Timestamp;
-use crate::store::{Command, StoreError, Unit};
+use crate::store::{Command, Unit};
 
 /// Asks for an install.
 #[derive(Debug, Clone)]
@@ -134,12 +134,13 @@ impl Command for InstallCommand {
         let server = targets::find_server(unit.db(), &self.ask.server).await?;
         let (mut resource, work) = self.engine.prepare(&self.ask, &server, self.id, unit.now())?;
         self.engine.check_queue(unit, server.id, &server.name).await?;
+        self.check_name(unit, &resource).await?;
         accept::check_keys(unit, &work.definition, &resource).await?;
 
         let mut run =
             self.engine.new_resource_run(unit, &resource, ResourceStatus::Pending, &work, &self.asked);
         resource.open_run = Some(run.id);
-        self.store(unit, &mut resource).await?;
+        unit.insert_resource(&mut resource).await?;
         accept::take_keys(unit, &work.definition, &resource).await?;
         self.engine.put_secrets(unit, &resource.id.to_string(), &self.ask.secrets).await?;
         unit.insert_run(&mut run, self.engine.timings()).await?;
@@ -152,30 +153,20 @@ impl Command for InstallCommand {
 }
 
 impl InstallCommand {
-    /// The resource's row is the guard: a taken name is refused here, before anything is written.
-    async fn store(&self, unit: &mut Unit<'_>, resource: &mut Resource) -> Result<(), Refusal> {
-        match unit.insert_resource(resource).await {
-            Err(StoreError::Duplicate(_)) => {
-                let found =
-                    unit.db().resource_by_path(resource.server, &resource.package, &resource.name).await?;
-                let path = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
-                let message = match found.as_ref().map(|r| r.status) {
-                    Some(ResourceStatus::Failed) => {
-                        format!(
-                            "{path} is there already, and failed: try again with `settlectl retry {path}`, or remove it"
-                        )
-                    }
-                    _ => format!(
-                        "{path} is there already: change it with `settlectl update {path}`, or give another --name"
-                    ),
-                };
-                Err(Refusal::Exists {
-                    what: "resource",
-                    id: found.map_or_else(String::new, |r| r.id.to_string()),
-                    message,
-                })
-            }
-            other => Ok(other?),
-        }
+    /// Refuses a name that is taken, and says what can be done with what is there.
+    async fn check_name(&self, unit: &mut Unit<'_>, resource: &Resource) -> Result<(), Refusal> {
+        let found = unit.db().resource_by_path(resource.server, &resource.package, &resource.name).await?;
+        let Some(found) = found else { return Ok(()) };
+        let path = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
+        let message = if found.status == ResourceStatus::Failed {
+            format!(
+                "{path} is there already, and failed: try again with `settlectl retry {path}`, or remove it"
+            )
+        } else {
+            format!(
+                "{path} is there already: change it with `settlectl update {path}`, or give another --name"
+            )
+        };
+        Err(Refusal::Exists { what: "resource", id: found.id.to_string(), message })
     }
 }

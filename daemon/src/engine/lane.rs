@@ -150,7 +150,7 @@ async fn begin_step(unit: &mut Unit<'_>, run: &Run, id: StepId, titles: &[String
     Ok(unit.insert_step(&mut record).await?)
 }
 
-async fn end_step(unit: &mut Unit<'_>, end: &StepEnd) -> Result<(), LaneError> {
+pub(super) async fn end_step(unit: &mut Unit<'_>, end: &StepEnd) -> Result<(), LaneError> {
     let mut record = unit.db().step(end.id).await?.ok_or(LaneError::Lost)?;
     record.state = end.state;
     record.exit_code = end.exit_code;

@@ -2,10 +2,12 @@
 
 use async_trait::async_trait;
 
-use super::{Engine, LaneError};
+use super::lane::end_step;
+use super::{Engine, LaneError, StepEnd};
 use crate::domain::failure::Failure;
 use crate::domain::id::RunId;
 use crate::domain::run::{Event, Run, RunState};
+use crate::domain::step::StepState;
 use crate::domain::time::Timestamp;
 use crate::store::retention::Horizon;
 use crate::store::{Command, StoreError, Unit};
@@ -40,6 +42,11 @@ impl Command for Settle {
         let failure = overdue(&run, self.why, now);
         let mut run = run.apply(Event::Overdue(failure), now, self.engine.timings())?;
         self.engine.write_run(unit, &mut run, None).await?;
+        if let Some(id) = live {
+            let why = "settled by time".to_owned();
+            end_step(unit, &StepEnd { id, state: StepState::Lost, exit_code: None, why, truncated: false })
+                .await?;
+        }
         if let Some(step) = live.filter(|_| run.exclusive) {
             unit.add_unresolved(run.server, step, "settled by time, without proof that it has ended").await?;
         }

@@ -328,6 +328,12 @@ impl Db<'_> {
         Ok(on!(self, c => sqlx::query_as(sql).bind(owner).fetch_all(c).await)?)
     }
 
+    /// Id of a key with which a stored secret was sealed, other than this one.
+    pub async fn sealed_with_another_key(&mut self, key_id: &str) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT key_id FROM secret WHERE key_id <> $1 LIMIT 1";
+        Ok(on!(self, c => sqlx::query_scalar(sql).bind(key_id).fetch_optional(c).await)?)
+    }
+
     /// Audited commands, newest first: (time, row), before `before` (empty: from the newest).
     pub async fn audited(&mut self, before: &str, limit: i64) -> Result<Vec<(i64, AuditRow)>, StoreError> {
         let sql = "SELECT at, id, principal, method, object, result, run_id FROM audit WHERE ($1 = '' OR id < $1) \

@@ -41,6 +41,7 @@ impl House {
             remote: Arc::new(Scripted::new(Arc::clone(&clock), Patience::Waits)),
             lease,
             installation,
+            gate: settled::auth::Gate::new(0, Vec::new()),
             permits: Arc::new(Semaphore::new(knobs.at_work_max)),
             settings: knobs.dispatch,
         };
@@ -49,7 +50,7 @@ impl House {
 
     pub(crate) fn asked(&self, method: &'static str) -> Asked {
         let request_id = self.clock.ulid().to_string();
-        Asked { principal: "user:bench".to_owned(), method, request_id, digest: "digest".to_owned() }
+        Asked { principal: "unix:0".to_owned(), method, request_id, digest: "digest".to_owned() }
     }
 
     pub(crate) async fn add_server(&self, name: String) -> anyhow::Result<()> {

@@ -126,6 +126,7 @@ impl Daemon {
             remote: Arc::clone(remote) as _,
             lease: lease.clone(),
             installation,
+            gate: settled::auth::Gate::new(0, Vec::new()),
             permits: Arc::new(Semaphore::new(knobs.at_work_max)),
             settings: knobs.dispatch,
         };

@@ -46,6 +46,7 @@ pub const fn knobs() -> Knobs {
             linger: seconds(30),
             attach_wait: seconds(20),
             output_bytes_max: 65_536,
+            shared: false,
         },
         at_work_max: 64,
         lease: seconds(300),
@@ -179,7 +180,7 @@ impl World {
     pub fn asked(&mut self, method: &'static str) -> Asked {
         self.asked += 1;
         Asked {
-            principal: "user:ann".to_owned(),
+            principal: "unix:0".to_owned(),
             method,
             request_id: format!("request-{}", self.asked),
             digest: "digest".to_owned(),

@@ -143,10 +143,6 @@ impl Context<'_> {
             }
             _ => self.defaults,
         };
-        let exclusive = match operation {
-            Operation::Own(_) => table.boolean("exclusive", report).unwrap_or(true),
-            _ => true,
-        };
         let timeout = table.timeout("timeout", report).unwrap_or(STEP_TIMEOUT);
         let attempts = table.integer("attempts", 1, 100, report);
         let retry_on_timeout = table.boolean("retry_on_timeout", report).unwrap_or(false);
@@ -160,7 +156,7 @@ impl Context<'_> {
         let steps: Vec<_> = steps.into_iter().map(|step| self.step(step, timeout, report)).collect();
         table.finish(report);
         let attempts_max = attempts.and_then(|attempts| u32::try_from(attempts).ok());
-        Some(OperationDef { exclusive, declared, attempts_max, retry_on_timeout, proof, steps })
+        Some(OperationDef { exclusive: true, declared, attempts_max, retry_on_timeout, proof, steps })
             .filter(|operation| !operation.steps.is_empty())
     }
 

@@ -3,7 +3,7 @@
 use settled_proto::v1;
 
 use super::{count, failure, observed, time, words};
-use crate::domain::resource::Resource;
+use crate::domain::resource::{Resource, ResourceStatus};
 use crate::store::StoreError;
 use crate::store::rows::ResourceRow;
 
@@ -19,7 +19,7 @@ pub(in crate::grpc) fn resource(r: &Resource) -> v1::Resource {
         status: words::status(r.status).into(),
         desired: r.desired.clone(),
         applied: applied.map(|a| a.params.clone()).unwrap_or_default(),
-        applied_known: applied.is_none_or(|a| a.known),
+        applied_known: applied.is_none_or(|a| a.known) && !in_progress(r.status),
         last_error: r.last_error.as_ref().map(failure),
         observed: r.observed.as_ref().map(observed),
         open_run_id: r.open_run.map(|id| id.to_string()).unwrap_or_default(),
@@ -29,6 +29,11 @@ pub(in crate::grpc) fn resource(r: &Resource) -> v1::Resource {
         seq: count(r.seq),
         secrets: r.secrets.clone(),
     }
+}
+
+/// While a change is at work nobody knows whether what was applied before still holds.
+fn in_progress(status: ResourceStatus) -> bool {
+    matches!(status, ResourceStatus::Installing | ResourceStatus::Updating | ResourceStatus::Removing)
 }
 
 /// A resource as it was stored.
