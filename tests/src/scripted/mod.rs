@@ -302,6 +302,7 @@ impl Remote for Scripted {
                 return Ok(news);
             }
             tokio::select! {
+                biased;
                 () = self.clock.sleep_until(again) => {}
                 () = released => {}
             }
