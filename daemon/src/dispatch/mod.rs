@@ -112,7 +112,7 @@ impl Dispatcher {
                 Err(error) => tracing::warn!(%error, "looking for work failed; it is tried again"),
             }
         }
-        let many = servers.len() >= TAKEN_MAX.unsigned_abs() as usize;
+        let many = i64::try_from(servers.len()).is_ok_and(|n| n >= TAKEN_MAX);
         let lanes = self.take(servers).await;
         if many && !lanes.is_empty() {
             self.polled = None;

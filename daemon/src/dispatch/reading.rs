@@ -32,12 +32,11 @@ impl Lane {
         // On a server that refuses, only looking at it anew makes sense.
         let fits = |run: &Run| !run.exclusive && (!refused || run.subject == Subject::Server);
         let left = reader.db().running(self.hold.server).await?.into_iter().find(&fits);
-        let run = match left {
-            Some(run) => Some(run),
-            None => {
-                let limit = if refused { self.crew.engine.settings().queue_max } else { 1 };
-                reader.db().queue(self.hold.server, false, limit).await?.into_iter().find(&fits)
-            }
+        let run = if left.is_some() {
+            left
+        } else {
+            let limit = if refused { self.crew.engine.settings().queue_max } else { 1 };
+            reader.db().queue(self.hold.server, false, limit).await?.into_iter().find(&fits)
         };
         drop(reader);
         let Some(run) = run else { return Ok(None) };

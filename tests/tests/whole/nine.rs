@@ -151,7 +151,6 @@ async fn nine_6_p10_each_create_update_and_delete_is_a_transition() {
                 (Change::Updated, ResourceStatus::Updating),
                 (Change::Updated, ResourceStatus::Active),
                 (Change::Updated, ResourceStatus::Removing),
-                (Change::Updated, ResourceStatus::Removing), // the removal has the lane
                 (Change::Gone, ResourceStatus::Removing),
             ],
             "{package:?}"

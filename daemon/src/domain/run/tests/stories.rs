@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::fixture::*;
+use crate::domain::consequence::{self, After};
 use crate::domain::operation::Operation;
-use crate::domain::resource::{Fate, ResourceStatus};
+use crate::domain::params::Params;
+use crate::domain::resource::{Applied, Fate, Resource, ResourceStatus};
 use crate::domain::run::{Event, Proof, Run, StepFacts, Subject};
 use crate::domain::step::Cause;
 use crate::domain::verdict::{Evidence, Outcome, Reason};
@@ -258,4 +260,46 @@ fn a_run_without_steps_is_answered_or_refused_while_it_asks() {
     let refused = apply(apply(register(), STARTED), refused);
     assert_eq!(verdict(&refused), (Outcome::Failed, Some(Reason::Refused), Evidence::NotStarted));
     assert_eq!(refused.fate(), None, "it has no resource");
+}
+
+/// What was applied is known until a change has touched the server, and again only after a success.
+#[test]
+fn what_is_applied_stays_unknown_until_an_update_succeeds() {
+    let known = |run: &Run, resource: Resource| match consequence::for_resource(run, resource) {
+        After::Same(r) | After::Changed(r) => r,
+        After::Gone(_) => panic!("nothing was removed"),
+    };
+    let applied = |known| Some(Applied { params: Params::new(), digest: "d1".into(), known });
+    let before = |state| Resource { applied: applied(state), ..resource() };
+    let is_known = |r: &Resource| r.applied.as_ref().is_some_and(|a| a.known);
+
+    let cancelled = queued().apply(Event::CancelRequested, NOW, &TIMINGS).unwrap();
+    assert!(is_known(&known(&cancelled, before(true))), "nothing was touched");
+    assert!(!is_known(&known(&cancelled, before(false))), "an earlier failure is not forgotten by a cancel");
+
+    let mut failed = queued();
+    failed.payload = true;
+    let failed = failed.apply(Event::CancelRequested, NOW, &TIMINGS).unwrap();
+    assert!(!is_known(&known(&failed, before(true))), "the server was touched");
+}
+
+fn resource() -> Resource {
+    Resource {
+        id: crate::domain::id::ResourceId(ulid::Ulid(2)),
+        name: "blog".into(),
+        server: crate::domain::id::ServerId(ulid::Ulid(1)),
+        server_name: "web1".into(),
+        package: "deployment".into(),
+        status: ResourceStatus::Active,
+        desired: Params::new(),
+        applied: None,
+        secrets: Vec::new(),
+        last_error: None,
+        observed: None,
+        open_run: None,
+        created_at: NOW,
+        updated_at: NOW,
+        version: 1,
+        seq: 1,
+    }
 }
