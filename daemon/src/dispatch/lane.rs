@@ -185,7 +185,7 @@ impl Lane {
         self.step_work().await
     }
 
-    /// Reads the server again, and answers read-only runs, which go beside the lane.
+    /// Reads the server again, and answers read-only runs, which do not wait for the run in hand.
     async fn look_around(&mut self) -> Result<Option<Next>, LaneError> {
         let Some(server) = self.crew.engine.store().read().await?.db().server(self.hold.server).await? else {
             return Ok(Some(Next::Gone));

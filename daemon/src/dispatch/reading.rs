@@ -1,4 +1,5 @@
-//! Read-only runs go beside the lane: first contact with a server, and probes.
+//! Read-only runs need no lane of their own: first contact with a server, and probes. They are answered between two looks at the run in hand,
+//! which goes on at its server meanwhile.
 //!
 //! The server is asked first and the answer stored then, so that a server which cannot be reached leaves the run queued, and waiting.
 

@@ -3,6 +3,7 @@
 //! `SETTLED_BENCH_SCALE=100` measures with 100 servers instead of 1 000. PostgreSQL is measured where its programs are.
 
 mod accept;
+mod dispatch;
 mod drain;
 mod house;
 mod raw;
@@ -58,6 +59,7 @@ async fn main() -> anyhow::Result<()> {
         watch::watch(place, &mut report).await?;
     }
     watch::bare_stream(&mut report).await?;
+    dispatch::dispatch(&mut report).await?;
     report.print();
     Ok(())
 }
