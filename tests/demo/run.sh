@@ -115,7 +115,7 @@ start_settled
 show status
 echo "Lines that begin with ~ are the transitions, live, as any watcher sees them."
 mkfifo "$dir/watch"
-sed 's/^/  ~ /' <"$dir/watch" &
+sed -u 's/^/  ~ /' <"$dir/watch" &
 "$BIN/settlectl" watch >"$dir/watch" 2>&1 &
 watch_pid=$!
 
