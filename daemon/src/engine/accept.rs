@@ -96,7 +96,7 @@ impl Engine {
         name: &str,
     ) -> Result<(), Refusal> {
         let limit = self.settings().queue_max;
-        if unit.db().queue_is_full(server, limit).await? {
+        if unit.queue_is_full(server, limit).await? {
             return Err(Refusal::Full(format!(
                 "{limit} runs are queued on {name} already: wait until some have ended (settlectl run list --server {name})"
             )));
@@ -177,7 +177,7 @@ pub(super) async fn check_keys(
     resource: &Resource,
 ) -> Result<(), Refusal> {
     for (param, value) in definition.key_values(&resource.desired) {
-        let holder = unit.db().key_holder(resource.server, &resource.package, &param, &value).await?;
+        let holder = unit.db().await?.key_holder(resource.server, &resource.package, &param, &value).await?;
         let Some(holder) = holder.filter(|id| *id != resource.id.to_string()) else { continue };
         let (package, server) = (&resource.package, &resource.server_name);
         return Err(Refusal::Exists {

@@ -35,7 +35,7 @@ impl Command for Cancel {
             return Ok((answer, None));
         }
         let missing = || Refusal::NotFound { what: "run", name: self.run.to_string() };
-        let run = unit.db().run(self.run).await?.ok_or_else(missing)?;
+        let run = unit.run(self.run).await?.ok_or_else(missing)?;
         let server = run.server;
         let now = unit.now();
         let mut run = run.apply(Event::CancelRequested, now, self.engine.timings()).map_err(|_| {

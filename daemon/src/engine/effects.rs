@@ -24,7 +24,7 @@ impl Engine {
             Subject::Resource { id, .. } if run.exclusive => {
                 let resource = match resource {
                     Some(resource) => Some(resource),
-                    None => unit.db().resource(id).await?,
+                    None => unit.resource(id).await?,
                 };
                 let Some(resource) = resource else { return Ok(None) };
                 self.write_resource(unit, run, resource).await
@@ -53,7 +53,7 @@ impl Engine {
     }
 
     async fn write_server(&self, unit: &mut Unit<'_>, run: &Run) -> Result<(), Refusal> {
-        let Some(server) = unit.db().server(run.server).await? else { return Ok(()) };
+        let Some(server) = unit.server(run.server).await? else { return Ok(()) };
         if let Some(mut server) = consequence::for_server(run, &server) {
             unit.update_server(&mut server).await?;
         }

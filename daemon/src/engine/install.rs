@@ -14,7 +14,7 @@ use crate::domain::params::Params;
 use crate::domain::resource::{Resource, ResourceStatus};
 use crate::domain::server::Server;
 use crate::domain::time::Timestamp;
-use crate::store::{Command, Unit};
+use crate::store::{Command, Unit, Wants};
 
 /// Asks for an install.
 #[derive(Debug, Clone)]
@@ -127,11 +127,17 @@ impl Command for InstallCommand {
     type Answer = (Answer, Option<crate::domain::id::ServerId>);
     type Refusal = Refusal;
 
+    fn wants(&self, wants: &mut Wants) {
+        self.asked.wants(wants);
+        let name = if self.ask.name.is_empty() { &self.ask.package } else { &self.ask.name };
+        wants.path(&self.ask.server, &self.ask.package, name);
+    }
+
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
             return Ok((answer, None));
         }
-        let server = targets::find_server(unit.db(), &self.ask.server).await?;
+        let server = targets::find_server(unit, &self.ask.server).await?;
         let (mut resource, work) = self.engine.prepare(&self.ask, &server, self.id, unit.now())?;
         self.engine.check_queue(unit, server.id, &server.name).await?;
         self.check_name(unit, &resource).await?;
@@ -155,7 +161,7 @@ impl Command for InstallCommand {
 impl InstallCommand {
     /// Refuses a name that is taken, and says what can be done with what is there.
     async fn check_name(&self, unit: &mut Unit<'_>, resource: &Resource) -> Result<(), Refusal> {
-        let found = unit.db().resource_by_path(resource.server, &resource.package, &resource.name).await?;
+        let found = unit.resource_by_path(resource.server, &resource.package, &resource.name).await?;
         let Some(found) = found else { return Ok(()) };
         let path = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
         let message = if found.status == ResourceStatus::Failed {

@@ -14,7 +14,7 @@ use crate::domain::run::{Event, Illegal, Run, RunState};
 use crate::domain::server::Reach;
 use crate::domain::step::{StepId, StepState};
 use crate::store::rows::StepRecord;
-use crate::store::{Command, StoreError, Unit};
+use crate::store::{Command, StoreError, Unit, Wants};
 
 /// A lane that this daemon has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,9 +100,17 @@ impl Command for AdvanceCommand {
     type Answer = Run;
     type Refusal = LaneError;
 
+    fn wants(&self, wants: &mut Wants) {
+        wants.lane(self.hold.server);
+        wants.run(self.advance.run);
+        if let Some(end) = &self.advance.end {
+            wants.step(end.id);
+        }
+    }
+
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Run, LaneError> {
         let Advance { run, event, end, titles } = &self.advance;
-        let run = unit.db().run(*run).await?.ok_or(LaneError::Lost)?;
+        let run = unit.run(*run).await?.ok_or(LaneError::Lost)?;
         match run.state {
             RunState::Queued { .. } => {
                 unit.hold_lane(self.hold.server, self.engine.me(), self.hold.epoch).await?;
@@ -151,7 +159,7 @@ async fn begin_step(unit: &mut Unit<'_>, run: &Run, id: StepId, titles: &[String
 }
 
 pub(super) async fn end_step(unit: &mut Unit<'_>, end: &StepEnd) -> Result<(), LaneError> {
-    let mut record = unit.db().step(end.id).await?.ok_or(LaneError::Lost)?;
+    let mut record = unit.step(end.id).await?.ok_or(LaneError::Lost)?;
     record.state = end.state;
     record.exit_code = end.exit_code;
     record.why.clone_from(&end.why);
@@ -182,6 +190,18 @@ impl Command for NoteCommand {
     type Answer = i64;
     type Refusal = LaneError;
 
+    fn wants(&self, wants: &mut Wants) {
+        match &self.note {
+            Note::StepSeen { hold, step } | Note::Output { hold, step, .. } => {
+                wants.lane(hold.server);
+                wants.step(*step);
+            }
+            Note::Resolved { hold, .. } => wants.lane(hold.server),
+            Note::Observed { resource, .. } => wants.resource_id(*resource),
+            Note::Take(_) | Note::RaiseEpoch { .. } | Note::Release(_) | Note::Reach { .. } => {}
+        }
+    }
+
     async fn run(&self, unit: &mut Unit<'_>) -> Result<i64, LaneError> {
         let me = self.engine.me();
         match &self.note {
@@ -198,7 +218,7 @@ impl Command for NoteCommand {
             Note::Release(hold) => unit.release_lane(hold.server, me, hold.epoch).await?,
             Note::StepSeen { hold, step } => {
                 unit.hold_lane(hold.server, me, hold.epoch).await?;
-                let mut record = unit.db().step(*step).await?.ok_or(LaneError::Lost)?;
+                let mut record = unit.step(*step).await?.ok_or(LaneError::Lost)?;
                 if record.state == StepState::Starting {
                     record.state = StepState::Running;
                     unit.update_step(&mut record).await?;
@@ -214,7 +234,7 @@ impl Command for NoteCommand {
             }
             Note::Reach { server, reach, detail } => set_reach(unit, *server, *reach, detail).await?,
             Note::Observed { resource, presence, facts } => {
-                let Some(mut resource) = unit.db().resource(*resource).await? else { return Ok(0) };
+                let Some(mut resource) = unit.resource(*resource).await? else { return Ok(0) };
                 resource.observed =
                     Some(Observed { presence: *presence, facts: facts.clone(), at: unit.now() });
                 unit.update_resource(&mut resource).await?;
@@ -230,7 +250,7 @@ async fn set_reach(
     reach: Reach,
     detail: &str,
 ) -> Result<(), LaneError> {
-    let Some(mut server) = unit.db().server(server).await? else { return Ok(()) };
+    let Some(mut server) = unit.server(server).await? else { return Ok(()) };
     let same = server.reach == reach && server.reach_detail == detail;
     // A pause is a person's word: what the network says does not end it.
     if same || server.reach == Reach::Paused {

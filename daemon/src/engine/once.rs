@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Refusal;
 use crate::store::rows::{ResourceRow, RunRow, ServerRow};
-use crate::store::{AuditRow, Unit};
+use crate::store::{AuditRow, Unit, Wants};
 
 /// Longest request id, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -54,9 +54,14 @@ impl Asked {
         Ok(())
     }
 
+    /// What [`Asked::recall`] looks at.
+    pub(super) fn wants(&self, wants: &mut Wants) {
+        wants.request(&self.principal, self.method, &self.request_id);
+    }
+
     /// The answer that was given before, if it was.
     pub(super) async fn recall(&self, unit: &mut Unit<'_>) -> Result<Option<Answer>, Refusal> {
-        let Some(kept) = unit.db().request(&self.principal, self.method, &self.request_id).await? else {
+        let Some(kept) = unit.request(&self.principal, self.method, &self.request_id).await? else {
             return Ok(None);
         };
         if kept.digest != self.digest {

@@ -13,7 +13,7 @@ use crate::domain::id::ServerId;
 use crate::domain::operation::Operation;
 use crate::domain::params::Params;
 use crate::domain::resource::{Resource, at_accept};
-use crate::store::{Command, Unit};
+use crate::store::{Command, Unit, Wants};
 
 /// Asks for an operation on a resource.
 #[derive(Debug, Clone)]
@@ -67,7 +67,7 @@ impl Engine {
             .as_ref()
             .map(|a| a.digest.clone())
             .ok_or_else(|| Refusal::NotFound { what: "package", name: resource.package.clone() })?;
-        self.definition(unit.db(), &resource.package, &applied).await
+        self.definition(unit.db().await?, &resource.package, &applied).await
     }
 }
 
@@ -76,11 +76,16 @@ impl Command for OperateCommand {
     type Answer = (Answer, Option<ServerId>);
     type Refusal = Refusal;
 
+    fn wants(&self, wants: &mut Wants) {
+        self.asked.wants(wants);
+        wants.resource(&self.ask.resource);
+    }
+
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
             return Ok((answer, None));
         }
-        let mut resource = targets::find_resource(unit.db(), &self.ask.resource).await?;
+        let mut resource = targets::find_resource(unit, &self.ask.resource).await?;
         if let Some(run) = resource.open_run {
             return Err(Refusal::busy(run));
         }

@@ -66,7 +66,7 @@ impl Probe {
         unit: &mut Unit<'_>,
         name: &str,
     ) -> Result<(Answer, Option<ServerId>), Refusal> {
-        let resource = targets::find_resource(unit.db(), name).await?;
+        let resource = targets::find_resource(unit, name).await?;
         let definition = self.engine.definition_for(unit, &resource).await?;
         if definition.probe.is_none() {
             return Err(Refusal::not_now(format!(
@@ -105,7 +105,7 @@ impl Probe {
         unit: &mut Unit<'_>,
         name: &str,
     ) -> Result<(Answer, Option<ServerId>), Refusal> {
-        let server = targets::find_server(unit.db(), name).await?;
+        let server = targets::find_server(unit, name).await?;
         self.engine.check_queue(unit, server.id, &server.name).await?;
         let new = self.engine.reading(
             Subject::Server,

@@ -9,7 +9,7 @@ use crate::domain::id::ServerId;
 use crate::domain::operation::Operation;
 use crate::domain::resource::{Resource, at_accept};
 use crate::domain::run::{Event, RunState};
-use crate::store::{Command, Unit};
+use crate::store::{Command, Unit, Wants};
 
 struct Remove {
     engine: Engine,
@@ -34,11 +34,16 @@ impl Command for Remove {
     type Answer = (Answer, Option<ServerId>);
     type Refusal = Refusal;
 
+    fn wants(&self, wants: &mut Wants) {
+        self.asked.wants(wants);
+        wants.resource(&self.resource);
+    }
+
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
             return Ok((answer, None));
         }
-        let mut resource = targets::find_resource(unit.db(), &self.resource).await?;
+        let mut resource = targets::find_resource(unit, &self.resource).await?;
         let definition = self.definition(unit, &resource).await?;
         let plan = accept::plan(&definition, &Operation::Remove, &resource)?;
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
@@ -76,7 +81,7 @@ impl Remove {
         if fits {
             Ok(newest)
         } else {
-            self.engine.definition(unit.db(), &resource.package, &applied.digest).await
+            self.engine.definition(unit.db().await?, &resource.package, &applied.digest).await
         }
     }
 
@@ -87,7 +92,7 @@ impl Remove {
         resource: Resource,
     ) -> Result<Resource, Refusal> {
         let run =
-            unit.db().run(open).await?.ok_or(Refusal::NotFound { what: "run", name: open.to_string() })?;
+            unit.run(open).await?.ok_or(Refusal::NotFound { what: "run", name: open.to_string() })?;
         if !matches!(run.state, RunState::Queued { .. }) {
             return Err(Refusal::busy(open));
         }

@@ -7,7 +7,7 @@ use super::{Answer, Asked, Engine, Refusal, targets};
 use crate::domain::id::ServerId;
 use crate::domain::operation::Operation;
 use crate::domain::resource::ResourceStatus;
-use crate::store::{Command, Unit};
+use crate::store::{Command, Unit, Wants};
 
 struct Retry {
     engine: Engine,
@@ -32,11 +32,16 @@ impl Command for Retry {
     type Answer = (Answer, Option<ServerId>);
     type Refusal = Refusal;
 
+    fn wants(&self, wants: &mut Wants) {
+        self.asked.wants(wants);
+        wants.resource(&self.resource);
+    }
+
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
             return Ok((answer, None));
         }
-        let mut resource = targets::find_resource(unit.db(), &self.resource).await?;
+        let mut resource = targets::find_resource(unit, &self.resource).await?;
         if let Some(run) = resource.open_run {
             return Err(Refusal::busy(run));
         }
@@ -44,7 +49,7 @@ impl Command for Retry {
             let message = format!("only a failed resource can be retried; this one is `{}`", resource.status);
             return Err(Refusal::not_now(message));
         }
-        let failed = unit.db().last_failed_run(resource.id).await?;
+        let failed = unit.db().await?.last_failed_run(resource.id).await?;
         let operation = failed.as_ref().map_or(Operation::Install, |run| run.operation.clone());
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
         let definition = self.engine.definition_for(unit, &resource).await?;

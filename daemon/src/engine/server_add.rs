@@ -93,7 +93,7 @@ impl Command for AddServerCommand {
         let mut server = self.server(unit);
         match unit.insert_server(&mut server).await {
             Err(StoreError::Duplicate(_)) => {
-                let found = unit.db().server_by_name(&server.name).await?;
+                let found = unit.server_by_name(&server.name).await?;
                 let message = format!(
                     "there is a server `{}` already: change it with `settlectl server edit`",
                     server.name
@@ -166,15 +166,15 @@ impl Command for Met {
     type Refusal = LaneError;
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Run, LaneError> {
-        let run = unit.db().run(self.run).await?.ok_or(LaneError::Lost)?;
+        let run = unit.run(self.run).await?.ok_or(LaneError::Lost)?;
         if run.epoch != self.hold.epoch {
             return Err(LaneError::Lost);
         }
         let step = run.live_step().ok_or(LaneError::Lost)?;
-        let mut server = unit.db().server(run.server).await?.ok_or(LaneError::Lost)?;
+        let mut server = unit.server(run.server).await?.ok_or(LaneError::Lost)?;
         let twin = match self.facts.get("machine_id") {
             Some(machine) => {
-                unit.db().server_by_machine(machine).await?.filter(|other| other.id != server.id)
+                unit.db().await?.server_by_machine(machine).await?.filter(|other| other.id != server.id)
             }
             None => None,
         };
@@ -195,7 +195,7 @@ impl Command for Met {
         }
         unit.update_server(&mut server).await?;
         self.engine.write_run(unit, &mut run, None).await?;
-        let mut record = unit.db().step(step).await?.ok_or(LaneError::Lost)?;
+        let mut record = unit.step(step).await?.ok_or(LaneError::Lost)?;
         record.state = StepState::Exited;
         record.exit_code = Some(i32::from(twin.is_some()));
         record.ended_at = Some(now);

@@ -132,7 +132,7 @@ impl Command for ChangeServer {
         if let Some(answer) = self.asked.recall(unit).await? {
             return Ok((answer, None));
         }
-        let mut server = targets::find_server(unit.db(), &self.server).await?;
+        let mut server = targets::find_server(unit, &self.server).await?;
         match &self.change {
             Change::Edit(edit) => edit.apply(&mut server)?,
             Change::Pause => {

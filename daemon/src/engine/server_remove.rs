@@ -37,7 +37,7 @@ impl Command for RemoveServer {
         if let Some(answer) = self.asked.recall(unit).await? {
             return Ok(answer);
         }
-        let mut server = targets::find_server(unit.db(), &self.server).await?;
+        let mut server = targets::find_server(unit, &self.server).await?;
         no_open_runs(unit, &server).await?;
         let resources = self.resources(unit, &server).await?;
         let mut ids = Vec::with_capacity(resources.len());
@@ -56,7 +56,7 @@ impl RemoveServer {
     async fn resources(&self, unit: &mut Unit<'_>, server: &Server) -> Result<Vec<Resource>, Refusal> {
         let filter = ResourceFilter { server: Some(server.id), ..ResourceFilter::default() };
         let limit = if self.forget { FORGET_MAX + 1 } else { NAMED_MAX };
-        let found = unit.db().resources(&filter, "", limit).await?;
+        let found = unit.db().await?.resources(&filter, "", limit).await?;
         if found.is_empty() || (self.forget && i64::try_from(found.len()).is_ok_and(|n| n <= FORGET_MAX)) {
             return Ok(found);
         }
@@ -79,7 +79,7 @@ impl RemoveServer {
 }
 
 async fn no_open_runs(unit: &mut Unit<'_>, server: &Server) -> Result<(), Refusal> {
-    let open = unit.db().open_runs_of(server.id, NAMED_MAX).await?;
+    let open = unit.db().await?.open_runs_of(server.id, NAMED_MAX).await?;
     if open.is_empty() {
         return Ok(());
     }

@@ -33,7 +33,7 @@ impl Command for Settle {
     type Refusal = LaneError;
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Settled, LaneError> {
-        let Some(run) = unit.db().run(self.run).await? else { return Ok(Settled::NotNeeded) };
+        let Some(run) = unit.run(self.run).await? else { return Ok(Settled::NotNeeded) };
         let now = unit.now();
         if run.settles_by(self.engine.timings()).is_none_or(|by| by >= now) {
             return Ok(Settled::NotNeeded);

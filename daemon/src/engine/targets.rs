@@ -6,13 +6,13 @@ use super::{Engine, Refusal};
 use crate::domain::id::{ResourceId, ServerId};
 use crate::domain::resource::Resource;
 use crate::domain::server::Server;
-use crate::store::Db;
+use crate::store::Lookup;
 
 /// Name of the secret that holds a server's login key.
 pub(super) const IDENTITY: &str = "identity";
 
 /// Finds a server by name or id.
-pub async fn find_server(db: &mut Db<'_>, named: &str) -> Result<Server, Refusal> {
+pub async fn find_server(db: &mut impl Lookup, named: &str) -> Result<Server, Refusal> {
     let by_id = match named.parse::<ServerId>() {
         Ok(id) => db.server(id).await?,
         Err(_) => None,
@@ -25,7 +25,7 @@ pub async fn find_server(db: &mut Db<'_>, named: &str) -> Result<Server, Refusal
 }
 
 /// Finds a resource by id or SERVER/PACKAGE/NAME.
-pub async fn find_resource(db: &mut Db<'_>, named: &str) -> Result<Resource, Refusal> {
+pub async fn find_resource(db: &mut impl Lookup, named: &str) -> Result<Resource, Refusal> {
     let missing = || Refusal::NotFound { what: "resource", name: named.to_owned() };
     if let Ok(id) = named.parse::<ResourceId>() {
         return db.resource(id).await?.ok_or_else(missing);

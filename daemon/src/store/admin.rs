@@ -61,7 +61,7 @@ impl Db<'_> {
 impl Unit<'_> {
     /// The time that leases are compared by. Daemons that share a database have different clocks, so there it is the database's.
     pub(super) async fn lease_now(&mut self) -> Result<Timestamp, StoreError> {
-        match self.db() {
+        match self.db().await? {
             Db::Sqlite(_) => Ok(self.now()),
             Db::Postgres(conn) => {
                 let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)";
@@ -81,7 +81,7 @@ impl Unit<'_> {
         let until = self.lease_now().await? + until.since(now);
         let sql = "INSERT INTO daemon (id, version, started_at, lease_until) VALUES ($1, $2, $3, $4) \
                    ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
-        on!(self.writing(), c => sqlx::query(sql).bind(id.to_string()).bind(version).bind(now.0).bind(until.0)
+        on!(self.writing().await?, c => sqlx::query(sql).bind(id.to_string()).bind(version).bind(now.0).bind(until.0)
             .execute(c).await.map(drop))?;
         Ok(())
     }

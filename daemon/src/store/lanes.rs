@@ -80,9 +80,10 @@ impl Unit<'_> {
     /// Takes a free lane: the epoch rises, and everything that runs there carries the new one. `Conflict`: somebody has it.
     pub async fn take_lane(&mut self, server: ServerId, owner: DaemonId) -> Result<i64, StoreError> {
         let sql = "UPDATE lane SET owner = $2, epoch = epoch + 1 WHERE server_id = $1 AND owner IS NULL RETURNING epoch";
-        let epoch: Option<i64> = on!(self.writing(), c => sqlx::query_scalar(sql).bind(server.to_string()).bind(owner.to_string())
+        let epoch: Option<i64> = on!(self.writing().await?, c => sqlx::query_scalar(sql).bind(server.to_string()).bind(owner.to_string())
             .fetch_optional(c).await)?;
         self.guarded(u64::from(epoch.is_some()))?;
+        self.forget_lane(server);
         epoch.ok_or(StoreError::Conflict)
     }
 
@@ -95,25 +96,26 @@ impl Unit<'_> {
         to: i64,
     ) -> Result<(), StoreError> {
         let sql = "UPDATE lane SET epoch = $4 WHERE server_id = $1 AND owner = $2 AND epoch = $3";
-        let done = on!(self.writing(), c => sqlx::query(sql).bind(server.to_string()).bind(owner.to_string()).bind(from).bind(to)
+        let done = on!(self.writing().await?, c => sqlx::query(sql).bind(server.to_string()).bind(owner.to_string()).bind(from).bind(to)
             .execute(c).await.map(|d| d.rows_affected()))?;
-        self.guarded(done)
+        self.guarded(done)?;
+        self.forget_lane(server);
+        Ok(())
     }
 
-    /// Makes sure that `owner` still has the lane in this epoch, and holds it so until the commit.
+    /// Makes sure that `owner` still has the lane in this epoch. Nobody else can change that before the commit: whoever writes has
+    /// locked the counter.
     pub async fn hold_lane(
         &mut self,
         server: ServerId,
         owner: DaemonId,
         epoch: i64,
     ) -> Result<(), StoreError> {
-        let sql = "UPDATE lane SET epoch = epoch WHERE server_id = $1 AND owner = $2 AND epoch = $3";
-        let done = on!(self.writing(), c => sqlx::query(sql).bind(server.to_string()).bind(owner.to_string()).bind(epoch)
-            .execute(c).await.map(|d| d.rows_affected()))?;
-        self.guarded(done)?;
-        // Holding changes nothing, so a refusal after it has still written nothing.
-        self.wrote_nothing();
-        Ok(())
+        let owner = owner.to_string();
+        match self.lane(server).await? {
+            Some(lane) if lane.owner.as_ref() == Some(&owner) && lane.epoch == epoch => Ok(()),
+            _ => Err(StoreError::Conflict),
+        }
     }
 
     /// Gives a lane back.
@@ -124,9 +126,11 @@ impl Unit<'_> {
         epoch: i64,
     ) -> Result<(), StoreError> {
         let sql = "UPDATE lane SET owner = NULL WHERE server_id = $1 AND owner = $2 AND epoch = $3";
-        let done = on!(self.writing(), c => sqlx::query(sql).bind(server.to_string()).bind(owner.to_string()).bind(epoch)
+        let done = on!(self.writing().await?, c => sqlx::query(sql).bind(server.to_string()).bind(owner.to_string()).bind(epoch)
             .execute(c).await.map(|d| d.rows_affected()))?;
-        self.guarded(done)
+        self.guarded(done)?;
+        self.forget_lane(server);
+        Ok(())
     }
 
     /// Frees the lanes of daemons whose lease has passed, and of those that are gone; answers how many. `everyone_else`: the caller
@@ -136,27 +140,32 @@ impl Unit<'_> {
         let me = me.to_string();
         let sql = "UPDATE lane SET owner = NULL WHERE owner IS NOT NULL AND owner <> $1 AND ($2 OR NOT EXISTS \
                    (SELECT 1 FROM daemon d WHERE d.id = lane.owner AND d.lease_until > $3))";
-        let freed = on!(self.writing(), c => sqlx::query(sql).bind(&me).bind(everyone_else).bind(now)
+        let freed = on!(self.writing().await?, c => sqlx::query(sql).bind(&me).bind(everyone_else).bind(now)
             .execute(c).await.map(|d| d.rows_affected()))?;
         let sql = "DELETE FROM daemon WHERE id <> $1 AND ($2 OR lease_until <= $3)";
-        on!(self.writing(), c => sqlx::query(sql).bind(&me).bind(everyone_else).bind(now).execute(c).await.map(drop))?;
+        on!(self.writing().await?, c => sqlx::query(sql).bind(&me).bind(everyone_else).bind(now).execute(c).await.map(drop))?;
+        self.forget_all();
         Ok(freed)
     }
 
     /// Gives back everything that this daemon has; the last act of a clean stop.
     pub async fn detach(&mut self, me: DaemonId) -> Result<u64, StoreError> {
         let sql = "UPDATE lane SET owner = NULL WHERE owner = $1";
-        let freed = on!(self.writing(), c => sqlx::query(sql).bind(me.to_string()).execute(c).await.map(|d| d.rows_affected()))?;
+        let freed = on!(self.writing().await?, c => sqlx::query(sql).bind(me.to_string()).execute(c).await.map(|d| d.rows_affected()))?;
         let sql = "DELETE FROM daemon WHERE id = $1";
-        on!(self.writing(), c => sqlx::query(sql).bind(me.to_string()).execute(c).await.map(drop))?;
+        on!(self.writing().await?, c => sqlx::query(sql).bind(me.to_string()).execute(c).await.map(drop))?;
+        self.forget_all();
         Ok(freed)
     }
 
     /// Marks what runs on a server as belonging to the new epoch, so that writes with an older one are refused.
     pub async fn adopt_running(&mut self, server: ServerId, epoch: i64) -> Result<Vec<RunId>, StoreError> {
         let sql = "UPDATE run SET epoch = $2 WHERE server_id = $1 AND state = 'running' RETURNING id";
-        let ids: Vec<String> = on!(self.writing(), c => sqlx::query_scalar(sql).bind(server.to_string()).bind(epoch).fetch_all(c).await)?;
-        ids.iter().map(|id| id.parse().map_err(|_| StoreError::Corrupt(format!("run id `{id}`")))).collect()
+        let ids: Vec<String> = on!(self.writing().await?, c => sqlx::query_scalar(sql).bind(server.to_string()).bind(epoch).fetch_all(c).await)?;
+        let parse = |id: &String| id.parse().map_err(|_| StoreError::Corrupt(format!("run id `{id}`")));
+        let ids: Vec<RunId> = ids.iter().map(parse).collect::<Result<_, _>>()?;
+        ids.iter().for_each(|id| self.forget_run(*id));
+        Ok(ids)
     }
 
     /// Puts a step on the list of what is not proven to have ended.
@@ -168,7 +177,7 @@ impl Unit<'_> {
     ) -> Result<(), StoreError> {
         let now = self.now().0;
         let sql = "INSERT INTO unresolved (step_id, server_id, since, detail) VALUES ($1, $2, $3, $4) ON CONFLICT (step_id) DO NOTHING";
-        on!(self.writing(), c => sqlx::query(sql).bind(step.to_string()).bind(server.to_string()).bind(now).bind(clean(detail))
+        on!(self.writing().await?, c => sqlx::query(sql).bind(step.to_string()).bind(server.to_string()).bind(now).bind(clean(detail))
             .execute(c).await.map(drop))?;
         Ok(())
     }
@@ -176,7 +185,7 @@ impl Unit<'_> {
     /// Takes a step off that list: its end is proven.
     pub async fn resolve(&mut self, step: StepId) -> Result<(), StoreError> {
         let sql = "DELETE FROM unresolved WHERE step_id = $1";
-        on!(self.writing(), c => sqlx::query(sql).bind(step.to_string()).execute(c).await.map(drop))?;
+        on!(self.writing().await?, c => sqlx::query(sql).bind(step.to_string()).execute(c).await.map(drop))?;
         Ok(())
     }
 }

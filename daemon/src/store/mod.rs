@@ -6,9 +6,12 @@
 
 #[macro_use]
 mod db;
+#[macro_use]
+mod sets;
 
 pub mod admin;
 pub mod lanes;
+mod lookup;
 mod open;
 pub mod queries;
 pub mod retention;
@@ -24,12 +27,13 @@ use sqlx::error::ErrorKind;
 use sqlx::{PgPool, SqlitePool};
 
 pub use db::{Db, Reader};
+pub use lookup::Lookup;
 pub use open::{OpenError, Opened, open, sqlite_path};
-pub use unit::{AuditRow, Unit};
+pub use unit::{AuditRow, Unit, Wants};
 pub use writer::{Command, Committed, Writer};
 
 /// Why the store could not do what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The world has moved since the caller looked: load and decide again.
     #[error("the record has changed meanwhile")]

@@ -1,8 +1,7 @@
 //! Reading: objects by id and by name, pages, and what a watcher or follower needs. Every list is a keyset page with an index.
 
 use super::rows::{ResourceRow, RunRow, ServerRow, StepRecord, StepRow, TransitionRow};
-use super::unit::AuditRow;
-use super::{Db, StoreError, Unit};
+use super::{AuditRow, Db, StoreError, Unit};
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::resource::Resource;
 use crate::domain::run::Run;
@@ -264,6 +263,12 @@ impl Db<'_> {
         row.map(TryInto::try_into).transpose()
     }
 
+    /// Number of the last try of a run; 0 when there is none.
+    pub async fn last_try(&mut self, run: RunId) -> Result<i64, StoreError> {
+        let sql = "SELECT COALESCE(MAX(no), 0) FROM step WHERE run_id = $1";
+        Ok(on!(self, c => sqlx::query_scalar(sql).bind(run.to_string()).fetch_one(c).await)?)
+    }
+
     /// Steps of a run in the order in which they were started.
     pub async fn steps(&mut self, run: RunId) -> Result<Vec<StepRecord>, StoreError> {
         let sql = "SELECT * FROM step WHERE run_id = $1 ORDER BY no";
@@ -348,26 +353,11 @@ impl Db<'_> {
 }
 
 impl Unit<'_> {
-    /// Keeps the answer to a request id. `Conflict`: one is kept already.
-    pub async fn keep_request(
-        &mut self,
-        (principal, method, id): (&str, &str, &str),
-        digest: &str,
-        answer: &str,
-    ) -> Result<(), StoreError> {
-        let now = self.now().0;
-        let sql = "INSERT INTO request (principal, method, request_id, digest, answer, at) VALUES ($1, $2, $3, $4, $5, $6) \
-                   ON CONFLICT (principal, method, request_id) DO NOTHING";
-        let done = on!(self.writing(), c => sqlx::query(sql).bind(principal).bind(method).bind(id).bind(digest).bind(answer)
-            .bind(now).execute(c).await.map(|d| d.rows_affected()))?;
-        self.guarded(done)
-    }
-
     /// Stores a definition by its digest.
     pub async fn keep_package(&mut self, digest: &str, name: &str, source: &str) -> Result<(), StoreError> {
         let now = self.now().0;
         let sql = "INSERT INTO package (digest, name, source, loaded_at) VALUES ($1, $2, $3, $4) ON CONFLICT (digest) DO NOTHING";
-        on!(self.writing(), c => sqlx::query(sql).bind(digest).bind(name).bind(source).bind(now).execute(c).await.map(drop))?;
+        on!(self.writing().await?, c => sqlx::query(sql).bind(digest).bind(name).bind(source).bind(now).execute(c).await.map(drop))?;
         Ok(())
     }
 
@@ -381,14 +371,14 @@ impl Unit<'_> {
     ) -> Result<(), StoreError> {
         let sql = "INSERT INTO secret (owner_id, name, key_id, sealed) VALUES ($1, $2, $3, $4) \
                    ON CONFLICT (owner_id, name) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed";
-        on!(self.writing(), c => sqlx::query(sql).bind(owner).bind(name).bind(key_id).bind(sealed).execute(c).await.map(drop))?;
+        on!(self.writing().await?, c => sqlx::query(sql).bind(owner).bind(name).bind(key_id).bind(sealed).execute(c).await.map(drop))?;
         Ok(())
     }
 
     /// Removes all secrets of an owner.
     pub async fn delete_secrets(&mut self, owner: &str) -> Result<(), StoreError> {
         let sql = "DELETE FROM secret WHERE owner_id = $1";
-        on!(self.writing(), c => sqlx::query(sql).bind(owner).execute(c).await.map(drop))?;
+        on!(self.writing().await?, c => sqlx::query(sql).bind(owner).execute(c).await.map(drop))?;
         Ok(())
     }
 
@@ -396,7 +386,7 @@ impl Unit<'_> {
     pub async fn take_key(&mut self, of: &Resource, param: &str, value: &str) -> Result<(), StoreError> {
         let sql = "INSERT INTO resource_key (server_id, package, param, value, resource_id) VALUES ($1, $2, $3, $4, $5) \
                    ON CONFLICT (server_id, package, param, value) DO NOTHING";
-        let done = on!(self.writing(), c => sqlx::query(sql).bind(of.server.to_string()).bind(&of.package).bind(param).bind(value)
+        let done = on!(self.writing().await?, c => sqlx::query(sql).bind(of.server.to_string()).bind(&of.package).bind(param).bind(value)
             .bind(of.id.to_string()).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done).map_err(|_| StoreError::Duplicate(param.to_owned()))
     }
@@ -404,7 +394,7 @@ impl Unit<'_> {
     /// Lets go of all key values of a resource, before it takes its new ones.
     pub async fn drop_keys(&mut self, resource: ResourceId) -> Result<(), StoreError> {
         let sql = "DELETE FROM resource_key WHERE resource_id = $1";
-        on!(self.writing(), c => sqlx::query(sql).bind(resource.to_string()).execute(c).await.map(drop))?;
+        on!(self.writing().await?, c => sqlx::query(sql).bind(resource.to_string()).execute(c).await.map(drop))?;
         Ok(())
     }
 }

@@ -38,13 +38,14 @@ impl Unit<'_> {
             ),
         ];
         for (sql, before) in statements {
-            let rows = on!(self.writing(), c => sqlx::query(sql).bind(before.0).bind(batch)
+            let rows = on!(self.writing().await?, c => sqlx::query(sql).bind(before.0).bind(batch)
                 .execute(c).await.map(|d| d.rows_affected()))?;
             if rows == 0 {
                 self.wrote_nothing();
             }
             gone += rows;
         }
+        self.forget_all();
         Ok(gone)
     }
 }

@@ -14,7 +14,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _, SqliteC
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::open::Options;
-use super::{Db, StoreError, Unit};
+use super::{Db, StoreError, Unit, Wants};
 use crate::clock::Clock;
 use crate::domain::time::Timestamp;
 
@@ -32,6 +32,9 @@ pub trait Command: Send + Sync + 'static {
     type Answer: Send + 'static;
     /// Why it was refused.
     type Refusal: From<StoreError> + Send + 'static;
+
+    /// Names what it will look at, so that it is loaded for a whole batch at once.
+    fn wants(&self, _: &mut Wants) {}
 
     /// Does the work within the unit.
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Self::Refusal>;
@@ -158,6 +161,7 @@ struct Begun {
 
 #[async_trait]
 trait Job: Send {
+    fn wants(&self, wants: &mut Wants);
     /// Runs the command; false when it was refused.
     async fn run(&mut self, unit: &mut Unit<'_>) -> bool;
     fn finish(self: Box<Self>, committed: Result<(), StoreError>);
@@ -171,6 +175,10 @@ struct Pending<C: Command> {
 
 #[async_trait]
 impl<C: Command> Job for Pending<C> {
+    fn wants(&self, wants: &mut Wants) {
+        self.command.wants(wants);
+    }
+
     async fn run(&mut self, unit: &mut Unit<'_>) -> bool {
         self.outcome = None;
         let outcome = AssertUnwindSafe(self.command.run(unit)).catch_unwind().await;
@@ -224,7 +232,11 @@ impl Task {
                 }
             }
             // A command that was refused has its own answer; the error is for one that had none.
-            Attempt::Again(error) | Attempt::Failed(error) => {
+            Attempt::Again(error) => {
+                tracing::debug!(%error, "nothing was committed");
+                batch.into_iter().for_each(|job| job.finish(Err(error.clone())));
+            }
+            Attempt::Failed(error) => {
                 tracing::debug!(%error, commands = batch.len(), "nothing was committed");
                 finish_all(batch, || Err(StoreError::Unavailable(error.to_string())));
             }
@@ -321,9 +333,17 @@ async fn work(
     now: Timestamp,
 ) -> Result<Option<i64>, StoreError> {
     let mut unit = Unit::new(conn.db(), now, begun.seq);
+    if batch.len() > 1 {
+        let mut wants = Wants::default();
+        batch.iter().for_each(|job| job.wants(&mut wants));
+        unit.load(wants).await?;
+    }
     for job in batch {
         let before = unit.mark();
         let accepted = job.run(&mut unit).await;
+        if unit.is_spoilt() {
+            return Err(StoreError::Unavailable("what a command wrote was refused".to_owned()));
+        }
         if !accepted && !unit.forget(before) {
             return Err(StoreError::Unavailable("a command was refused after it had written".to_owned()));
         }

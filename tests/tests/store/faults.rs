@@ -26,7 +26,7 @@ pub(crate) async fn an_unstorable_name_is_refused_and_harms_no_neighbour(house: 
                 .write(move |unit| {
                     let mut server = server.clone();
                     Box::pin(async move {
-                        unit.db().server_by_name(&server.name).await?;
+                        unit.db().await?.server_by_name(&server.name).await?;
                         unit.insert_server(&mut server).await
                     })
                 })
@@ -238,7 +238,7 @@ pub(crate) async fn a_read_that_fails_does_not_lose_what_a_neighbour_wrote(house
         })
     });
     let writes = house.write(|unit| Box::pin(async move { unit.keep_package("d1", "p", "text").await }));
-    let fails = house.write(|unit| Box::pin(async move { unit.db().server_by_name("\0").await }));
+    let fails = house.write(|unit| Box::pin(async move { unit.db().await?.server_by_name("\0").await }));
     // The other two are queued while the first holds the writer: they are one batch.
     let open = async { gate.add_permits(1) };
     let (_, kept, failed, ()) = tokio::join!(biased; first, writes, fails, open);

@@ -188,7 +188,7 @@ pub(crate) async fn impossible_rows_meet_a_check(house: House) {
         let refused = house
             .write(move |unit| {
                 Box::pin(async move {
-                    match unit.db() {
+                    match unit.db().await? {
                         Db::Sqlite(c) => sqlx::query(*sql).execute(&mut **c).await.map(drop)?,
                         Db::Postgres(c) => sqlx::query(*sql).execute(&mut **c).await.map(drop)?,
                     }

@@ -28,7 +28,7 @@ pub(crate) async fn a_newer_database_is_refused(house: House) {
             let sql = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
                        SELECT 9999, 'from the future', success, checksum, 0 FROM _sqlx_migrations";
             Box::pin(async move {
-                match unit.db() {
+                match unit.db().await? {
                     Db::Sqlite(c) => sqlx::query(sql).execute(&mut **c).await.map(drop)?,
                     Db::Postgres(c) => sqlx::query(sql).execute(&mut **c).await.map(drop)?,
                 }
@@ -71,7 +71,7 @@ async fn sqlite_is_really_durable() {
     let settings: (String, i64, i64) = house
         .write(move |unit| {
             Box::pin(async move {
-                let Db::Sqlite(c) = unit.db() else { panic!("SQLite") };
+                let Db::Sqlite(c) = unit.db().await? else { panic!("SQLite") };
                 let journal = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut **c).await?;
                 let synchronous = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut **c).await?;
                 let foreign_keys = sqlx::query_scalar("PRAGMA foreign_keys").fetch_one(&mut **c).await?;

@@ -18,7 +18,7 @@ async fn run_sql(house: &House, sql: &'static str) -> Result<(), StoreError> {
     house
         .write(move |unit| {
             Box::pin(async move {
-                match unit.db() {
+                match unit.db().await? {
                     Db::Sqlite(c) => sqlx::query(sql).execute(&mut **c).await.map(drop)?,
                     Db::Postgres(c) => sqlx::query(sql).execute(&mut **c).await.map(drop)?,
                 }

@@ -20,7 +20,7 @@ async fn accept(house: &House, server: &Server, name: String) -> Run {
         .write(move |unit| {
             let (mut resource, mut run, id) = (resource.clone(), run.clone(), run.id.to_string());
             Box::pin(async move {
-                unit.db().request("unix:0", "Resources.Install", &id).await?;
+                unit.db().await?.request("unix:0", "Resources.Install", &id).await?;
                 unit.insert_resource(&mut resource).await?;
                 unit.insert_run(&mut run, &TIMINGS).await?;
                 unit.keep_request(("unix:0", "Resources.Install", &id), "d", "{}").await?;

@@ -1,0 +1,183 @@
+//! One unit of writing: what a batch of commands does in one transaction.
+//!
+//! Every write of an object goes with its transition, numbered here. The counter row is locked before anything else, so the order of
+//! numbers is the order of commits, on one daemon or on several, and no two units can deadlock.
+//!
+//! Commands read and write through the unit as if they were alone. What they want is loaded for all of them at once ([`Wants`]), what
+//! they know is kept ([`known`]), and what they write of the kinds that come in numbers is gathered and written as sets ([`pending`]):
+//! at the end, or before anything that a set could not see. A set that does not come back whole refuses the batch, which is then run
+//! one by one.
+
+mod known;
+mod objects;
+mod pending;
+mod wants;
+
+pub use wants::Wants;
+
+use known::Known;
+use pending::Pending;
+
+use super::rows::TransitionRow;
+use super::{Db, StoreError};
+use crate::domain::time::Timestamp;
+
+/// A command for the audit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRow {
+    /// ULID.
+    pub id: String,
+    /// Who asked.
+    pub principal: String,
+    /// Which method.
+    pub method: String,
+    /// Of which object.
+    pub object: String,
+    /// `accepted`, or why not.
+    pub result: String,
+    /// The run that came of it.
+    pub run_id: Option<String>,
+}
+
+/// A transaction in progress.
+pub struct Unit<'c> {
+    db: Db<'c>,
+    now: Timestamp,
+    seq: i64,
+    writes: u64,
+    known: Known,
+    pending: Pending,
+    /// A set did not come back whole: whose fault it is shows when the commands run one by one.
+    spoilt: bool,
+    transitions: Vec<TransitionRow>,
+    audit: Vec<AuditRow>,
+}
+
+/// How far a unit had come before a command ran in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    writes: u64,
+    audit: usize,
+}
+
+impl<'c> Unit<'c> {
+    /// A unit on a connection that has begun its transaction and locked the counter, which stands at `seq`.
+    pub(super) fn new(db: Db<'c>, now: Timestamp, seq: i64) -> Self {
+        Self {
+            db,
+            now,
+            seq,
+            writes: 0,
+            known: Known::default(),
+            pending: Pending::default(),
+            spoilt: false,
+            transitions: Vec::new(),
+            audit: Vec::new(),
+        }
+    }
+
+    /// Loads what commands want, before the first of them runs.
+    pub(super) async fn load(&mut self, wants: Wants) -> Result<(), StoreError> {
+        self.known.load(&mut self.db, wants).await
+    }
+
+    pub(super) const fn mark(&self) -> Mark {
+        Mark { writes: self.writes, audit: self.audit.len() }
+    }
+
+    /// Forgets a refused command; false when it had written, so that nothing of this unit may be committed.
+    pub(super) fn forget(&mut self, since: Mark) -> bool {
+        self.audit.truncate(since.audit);
+        self.writes == since.writes
+    }
+
+    /// Whether a set was refused while a command ran, so that nothing of this unit may be committed.
+    pub(super) const fn is_spoilt(&self) -> bool {
+        self.spoilt
+    }
+
+    /// Whether there is nothing to commit.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.writes == 0 && self.audit.is_empty()
+    }
+
+    /// The time of this unit.
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The connection, to load what a decision needs and the unit does not know. It sees everything that was written before.
+    pub async fn db(&mut self) -> Result<&mut Db<'c>, StoreError> {
+        self.flush().await?;
+        Ok(&mut self.db)
+    }
+
+    /// The connection, for a statement that writes. Counted before it runs: one that fails half-way has written too.
+    pub(super) async fn writing(&mut self) -> Result<&mut Db<'c>, StoreError> {
+        self.flush().await?;
+        self.writes += 1;
+        Ok(&mut self.db)
+    }
+
+    /// Takes back the count of a statement that turned out to change nothing.
+    pub(super) const fn wrote_nothing(&mut self) {
+        self.writes -= 1;
+    }
+
+    /// Zero rows: the guard of a [`Unit::writing`] statement has refused it, and it has changed nothing.
+    pub(super) const fn guarded(&mut self, rows: u64) -> Result<(), StoreError> {
+        if rows == 0 {
+            self.wrote_nothing();
+            return Err(StoreError::Conflict);
+        }
+        Ok(())
+    }
+
+    /// Where the row of an object is gathered. Counts as written.
+    async fn gathering(&mut self, id: &str) -> Result<&mut Pending, StoreError> {
+        if !self.pending.takes(id) {
+            self.flush().await?;
+            self.pending.takes(id);
+        }
+        self.writes += 1;
+        Ok(&mut self.pending)
+    }
+
+    async fn flush(&mut self) -> Result<(), StoreError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let written = std::mem::take(&mut self.pending).write(&mut self.db, self.now).await;
+        self.spoilt |= written.is_err();
+        written
+    }
+
+    /// The number of the next transition; taken only by [`Unit::record`], so that a refused write leaves no hole.
+    const fn next_seq(&self) -> i64 {
+        self.seq + 1
+    }
+
+    fn record(&mut self, mut row: TransitionRow) {
+        row.at = self.now.0;
+        self.seq = row.seq;
+        self.transitions.push(row);
+    }
+
+    /// Makes sure that the engine has not given the transaction up: then a refusal would only be the echo of a neighbour's fault.
+    pub(super) async fn still_stands(mut self) -> Result<(), StoreError> {
+        Ok(on!(&mut self.db, c => sqlx::raw_sql("SELECT 1").execute(c).await.map(drop))?)
+    }
+
+    /// Writes what is gathered; answers the last number, for the counter.
+    pub(super) async fn finish(mut self) -> Result<i64, StoreError> {
+        self.flush().await?;
+        pending::write_transitions(&mut self.db, &self.transitions).await?;
+        pending::write_audit(&mut self.db, &self.audit, self.now).await?;
+        Ok(self.seq)
+    }
+
+    /// Notes a command for the audit; written with the rest of the unit.
+    pub fn audit(&mut self, row: AuditRow) {
+        self.audit.push(row);
+    }
+}
