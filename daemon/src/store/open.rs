@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{PgPool, SqlitePool};
+use sqlx::{Connection as _, PgConnection, PgPool, SqlitePool};
 
 use super::writer::Conn;
 use super::{About, Db, Pools, Store, StoreError, Writer};
@@ -21,6 +21,8 @@ static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 const READERS_MAX: u32 = 8;
 /// How long a reader waits for a connection before it is told that the database is not available.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may lie unused before it is asked whether it still stands.
+const UNUSED_MAX: Duration = Duration::from_millis(100);
 /// How long PostgreSQL keeps the transaction of a writer that has fallen silent.
 const IDLE_IN_TRANSACTION_MAX: &str = "15s";
 /// Oldest SQLite library that is trusted: earlier ones could corrupt a WAL that is checkpointed while it is reset.
@@ -129,6 +131,7 @@ async fn open_sqlite(path: &Path) -> Result<(Pools, Options, Conn), OpenError> {
     let pool = SqlitePoolOptions::new()
         .max_connections(READERS_MAX)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
         .connect_with(base.create_if_missing(false).read_only(true))
@@ -171,11 +174,22 @@ async fn open_postgres(url: &str) -> Result<(Pools, Options, Conn), OpenError> {
     let pool = PgPoolOptions::new()
         .max_connections(READERS_MAX)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|conn, about| Box::pin(still_there(conn, about.idle_for)))
         .connect_with(base)
         .await?;
     assert_postgres(&pool).await?;
     MIGRATOR.run(&pool).await?;
     Ok((Pools::Postgres(pool), options, conn))
+}
+
+/// Asks a connection that nobody used for a while whether it still stands; one that does not is replaced. Asking each time would double
+/// the cost of a read.
+async fn still_there(conn: &mut PgConnection, idle_for: Duration) -> Result<bool, sqlx::Error> {
+    if idle_for >= UNUSED_MAX {
+        conn.ping().await?;
+    }
+    Ok(true)
 }
 
 async fn assert_postgres(pool: &PgPool) -> Result<(), OpenError> {

@@ -1,10 +1,38 @@
 //! Statements over sets of rows. Each comes in three fixed sizes, so that an engine prepares it three times and never again.
 
+use super::Db;
+
 /// Rows of one statement, largest first.
 const SIZES: [usize; 3] = [64, 8, 1];
 
 /// One statement in its three sizes.
-pub(super) struct Sets([(usize, String); 3]);
+pub(super) struct Sets([(usize, Text); 3]);
+
+/// One text as each engine likes it best: SQLite looks a numbered place up among all others for every value that it is given, which
+/// makes a long statement slow; PostgreSQL knows only numbered places. They are numbered in order, so `?` means the same.
+struct Text {
+    numbered: String,
+    unnumbered: String,
+}
+
+impl Text {
+    fn new(numbered: String) -> Self {
+        let mut parts = numbered.split('$');
+        let mut unnumbered = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            unnumbered.push('?');
+            unnumbered.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+        }
+        Self { numbered, unnumbered }
+    }
+
+    fn of(&self, db: &Db<'_>) -> &str {
+        match db {
+            Db::Sqlite(_) => &self.unnumbered,
+            Db::Postgres(_) => &self.numbered,
+        }
+    }
+}
 
 impl Sets {
     /// `INSERT INTO table (columns) VALUES ..`, and what follows.
@@ -22,7 +50,9 @@ impl Sets {
         let set = set.collect::<Vec<_>>().join(", ");
         Self::sized(|size| {
             let rows = rows(size, columns.len());
-            format!("UPDATE {table} SET {set} FROM (SELECT {named} FROM (VALUES {rows}) AS x) AS v WHERE {guard}")
+            format!(
+                "UPDATE {table} SET {set} FROM (SELECT {named} FROM (VALUES {rows}) AS x) AS v WHERE {guard}"
+            )
         })
     }
 
@@ -41,27 +71,40 @@ impl Sets {
     }
 
     fn sized(text: impl Fn(usize) -> String) -> Self {
-        Self(SIZES.map(|size| (size, text(size))))
+        Self(SIZES.map(|size| (size, Text::new(text(size)))))
     }
 
     /// Cuts rows into statements that they fill.
-    pub(super) fn cut<'s, T>(&'s self, mut rest: &'s [T]) -> impl Iterator<Item = (&'s str, &'s [T])> {
+    pub(super) fn cut<'s, T>(&'s self, mut rest: &'s [T]) -> impl Iterator<Item = (Statement<'s>, &'s [T])> {
         std::iter::from_fn(move || {
-            let (size, sql) = self.0.iter().find(|(size, _)| rest.len() >= *size)?;
+            let (size, text) = self.0.iter().find(|(size, _)| rest.len() >= *size)?;
             let (rows, more) = rest.split_at(*size);
             rest = more;
-            Some((sql.as_str(), rows))
+            Some((Statement(text), rows))
         })
     }
 
     /// Cuts keys into as few statements as hold them; what is left of a statement is filled with its last key, which changes nothing.
-    pub(super) fn padded<'s, T: Clone>(&'s self, keys: &'s [T]) -> impl Iterator<Item = (&'s str, Vec<T>)> {
+    pub(super) fn padded<'s, T: Clone>(
+        &'s self,
+        keys: &'s [T],
+    ) -> impl Iterator<Item = (Statement<'s>, Vec<T>)> {
         keys.chunks(SIZES[0]).filter_map(|chunk| {
-            let (size, sql) = self.0.iter().rev().find(|(size, _)| chunk.len() <= *size)?;
+            let (size, text) = self.0.iter().rev().find(|(size, _)| chunk.len() <= *size)?;
             let mut keys = chunk.to_vec();
             keys.resize(*size, chunk.last()?.clone());
-            Some((sql.as_str(), keys))
+            Some((Statement(text), keys))
         })
+    }
+}
+
+/// A statement of one size.
+pub(super) struct Statement<'s>(&'s Text);
+
+impl<'s> Statement<'s> {
+    /// Its text for the engine of this connection.
+    pub(super) fn on(&self, db: &Db<'_>) -> &'s str {
+        self.0.of(db)
     }
 }
 
@@ -80,7 +123,8 @@ macro_rules! bind {
 macro_rules! execute_all {
     ($db:expr, $sets:expr, $rows:expr, $row:pat => $($value:expr),+ $(,)?) => {{
         let mut changed = 0;
-        for (sql, rows) in $sets.cut($rows) {
+        for (statement, rows) in $sets.cut($rows) {
+            let sql = statement.on($db);
             changed += on!($db, c => {
                 let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
                 for $row in rows {
@@ -97,7 +141,8 @@ macro_rules! execute_all {
 macro_rules! fetch_all {
     ($db:expr, $sets:expr, $keys:expr, $key:pat => $($value:expr),+ $(,)?) => {{
         let mut found = Vec::new();
-        for (sql, keys) in $sets.padded($keys) {
+        for (statement, keys) in $sets.padded($keys) {
+            let sql = statement.on($db);
             found.extend(on!($db, c => {
                 let mut query = sqlx::query_as(sqlx::AssertSqlSafe(sql));
                 for $key in &keys {
@@ -136,11 +181,12 @@ mod tests {
     fn texts_number_their_places_through() {
         assert_eq!(rows(2, 2), "($1, $2), ($3, $4)");
         let sets = Sets::update("t", &["id", "seen", "a"], 2, "t.id = v.id AND t.version = v.seen");
-        let (sql, _) = sets.cut(&[()]).next().unwrap();
+        let (statement, _) = sets.cut(&[()]).next().unwrap();
         assert_eq!(
-            sql,
+            statement.0.numbered,
             "UPDATE t SET a = v.a FROM (SELECT column1 AS id, column2 AS seen, column3 AS a FROM (VALUES ($1, $2, $3)) AS x) AS v \
              WHERE t.id = v.id AND t.version = v.seen"
         );
+        assert!(statement.0.unnumbered.contains("(VALUES (?, ?, ?))"), "{}", statement.0.unnumbered);
     }
 }

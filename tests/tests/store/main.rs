@@ -13,6 +13,7 @@ mod order;
 mod output;
 mod properties;
 mod retention;
+mod sets;
 mod speed;
 mod walk;
 
@@ -69,5 +70,10 @@ conformance! {
     opening::a_store_is_opened_again_as_the_same_installation,
     opening::a_newer_database_is_refused,
     faults::a_read_that_fails_does_not_lose_what_a_neighbour_wrote,
+    sets::a_name_is_taken_once_in_a_batch,
+    sets::a_queue_is_full_at_its_limit_in_a_batch,
+    sets::a_stale_row_in_a_set_meets_its_own_command,
+    sets::a_query_sees_what_is_not_written_yet,
+    sets::an_object_can_be_written_twice_in_a_unit,
     faults::an_unstorable_name_is_refused_and_harms_no_neighbour,
 }
