@@ -164,7 +164,9 @@ impl Unit<'_> {
         let ids: Vec<String> = on!(self.writing().await?, c => sqlx::query_scalar(sql).bind(server.to_string()).bind(epoch).fetch_all(c).await)?;
         let parse = |id: &String| id.parse().map_err(|_| StoreError::Corrupt(format!("run id `{id}`")));
         let ids: Vec<RunId> = ids.iter().map(parse).collect::<Result<_, _>>()?;
-        ids.iter().for_each(|id| self.forget_run(*id));
+        for id in &ids {
+            self.forget_run(*id);
+        }
         Ok(ids)
     }
 

@@ -234,7 +234,9 @@ impl Task {
             // A command that was refused has its own answer; the error is for one that had none.
             Attempt::Again(error) => {
                 tracing::debug!(%error, "nothing was committed");
-                batch.into_iter().for_each(|job| job.finish(Err(error.clone())));
+                for job in batch {
+                    job.finish(Err(error.clone()));
+                }
             }
             Attempt::Failed(error) => {
                 tracing::debug!(%error, commands = batch.len(), "nothing was committed");
@@ -335,7 +337,9 @@ async fn work(
     let mut unit = Unit::new(conn.db(), now, begun.seq);
     if batch.len() > 1 {
         let mut wants = Wants::default();
-        batch.iter().for_each(|job| job.wants(&mut wants));
+        for job in batch.iter() {
+            job.wants(&mut wants);
+        }
         unit.load(wants).await?;
     }
     for job in batch {
