@@ -92,6 +92,10 @@ CREATE TABLE resource (
     CHECK ((applied IS NULL) = (applied_digest IS NULL))
 );
 
+CREATE INDEX resource_by_server ON resource (server_id, id);
+CREATE INDEX resource_by_package ON resource (package, id);
+CREATE INDEX resource_by_status ON resource (status, id);
+
 -- Values of key parameters: unique per server and package.
 CREATE TABLE resource_key (
     server_id TEXT COLLATE "C" NOT NULL,
@@ -176,6 +180,8 @@ CREATE INDEX run_running ON run (server_id) WHERE state = 'running';
 CREATE INDEX run_settles_by ON run (settles_by) WHERE settles_by IS NOT NULL;
 CREATE INDEX run_by_server ON run (server_id, id);
 CREATE INDEX run_by_resource ON run (resource_id, id) WHERE resource_id IS NOT NULL;
+CREATE INDEX run_by_state ON run (state, id);
+CREATE INDEX run_by_outcome ON run (outcome, id) WHERE outcome IS NOT NULL;
 CREATE INDEX run_completed_at ON run (completed_at) WHERE completed_at IS NOT NULL;
 
 CREATE TABLE step (

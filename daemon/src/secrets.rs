@@ -146,10 +146,18 @@ pub struct Mask {
 const MASKED_BYTES_MIN: usize = 4;
 
 impl Mask {
-    /// A mask for these secrets; without any it lets everything through at once.
+    /// A mask for these secrets, whole and line by line: a file's secret ends with a line end that `$(cat ..)` leaves out. Without any
+    /// secret it lets everything through at once.
     pub fn new(secrets: impl IntoIterator<Item = Zeroizing<Vec<u8>>>) -> Self {
-        let mut secrets: Vec<_> = secrets.into_iter().filter(|s| s.len() >= MASKED_BYTES_MIN).collect();
+        let mut forms = Vec::new();
+        for secret in secrets {
+            let lines = secret.split(|byte| matches!(byte, b'\n' | b'\r'));
+            forms.extend(lines.map(|line| Zeroizing::new(line.to_vec())));
+            forms.push(secret);
+        }
+        let mut secrets: Vec<_> = forms.into_iter().filter(|s| s.len() >= MASKED_BYTES_MIN).collect();
         secrets.sort_by_key(|s| std::cmp::Reverse(s.len()));
+        secrets.dedup();
         Self { secrets, held: Zeroizing::new(Vec::new()) }
     }
 
@@ -204,6 +212,16 @@ mod tests {
         assert!(matches!(sealer(1).open("other", "password", &id, &sealed), Err(SecretError::Damaged)));
         assert!(matches!(sealer(2).open("owner", "password", &id, &sealed), Err(SecretError::OtherKey(_))));
         assert!(matches!(sealer(1).open("owner", "password", &id, &sealed[..9]), Err(SecretError::Damaged)));
+    }
+
+    #[test]
+    fn p12_a_secret_from_a_file_is_masked_without_its_line_end_and_line_by_line() {
+        let mut mask = Mask::new([
+            Zeroizing::new(b"hunter22\n".to_vec()),
+            Zeroizing::new(b"first line\r\nsecond".to_vec()),
+        ]);
+        let out = mask.pass(b"got hunter22, first line; then second\n", true);
+        assert_eq!(out, b"got ********, **********; then ******\n");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::patience::{WITHIN, until};
+use crate::postgres::store_url;
 
 /// What a daemon is to be like beside the defaults.
 #[derive(Default)]
@@ -58,7 +59,10 @@ impl Options {
     }
 
     /// Starts the daemon in a directory where one ran before.
-    pub async fn start_in(self, dir: TempDir) -> TestDaemon {
+    pub async fn start_in(mut self, dir: TempDir) -> TestDaemon {
+        if !self.env.iter().any(|(key, _)| key == "SETTLED_DATABASE__URL") {
+            self = self.set("DATABASE__URL", &store_url(dir.path()).await);
+        }
         let sources = Sources { env: self.env, ..Sources::default() };
         let config = Config::load(&sources, &Surroundings::bare(dir.path()))
             .expect("the test's configuration can work");

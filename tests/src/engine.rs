@@ -27,6 +27,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::postgres::store_url;
+
 /// Timings of the defaults.
 pub const TIMINGS: Timings = Timings {
     queue_limit: Duration::from_secs(24 * 3600),
@@ -37,10 +39,10 @@ pub const TIMINGS: Timings = Timings {
     busy_retry: Duration::from_secs(10),
 };
 
-/// An engine on a new SQLite store in `dir`, with the built-in packages.
+/// An engine on a new store for `dir`, with the built-in packages.
 pub async fn engine(dir: &Path, queue_max: i64) -> Engine {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let url = format!("sqlite://{}", dir.join("settled.db").display());
+    let url = store_url(dir).await;
     let opened = store::open(&url, Arc::clone(&clock)).await.expect("a new store opens");
     let hub = Hub::new(opened.writer.committed());
     let sealer = Sealer::new([7; 32].into());

@@ -15,6 +15,24 @@ use crate::guarded::{Guarded, Running, find, output_of};
 
 const USER: &str = "settled";
 
+/// `SETTLED_TEST_ENGINE=postgres` runs the tests of the API and of whole daemons on PostgreSQL instead of SQLite.
+const ENGINE: &str = "SETTLED_TEST_ENGINE";
+
+/// Where a test's store is: within `dir`, or in a database of its own, which whoever starts in `dir` again finds there.
+pub async fn store_url(dir: &Path) -> String {
+    if std::env::var_os(ENGINE).is_none_or(|engine| engine != "postgres") {
+        return format!("sqlite://{}", dir.join("settled.db").display());
+    }
+    let note = dir.join("database.url");
+    if let Ok(url) = fs::read_to_string(&note) {
+        return url;
+    }
+    let made = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await;
+    let url = made.expect("a fresh database");
+    fs::write(note, &url).expect("the URL can be noted");
+    url
+}
+
 /// A running cluster. Dropping it ends it; so does the end of the test process, however it comes.
 pub struct Postgres {
     binaries: PathBuf,

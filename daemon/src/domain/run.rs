@@ -255,6 +255,18 @@ impl Run {
         }
     }
 
+    /// Whether it has succeeded.
+    pub fn succeeded(&self) -> bool {
+        self.verdict().is_some_and(|verdict| verdict.outcome == Outcome::Succeeded)
+    }
+
+    /// Whether it is what left its resource `failed`: an install that did not succeed, or an update that had begun on the server.
+    pub fn failed_its_resource(&self) -> bool {
+        let unsuccessful = self.verdict().is_some_and(|verdict| verdict.outcome != Outcome::Succeeded);
+        unsuccessful
+            && (self.operation == Operation::Install || self.operation == Operation::Update && self.payload)
+    }
+
     /// Why it waits, if it does.
     pub const fn waiting(&self) -> Option<&Waiting> {
         match &self.state {

@@ -2,6 +2,7 @@
 
 use super::{Engine, Refusal};
 use crate::domain::consequence::{self, After};
+use crate::domain::operation::Operation;
 use crate::domain::resource::Resource;
 use crate::domain::run::{Run, Subject};
 use crate::store::Unit;
@@ -43,6 +44,9 @@ impl Engine {
             After::Same(resource) => Ok(Some(resource)),
             After::Changed(mut resource) => {
                 unit.update_resource(&mut resource).await?;
+                if run.operation == Operation::Update && run.succeeded() {
+                    unit.drop_old_keys(&resource).await?;
+                }
                 Ok(Some(resource))
             }
             After::Gone(mut resource) => {

@@ -53,7 +53,7 @@ impl Engine {
         Ok(answer)
     }
 
-    /// The newest definition, or the one that the resource was applied with when its package is not loaded any more.
+    /// The newest definition; when its package is not loaded any more, the one that the resource was applied with, or was to be.
     pub(super) async fn definition_for(
         &self,
         unit: &mut Unit<'_>,
@@ -62,12 +62,14 @@ impl Engine {
         if let Some(newest) = self.catalog().get(&resource.package) {
             return Ok(newest);
         }
-        let applied = resource
-            .applied
-            .as_ref()
-            .map(|a| a.digest.clone())
-            .ok_or_else(|| Refusal::NotFound { what: "package", name: resource.package.clone() })?;
-        self.definition(unit.db().await?, &resource.package, &applied).await
+        let db = unit.db().await?;
+        let digest = match &resource.applied {
+            Some(applied) => Some(applied.digest.clone()),
+            None => db.last_digest(resource.id).await?,
+        };
+        let digest =
+            digest.ok_or_else(|| Refusal::NotFound { what: "package", name: resource.package.clone() })?;
+        self.definition(db, &resource.package, &digest).await
     }
 }
 
@@ -109,7 +111,7 @@ impl Command for OperateCommand {
             unit.update_resource(&mut resource).await?;
         }
         if work.operation == Operation::Update {
-            unit.drop_keys(resource.id).await?;
+            // What is there may keep its present values for a while: they are let go when the update has succeeded.
             accept::take_keys(unit, &work.definition, &resource).await?;
             self.engine.put_secrets(unit, &resource.id.to_string(), &self.ask.secrets).await?;
         }

@@ -7,7 +7,11 @@ use super::{Answer, Asked, Engine, Refusal, targets};
 use crate::domain::id::ServerId;
 use crate::domain::operation::Operation;
 use crate::domain::resource::ResourceStatus;
+use crate::domain::run::Run;
 use crate::store::{Command, Unit, Wants};
+
+/// How many unsuccessful changes are looked through for the one that left the resource `failed`.
+const LOOKED_AT_MAX: i64 = 20;
 
 struct Retry {
     engine: Engine,
@@ -49,7 +53,8 @@ impl Command for Retry {
             let message = format!("only a failed resource can be retried; this one is `{}`", resource.status);
             return Err(Refusal::not_now(message));
         }
-        let failed = unit.db().await?.last_failed_run(resource.id).await?;
+        let changes = unit.db().await?.failed_changes(resource.id, LOOKED_AT_MAX).await?;
+        let failed = changes.into_iter().find(Run::failed_its_resource);
         let operation = failed.as_ref().map_or(Operation::Install, |run| run.operation.clone());
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
         let definition = self.engine.definition_for(unit, &resource).await?;

@@ -1,10 +1,12 @@
-//! Changes how a server is reached, pauses it, ends its pause. An edit clears `refused`, so that work goes on.
+//! Changes how a server is reached, pauses it, ends its pause. An edit clears `refused`, and has the server met again before work goes on.
 
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 
 use super::{Answer, Asked, Engine, Refusal, targets, valid};
 use crate::domain::id::ServerId;
+use crate::domain::operation::Operation;
+use crate::domain::run::Subject;
 use crate::domain::server::{IdentityKind, Reach, Server};
 use crate::store::rows::ServerRow;
 use crate::store::{Command, Unit};
@@ -140,6 +142,9 @@ impl Command for ChangeServer {
                 server.reach_detail = format!("paused by {}", self.asked.principal);
             }
             Change::Resume => {
+                if server.reach != Reach::Paused {
+                    return Err(Refusal::not_now(not_paused(&server)));
+                }
                 server.reach = Reach::Ok;
                 server.reach_detail.clear();
             }
@@ -149,8 +154,33 @@ impl Command for ChangeServer {
             let identity = BTreeMap::from([(targets::IDENTITY.to_owned(), key.clone())]);
             self.engine.put_secrets(unit, &server.id.to_string(), &identity).await?;
         }
+        if let Change::Edit(_) = &self.change {
+            self.meet_again(unit, &server).await?;
+        }
         let answer = Answer { server: Some(ServerRow::from(&server)), ..Answer::default() };
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), server.name.clone()).await?;
         Ok((answer, Some(server.id)))
+    }
+}
+
+impl ChangeServer {
+    /// Who answers there now may be another machine, even one that is registered already: it is met before anything is done there.
+    async fn meet_again(&self, unit: &mut Unit<'_>, server: &Server) -> Result<(), Refusal> {
+        let principal = &self.asked.principal;
+        let new = self.engine.reading(Subject::Server, server.id, &server.name, Operation::Probe, principal);
+        let mut run = self.engine.new_run(unit, new);
+        Ok(unit.insert_run(&mut run, self.engine.timings()).await?)
+    }
+}
+
+fn not_paused(server: &Server) -> String {
+    let name = &server.name;
+    match server.reach {
+        Reach::Refused => format!(
+            "{name} is not paused: it refuses ({}); mend that with `settlectl server edit {name}`, or look again with \
+             `settlectl server probe {name}`",
+            server.reach_detail
+        ),
+        _ => format!("{name} is not paused: there is nothing to resume"),
     }
 }

@@ -13,6 +13,7 @@ pub mod admin;
 pub mod lanes;
 mod lookup;
 mod open;
+mod page;
 pub mod queries;
 pub mod retention;
 pub mod rows;

@@ -1,5 +1,6 @@
 //! Reading: objects by id and by name, pages, and what a watcher or follower needs. Every list is a keyset page with an index.
 
+use super::page::Page;
 use super::rows::{ResourceRow, RunRow, ServerRow, StepRecord, StepRow, TransitionRow};
 use super::{AuditRow, Db, StoreError, Unit};
 use crate::domain::id::{ResourceId, RunId, ServerId};
@@ -18,7 +19,23 @@ pub struct RequestRow {
     pub answer: String,
 }
 
-type AuditColumns = (i64, String, String, String, String, String, Option<String>);
+#[derive(sqlx::FromRow)]
+struct AuditColumns {
+    at: i64,
+    id: String,
+    principal: String,
+    method: String,
+    object: String,
+    result: String,
+    run_id: Option<String>,
+}
+
+impl From<AuditColumns> for (i64, AuditRow) {
+    fn from(c: AuditColumns) -> Self {
+        let AuditColumns { at, id, principal, method, object, result, run_id } = c;
+        (at, AuditRow { id, principal, method, object, result, run_id })
+    }
+}
 
 /// Which resources.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +46,16 @@ pub struct ResourceFilter {
     pub package: Option<String>,
     /// Only in this status.
     pub status: Option<String>,
+}
+
+impl ResourceFilter {
+    pub(super) fn page(&self, after: &str) -> Page {
+        Page::of("resource")
+            .only("server_id", self.server.map(|id| id.to_string()))
+            .only("package", self.package.clone())
+            .only("status", self.status.clone())
+            .after(after)
+    }
 }
 
 /// Which runs.
@@ -42,6 +69,17 @@ pub struct RunFilter {
     pub state: Option<String>,
     /// Only with this outcome.
     pub outcome: Option<String>,
+}
+
+impl RunFilter {
+    pub(super) fn page(&self, before: &str) -> Page {
+        Page::of("run")
+            .only("server_id", self.server.map(|id| id.to_string()))
+            .only("resource_id", self.resource.clone())
+            .only("state", self.state.clone())
+            .only("outcome", self.outcome.clone())
+            .before(before)
+    }
 }
 
 /// Which transitions. All given parts must match.
@@ -146,13 +184,7 @@ impl Db<'_> {
         after: &str,
         limit: i64,
     ) -> Result<Vec<Resource>, StoreError> {
-        let sql = "SELECT * FROM resource WHERE id > $1 AND ($2 = '' OR server_id = $2) AND ($3 = '' OR package = $3) \
-                   AND ($4 = '' OR status = $4) ORDER BY id LIMIT $5";
-        let server = filter.server.map(|id| id.to_string()).unwrap_or_default();
-        let package = filter.package.clone().unwrap_or_default();
-        let status = filter.status.clone().unwrap_or_default();
-        let rows: Vec<ResourceRow> = on!(self, c => sqlx::query_as(sql).bind(after).bind(&server).bind(&package).bind(&status)
-            .bind(limit).fetch_all(c).await)?;
+        let rows: Vec<ResourceRow> = filter.page(after).fetch(self, limit).await?;
         all(rows)
     }
 
@@ -174,17 +206,7 @@ impl Db<'_> {
         before: &str,
         limit: i64,
     ) -> Result<Vec<RunRow>, StoreError> {
-        let sql = "SELECT * FROM run WHERE ($1 = '' OR id < $1) AND ($2 = '' OR server_id = $2) \
-                   AND ($3 = '' OR resource_id = $3) AND ($4 = '' OR state = $4) AND ($5 = '' OR outcome = $5) \
-                   ORDER BY id DESC LIMIT $6";
-        let server = filter.server.map(|id| id.to_string()).unwrap_or_default();
-        let (resource, state) =
-            (filter.resource.clone().unwrap_or_default(), filter.state.clone().unwrap_or_default());
-        let outcome = filter.outcome.clone().unwrap_or_default();
-        Ok(
-            on!(self, c => sqlx::query_as(sql).bind(before).bind(&server).bind(&resource).bind(&state).bind(&outcome)
-            .bind(limit).fetch_all(c).await)?,
-        )
+        filter.page(before).fetch(self, limit).await
     }
 
     /// Place of a queued run in its lane, 1 = next; 0 when it is not queued.
@@ -246,13 +268,20 @@ impl Db<'_> {
         all(rows)
     }
 
-    /// The newest completed run of a resource that installed or updated it and did not succeed.
-    pub async fn last_failed_run(&mut self, resource: ResourceId) -> Result<Option<Run>, StoreError> {
+    /// The newest unsuccessful installs and updates of a resource, newest first, at most `limit`.
+    pub async fn failed_changes(&mut self, resource: ResourceId, limit: i64) -> Result<Vec<Run>, StoreError> {
         let sql = "SELECT * FROM run WHERE resource_id = $1 AND state = 'completed' AND outcome <> 'succeeded' \
-                   AND operation IN ('install', 'update') ORDER BY id DESC LIMIT 1";
-        let row: Option<RunRow> =
-            on!(self, c => sqlx::query_as(sql).bind(resource.to_string()).fetch_optional(c).await)?;
-        row.map(TryInto::try_into).transpose()
+                   AND operation IN ('install', 'update') ORDER BY id DESC LIMIT $2";
+        let rows: Vec<RunRow> = on!(self, c =>
+            sqlx::query_as(sql).bind(resource.to_string()).bind(limit).fetch_all(c).await)?;
+        all(rows)
+    }
+
+    /// Digest of the definition that the newest run of a resource used.
+    pub async fn last_digest(&mut self, resource: ResourceId) -> Result<Option<String>, StoreError> {
+        let sql =
+            "SELECT digest FROM run WHERE resource_id = $1 AND digest IS NOT NULL ORDER BY id DESC LIMIT 1";
+        Ok(on!(self, c => sqlx::query_scalar(sql).bind(resource.to_string()).fetch_optional(c).await)?)
     }
 
     /// A step by id.
@@ -341,14 +370,8 @@ impl Db<'_> {
 
     /// Audited commands, newest first: (time, row), before `before` (empty: from the newest).
     pub async fn audited(&mut self, before: &str, limit: i64) -> Result<Vec<(i64, AuditRow)>, StoreError> {
-        let sql = "SELECT at, id, principal, method, object, result, run_id FROM audit WHERE ($1 = '' OR id < $1) \
-                   ORDER BY id DESC LIMIT $2";
-        let rows: Vec<AuditColumns> =
-            on!(self, c => sqlx::query_as(sql).bind(before).bind(limit).fetch_all(c).await)?;
-        let audit = |(at, id, principal, method, object, result, run_id)| {
-            (at, AuditRow { id, principal, method, object, result, run_id })
-        };
-        Ok(rows.into_iter().map(audit).collect())
+        let rows: Vec<AuditColumns> = Page::of("audit").before(before).fetch(self, limit).await?;
+        Ok(rows.into_iter().map(Into::into).collect())
     }
 }
 
@@ -382,19 +405,26 @@ impl Unit<'_> {
         Ok(())
     }
 
-    /// Takes a value of a key parameter for a resource. `Duplicate(param)`: another resource holds it.
+    /// Takes a value of a key parameter for a resource, which may have it already. `Duplicate(param)`: another resource holds it.
     pub async fn take_key(&mut self, of: &Resource, param: &str, value: &str) -> Result<(), StoreError> {
         let sql = "INSERT INTO resource_key (server_id, package, param, value, resource_id) VALUES ($1, $2, $3, $4, $5) \
-                   ON CONFLICT (server_id, package, param, value) DO NOTHING";
-        let done = on!(self.writing().await?, c => sqlx::query(sql).bind(of.server.to_string()).bind(&of.package).bind(param).bind(value)
-            .bind(of.id.to_string()).execute(c).await.map(|d| d.rows_affected()))?;
+                   ON CONFLICT (server_id, package, param, value) DO UPDATE SET resource_id = excluded.resource_id \
+                   WHERE resource_key.resource_id = excluded.resource_id";
+        let done = on!(self.writing().await?, c => sqlx::query(sql).bind(of.server.to_string()).bind(&of.package).bind(param)
+            .bind(value).bind(of.id.to_string()).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done).map_err(|_| StoreError::Duplicate(param.to_owned()))
     }
 
-    /// Lets go of all key values of a resource, before it takes its new ones.
-    pub async fn drop_keys(&mut self, resource: ResourceId) -> Result<(), StoreError> {
-        let sql = "DELETE FROM resource_key WHERE resource_id = $1";
-        on!(self.writing().await?, c => sqlx::query(sql).bind(resource.to_string()).execute(c).await.map(drop))?;
+    /// Lets go of the key values of a resource that are not what is asked for now: what is there has them no more.
+    pub async fn drop_old_keys(&mut self, of: &Resource) -> Result<(), StoreError> {
+        let id = of.id.to_string();
+        let sql = "SELECT param, value FROM resource_key WHERE resource_id = $1";
+        let held: Vec<(String, String)> =
+            on!(self.db().await?, c => sqlx::query_as(sql).bind(&id).fetch_all(c).await)?;
+        let sql = "DELETE FROM resource_key WHERE resource_id = $1 AND param = $2 AND value = $3";
+        for (param, value) in held.iter().filter(|(param, value)| of.desired.get(param) != Some(value)) {
+            on!(self.writing().await?, c => sqlx::query(sql).bind(&id).bind(param).bind(value).execute(c).await.map(drop))?;
+        }
         Ok(())
     }
 }

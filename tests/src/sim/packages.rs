@@ -9,6 +9,11 @@ summary = "A thing that can be there"
 type = "text"
 summary = "Which one"
 default = "1"
+[parameters.port]
+type = "port"
+summary = "Where it listens"
+required = false
+key = true
 [probe]
 script = "look"
 [operations.install]

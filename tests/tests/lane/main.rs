@@ -5,7 +5,9 @@
 mod attempts;
 mod cancel;
 mod crash;
+mod keys;
 mod removal;
+mod retry;
 mod settling;
 mod waiting;
 

@@ -1,0 +1,127 @@
+//! A page of a list in order of id: one statement for each set of filters, so that each can use its index. A filter that is not given is
+//! not in the statement.
+
+use std::fmt::Write as _;
+
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, FromRow};
+
+use super::{Db, StoreError};
+
+/// What to read of a table.
+pub(super) struct Page {
+    sql: String,
+    values: Vec<String>,
+    order: &'static str,
+}
+
+impl Page {
+    /// All of a table, from its smallest id on.
+    pub(super) fn of(table: &'static str) -> Self {
+        Self { sql: format!("SELECT * FROM {table}"), values: Vec::new(), order: "id" }
+    }
+
+    /// Only rows with this value in a column, if one is given.
+    pub(super) fn only(self, column: &'static str, value: Option<String>) -> Self {
+        match value {
+            Some(value) => self.and(column, "=", value),
+            None => self,
+        }
+    }
+
+    /// What comes after this id; all when it is empty.
+    pub(super) fn after(self, id: &str) -> Self {
+        if id.is_empty() { self } else { self.and("id", ">", id.to_owned()) }
+    }
+
+    /// From the largest id on, what comes before this one; all when it is empty.
+    pub(super) fn before(self, id: &str) -> Self {
+        let backwards = Self { order: "id DESC", ..self };
+        if id.is_empty() { backwards } else { backwards.and("id", "<", id.to_owned()) }
+    }
+
+    fn and(mut self, column: &'static str, relation: &'static str, value: String) -> Self {
+        let joint = if self.values.is_empty() { "WHERE" } else { "AND" };
+        self.values.push(value);
+        // Writing to a String cannot fail.
+        let _infallible = write!(self.sql, " {joint} {column} {relation} ${}", self.values.len());
+        self
+    }
+
+    /// The statement; its last value is the limit.
+    fn statement(&self) -> String {
+        format!("{} ORDER BY {} LIMIT ${}", self.sql, self.order, self.values.len() + 1)
+    }
+
+    /// Reads at most `limit` rows.
+    pub(super) async fn fetch<R>(self, db: &mut Db<'_>, limit: i64) -> Result<Vec<R>, StoreError>
+    where
+        R: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        let sql = self.statement();
+        Ok(on!(db, c => {
+            let mut query = sqlx::query_as(AssertSqlSafe(sql));
+            for value in &self.values {
+                query = query.bind(value);
+            }
+            query.bind(limit).fetch_all(c).await
+        })?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _, SqliteConnection};
+
+    use super::Page;
+    use crate::store::queries::{ResourceFilter, RunFilter};
+
+    const SCHEMA: &str = include_str!("../../../migrations/0001_first.sql");
+
+    async fn empty_store() -> SqliteConnection {
+        let options = SqliteConnectOptions::new().in_memory(true);
+        let options = options.collation("C", |a, b| a.as_bytes().cmp(b.as_bytes()));
+        let mut conn = options.connect().await.unwrap();
+        sqlx::raw_sql(SCHEMA).execute(&mut conn).await.unwrap();
+        conn
+    }
+
+    /// How SQLite would read a page.
+    async fn plan(conn: &mut SqliteConnection, page: &Page) -> Vec<String> {
+        let sql = format!("EXPLAIN QUERY PLAN {}", page.statement());
+        let lines = sqlx::query(AssertSqlSafe(sql)).fetch_all(conn).await.unwrap();
+        lines.iter().map(|line| line.get("detail")).collect()
+    }
+
+    /// A page costs the same with 1 000 rows and with 10 million: it is found through an index, in the order in which it is given.
+    #[tokio::test]
+    async fn every_list_with_every_filter_reads_an_index_in_its_order() {
+        let some = || Some("x".to_owned());
+        let server = Some("01HZZZZZZZZZZZZZZZZZZZZZZZ".parse().unwrap());
+        let resources = [
+            ResourceFilter::default(),
+            ResourceFilter { server, ..ResourceFilter::default() },
+            ResourceFilter { package: some(), ..ResourceFilter::default() },
+            ResourceFilter { status: some(), ..ResourceFilter::default() },
+        ];
+        let runs = [
+            RunFilter::default(),
+            RunFilter { server, ..RunFilter::default() },
+            RunFilter { resource: some(), ..RunFilter::default() },
+            RunFilter { state: some(), ..RunFilter::default() },
+            RunFilter { outcome: some(), ..RunFilter::default() },
+        ];
+        let pages = resources.iter().flat_map(|f| [f.page(""), f.page("y")]);
+        let pages = pages.chain(runs.iter().flat_map(|f| [f.page(""), f.page("y")]));
+        let mut conn = empty_store().await;
+        for page in pages.chain([Page::of("audit").before(""), Page::of("audit").before("y")]) {
+            let plan = plan(&mut conn, &page).await;
+            let [line] = &plan[..] else { panic!("{}: sorted or scanned: {plan:?}", page.statement()) };
+            assert!(line.contains("USING INDEX") && !line.contains("TEMP"), "{}: {line}", page.statement());
+            let filtered = page.sql.contains("_id =") || page.sql.contains("WHERE");
+            assert!(!filtered || line.starts_with("SEARCH"), "{}: {line}", page.statement());
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Values that only one resource of a server may have: held from acceptance until nothing on the server has them any more.
+
+use std::collections::BTreeMap;
+
+use settled::domain::id::RunId;
+use settled::domain::operation::Operation;
+use settled::engine::{Install, Operate, Refusal};
+use settled_tests::scripted::Play;
+use settled_tests::sim::World;
+
+use super::{seconds, succeeded, world};
+
+/// `thing` has the key parameter `port`.
+async fn put(w: &mut World, name: &str, port: &str) -> Result<RunId, Refusal> {
+    let asked = w.asked("Resources.Install");
+    let ask = Install {
+        server: "alpha".to_owned(),
+        package: "thing".to_owned(),
+        name: name.to_owned(),
+        parameters: BTreeMap::from([("port".to_owned(), port.to_owned())]),
+        secrets: BTreeMap::new(),
+        queue_limit: None,
+    };
+    w.daemon.engine.install(asked, ask).await.map(|answer| answer.run.unwrap().id.parse().unwrap())
+}
+
+async fn update(w: &mut World, name: &str, port: &str) -> RunId {
+    let asked = w.asked("Resources.Update");
+    let ask = Operate {
+        resource: format!("alpha/thing/{name}"),
+        operation: Operation::Update,
+        parameters: BTreeMap::from([("port".to_owned(), port.to_owned())]),
+        secrets: BTreeMap::new(),
+        queue_limit: None,
+    };
+    w.daemon.engine.operate(asked, ask).await.unwrap().run.unwrap().id.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_key_value_is_held_until_nothing_on_the_server_has_it() {
+    let mut w = world(&["alpha"]).await;
+    let run = put(&mut w, "one", "80").await.unwrap();
+    succeeded(&w.end(run, seconds(60)).await.unwrap());
+
+    w.remote.decide(|_, _| Play::exit(78));
+    let run = update(&mut w, "one", "81").await;
+    w.end(run, seconds(900)).await.unwrap();
+    assert_eq!(w.status("alpha/thing/one").await.unwrap(), "failed");
+    for port in ["80", "81"] {
+        let refused = put(&mut w, "two", port).await.unwrap_err();
+        assert!(refused.to_string().contains(&format!("port = {port} is taken")), "{refused}");
+    }
+
+    w.remote.decide(|_, _| Play::exit(0));
+    let run = w.retry("alpha/thing/one").await.unwrap();
+    succeeded(&w.end(run, seconds(60)).await.unwrap());
+    assert!(put(&mut w, "two", "81").await.is_err(), "it is there now");
+    put(&mut w, "two", "80").await.expect("nothing has it any more");
+}
