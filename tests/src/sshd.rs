@@ -366,7 +366,8 @@ mod tests {
     #[test]
     fn sudo_leaves_everyone_who_they_are() {
         let sshd = Sshd::start();
-        let output = ssh(&sshd, Kind::Ed25519, "sudo -n /bin/sh -c 'id -un; command -v sudo'").output().unwrap();
+        let output =
+            ssh(&sshd, Kind::Ed25519, "sudo -n /bin/sh -c 'id -un; command -v sudo'").output().unwrap();
         assert_eq!(said(&output), format!("{}\n{}/sudo\n", sshd.user(), sshd.programs().display()));
     }
 
