@@ -24,8 +24,8 @@ impl Ufw {
         let program = dir.path().join("ufw");
         fs::write(&program, include_str!("ufw.sh")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::write(dir.path().join("rules"), rules.iter().map(|rule| format!("{rule}\n")).collect::<String>())
-            .unwrap();
+        let lines: Vec<_> = rules.iter().flat_map(|rule| [*rule, "\n"]).collect();
+        fs::write(dir.path().join("rules"), lines.concat()).unwrap();
         Self { dir }
     }
 
