@@ -1,5 +1,7 @@
 //! `settlectl` does the main job, while a program and a watcher look on: all three see the same.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at what they cannot do")]
+
 use std::path::PathBuf;
 use std::process::Stdio;
 
