@@ -1,32 +1,40 @@
 #!/bin/sh
 # The main job of settled, from nothing: a throwaway OpenSSH server, a daemon on SQLite, a site that is installed, updated, broken,
-# mended and removed. Everything lives in one temporary directory, nothing is installed or started system-wide, and nothing stays.
-# Wants: settled and settlectl in $BIN (make demo builds them), and sshd or the right to download Debian's package of it.
+# mended and removed. Everything lives in one temporary directory and runs as whoever starts it; nothing is installed or started
+# system-wide, and nothing stays. Wants: settled and settlectl in $BIN (make demo builds them), and sshd, or apt to download it with.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 BIN=${BIN:?set BIN to the directory of settled and settlectl}
 dir=$(mktemp -d "${TMPDIR:-/tmp}/settled-demo.XXXXXX")
-bold=$(tput bold 2>/dev/null || true)
-plain=$(tput sgr0 2>/dev/null || true)
+bold='' plain=''
+if [ -t 1 ]; then
+    bold=$(tput bold 2>/dev/null || true)
+    plain=$(tput sgr0 2>/dev/null || true)
+fi
+# What is set for a settled of your own is not for this one.
+unset $(env | sed -n 's/^\(SETTLE[A-Z_]*\)=.*/\1/p')
 
 finish() {
     status=$?
-    trap - EXIT INT TERM
-    [ -z "${watch_pid:-}" ] || kill "$watch_pid" 2>/dev/null || true
-    [ -z "${settled_pid:-}" ] || { kill "$settled_pid" 2>/dev/null && wait "$settled_pid"; } || true
-    [ -z "${sshd_pid:-}" ] || kill "$sshd_pid" 2>/dev/null || true
+    trap - EXIT HUP INT PIPE TERM
+    for pid in ${watch_pid:-} ${settled_pid:-} ${sshd_pid:-}; do
+        { kill "$pid" && wait "$pid"; } 2>/dev/null || true
+    done
     [ -z "${made_run_sshd:-}" ] || rmdir /run/sshd 2>/dev/null || true
-    if [ "$status" != 0 ]; then
-        echo "The demo stopped early (status $status). What the daemon said last:" >&2
-        tail -n 20 "$dir/settled.log" >&2 2>/dev/null || true
-        tail -n 20 "$dir/sshd.log" >&2 2>/dev/null || true
+    if [ "$status" != 0 ] && [ "$status" -lt 128 ]; then
+        echo "The demo stopped early (status $status)." >&2
+        for log in settled sshd; do
+            [ ! -s "$dir/$log.log" ] || { echo "What $log said last:" && tail -n 20 "$dir/$log.log"; } >&2
+        done
     fi
     rm -rf "$dir"
     exit "$status"
 }
 trap finish EXIT
+trap 'exit 129' HUP
 trap 'exit 130' INT
+trap 'exit 141' PIPE
 trap 'exit 143' TERM
 
 say() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
@@ -35,74 +43,31 @@ show() {
     "$BIN/settlectl" "$@"
 }
 need() { command -v "$1" >/dev/null 2>&1; }
-
-# The machine's OpenSSH, or Debian's packages unpacked into our own directory.
-find_openssh() {
-    PATH=$PATH:/usr/sbin:/sbin
-    if need sshd && need ssh-keygen; then
-        sshd=$(command -v sshd)
-        return
-    fi
-    need apt-get && need dpkg-deb || { echo "No sshd here, and no apt to get one: install the package openssh-server" >&2; exit 1; }
-    echo "No sshd here: unpacking Debian's into $dir (nothing is installed)"
-    mkdir "$dir/debs" "$dir/root"
-    (cd "$dir/debs" && apt-get download -q openssh-server openssh-client libwrap0 >/dev/null)
-    for deb in "$dir"/debs/*.deb; do dpkg-deb -x "$deb" "$dir/root"; done
-    sshd=$dir/root/usr/sbin/sshd
-    PATH=$dir/root/usr/bin:$PATH
-    LD_LIBRARY_PATH=$(dirname "$(find "$dir/root" -name 'libwrap.so.0' | head -n 1)")
-    export LD_LIBRARY_PATH
-}
-
-# A port of the loopback interface on which nobody listens.
-free_port() {
-    for port in 22022 22122 22222 22322 22422 22522 22622; do
-        grep -qi ":$(printf '%04X' "$port") 00000000:0000 0A" /proc/net/tcp || return 0
-    done
-    echo "No free port for the throwaway sshd" >&2
+stop() { # SENTENCE...: ends the demo
+    printf '%s\n' "$@" >&2
     exit 1
 }
 
-start_sshd() {
-    ssh-keygen -q -t ed25519 -N '' -C host -f "$dir/host_key"
-    ssh-keygen -q -t ed25519 -N '' -C client -f "$dir/identity"
-    cp "$dir/identity.pub" "$dir/authorized_keys"
-    mkdir "$dir/home"
-    if [ "$(id -u)" = 0 ] && [ ! -d /run/sshd ]; then
-        mkdir /run/sshd && made_run_sshd=yes
-    fi
-    free_port
-    cat >"$dir/sshd_config" <<EOF
-Port $port
-ListenAddress 127.0.0.1
-HostKey $dir/host_key
-AuthorizedKeysFile $dir/authorized_keys
-PidFile $dir/sshd.pid
-PermitRootLogin yes
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-StrictModes no
-UsePAM no
-SetEnv SETTLED_HOST_STATE=$dir/home/state
-EOF
-    "$sshd" -D -e -f "$dir/sshd_config" >"$dir/sshd.log" 2>&1 &
-    sshd_pid=$!
-    fingerprint=$(ssh-keygen -lf "$dir/host_key.pub" | cut -d ' ' -f 2)
-}
-
-start_settled() {
-    export SETTLECTL_ENDPOINT="unix:$dir/data/settled.sock"
-    # Short pauses, so that the failing update does not make anyone wait.
-    SETTLED_RUN__BACKOFF_S=2 SETTLED_RUN__ATTEMPTS=2 \
-        "$BIN/settled" --data-dir "$dir/data" >"$dir/settled.log" 2>&1 &
-    settled_pid=$!
-    tries=0
-    until "$BIN/settlectl" status >/dev/null 2>&1; do
-        tries=$((tries + 1))
-        [ "$tries" -lt 100 ] || { echo "settled did not start" >&2; exit 1; }
-        kill -0 "$settled_pid" 2>/dev/null || { echo "settled ended at once" >&2; exit 1; }
+await() { # PID NAME COMMAND...: until the command succeeds, for as long as the process lives, but not for ever
+    pid=$1 name=$2 looks=0
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        kill -0 "$pid" 2>/dev/null || stop "$name ended as soon as it was started."
+        looks=$((looks + 1))
+        [ "$looks" -lt 300 ] || stop "$name did not get ready within 30 seconds."
         sleep 0.1
     done
+}
+
+. "$here/openssh.sh"
+
+start_settled() {
+    export SETTLECTL_ENDPOINT="unix:$dir/settled.sock"
+    # Short pauses, so that the failing update does not make anyone wait.
+    SETTLED_RUN__BACKOFF_S=2 SETTLED_RUN__ATTEMPTS=2 \
+        "$BIN/settled" --data-dir "$dir/data" --listen-unix "$dir/settled.sock" >"$dir/settled.log" 2>&1 &
+    settled_pid=$!
+    await "$settled_pid" settled "$BIN/settlectl" status
 }
 
 say "A throwaway OpenSSH server for $(id -un), on the loopback interface"

@@ -1,11 +1,13 @@
 //! A throwaway OpenSSH server: the machine's own `sshd` as the current user on a loopback port, with keys of its own.
 //!
-//! Nothing of the machine's SSH set-up is read or changed; whoever logs in gets a home directory of its own.
+//! Nothing of the machine's SSH set-up is read or changed; whoever logs in gets a home directory of its own, and a `sudo` that
+//! leaves everyone who they are.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -90,6 +92,7 @@ impl Sshd {
         let (port, reservation) = reserve_port();
         let mut sshd = Self { program, directory, options, port, _reservation: reservation, running: None };
         fs::create_dir(sshd.home()).expect("a home directory");
+        sshd.make_sudo();
         sshd.make_keys("host");
         sshd.make_keys("client");
         sshd.authorize_clients();
@@ -177,6 +180,20 @@ impl Sshd {
         self.restart();
     }
 
+    /// A `sudo` that goes on as the same user. settled asks for one when the login is not root's, and a test that a person
+    /// runs must never become root on that person's machine.
+    fn make_sudo(&self) {
+        let sudo = self.programs().join("sudo");
+        fs::create_dir(self.programs()).expect("a directory of programs");
+        fs::write(&sudo, "#!/bin/sh\n[ \"$1\" != -n ] || shift\nexec \"$@\"\n").expect("a sudo");
+        fs::set_permissions(&sudo, fs::Permissions::from_mode(0o755)).expect("a sudo that can be executed");
+    }
+
+    /// What every session finds before the machine's programs.
+    fn programs(&self) -> PathBuf {
+        self.directory.path().join("bin")
+    }
+
     fn config(&self) -> PathBuf {
         self.directory.path().join("sshd_config")
     }
@@ -214,11 +231,12 @@ impl Sshd {
              StrictModes no\nUsePAM no\nUseDNS no\nPrintMotd no\nPrintLastLog no\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
              MaxStartups 500\nMaxSessions 200\nLogLevel INFO\n\
-             SetEnv \"HOME={home}\" \"{COOKIE}={directory}\"{env}\n",
+             SetEnv \"HOME={home}\" \"PATH={programs}:{PATH}\" \"{COOKIE}={directory}\"{env}\n",
             lines = self.options.lines.join("\n"),
             env = env.concat(),
             port = self.port,
             home = self.home().display(),
+            programs = self.programs().display(),
         );
         fs::write(self.config(), &text).expect("sshd_config");
         // Since 9.8 it locks out addresses that fail to log in, and all tests come from one address.
@@ -241,6 +259,9 @@ impl Drop for Sshd {
         }
     }
 }
+
+/// Where sessions find the machine's programs.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// By this variable everything is found that a session left behind.
 const COOKIE: &str = "SETTLED_TEST_SSHD";
@@ -340,6 +361,14 @@ mod tests {
             let output = ssh(&sshd, kind, "echo $HOME $COLOUR").output().unwrap();
             assert_eq!(said(&output).trim(), format!("{} blue", sshd.home().display()));
         }
+    }
+
+    #[test]
+    fn sudo_leaves_everyone_who_they_are() {
+        let sshd = Sshd::start();
+        let output =
+            ssh(&sshd, Kind::Ed25519, "sudo -n /bin/sh -c 'id -un; command -v sudo'").output().unwrap();
+        assert_eq!(said(&output), format!("{}\n{}/sudo\n", sshd.user(), sshd.programs().display()));
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub(crate) struct ValueArgs {
 
 /// Give a resource new parameters
 ///
-/// What is not given stays as it was asked for last.
+/// What is not given stays as it was asked for last. A paused resource is awake afterwards.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

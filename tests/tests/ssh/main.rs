@@ -38,13 +38,13 @@ pub(crate) fn ssh_with(settings: SshSettings) -> SshExec {
     SshExec::new(settings, Arc::new(SystemClock::new()))
 }
 
-/// The way into a server as root, with its ed25519 keys on both sides.
+/// The way into a server, with its ed25519 keys on both sides.
 pub(crate) fn target(sshd: &Server) -> Target {
     Target {
         server: ServerId(Ulid::from_parts(1, 1)),
         host: "127.0.0.1".to_owned(),
         port: sshd.port(),
-        user: "root".to_owned(),
+        user: sshd.user(),
         host_key: sshd.host_key("ed25519"),
         login: identity(&sshd.client_key("ed25519")),
     }

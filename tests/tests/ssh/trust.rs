@@ -56,7 +56,8 @@ async fn a_login_that_the_server_does_not_accept_is_refused_with_the_key_that_wa
     let target = Target { login: identity(&key), ..target(&sshd) };
     let text = refused(run(&ssh(), &target, "true").await);
     let offered = fingerprint(&key.with_extension("pub"));
-    for part in ["user root", &format!("127.0.0.1:{}", sshd.port()), &offered, "authorized_keys"] {
+    let (user, place) = (format!("user {}", sshd.user()), format!("127.0.0.1:{}", sshd.port()));
+    for part in [&user, &place, &offered, "authorized_keys"] {
         assert!(text.contains(part), "{part} is missing in: {text}");
     }
 }
@@ -75,7 +76,7 @@ async fn every_key_of_an_agent_is_tried() {
     keygen(&stranger, "ed25519", &[]);
     agent.add(&stranger);
     let text = refused(run(&ssh, &target, "true").await);
-    assert!(text.contains("user root") && text.contains("ssh-agent"), "{text}");
+    assert!(text.contains(&format!("user {}", sshd.user())) && text.contains("ssh-agent"), "{text}");
     assert!(text.contains(&fingerprint(&stranger.with_extension("pub"))), "{text}");
 
     agent.add(&sshd.client_key("rsa"));

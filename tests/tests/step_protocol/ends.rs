@@ -5,7 +5,7 @@ use std::time::Duration;
 use settled::domain::step::Cause;
 use settled::remote::{Remote, StepStatus};
 
-use crate::bench::{Bench, alive, exited, guarded, until};
+use crate::bench::{Bench, alive, exited, guarded, processes_with, until};
 
 #[tokio::test]
 async fn p7_the_verdict_is_the_exit_code_and_the_output_is_every_byte() {
@@ -158,6 +158,9 @@ async fn a_try_that_was_cleared_away_leaves_a_tombstone_and_nothing_else() {
     assert_eq!(bench.start(&spec).await.status, StepStatus::Reaped);
     assert_eq!(bench.steps.list(&bench.target).await, Ok(Vec::new()));
     until(|| (!bench.step_dir(spec.id).exists()).then_some(())).await;
+    // Its supervisor may have slept through the short life of its exit record.
+    let state = bench.path("state").display().to_string();
+    until(|| processes_with(&state).is_empty().then_some(())).await;
 }
 
 #[tokio::test]

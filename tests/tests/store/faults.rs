@@ -176,7 +176,7 @@ impl SmallDisk {
             .arg(directory.path())
             .output()
             .is_ok_and(|done| done.status.success());
-        mounted.then_some(Self(directory))
+        mounted.then(|| Self(directory))
     }
 
     fn fill(&self) {

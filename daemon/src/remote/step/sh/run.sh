@@ -102,7 +102,8 @@ watch() {
   read -r timeout grace _ <limits
   read -r _ begun <started
   deadline=$((begun + timeout)) termed='' ticks=0
-  while [ ! -e exit ]; do
+  # What is cleared away loses `started` before `exit`: whoever slept meanwhile sees that there is nothing left to watch.
+  while [ ! -e exit ] && [ -e started ]; do
     now
     [ "$now" -ge "$deadline" ] && raise expired
     [ -e cancel ] || [ -e expired ] && end_payload
@@ -154,6 +155,7 @@ look_after_leaf() {
 
 # After the verdict: what is still in the fifo gets 2 s, and a child that keeps it open gets no more.
 finish() {
+  [ -e started ] || return 0
   patience=0
   while held pump.lock && [ "$patience" -lt 40 ]; do
     patience=$((patience + 1))

@@ -200,7 +200,8 @@ bury() {
   rm -f "$STATE/cancelled/$id"
   [ -d "$step" ] || return 0
   (cd "$step" && forget_secrets)
-  mv "$step" "$STATE/tmp/$id.$nonce" && rm -rf -- "$STATE/tmp/$id.$nonce"
+  # `started` before the rest: see `watch`.
+  mv "$step" "$STATE/tmp/$id.$nonce" && rm -f "$STATE/tmp/$id.$nonce/started" && rm -rf -- "$STATE/tmp/$id.$nonce"
 }
 
 list_verb() {
