@@ -1,5 +1,7 @@
 //! The composition root: opens, wires, starts in order, drains in reverse. The only file that knows everyone.
 
+mod duties;
+
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +9,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
-use futures::FutureExt as _;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -27,24 +28,16 @@ use crate::reconciler::{Reconciler, Report};
 use crate::remote::Remote;
 use crate::remote::ssh::{SshExec, SshSettings};
 use crate::remote::step::Steps;
-use crate::scheduler::{self, Duty};
+use crate::scheduler;
 use crate::secrets::{Sealer, SecretError};
-use crate::store::retention::Horizon;
 use crate::store::{self, Opened};
 
-/// How often time is asked whom it has overtaken.
-const RECONCILE_EVERY: Duration = Duration::from_secs(5);
-/// How often old records are looked for.
-const EXPIRE_EVERY: Duration = Duration::from_secs(60);
-/// Records of each kind that go in one transaction.
-const EXPIRE_BATCH: i64 = 500;
 /// How long a lane without work is kept, and its epoch with it.
 const LANE_LINGER: Duration = Duration::from_secs(30);
 /// How long one look at a running step waits for news.
 const ATTACH_WAIT: Duration = Duration::from_secs(20);
 /// How long lanes get to leave at a stop.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// What a test may bring in place of the real thing: the clock, and what touches servers.
 pub struct Parts {
@@ -80,7 +73,9 @@ pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow:
     };
     let serving = tokio::spawn(grpc::serve(listener, parts));
     let working = tokio::spawn(dispatch::run(house.crew.clone(), stop.clone()));
-    let duties = duties(&config, &house, reconciler);
+    let renewing =
+        tokio::spawn(duties::renew(config.lane.renew(), &house, Arc::clone(&clock), stop.clone()));
+    let duties = duties::duties(&config, &house, reconciler);
     let heartbeat = process.heartbeat.clone();
     let ticking =
         tokio::spawn(scheduler::run(duties, Arc::clone(&clock), move || heartbeat.beat(), stop.clone()));
@@ -91,7 +86,7 @@ pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow:
         installation = %house.engine.store().about().installation, "ready"
     );
     process.systemd.ready("serving");
-    let outcome = first_to_end(&stop, serving, working, ticking, &*clock).await;
+    let outcome = first_to_end(&stop, serving, working, renewing, ticking, &*clock).await;
     process.systemd.stopping("leaving remote steps running for the next start");
     stop.cancel();
     drop(reloading);
@@ -240,48 +235,6 @@ fn open_sealer(config: &Config, clock: &dyn Clock) -> anyhow::Result<Sealer> {
     Ok(Sealer::from_file(&path, fresh)?)
 }
 
-/// What is done again and again. Each handles its own errors: the next tick tries again.
-fn duties(config: &Config, house: &House, reconciler: Arc<Now>) -> Vec<Duty> {
-    let (engine, lease) = (house.engine.clone(), house.crew.lease.clone());
-    let renew = Duty::new(config.lane.renew(), move || {
-        let (engine, lease) = (engine.clone(), lease.clone());
-        async move {
-            if let Err(error) = engine.renew_lease(&lease).await {
-                tracing::warn!(%error, "the lease was not renewed; without it nothing is started");
-            }
-        }
-        .boxed()
-    });
-    let reconcile = Duty::new(RECONCILE_EVERY, move || {
-        let reconciler = Arc::clone(&reconciler);
-        async move {
-            if let Err(error) = reconciler.look().await {
-                tracing::warn!(%error, "the reconciler could not finish; it looks again");
-            }
-        }
-        .boxed()
-    });
-    let (engine, retention) = (house.engine.clone(), config.retention.clone());
-    let expire = Duty::new(EXPIRE_EVERY, move || {
-        let engine = engine.clone();
-        let now = engine.clock().now();
-        let horizon = Horizon {
-            runs: now - DAY * retention.runs_days,
-            transitions: now - DAY * retention.transitions_days,
-            requests: now - DAY * retention.requests_days,
-        };
-        async move {
-            match engine.expire(horizon, EXPIRE_BATCH).await {
-                Ok(0) => {}
-                Ok(gone) => tracing::info!(records = gone, "old records were removed"),
-                Err(error) => tracing::warn!(%error, "old records could not be removed; it is tried again"),
-            }
-        }
-        .boxed()
-    });
-    vec![renew, reconcile, expire]
-}
-
 /// Packages and configuration are read at the start; a reload says so instead of pretending.
 async fn reload(process: Process, stop: CancellationToken) {
     while stop.run_until_cancelled(process.reload.requested()).await.is_some() {
@@ -298,6 +251,7 @@ async fn first_to_end(
     stop: &CancellationToken,
     mut serving: JoinHandle<Result<(), grpc::ServeError>>,
     mut working: JoinHandle<()>,
+    mut renewing: JoinHandle<()>,
     mut ticking: JoinHandle<Result<(), tokio_cron_scheduler::JobSchedulerError>>,
     clock: &dyn Clock,
 ) -> anyhow::Result<()> {
@@ -307,11 +261,17 @@ async fn first_to_end(
         () = stop.cancelled() => {}
         ended = &mut serving => { ended.context("the API broke")?.context("the API broke")?; bail!("the API ended by itself") }
         ended = &mut working => { ended.context("the dispatcher broke")?; bail!("the dispatcher ended by itself") }
+        ended = &mut renewing => { ended.context("the renewal of the lease broke")?; bail!("the renewal of the lease ended by itself") }
         ended = &mut ticking => { ended.context("the tick broke")?.context("the tick broke")?; bail!("the tick ended by itself") }
     }
     let until = clock.monotonic() + LEAVE_WITHIN;
-    let late = [serving.abort_handle(), working.abort_handle(), ticking.abort_handle()];
-    let all = async { tokio::join!(serving, working, ticking) };
+    let late = [
+        serving.abort_handle(),
+        working.abort_handle(),
+        renewing.abort_handle(),
+        ticking.abort_handle(),
+    ];
+    let all = async { tokio::join!(serving, working, renewing, ticking) };
     tokio::select! {
         _ = all => {}
         () = clock.sleep_until(until) => {

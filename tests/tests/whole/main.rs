@@ -3,6 +3,7 @@
 mod cli;
 mod crash;
 mod ends;
+mod lease;
 mod main_job;
 mod nine;
 mod systemd;
