@@ -4,6 +4,7 @@ mod duties;
 
 use std::fs::File;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::domain::timings::Timings;
 use crate::engine::{self, Engine, Lease, Refusal};
 use crate::grpc::{self, GrpcParts, ReconcileNow, ReconcileReport};
 use crate::hub::Hub;
-use crate::process::Process;
+use crate::process::{Process, Systemd};
 use crate::reconciler::{Reconciler, Report};
 use crate::remote::Remote;
 use crate::remote::ssh::{SshExec, SshSettings};
@@ -32,6 +33,8 @@ use crate::scheduler;
 use crate::secrets::{Sealer, SecretError};
 use crate::store::{self, Opened};
 
+/// How much more time the start asks for, again and again, while the store is brought up to date.
+const MORE_TIME: Duration = Duration::from_secs(60);
 /// How long a lane without work is kept, and its epoch with it.
 const LANE_LINGER: Duration = Duration::from_secs(30);
 /// How long one look at a running step waits for news.
@@ -59,7 +62,7 @@ pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow:
     let clock = Arc::clone(&parts.clock);
     make_private_dir(&config.data_dir)?;
     let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref()).await?;
-    let house = open(&config, parts).await?;
+    let house = with_more_time(&process.systemd, &*clock, open(&config, parts)).await?;
     let stop = process.stop.soft_token().clone();
 
     let reconciler =
@@ -81,17 +84,35 @@ pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow:
         tokio::spawn(scheduler::run(duties, Arc::clone(&clock), move || heartbeat.beat(), stop.clone()));
     let reloading = tokio::spawn(reload(process.clone(), stop.clone()));
 
+    // What ended meanwhile is told below; a stop while nobody was served yet is a stop like any other.
+    if let Some(served) = stop.run_until_cancelled(grpc::answers(&config.listen.unix)).await {
+        served?;
+    }
     tracing::info!(
         socket = %config.listen.unix.display(), database = house.engine.store().about().engine,
         installation = %house.engine.store().about().installation, "ready"
     );
-    process.systemd.ready("serving");
+    if !stop.is_cancelled() {
+        process.systemd.ready("serving");
+    }
     let outcome = first_to_end(&stop, serving, working, renewing, ticking, &*clock).await;
     process.systemd.stopping("leaving remote steps running for the next start");
     stop.cancel();
     drop(reloading);
     detach(&house.engine, &*clock).await;
     outcome
+}
+
+/// Opens what takes its time, a migration for instance, and asks systemd for more of it as long as that goes on.
+async fn with_more_time<T>(systemd: &Systemd, clock: &dyn Clock, opening: impl Future<Output = T>) -> T {
+    let mut opening = pin!(opening);
+    loop {
+        systemd.extend_timeout(MORE_TIME);
+        tokio::select! {
+            opened = &mut opening => return opened,
+            () = clock.sleep_until(clock.monotonic() + MORE_TIME / 3) => {}
+        }
+    }
 }
 
 /// Gives the lanes back, so that whoever comes next need not wait. A store that does not answer costs no more than a moment.

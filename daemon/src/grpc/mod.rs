@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-pub use serve::{ServeError, serve};
+pub use serve::{NotServing, ServeError, answers, serve};
 pub use socket::{BindError, bind};
 
 use crate::auth::Gate;
