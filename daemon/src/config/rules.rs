@@ -185,7 +185,7 @@ fn texts(config: &Config) -> impl Iterator<Item = Fault> {
 }
 
 fn url(config: &Config) -> Option<Fault> {
-    let known = ["sqlite:", "postgres://", "postgresql://"];
+    let known = ["sqlite://", "postgres://", "postgresql://"];
     if known.iter().any(|scheme| config.database.url.starts_with(scheme)) {
         return None;
     }
