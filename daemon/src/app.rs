@@ -62,7 +62,7 @@ pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow:
     let clock = Arc::clone(&parts.clock);
     make_private_dir(&config.data_dir)?;
     let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref()).await?;
-    let house = with_more_time(&process.systemd, &*clock, open(&config, parts)).await?;
+    let house = with_more_time(&process.systemd, &*clock, open(&config, &process, parts)).await?;
     let stop = process.stop.soft_token().clone();
 
     let reconciler =
@@ -141,11 +141,11 @@ struct House {
     _lock: Option<File>,
 }
 
-async fn open(config: &Config, Parts { clock, remote }: Parts) -> anyhow::Result<House> {
+async fn open(config: &Config, process: &Process, Parts { clock, remote }: Parts) -> anyhow::Result<House> {
     let alone = store::sqlite_path(&config.database.url).is_some();
     let lock = if alone { Some(lock(&config.data_dir)?) } else { None };
     let catalog = load_catalog(config)?;
-    let sealer = open_sealer(config, &*clock)?;
+    let sealer = open_sealer(config, process, &*clock)?;
     let Opened { store, writer } = store::open(&config.database.url, Arc::clone(&clock)).await?;
     if let Some(other) = store.read().await?.db().sealed_with_another_key(sealer.key_id()).await? {
         return Err(SecretError::OtherKey(other).into());
@@ -244,7 +244,7 @@ fn load_catalog(config: &Config) -> anyhow::Result<Catalog> {
     }
 }
 
-fn open_sealer(config: &Config, clock: &dyn Clock) -> anyhow::Result<Sealer> {
+fn open_sealer(config: &Config, process: &Process, clock: &dyn Clock) -> anyhow::Result<Sealer> {
     let path = config.secrets.key_file.clone().unwrap_or_else(|| config.data_dir.join("key"));
     let fresh = || {
         let mut key = [0; 32];
@@ -253,7 +253,7 @@ fn open_sealer(config: &Config, clock: &dyn Clock) -> anyhow::Result<Sealer> {
         }
         key
     };
-    Ok(Sealer::from_file(&path, fresh)?)
+    Ok(Sealer::from_file(&path, process.credentials.as_deref(), fresh)?)
 }
 
 /// Packages and configuration are read at the start; a reload says so instead of pretending.
