@@ -134,7 +134,7 @@ pub(crate) enum Command {
     /// Register servers and see how they are
     #[command(subcommand, arg_required_else_help = true)]
     Server(ServerCommand),
-    /// See which packages there are, check one's own
+    /// See which packages there are, check one's own, reload them
     #[command(subcommand, arg_required_else_help = true)]
     Package(PackageCommand),
     /// See what is on the servers
@@ -149,8 +149,8 @@ pub(crate) enum Command {
     /// Look now for runs past their time and settle them
     ///
     /// The daemon does this by itself all the time. Doing it twice changes nothing.
-    Reconcile,
-    /// Who asked for what, accepted or refused, newest first
+    Reconcile(ChangeArgs),
+    /// Who asked for what: the accepted commands, newest first
     #[command(after_help = "Example:\n  settlectl audit list --limit 20")]
     Audit(AuditArgs),
     /// Print the completions for a shell
@@ -180,6 +180,11 @@ pub(crate) enum PackageCommand {
         #[arg(long)]
         source: bool,
     },
+    /// Have the daemon read its package files anew
+    ///
+    /// All or nothing: with a fault in any file, what is loaded stays. Runs that were accepted before are not changed.
+    #[command(after_help = "Example:\n  settlectl package reload")]
+    Reload(ChangeArgs),
     /// Check a definition without storing it
     ///
     /// Prints 'FILE:LINE: FIELD: what is wrong' for each problem, and ends with 1 if there is any.
@@ -203,7 +208,7 @@ pub(crate) struct AuditArgs {
 /// The verbs of the audit.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
-    /// Accepted and refused commands, newest first
+    /// Accepted commands, newest first
     List(PageArgs),
 }
 
@@ -290,6 +295,8 @@ mod tests {
             ("watch --since 01GEN:42 --kind run --kind step", true),
             ("watch --since 42", false),
             ("watch --since 01GEN:42 --snapshot", false),
+            ("package reload --request-id x", true),
+            ("reconcile --request-id x", true),
             ("audit", true),
             ("audit list --limit 3", true),
             ("audit --limit 3", true),

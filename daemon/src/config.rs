@@ -1,10 +1,12 @@
 //! What the operator decides, complete and checked before anything starts (P13).
 //!
 //! A [`Config`] that exists is one that works: every value is in its range and all timings agree with each other.
-//! It never reads anything after the start, and it knows nobody else in the house.
+//! It knows nobody else in the house. A reload makes a new one.
 //!
-//! `load` gathers the layers and translates their errors, `rules` holds the ranges and the cross checks.
+//! `load` gathers the layers and translates their errors, `rules` holds the ranges and the cross checks, `live` what can change while
+//! the daemon runs.
 
+mod live;
 mod load;
 mod rules;
 

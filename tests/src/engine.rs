@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use settled::auth::Gate;
-use settled::catalog::Catalog;
+use settled::catalog::{Catalog, FileProblem};
 use settled::clock::{Clock, SystemClock};
 use settled::domain::id::DaemonId;
 use settled::domain::timings::Timings;
 use settled::engine::{Engine, Refusal, Settings};
-use settled::grpc::{self, GrpcParts, ReconcileNow, ReconcileReport, ServeError};
+use settled::grpc::{self, GrpcParts, ReconcileReport, ServeError, Steward};
 use settled::hub::Hub;
 use settled::secrets::Sealer;
 use settled::store;
@@ -50,13 +50,21 @@ pub async fn engine(dir: &Path, queue_max: i64) -> Engine {
     Engine::new(opened.store, opened.writer, hub, catalog, sealer, clock, me, settings)
 }
 
-/// A reconciler that finds nothing.
+/// A house where nothing happens.
 struct Idle;
 
 #[async_trait]
-impl ReconcileNow for Idle {
+impl Steward for Idle {
     async fn reconcile(&self) -> Result<ReconcileReport, Refusal> {
         Ok(ReconcileReport { examined: 3, ..ReconcileReport::default() })
+    }
+
+    fn read_packages(&self) -> Result<Catalog, Vec<FileProblem>> {
+        Catalog::builtin()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 
@@ -98,7 +106,7 @@ impl Served {
             gate: Gate::new(rustix::process::geteuid().as_raw(), Vec::new()),
             stop: stop.clone(),
             started_at: engine.clock().now(),
-            reconcile: Arc::new(Idle),
+            steward: Arc::new(Idle),
             engine: engine.clone(),
         };
         let serving = Some(tokio::spawn(grpc::serve(listener, parts)));

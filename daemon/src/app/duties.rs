@@ -7,9 +7,10 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{House, Now};
+use super::House;
+use super::living::Living;
+use super::steward::Now;
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::scheduler::{self, Duty};
 use crate::store::retention::Horizon;
 
@@ -42,7 +43,7 @@ pub(super) fn renew(
 }
 
 /// What is done again and again. Each handles its own errors: the next tick tries again.
-pub(super) fn duties(config: &Config, house: &House, reconciler: Arc<Now>) -> Vec<Duty> {
+pub(super) fn duties(house: &House, reconciler: Arc<Now>, living: Arc<Living>) -> Vec<Duty> {
     let reconcile = Duty::new(RECONCILE_EVERY, move || {
         let reconciler = Arc::clone(&reconciler);
         async move {
@@ -52,10 +53,11 @@ pub(super) fn duties(config: &Config, house: &House, reconciler: Arc<Now>) -> Ve
         }
         .boxed()
     });
-    let (engine, retention) = (house.engine.clone(), config.retention.clone());
+    let engine = house.engine.clone();
     let expire = Duty::new(EXPIRE_EVERY, move || {
         let engine = engine.clone();
         let now = engine.clock().now();
+        let retention = living.config().retention.clone();
         let horizon = Horizon {
             runs: now - DAY * retention.runs_days,
             transitions: now - DAY * retention.transitions_days,

@@ -214,6 +214,6 @@ async fn what_is_not_there_is_named() {
 #[tokio::test]
 async fn the_reconciler_is_asked_and_its_report_handed_on() {
     let api = Served::start().await;
-    let report = api.admin().reconcile(ReconcileRequest {}).await.unwrap().into_inner();
+    let report = api.admin().reconcile(ReconcileRequest { request_id: "r".to_owned() }).await.unwrap().into_inner();
     assert_eq!(report.examined, 3);
 }
