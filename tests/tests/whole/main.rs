@@ -6,4 +6,5 @@ mod ends;
 mod lease;
 mod main_job;
 mod nine;
+mod reload;
 mod systemd;
