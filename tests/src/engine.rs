@@ -27,6 +27,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::disk::SmallDisk;
+
 /// Timings of the defaults.
 pub const TIMINGS: Timings = Timings {
     queue_limit: Duration::from_secs(24 * 3600),
@@ -98,7 +100,18 @@ impl Served {
     /// With room for so many queued runs per server.
     pub async fn with_queue(queue_max: i64) -> Self {
         let dir = tempfile::Builder::new().prefix("settled").tempdir().expect("a temporary directory");
-        let engine = engine(dir.path(), queue_max).await;
+        let store = dir.path().to_owned();
+        Self::with_store_in(&store, queue_max, dir).await
+    }
+
+    /// With its store on this disk.
+    pub async fn on(disk: &SmallDisk) -> Self {
+        let dir = tempfile::Builder::new().prefix("settled").tempdir().expect("a temporary directory");
+        Self::with_store_in(disk.path(), 1_000, dir).await
+    }
+
+    async fn with_store_in(store: &Path, queue_max: i64, dir: TempDir) -> Self {
+        let engine = engine(store, queue_max).await;
         let socket = dir.path().join("settled.sock");
         let stop = CancellationToken::new();
         let listener = grpc::bind(&socket, None).await.expect("the socket can be bound");

@@ -86,6 +86,6 @@ impl Api {
 
     /// The status of a refusal.
     fn refuse(&self, refusal: impl Into<Refusal>) -> Status {
-        status::refused(refusal.into(), self.engine().clock())
+        status::refused(refusal.into(), self.engine())
     }
 }
