@@ -14,9 +14,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use self::resources::{
-    DoArgs, InstallArgs, ResourceCommand, ResourceListArgs, TargetArgs, UpdateArgs, ValueArgs,
+    DoArgs, InstallArgs, OperateArgs, QueueArgs, ResourceCommand, ResourceListArgs, TargetArgs, UpdateArgs, ValueArgs,
 };
-pub(crate) use self::runs::{CancelArgs, FollowArgs, RunCommand, RunListArgs};
+pub(crate) use self::runs::{CancelArgs, FollowArgs, RetryArgs, RunCommand, RunListArgs};
 pub(crate) use self::servers::{
     AddArgs, EditArgs, RemoveServerArgs, ServerCommand, ServerListArgs, ServerTargetArgs,
 };
@@ -111,20 +111,20 @@ pub(crate) enum Command {
     /// The resource is 'removing' at once. Its record goes away on success; when the removal fails, the earlier
     /// status comes back. An install that is still queued is cancelled.
     #[command(after_help = "Example:\n  settlectl remove web1/scheduled_task/backup --wait")]
-    Remove(TargetArgs),
+    Remove(OperateArgs),
     /// Pause a resource, if its package can
     ///
     /// A paused scheduled task stays registered and does not fire.
     #[command(after_help = "Example:\n  settlectl pause web1/scheduled_task/backup --wait")]
-    Pause(TargetArgs),
+    Pause(OperateArgs),
     /// End the pause of a resource
     #[command(after_help = "Example:\n  settlectl resume web1/scheduled_task/backup --wait")]
-    Resume(TargetArgs),
+    Resume(OperateArgs),
     /// Run the failed operation of a failed resource again
     ///
     /// A new run on the same record, with the parameters that were asked for last.
     #[command(after_help = "Example:\n  settlectl retry web1/deployment/site --wait")]
-    Retry(TargetArgs),
+    Retry(OperateArgs),
     /// Look at the server what is really there
     ///
     /// The answer is stored as 'observed' and changes nothing on the server. It does not wait for its turn.
@@ -140,7 +140,7 @@ pub(crate) enum Command {
     /// See what is on the servers
     #[command(subcommand, arg_required_else_help = true)]
     Resource(ResourceCommand),
-    /// See, follow and cancel runs
+    /// See, follow, cancel and retry runs
     #[command(subcommand, arg_required_else_help = true)]
     Run(RunCommand),
     Watch(WatchArgs),
@@ -284,6 +284,9 @@ mod tests {
             ("install site", false),
             ("update web1/site/site --set a=b --wait -o json", true),
             ("do web1/site/site rollback --wait", true),
+            ("remove web1/site/site --queue-limit 30m", true),
+            ("probe web1/site/site --queue-limit 30m", false),
+            ("run retry 01JZ3V6K8Q0000000000000000 --wait --queue-limit 2h", true),
             ("server add web1 [2001:db8::1]:2222 --user deploy --label site=fra", true),
             ("server add web1 2001:db8::1 --user deploy", false),
             ("server edit web1", false),
