@@ -14,9 +14,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use self::resources::{
-    DoArgs, InstallArgs, ResourceCommand, ResourceListArgs, TargetArgs, UpdateArgs, ValueArgs,
+    DoArgs, InstallArgs, OperateArgs, QueueArgs, ResourceCommand, ResourceListArgs, TargetArgs, UpdateArgs, ValueArgs,
 };
-pub(crate) use self::runs::{CancelArgs, FollowArgs, RunCommand, RunListArgs};
+pub(crate) use self::runs::{CancelArgs, FollowArgs, RetryArgs, RunCommand, RunListArgs};
 pub(crate) use self::servers::{
     AddArgs, EditArgs, RemoveServerArgs, ServerCommand, ServerListArgs, ServerTargetArgs,
 };
@@ -111,20 +111,20 @@ pub(crate) enum Command {
     /// The resource is 'removing' at once. Its record goes away on success; when the removal fails, the earlier
     /// status comes back. An install that is still queued is cancelled.
     #[command(after_help = "Example:\n  settlectl remove web1/scheduled_task/backup --wait")]
-    Remove(TargetArgs),
+    Remove(OperateArgs),
     /// Pause a resource, if its package can
     ///
     /// A paused scheduled task stays registered and does not fire.
     #[command(after_help = "Example:\n  settlectl pause web1/scheduled_task/backup --wait")]
-    Pause(TargetArgs),
+    Pause(OperateArgs),
     /// End the pause of a resource
     #[command(after_help = "Example:\n  settlectl resume web1/scheduled_task/backup --wait")]
-    Resume(TargetArgs),
+    Resume(OperateArgs),
     /// Run the failed operation of a failed resource again
     ///
     /// A new run on the same record, with the parameters that were asked for last.
     #[command(after_help = "Example:\n  settlectl retry web1/deployment/site --wait")]
-    Retry(TargetArgs),
+    Retry(OperateArgs),
     /// Look at the server what is really there
     ///
     /// The answer is stored as 'observed' and changes nothing on the server. It does not wait for its turn.
@@ -134,13 +134,13 @@ pub(crate) enum Command {
     /// Register servers and see how they are
     #[command(subcommand, arg_required_else_help = true)]
     Server(ServerCommand),
-    /// See which packages there are, check one's own
+    /// See which packages there are, check one's own, reload them
     #[command(subcommand, arg_required_else_help = true)]
     Package(PackageCommand),
     /// See what is on the servers
     #[command(subcommand, arg_required_else_help = true)]
     Resource(ResourceCommand),
-    /// See, follow and cancel runs
+    /// See, follow, cancel and retry runs
     #[command(subcommand, arg_required_else_help = true)]
     Run(RunCommand),
     Watch(WatchArgs),
@@ -149,8 +149,8 @@ pub(crate) enum Command {
     /// Look now for runs past their time and settle them
     ///
     /// The daemon does this by itself all the time. Doing it twice changes nothing.
-    Reconcile,
-    /// Who asked for what, accepted or refused, newest first
+    Reconcile(ChangeArgs),
+    /// Who asked for what: the accepted commands, newest first
     #[command(after_help = "Example:\n  settlectl audit list --limit 20")]
     Audit(AuditArgs),
     /// Print the completions for a shell
@@ -180,6 +180,11 @@ pub(crate) enum PackageCommand {
         #[arg(long)]
         source: bool,
     },
+    /// Have the daemon read its package files anew
+    ///
+    /// All or nothing: with a fault in any file, what is loaded stays. Runs that were accepted before are not changed.
+    #[command(after_help = "Example:\n  settlectl package reload")]
+    Reload(ChangeArgs),
     /// Check a definition without storing it
     ///
     /// Prints 'FILE:LINE: FIELD: what is wrong' for each problem, and ends with 1 if there is any.
@@ -203,7 +208,7 @@ pub(crate) struct AuditArgs {
 /// The verbs of the audit.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
-    /// Accepted and refused commands, newest first
+    /// Accepted commands, newest first
     List(PageArgs),
 }
 
@@ -279,6 +284,9 @@ mod tests {
             ("install site", false),
             ("update web1/site/site --set a=b --wait -o json", true),
             ("do web1/site/site rollback --wait", true),
+            ("remove web1/site/site --queue-limit 30m", true),
+            ("probe web1/site/site --queue-limit 30m", false),
+            ("run retry 01JZ3V6K8Q0000000000000000 --wait --queue-limit 2h", true),
             ("server add web1 [2001:db8::1]:2222 --user deploy --label site=fra", true),
             ("server add web1 2001:db8::1 --user deploy", false),
             ("server edit web1", false),
@@ -290,6 +298,8 @@ mod tests {
             ("watch --since 01GEN:42 --kind run --kind step", true),
             ("watch --since 42", false),
             ("watch --since 01GEN:42 --snapshot", false),
+            ("package reload --request-id x", true),
+            ("reconcile --request-id x", true),
             ("audit", true),
             ("audit list --limit 3", true),
             ("audit --limit 3", true),

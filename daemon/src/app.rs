@@ -1,102 +1,133 @@
 //! The composition root: opens, wires, starts in order, drains in reverse. The only file that knows everyone.
 
+mod duties;
+mod living;
+mod reload;
+mod steward;
+
 use std::fs::File;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use async_trait::async_trait;
-use futures::FutureExt as _;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Gate;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, FileProblem};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::dispatch::{self, Crew};
 use crate::domain::id::DaemonId;
 use crate::domain::timings::Timings;
-use crate::engine::{self, Engine, Lease, Refusal};
-use crate::grpc::{self, GrpcParts, ReconcileNow, ReconcileReport};
+use crate::engine::{self, Engine, Lease};
+use crate::grpc::{self, GrpcParts};
 use crate::hub::Hub;
-use crate::process::Process;
-use crate::reconciler::{Reconciler, Report};
+use crate::process::{Process, Systemd};
+use crate::reconciler::Reconciler;
 use crate::remote::Remote;
 use crate::remote::ssh::{SshExec, SshSettings};
 use crate::remote::step::Steps;
-use crate::scheduler::{self, Duty};
+use crate::scheduler;
 use crate::secrets::{Sealer, SecretError};
-use crate::store::retention::Horizon;
 use crate::store::{self, Opened};
 
-/// How often time is asked whom it has overtaken.
-const RECONCILE_EVERY: Duration = Duration::from_secs(5);
-/// How often old records are looked for.
-const EXPIRE_EVERY: Duration = Duration::from_secs(60);
-/// Records of each kind that go in one transaction.
-const EXPIRE_BATCH: i64 = 500;
+/// How much more time the start asks for, again and again, while the store is brought up to date.
+const MORE_TIME: Duration = Duration::from_secs(60);
 /// How long a lane without work is kept, and its epoch with it.
 const LANE_LINGER: Duration = Duration::from_secs(30);
 /// How long one look at a running step waits for news.
 const ATTACH_WAIT: Duration = Duration::from_secs(20);
 /// How long lanes get to leave at a stop.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(86_400);
 
-/// What a test may bring in place of the real thing: the clock, and what touches servers.
+pub use reload::Anew;
+
+use living::Living;
+use reload::Reloading;
+use steward::{Now, Servant};
+
+/// What a test may bring in place of the real thing.
 pub struct Parts {
     /// The only "now".
     pub clock: Arc<dyn Clock>,
     /// What touches servers.
     pub remote: Arc<dyn Remote>,
+    /// How a reload reads the configuration.
+    pub anew: Anew,
 }
 
 /// Serves until it is asked to stop. Remote steps are left running for the next start.
-pub async fn run(config: Config, process: Process) -> anyhow::Result<()> {
+pub async fn run(config: Config, process: Process, anew: Anew) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let remote = ssh_remote(&config, Arc::clone(&clock));
-    run_with(config, process, Parts { clock, remote }).await
+    run_with(config, process, Parts { clock, remote, anew }).await
 }
 
 /// Like [`run`], with these parts.
 pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow::Result<()> {
-    let clock = Arc::clone(&parts.clock);
+    let Parts { clock, remote, anew } = parts;
     make_private_dir(&config.data_dir)?;
     let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref()).await?;
-    let house = open(&config, parts).await?;
+    let house = with_more_time(&process.systemd, &*clock, open(&config, &process, Arc::clone(&clock), remote)).await?;
     let stop = process.stop.soft_token().clone();
 
-    let reconciler =
-        Arc::new(Now(Mutex::new(Reconciler::new(house.engine.clone(), house.crew.lease.clone()))));
+    let living = Arc::new(Living::new(config.clone()));
+    let reconciler = Arc::new(Now::new(Reconciler::new(house.engine.clone(), house.crew.lease.clone())));
     let parts = GrpcParts {
         engine: house.engine.clone(),
         gate: house.crew.gate.clone(),
         stop: stop.clone(),
         started_at: clock.now(),
-        reconcile: Arc::clone(&reconciler) as Arc<dyn ReconcileNow>,
+        steward: Arc::new(Servant { reconciler: Arc::clone(&reconciler), living: Arc::clone(&living) }),
     };
     let serving = tokio::spawn(grpc::serve(listener, parts));
     let working = tokio::spawn(dispatch::run(house.crew.clone(), stop.clone()));
-    let duties = duties(&config, &house, reconciler);
+    let renewing =
+        tokio::spawn(duties::renew(config.lane.renew(), &house, Arc::clone(&clock), stop.clone()));
+    let duties = duties::duties(&house, reconciler, Arc::clone(&living));
     let heartbeat = process.heartbeat.clone();
     let ticking =
         tokio::spawn(scheduler::run(duties, Arc::clone(&clock), move || heartbeat.beat(), stop.clone()));
-    let reloading = tokio::spawn(reload(process.clone(), stop.clone()));
+    let reloading = Reloading {
+        anew,
+        living,
+        engine: house.engine.clone(),
+        permits: Arc::clone(&house.crew.permits),
+    };
+    tokio::spawn(reloading.serve(process.clone(), stop.clone()));
 
+    // What ended meanwhile is told below; a stop while nobody was served yet is a stop like any other.
+    if let Some(served) = stop.run_until_cancelled(grpc::answers(&config.listen.unix)).await {
+        served?;
+    }
     tracing::info!(
         socket = %config.listen.unix.display(), database = house.engine.store().about().engine,
         installation = %house.engine.store().about().installation, "ready"
     );
-    process.systemd.ready("serving");
-    let outcome = first_to_end(&stop, serving, working, ticking, &*clock).await;
+    if !stop.is_cancelled() {
+        process.systemd.ready("serving");
+    }
+    let outcome = first_to_end(&stop, serving, working, renewing, ticking, &*clock).await;
     process.systemd.stopping("leaving remote steps running for the next start");
     stop.cancel();
-    drop(reloading);
     detach(&house.engine, &*clock).await;
     outcome
+}
+
+/// Opens what takes its time, a migration for instance, and asks systemd for more of it as long as that goes on.
+async fn with_more_time<T>(systemd: &Systemd, clock: &dyn Clock, opening: impl Future<Output = T>) -> T {
+    let mut opening = pin!(opening);
+    loop {
+        systemd.extend_timeout(MORE_TIME);
+        tokio::select! {
+            opened = &mut opening => return opened,
+            () = clock.sleep_until(clock.monotonic() + MORE_TIME / 3) => {}
+        }
+    }
 }
 
 /// Gives the lanes back, so that whoever comes next need not wait. A store that does not answer costs no more than a moment.
@@ -114,7 +145,7 @@ async fn detach(engine: &Engine, clock: &dyn Clock) {
 
 /// Checks what only the parts themselves can check: the packages.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    load_catalog(config).map(drop)
+    load_catalog(config.packages.dir.as_deref()).map(drop)
 }
 
 /// What is open while the daemon runs.
@@ -125,11 +156,16 @@ struct House {
     _lock: Option<File>,
 }
 
-async fn open(config: &Config, Parts { clock, remote }: Parts) -> anyhow::Result<House> {
+async fn open(
+    config: &Config,
+    process: &Process,
+    clock: Arc<dyn Clock>,
+    remote: Arc<dyn Remote>,
+) -> anyhow::Result<House> {
     let alone = store::sqlite_path(&config.database.url).is_some();
     let lock = if alone { Some(lock(&config.data_dir)?) } else { None };
-    let catalog = load_catalog(config)?;
-    let sealer = open_sealer(config, &*clock)?;
+    let catalog = load_catalog(config.packages.dir.as_deref())?;
+    let sealer = open_sealer(config, process, &*clock)?;
     let Opened { store, writer } = store::open(&config.database.url, Arc::clone(&clock)).await?;
     if let Some(other) = store.read().await?.db().sealed_with_another_key(sealer.key_id()).await? {
         return Err(SecretError::OtherKey(other).into());
@@ -216,19 +252,23 @@ fn lock(dir: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-fn load_catalog(config: &Config) -> anyhow::Result<Catalog> {
-    let list = |problems: Vec<crate::catalog::FileProblem>| {
-        let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!("package definitions are not in order:\n{}", lines.join("\n"))
-    };
-    let catalog = Catalog::builtin().map_err(list)?;
-    match &config.packages.dir {
-        Some(dir) => catalog.with_dir(dir).map_err(list),
-        None => Ok(catalog),
+/// The built-in packages and those of a folder.
+fn read_catalog(dir: Option<&Path>) -> Result<Catalog, Vec<FileProblem>> {
+    let builtin = Catalog::builtin()?;
+    match dir {
+        Some(dir) => builtin.with_dir(dir),
+        None => Ok(builtin),
     }
 }
 
-fn open_sealer(config: &Config, clock: &dyn Clock) -> anyhow::Result<Sealer> {
+fn load_catalog(dir: Option<&Path>) -> anyhow::Result<Catalog> {
+    read_catalog(dir).map_err(|problems| {
+        let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("package definitions are not in order:\n{}", lines.join("\n"))
+    })
+}
+
+fn open_sealer(config: &Config, process: &Process, clock: &dyn Clock) -> anyhow::Result<Sealer> {
     let path = config.secrets.key_file.clone().unwrap_or_else(|| config.data_dir.join("key"));
     let fresh = || {
         let mut key = [0; 32];
@@ -237,60 +277,7 @@ fn open_sealer(config: &Config, clock: &dyn Clock) -> anyhow::Result<Sealer> {
         }
         key
     };
-    Ok(Sealer::from_file(&path, fresh)?)
-}
-
-/// What is done again and again. Each handles its own errors: the next tick tries again.
-fn duties(config: &Config, house: &House, reconciler: Arc<Now>) -> Vec<Duty> {
-    let (engine, lease) = (house.engine.clone(), house.crew.lease.clone());
-    let renew = Duty::new(config.lane.renew(), move || {
-        let (engine, lease) = (engine.clone(), lease.clone());
-        async move {
-            if let Err(error) = engine.renew_lease(&lease).await {
-                tracing::warn!(%error, "the lease was not renewed; without it nothing is started");
-            }
-        }
-        .boxed()
-    });
-    let reconcile = Duty::new(RECONCILE_EVERY, move || {
-        let reconciler = Arc::clone(&reconciler);
-        async move {
-            if let Err(error) = reconciler.look().await {
-                tracing::warn!(%error, "the reconciler could not finish; it looks again");
-            }
-        }
-        .boxed()
-    });
-    let (engine, retention) = (house.engine.clone(), config.retention.clone());
-    let expire = Duty::new(EXPIRE_EVERY, move || {
-        let engine = engine.clone();
-        let now = engine.clock().now();
-        let horizon = Horizon {
-            runs: now - DAY * retention.runs_days,
-            transitions: now - DAY * retention.transitions_days,
-            requests: now - DAY * retention.requests_days,
-        };
-        async move {
-            match engine.expire(horizon, EXPIRE_BATCH).await {
-                Ok(0) => {}
-                Ok(gone) => tracing::info!(records = gone, "old records were removed"),
-                Err(error) => tracing::warn!(%error, "old records could not be removed; it is tried again"),
-            }
-        }
-        .boxed()
-    });
-    vec![renew, reconcile, expire]
-}
-
-/// Packages and configuration are read at the start; a reload says so instead of pretending.
-async fn reload(process: Process, stop: CancellationToken) {
-    while stop.run_until_cancelled(process.reload.requested()).await.is_some() {
-        process.systemd.reloading();
-        tracing::warn!(
-            "a reload was asked for, but settings and packages are read only at the start: restart settled to apply them"
-        );
-        process.systemd.ready("serving");
-    }
+    Ok(Sealer::from_file(&path, process.credentials.as_deref(), fresh)?)
 }
 
 /// Waits for the stop, or for a part that ends without being asked to, which ends the daemon: systemd starts it anew.
@@ -298,6 +285,7 @@ async fn first_to_end(
     stop: &CancellationToken,
     mut serving: JoinHandle<Result<(), grpc::ServeError>>,
     mut working: JoinHandle<()>,
+    mut renewing: JoinHandle<()>,
     mut ticking: JoinHandle<Result<(), tokio_cron_scheduler::JobSchedulerError>>,
     clock: &dyn Clock,
 ) -> anyhow::Result<()> {
@@ -307,11 +295,17 @@ async fn first_to_end(
         () = stop.cancelled() => {}
         ended = &mut serving => { ended.context("the API broke")?.context("the API broke")?; bail!("the API ended by itself") }
         ended = &mut working => { ended.context("the dispatcher broke")?; bail!("the dispatcher ended by itself") }
+        ended = &mut renewing => { ended.context("the renewal of the lease broke")?; bail!("the renewal of the lease ended by itself") }
         ended = &mut ticking => { ended.context("the tick broke")?.context("the tick broke")?; bail!("the tick ended by itself") }
     }
     let until = clock.monotonic() + LEAVE_WITHIN;
-    let late = [serving.abort_handle(), working.abort_handle(), ticking.abort_handle()];
-    let all = async { tokio::join!(serving, working, ticking) };
+    let late = [
+        serving.abort_handle(),
+        working.abort_handle(),
+        renewing.abort_handle(),
+        ticking.abort_handle(),
+    ];
+    let all = async { tokio::join!(serving, working, renewing, ticking) };
     tokio::select! {
         _ = all => {}
         () = clock.sleep_until(until) => {
@@ -322,23 +316,3 @@ async fn first_to_end(
     Ok(())
 }
 
-/// The reconciler, for the tick and for whoever asks.
-struct Now(Mutex<Reconciler>);
-
-impl Now {
-    async fn look(&self) -> Result<Report, crate::reconciler::ReconcileError> {
-        self.0.lock().await.step().await
-    }
-}
-
-#[async_trait]
-impl ReconcileNow for Now {
-    async fn reconcile(&self) -> Result<ReconcileReport, Refusal> {
-        let report = self.look().await.map_err(|error| Refusal::Internal(error.to_string()))?;
-        Ok(ReconcileReport {
-            examined: report.examined,
-            settled: report.settled,
-            lanes_released: report.lanes_released,
-        })
-    }
-}

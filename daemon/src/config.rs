@@ -1,10 +1,12 @@
 //! What the operator decides, complete and checked before anything starts (P13).
 //!
 //! A [`Config`] that exists is one that works: every value is in its range and all timings agree with each other.
-//! It never reads anything after the start, and it knows nobody else in the house.
+//! It knows nobody else in the house. A reload makes a new one.
 //!
-//! `load` gathers the layers and translates their errors, `rules` holds the ranges and the cross checks.
+//! `load` gathers the layers and translates their errors, `rules` holds the ranges and the cross checks, `live` what can change while
+//! the daemon runs.
 
+mod live;
 mod load;
 mod rules;
 
@@ -54,7 +56,7 @@ pub struct Config {
 #[derive(Clone, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Database {
-    /// `sqlite://PATH` or `postgres://USER@HOST/NAME`. May hold a password: `Debug` leaves it out.
+    /// `sqlite://PATH`, the path as it stands, or `postgres://USER@HOST/NAME`. May hold a password: `Debug` leaves it out.
     pub url: String,
 }
 
@@ -364,9 +366,9 @@ fn days(n: u32) -> Duration {
     Duration::from_secs(u64::from(n) * 86_400)
 }
 
-/// The URL of an SQLite file; `%` and `?` of the path are escaped, since the URL is decoded again.
+/// The URL of an SQLite file. What follows `sqlite://` is the path as it stands: nothing is escaped, and nothing is decoded.
 fn sqlite_url(path: &Path) -> String {
-    format!("sqlite://{}", path.display().to_string().replace('%', "%25").replace('?', "%3F"))
+    format!("sqlite://{}", path.display())
 }
 
 /// Hides the password in `scheme://user:password@host` and in `?password=`. Rather too much than too little: an
@@ -413,7 +415,10 @@ mod tests {
 
     #[test]
     fn the_path_of_an_sqlite_file_survives_its_url() {
-        assert_eq!(sqlite_url(Path::new("/tmp/50%?/a.db")), "sqlite:///tmp/50%25%3F/a.db");
+        for path in ["/tmp/50%?/a.db", "/tmp/50%25/a b.db", "/tmp/\u{e4}#/a.db"] {
+            let url = sqlite_url(Path::new(path));
+            assert_eq!(crate::store::sqlite_path(&url).as_deref(), Some(Path::new(path)), "{url}");
+        }
     }
 
     #[test]

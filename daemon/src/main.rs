@@ -12,7 +12,8 @@ use clap::{Args, Parser, Subcommand};
 use settled::clock::SystemClock;
 use settled::config::{Config, Faults, Flag, Sources, Surroundings};
 use settled::process::{Process, Signals, unit};
-use settled::{app, telemetry};
+use settled::app::{self, Anew};
+use settled::telemetry;
 
 const FAILED: u8 = 1;
 const CANNOT_WORK: u8 = 2;
@@ -20,6 +21,10 @@ const CANNOT_WORK: u8 = 2;
 const AFTER_HELP: &str = "\
 Every setting can also come from the environment, with two underscores between levels: SETTLED_LANE__POLL_S=2.
 Flags win over the environment, the environment over the file, the file over the defaults.
+
+SIGHUP (systemctl reload settled) reads the file and the packages again, all or nothing. It can change packages.dir and what
+is in it, log.level, retention.*, run.queue_limit_s, run.attempts, lane.queue_max and lane.at_work_max. Any other change is
+refused by name, since it needs a restart; so is a file with a fault. `settlectl status` tells why a reload was refused.
 
 Exit codes: 0 ended as asked; 1 failed while starting or running, or `check` found faults;
 2 the arguments or the configuration cannot work, and nothing was started.";
@@ -121,34 +126,40 @@ fn cannot_work(error: impl Into<anyhow::Error>) -> Failure {
 }
 
 fn serve(settings: Settings) -> Result<(), Failure> {
-    let config = load(settings).map_err(cannot_work)?;
-    telemetry::init(&config.log).map_err(cannot_work)?;
+    let sources = settings.sources().map_err(cannot_work)?;
+    let config = load(&sources).map_err(cannot_work)?;
+    let level = telemetry::init(&config.log).map_err(cannot_work)?;
+    app::check(&config).map_err(cannot_work)?;
     let process = Process::from_env();
     if let Some(interval) = process.watchdog {
         config.check_watchdog(interval).map_err(cannot_work)?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(supervise(config, process)).map_err(failed)
+    let anew = Anew {
+        config: Box::new(move || load(&sources)),
+        log: Box::new(move |text| level.set(text)),
+    };
+    runtime.block_on(supervise(config, process, anew)).map_err(failed)
 }
 
-fn load(settings: Settings) -> anyhow::Result<Config> {
-    Ok(Config::load(&settings.sources()?, &Surroundings::from_process()?)?)
+fn load(sources: &Sources) -> anyhow::Result<Config> {
+    Ok(Config::load(sources, &Surroundings::from_process()?)?)
 }
 
 /// The daemon, with its signals and its watchdog beside it. A second signal drops it where it stands.
-async fn supervise(config: Config, process: Process) -> anyhow::Result<()> {
+async fn supervise(config: Config, process: Process, anew: Anew) -> anyhow::Result<()> {
     let signals = Signals::install()?;
     tokio::spawn(signals.forward(process.stop.clone(), process.reload.clone()));
     tokio::spawn(process.clone().feed_watchdog(Arc::new(SystemClock::new())));
     let stop = process.stop.clone();
     tokio::select! {
-        ended = app::run(config, process) => ended,
+        ended = app::run(config, process, anew) => ended,
         () = stop.hard() => Ok(()),
     }
 }
 
 fn check(settings: Settings) -> Result<(), Failure> {
-    let config = load(settings).map_err(failed)?;
+    let config = load(&settings.sources().map_err(failed)?).map_err(failed)?;
     telemetry::filter(&config.log.level).map_err(failed)?;
     app::check(&config).map_err(failed)?;
     print(&format!("{config:#?}\nThe configuration can work.\n"))

@@ -8,6 +8,7 @@ mod systemd;
 pub mod unit;
 mod watchdog;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,12 +31,19 @@ pub struct Process {
     pub systemd: Systemd,
     /// How often the service manager wants a sign of life, if it does.
     pub watchdog: Option<Duration>,
+    /// Where the service manager put secrets for this process, if it did.
+    pub credentials: Option<PathBuf>,
 }
 
 impl Process {
     /// The process as systemd or a shell started it.
     pub fn from_env() -> Self {
-        Self { systemd: Systemd::from_env(), watchdog: systemd::watchdog_interval(), ..Self::default() }
+        Self {
+            systemd: Systemd::from_env(),
+            watchdog: systemd::watchdog_interval(),
+            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            ..Self::default()
+        }
     }
 
     /// Feeds the watchdog until the hard stop, as long as the heart beats; ends at once if there is no watchdog.

@@ -1,6 +1,7 @@
 //! The alarm clock: one tokio-cron-scheduler job that ticks, and the duties that come due with it.
 //!
-//! The job carries nothing but the tick. When a duty is due stands here, by the monotonic clock; what it does stands elsewhere.
+//! The job carries nothing but the tick. When a duty is due stands here, by the monotonic clock; what it does stands elsewhere. Duties
+//! follow one another, so one that takes long delays the others. What must not be delayed by anything has a loop of its own: [`keep`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,4 +57,21 @@ pub async fn run(
         beat();
     }
     alarm.shutdown().await
+}
+
+/// Does something at once and then after each `every`, until `stop`. Nothing else is done in between, so nothing else delays it; the
+/// pause counts from the beginning of one act to the beginning of the next.
+pub async fn keep(
+    every: Duration,
+    clock: Arc<dyn Clock>,
+    mut act: impl FnMut() -> BoxFuture<'static, ()> + Send,
+    stop: CancellationToken,
+) {
+    let mut due = clock.monotonic();
+    while stop.run_until_cancelled(clock.sleep_until(due)).await.is_some() {
+        due = clock.monotonic() + every;
+        if stop.run_until_cancelled(act()).await.is_none() {
+            return;
+        }
+    }
 }

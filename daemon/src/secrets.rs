@@ -49,8 +49,15 @@ impl Sealer {
         Self { key, id }
     }
 
-    /// Reads the key file: 32 bytes, mode 0600. One that does not exist is made from `fresh`.
-    pub fn from_file(path: &Path, fresh: impl FnOnce() -> [u8; KEY_BYTES]) -> Result<Self, SecretError> {
+    /// Reads the key file: 32 bytes, which nobody else may read. One that does not exist is made from `fresh`, with mode 0600.
+    ///
+    /// Below `credentials`, systemd's directory of this service, its group may read: systemd 254 and later gives the service's user
+    /// access by a list, and the mask of that list shows as the group's right (0440).
+    pub fn from_file(
+        path: &Path,
+        credentials: Option<&Path>,
+        fresh: impl FnOnce() -> [u8; KEY_BYTES],
+    ) -> Result<Self, SecretError> {
         let bad = |message: String| SecretError::KeyFile { path: path.display().to_string(), message };
         if !path.exists() {
             write_private(path, &Zeroizing::new(fresh())[..])
@@ -58,7 +65,8 @@ impl Sealer {
         }
         let mode =
             std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(path).map_err(|e| bad(e.to_string()))?);
-        if mode & 0o077 != 0 {
+        let handed_over = credentials.is_some_and(|dir| path.starts_with(dir));
+        if mode & (if handed_over { 0o037 } else { 0o077 }) != 0 {
             return Err(bad(format!("others may read it (mode {:o}): chmod 600 it", mode & 0o777)));
         }
         let bytes = Zeroizing::new(std::fs::read(path).map_err(|e| bad(e.to_string()))?);
@@ -222,6 +230,27 @@ mod tests {
         ]);
         let out = mask.pass(b"got hunter22, first line; then second\n", true);
         assert_eq!(out, b"got ********, **********; then ******\n");
+    }
+
+    #[test]
+    fn p12_a_key_that_others_may_read_is_refused_but_for_the_group_of_a_credential() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("settled.key");
+        std::fs::write(&path, [7; KEY_BYTES]).unwrap();
+        let elsewhere = Path::new("/run/credentials/other.service");
+        // (mode, as an ordinary file, as a credential)
+        for (mode, ordinary, credential) in
+            [(0o600, true, true), (0o400, true, true), (0o440, false, true), (0o460, false, false), (0o444, false, false)]
+        {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let read = |credentials| Sealer::from_file(&path, credentials, || [0; KEY_BYTES]);
+            assert_eq!(read(None).is_ok(), ordinary, "{mode:o}");
+            assert_eq!(read(Some(elsewhere)).is_ok(), ordinary, "{mode:o} outside the directory");
+            assert_eq!(read(Some(dir.path())).is_ok(), credential, "{mode:o} as a credential");
+        }
+        let message = Sealer::from_file(&path, None, || [0; KEY_BYTES]).unwrap_err().to_string();
+        assert!(message.contains("mode 444") && message.contains("chmod 600"), "{message}");
     }
 
     #[test]

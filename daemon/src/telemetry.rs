@@ -6,18 +6,32 @@ use std::os::fd::AsFd;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, Registry, fmt};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{Log, LogFormat};
+
+/// Changes what is logged while the process runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Level(reload::Handle<EnvFilter, Registry>);
+
+impl Level {
+    /// Logs from this level on, as [`filter`] reads it.
+    ///
+    /// # Errors
+    /// The text is no filter, or nothing is logged any more.
+    pub fn set(&self, level: &str) -> anyhow::Result<()> {
+        Ok(self.0.reload(filter(level)?)?)
+    }
+}
 
 /// Begins to log. Once per process.
 ///
 /// # Errors
 /// `log.level` is no filter, the journal that was asked for is not there, or logging has begun already.
-pub fn init(log: &Log) -> anyhow::Result<()> {
-    let filter = filter(&log.level)?;
+pub fn init(log: &Log) -> anyhow::Result<Level> {
+    let (filter, handle) = reload::Layer::new(filter(&log.level)?);
     tracing_subscriber::registry().with(output(log.format)?.with_filter(filter)).try_init()?;
-    Ok(())
+    Ok(Level(handle))
 }
 
 /// Reads `log.level`. A filter that names nobody's target is accepted, as targets are not known beforehand.

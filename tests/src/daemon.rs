@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use settled::app::{self, Parts};
+use settled::app::{self, Anew, Parts};
 use settled::clock::SystemClock;
 use settled::config::{Config, Sources, Surroundings};
 use settled::process::{Process, Systemd};
@@ -58,22 +58,29 @@ impl Options {
         self.start_in(dir).await
     }
 
-    /// Starts the daemon in a directory where one ran before.
+    /// Starts the daemon in a directory where one ran before, or where a `settled.toml` lies.
     pub async fn start_in(mut self, dir: TempDir) -> TestDaemon {
         if !self.env.iter().any(|(key, _)| key == "SETTLED_DATABASE__URL") {
             self = self.set("DATABASE__URL", &store_url(dir.path()).await);
         }
-        let sources = Sources { env: self.env, ..Sources::default() };
-        let config = Config::load(&sources, &Surroundings::bare(dir.path()))
-            .expect("the test's configuration can work");
+        let file = Some(dir.path().join("settled.toml")).filter(|file| file.exists());
+        let sources = Sources { env: self.env, file, ..Sources::default() };
+        let surroundings = Surroundings::bare(dir.path());
+        let config = Config::load(&sources, &surroundings).expect("the test's configuration can work");
         let socket = config.listen.unix.clone();
         let mut process = Process::default();
         if let Some(path) = self.systemd {
             process.systemd = Systemd::at(path);
         }
         let clock = Arc::new(SystemClock::new());
-        let parts =
-            Parts { remote: self.remote.unwrap_or_else(|| app::ssh_remote(&config, clock.clone())), clock };
+        let parts = Parts {
+            remote: self.remote.unwrap_or_else(|| app::ssh_remote(&config, clock.clone())),
+            clock,
+            anew: Anew {
+                config: Box::new(move || Ok(Config::load(&sources, &surroundings)?)),
+                log: Box::new(|_| Ok(())),
+            },
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -137,6 +144,11 @@ impl TestDaemon {
     /// Its socket.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// Asks it to reload, as SIGHUP would.
+    pub fn reload(&self) {
+        self.process.reload.request();
     }
 
     /// Stops it as SIGTERM would; answers how it ended, and its directory for the next one.

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use settled::auth::Gate;
-use settled::catalog::Catalog;
+use settled::catalog::{Catalog, FileProblem};
 use settled::clock::{Clock, SystemClock};
 use settled::domain::id::DaemonId;
 use settled::domain::timings::Timings;
 use settled::engine::{Engine, Refusal, Settings};
-use settled::grpc::{self, GrpcParts, ReconcileNow, ReconcileReport, ServeError};
+use settled::grpc::{self, GrpcParts, ReconcileReport, ServeError, Steward};
 use settled::hub::Hub;
 use settled::secrets::Sealer;
 use settled::store;
@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::disk::SmallDisk;
 use crate::postgres::store_url;
 
 /// Timings of the defaults.
@@ -52,13 +53,21 @@ pub async fn engine(dir: &Path, queue_max: i64) -> Engine {
     Engine::new(opened.store, opened.writer, hub, catalog, sealer, clock, me, settings)
 }
 
-/// A reconciler that finds nothing.
+/// A house where nothing happens.
 struct Idle;
 
 #[async_trait]
-impl ReconcileNow for Idle {
+impl Steward for Idle {
     async fn reconcile(&self) -> Result<ReconcileReport, Refusal> {
         Ok(ReconcileReport { examined: 3, ..ReconcileReport::default() })
+    }
+
+    fn read_packages(&self) -> Result<Catalog, Vec<FileProblem>> {
+        Catalog::builtin()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 
@@ -92,7 +101,18 @@ impl Served {
     /// With room for so many queued runs per server.
     pub async fn with_queue(queue_max: i64) -> Self {
         let dir = tempfile::Builder::new().prefix("settled").tempdir().expect("a temporary directory");
-        let engine = engine(dir.path(), queue_max).await;
+        let store = dir.path().to_owned();
+        Self::with_store_in(&store, queue_max, dir).await
+    }
+
+    /// With its store on this disk.
+    pub async fn on(disk: &SmallDisk) -> Self {
+        let dir = tempfile::Builder::new().prefix("settled").tempdir().expect("a temporary directory");
+        Self::with_store_in(disk.path(), 1_000, dir).await
+    }
+
+    async fn with_store_in(store: &Path, queue_max: i64, dir: TempDir) -> Self {
+        let engine = engine(store, queue_max).await;
         let socket = dir.path().join("settled.sock");
         let stop = CancellationToken::new();
         let listener = grpc::bind(&socket, None).await.expect("the socket can be bound");
@@ -100,7 +120,7 @@ impl Served {
             gate: Gate::new(rustix::process::geteuid().as_raw(), Vec::new()),
             stop: stop.clone(),
             started_at: engine.clock().now(),
-            reconcile: Arc::new(Idle),
+            steward: Arc::new(Idle),
             engine: engine.clone(),
         };
         let serving = Some(tokio::spawn(grpc::serve(listener, parts)));

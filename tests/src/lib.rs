@@ -1,6 +1,7 @@
 //! What the tests of the whole need: real foreign servers that are thrown away afterwards, and a simulated world.
 
 pub mod daemon;
+pub mod disk;
 pub mod engine;
 mod guarded;
 pub mod notify;

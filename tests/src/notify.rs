@@ -46,6 +46,14 @@ impl FakeSystemd {
         &self.messages[self.messages.len() - 1]
     }
 
+    /// Whether no further message has arrived until now; one that has is among [`FakeSystemd::messages`].
+    pub fn is_silent(&mut self) -> bool {
+        let mut buffer = vec![0; 64 << 10];
+        let Ok(length) = self.socket.try_recv(&mut buffer) else { return true };
+        self.messages.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        false
+    }
+
     /// Waits for a message with the given line, such as `READY=1`, and returns the whole message; what came before is
     /// in [`FakeSystemd::messages`]. Panics when none comes.
     pub async fn wait_for(&mut self, line: &str) -> String {

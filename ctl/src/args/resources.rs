@@ -32,9 +32,8 @@ pub(crate) struct InstallArgs {
     /// Check and plan only: nothing is stored, nothing is done
     #[arg(long, conflicts_with = "wait")]
     pub(crate) dry_run: bool,
-    /// How long the run may stay queued, for instance 30m or 12h; the daemon's default is 24 h
-    #[arg(long, value_name = "TIME", value_parser = values::duration)]
-    pub(crate) queue_limit: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub(crate) queue: QueueArgs,
     #[command(flatten)]
     pub(crate) run: RunArgs,
 }
@@ -64,14 +63,39 @@ pub(crate) struct UpdateArgs {
     pub(crate) resource: String,
     #[command(flatten)]
     pub(crate) values: ValueArgs,
-    /// How long the run may stay queued, for instance 30m or 12h; the daemon's default is 24 h
-    #[arg(long, value_name = "TIME", value_parser = values::duration)]
-    pub(crate) queue_limit: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub(crate) queue: QueueArgs,
     #[command(flatten)]
     pub(crate) run: RunArgs,
 }
 
-/// A resource and whether to wait.
+/// A resource to change, and whether to wait.
+#[derive(Args, Debug)]
+pub(crate) struct OperateArgs {
+    /// Its id, or SERVER/PACKAGE/NAME
+    pub(crate) resource: String,
+    #[command(flatten)]
+    pub(crate) queue: QueueArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// How long the run may wait for its turn.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct QueueArgs {
+    /// How long the run may stay queued, for instance 30m or 12h, at most 30 days; the daemon's default is 24 h
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) queue_limit: Option<std::time::Duration>,
+}
+
+impl QueueArgs {
+    /// As the contract has it: 0 means that nothing was typed.
+    pub(crate) fn seconds(self) -> u32 {
+        self.queue_limit.map_or(0, |time| u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX))
+    }
+}
+
+/// A resource to look at, and whether to wait.
 #[derive(Args, Debug)]
 pub(crate) struct TargetArgs {
     /// Its id, or SERVER/PACKAGE/NAME
@@ -91,6 +115,8 @@ pub(crate) struct DoArgs {
     pub(crate) resource: String,
     /// The operation, for instance rollback
     pub(crate) operation: String,
+    #[command(flatten)]
+    pub(crate) queue: QueueArgs,
     #[command(flatten)]
     pub(crate) run: RunArgs,
 }

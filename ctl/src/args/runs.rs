@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use settled_proto::v1::{Outcome, RunState};
 
-use super::{PageArgs, PatienceArgs, RunArgs};
+use super::{PageArgs, PatienceArgs, QueueArgs, RunArgs};
 
 /// The verbs of runs.
 #[derive(Debug, Subcommand)]
@@ -17,6 +17,7 @@ pub(crate) enum RunCommand {
     },
     Follow(FollowArgs),
     Cancel(CancelArgs),
+    Retry(RetryArgs),
 }
 
 /// Runs, newest first
@@ -69,6 +70,20 @@ pub(crate) struct FollowArgs {
 pub(crate) struct CancelArgs {
     /// Its id
     pub(crate) run: String,
+    #[command(flatten)]
+    pub(crate) args: RunArgs,
+}
+
+/// Run what failed again, as a new run on the same resource
+///
+/// For the last failed run of a failed resource; 'settlectl retry RESOURCE' does the same by the resource's name.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  settlectl run retry 01JZ3V6K8Q0000000000000000 --wait")]
+pub(crate) struct RetryArgs {
+    /// The id of the run that failed
+    pub(crate) run: String,
+    #[command(flatten)]
+    pub(crate) queue: QueueArgs,
     #[command(flatten)]
     pub(crate) args: RunArgs,
 }

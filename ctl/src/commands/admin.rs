@@ -3,7 +3,7 @@
 use settled_proto::v1::{GetStatusRequest, ListAuditRequest, ReconcileRequest};
 
 use super::{Context, pages};
-use crate::args::{AuditArgs, AuditCommand};
+use crate::args::{AuditArgs, AuditCommand, ChangeArgs};
 use crate::clock;
 use crate::errors::{Error, Exit};
 use crate::render::out::remark;
@@ -18,9 +18,12 @@ pub(crate) async fn status(ctx: &Context) -> Result<Exit, Error> {
 }
 
 /// `reconcile`.
-pub(crate) async fn reconcile(ctx: &Context) -> Result<Exit, Error> {
-    let answer =
-        ctx.client.ask(&ReconcileRequest {}, async |q| ctx.client.admin().reconcile(q).await).await?;
+pub(crate) async fn reconcile(ctx: &Context, change: &ChangeArgs) -> Result<Exit, Error> {
+    let request = ReconcileRequest { request_id: change.id() };
+    let answer = ctx
+        .client
+        .command(&request, &request.request_id, async |q| ctx.client.admin().reconcile(q).await)
+        .await?;
     ctx.out.show(&json::reconciled(&answer), || admin::reconciled(&answer))?;
     Ok(Exit::Done)
 }

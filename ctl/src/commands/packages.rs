@@ -3,10 +3,10 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use settled_proto::v1::{CheckPackageRequest, GetPackageRequest, ListPackagesRequest};
+use settled_proto::v1::{CheckPackageRequest, GetPackageRequest, ListPackagesRequest, ReloadPackagesRequest};
 
 use super::Context;
-use crate::args::PackageCommand;
+use crate::args::{ChangeArgs, PackageCommand};
 use crate::errors::{Error, Exit};
 use crate::render::out::remark;
 use crate::render::{json, packages};
@@ -22,6 +22,7 @@ pub(crate) async fn run(
     match command {
         PackageCommand::List => list(&open().await?).await,
         PackageCommand::Show { package, source } => show(&open().await?, package, source).await,
+        PackageCommand::Reload(change) => reload(&open().await?, &change).await,
         PackageCommand::Check { file } => {
             let source = read(&file)?;
             check(&open().await?, &file, source).await
@@ -50,6 +51,16 @@ async fn show(ctx: &Context, package: String, source: bool) -> Result<Exit, Erro
     } else {
         ctx.out.show(&json::package(&package), || packages::show(&package, ctx.out.style))?;
     }
+    Ok(Exit::Done)
+}
+
+async fn reload(ctx: &Context, change: &ChangeArgs) -> Result<Exit, Error> {
+    let request = ReloadPackagesRequest { request_id: change.id() };
+    let answer = ctx
+        .client
+        .command(&request, &request.request_id, async |q| ctx.client.packages().reload(q).await)
+        .await?;
+    ctx.out.show(&json::reloaded(&answer), || packages::reloaded(&answer))?;
     Ok(Exit::Done)
 }
 

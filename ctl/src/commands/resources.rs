@@ -1,7 +1,6 @@
 //! The verbs of resources.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use settled_proto::v1::{
     CommandResponse, DoRequest, GetResourceRequest, InstallRequest, ListResourcesRequest,
@@ -11,7 +10,9 @@ use settled_proto::v1::{
 
 use super::wait::{self, Left};
 use super::{Context, pages};
-use crate::args::{DoArgs, InstallArgs, ResourceCommand, ResourceListArgs, TargetArgs, UpdateArgs, WaitArgs};
+use crate::args::{
+    DoArgs, InstallArgs, OperateArgs, ResourceCommand, ResourceListArgs, TargetArgs, UpdateArgs, WaitArgs,
+};
 use crate::clock;
 use crate::errors::{Error, Exit};
 use crate::render::out::remark;
@@ -37,7 +38,7 @@ pub(crate) async fn install(
         parameters,
         secrets,
         dry_run: args.dry_run,
-        queue_limit_s: seconds(args.queue_limit),
+        queue_limit_s: args.queue.seconds(),
     };
     let answer = ctx
         .client
@@ -77,7 +78,7 @@ pub(crate) async fn update(
         resource: args.resource,
         parameters,
         secrets,
-        queue_limit_s: seconds(args.queue_limit),
+        queue_limit_s: args.queue.seconds(),
     };
     let answer = ctx
         .client
@@ -86,12 +87,13 @@ pub(crate) async fn update(
     settle(ctx, answer, &args.run.wait).await
 }
 
-/// A verb that takes a resource and nothing else.
+/// A verb that takes a resource and little else.
 macro_rules! verb {
-    ($name:ident, $request:ident) => {
+    ($name:ident, $args:ident, $request:ident $(, $field:ident: $value:expr)?) => {
         /// The verb of this name.
-        pub(crate) async fn $name(ctx: &Context, args: TargetArgs) -> Result<Exit, Error> {
-            let request = $request { request_id: args.run.change.id(), resource: args.resource };
+        pub(crate) async fn $name(ctx: &Context, args: $args) -> Result<Exit, Error> {
+            $(let $field = $value(&args);)?
+            let request = $request { request_id: args.run.change.id(), resource: args.resource $(, $field)? };
             let answer = ctx
                 .client
                 .command(&request, &request.request_id, async |q| ctx.client.resources().$name(q).await)
@@ -101,25 +103,29 @@ macro_rules! verb {
     };
 }
 
-verb!(remove, RemoveResourceRequest);
-verb!(pause, PauseResourceRequest);
-verb!(resume, ResumeResourceRequest);
-verb!(retry, RetryResourceRequest);
-verb!(probe, ProbeResourceRequest);
+fn limit(args: &OperateArgs) -> u32 {
+    args.queue.seconds()
+}
+
+verb!(remove, OperateArgs, RemoveResourceRequest, queue_limit_s: limit);
+verb!(pause, OperateArgs, PauseResourceRequest, queue_limit_s: limit);
+verb!(resume, OperateArgs, ResumeResourceRequest, queue_limit_s: limit);
+verb!(retry, OperateArgs, RetryResourceRequest, queue_limit_s: limit);
+verb!(probe, TargetArgs, ProbeResourceRequest);
 
 /// `do`.
 pub(crate) async fn own(ctx: &Context, args: DoArgs) -> Result<Exit, Error> {
-    let request =
-        DoRequest { request_id: args.run.change.id(), resource: args.resource, operation: args.operation };
+    let request = DoRequest {
+        request_id: args.run.change.id(),
+        resource: args.resource,
+        operation: args.operation,
+        queue_limit_s: args.queue.seconds(),
+    };
     let answer = ctx
         .client
         .command(&request, &request.request_id, async |q| ctx.client.resources().r#do(q).await)
         .await?;
     settle(ctx, answer, &args.run.wait).await
-}
-
-fn seconds(time: Option<Duration>) -> u32 {
-    time.map_or(0, |t| u32::try_from(t.as_secs()).unwrap_or(u32::MAX))
 }
 
 async fn settle(ctx: &Context, answer: CommandResponse, wait: &WaitArgs) -> Result<Exit, Error> {

@@ -3,14 +3,14 @@
 use settled_proto::v1::{CancelRunRequest, GetRunRequest, ListRunsRequest, Outcome, RunState};
 
 use super::{Context, pages, resources, wait};
-use crate::args::{CancelArgs, FollowArgs, RunCommand, RunListArgs};
+use crate::args::{CancelArgs, FollowArgs, OperateArgs, RetryArgs, RunCommand, RunListArgs};
 use crate::clock;
 use crate::errors::{Error, Exit};
 use crate::follow::live::{Channel, Live, Values};
 use crate::follow::{self, Ending};
 use crate::patience::Patience;
 use crate::render::out::remark;
-use crate::render::{json, runs, verdict};
+use crate::render::{json, runs, text, verdict};
 
 /// `run ...`.
 pub(crate) async fn run(ctx: &Context, command: RunCommand) -> Result<Exit, Error> {
@@ -24,6 +24,7 @@ pub(crate) async fn run(ctx: &Context, command: RunCommand) -> Result<Exit, Erro
         }
         RunCommand::Follow(args) => follow_to_stdout(ctx, args).await,
         RunCommand::Cancel(args) => cancel(ctx, args).await,
+        RunCommand::Retry(args) => retry(ctx, args).await,
     }
 }
 
@@ -74,6 +75,28 @@ async fn follow_to_stdout(ctx: &Context, args: FollowArgs) -> Result<Exit, Error
             Ok(follow::exit_of(&run, Outcome::Succeeded))
         }
     }
+}
+
+/// Retries the resource of a run, if that run is what failed there last: the daemon retries what failed last, whatever was typed.
+async fn retry(ctx: &Context, args: RetryArgs) -> Result<Exit, Error> {
+    let request = GetRunRequest { run_id: args.run };
+    let run = ctx.client.ask(&request, async |q| ctx.client.runs().get(q).await).await?;
+    if run.resource_id.is_empty() {
+        return Err(refused(format!("Run {} was about server {} and no resource.", run.id, text::clean(&run.server)))
+            .hint(format!("Have settled meet it again: settlectl server probe {}", text::clean(&run.server))));
+    }
+    let resource = resources::get(ctx, &run.resource_id).await?;
+    let path = text::clean(&format!("{}/{}/{}", resource.server, resource.package, resource.name));
+    if resource.last_error.as_ref().is_none_or(|error| error.run_id != run.id) {
+        return Err(refused(format!("Run {} is not what failed last on {path}.", run.id))
+            .hint(format!("See what did: settlectl resource show {path}")));
+    }
+    let args = OperateArgs { resource: resource.id, queue: args.queue, run: args.args };
+    resources::retry(ctx, args).await
+}
+
+fn refused(line: String) -> Error {
+    Error { exit: Exit::Refused, lines: vec![line] }
 }
 
 async fn cancel(ctx: &Context, args: CancelArgs) -> Result<Exit, Error> {

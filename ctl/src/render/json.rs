@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use settled_proto::v1::{
     AuditEntry, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, DeleteServerResponse,
     Evidence, Failure, FollowRunResponse, GetStatusResponse, IdentityKind, Kind, Observed, Outcome, Package,
-    Presence, Reach, Reason, ReconcileResponse, Resource, ResourceStatus, Run, RunState, Server,
+    Presence, Reach, Reason, ReconcileResponse, ReloadPackagesResponse, Resource, ResourceStatus, Run, RunState, Server,
     ServerStatus, Step, StepState, WaitReason, Waiting, WatchResponse, follow_run_response, transition,
     watch_response,
 };
@@ -291,6 +291,11 @@ pub(crate) fn status(s: &GetStatusResponse) -> Value {
         "warnings": s.warnings,
         "lanes": s.lanes,
     })
+}
+
+/// What a reload has changed.
+pub(crate) fn reloaded(r: &ReloadPackagesResponse) -> Value {
+    json!({ "changed": r.changed })
 }
 
 /// What the reconciler did.

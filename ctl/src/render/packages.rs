@@ -1,6 +1,6 @@
 //! Packages for people.
 
-use settled_proto::v1::{CheckPackageResponse, Package, Parameter};
+use settled_proto::v1::{CheckPackageResponse, Package, Parameter, ReloadPackagesResponse};
 
 use super::table::{self, Style};
 use super::text;
@@ -22,6 +22,15 @@ pub(crate) fn list(packages: &[Package], wide: bool, style: Style) -> String {
         row
     });
     table::columns(&headings, rows.collect(), style)
+}
+
+/// What a reload has changed.
+pub(crate) fn reloaded(answer: &ReloadPackagesResponse) -> String {
+    if answer.changed.is_empty() {
+        return "The package files say what they said before.".to_owned();
+    }
+    let names: Vec<_> = answer.changed.iter().map(|name| text::clean(name)).collect();
+    format!("New, changed or gone: {}.", names.join(", "))
 }
 
 /// One package.

@@ -43,12 +43,6 @@ pub(super) const RULES: &[Rule] = &[
         least: |c| c.lane.renew_s + LEASE_TRUST_MARGIN_S + 1,
     },
     Rule {
-        raise: "lane.renew_s",
-        because_of: &["lane.poll_s"],
-        why: "the tick that renews the lease would come too late",
-        least: |c| c.lane.poll_s,
-    },
-    Rule {
         raise: "lane.unreachable_retry_s",
         because_of: &["ssh.connect_timeout_s"],
         why: "a second connect would begin before the first has ended",
@@ -191,7 +185,7 @@ fn texts(config: &Config) -> impl Iterator<Item = Fault> {
 }
 
 fn url(config: &Config) -> Option<Fault> {
-    let known = ["sqlite:", "postgres://", "postgresql://"];
+    let known = ["sqlite://", "postgres://", "postgresql://"];
     if known.iter().any(|scheme| config.database.url.starts_with(scheme)) {
         return None;
     }
@@ -237,7 +231,6 @@ mod tests {
     const MISALIGNED: &[&[(&str, &str)]] = &[
         &[("lane.renew_s", "15")],
         &[("lane.renew_s", "7"), ("lane.lease_s", "17")],
-        &[("lane.poll_s", "11")],
         &[("ssh.connect_timeout_s", "16")],
         &[("run.kill_grace_s", "120")],
         &[("ssh.keepalive_s", "40")],

@@ -36,7 +36,7 @@ impl Lane {
         let run = if left.is_some() {
             left
         } else {
-            let limit = if refused { self.crew.engine.settings().queue_max } else { 1 };
+            let limit = if refused { self.crew.engine.limits().queue_max } else { 1 };
             reader.db().queue(self.hold.server, false, limit).await?.into_iter().find(&fits)
         };
         drop(reader);

@@ -34,7 +34,7 @@ pub(super) struct NewRun<'a> {
 
 impl Engine {
     pub(super) fn new_run(&self, unit: &Unit<'_>, new: NewRun<'_>) -> Run {
-        let limit = new.queue_limit.unwrap_or(self.timings().queue_limit);
+        let limit = new.queue_limit.unwrap_or(self.limits().queue_limit);
         Run {
             id: new.id,
             server: new.server,
@@ -42,7 +42,7 @@ impl Engine {
             subject: new.subject,
             operation: new.operation,
             exclusive: new.exclusive,
-            attempts_max: new.attempts_max.unwrap_or(self.settings().attempts_max),
+            attempts_max: new.attempts_max.unwrap_or(self.limits().attempts_max),
             principal: new.principal.to_owned(),
             retry_of: new.retry_of,
             accepted_at: unit.now(),
@@ -95,7 +95,7 @@ impl Engine {
         server: ServerId,
         name: &str,
     ) -> Result<(), Refusal> {
-        let limit = self.settings().queue_max;
+        let limit = self.limits().queue_max;
         if unit.queue_is_full(server, limit).await? {
             return Err(Refusal::Full(format!(
                 "{limit} runs are queued on {name} already: wait until some have ended (settlectl run list --server {name})"

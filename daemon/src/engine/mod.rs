@@ -16,6 +16,7 @@ mod operate;
 mod packages;
 mod prepared;
 mod probe;
+mod reconcile;
 mod remove;
 mod retry;
 mod server_add;
@@ -26,7 +27,8 @@ pub mod targets;
 mod titles;
 mod valid;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 pub use error::Refusal;
 pub use install::Install;
@@ -58,6 +60,18 @@ pub struct Settings {
     pub queue_max: i64,
 }
 
+/// The settings that may change while the daemon runs. Each command takes them as they are when it is accepted; what it has made keeps
+/// them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a run may stay queued, when it does not say itself.
+    pub queue_limit: Duration,
+    /// Attempts of a run whose operation does not say.
+    pub attempts_max: u32,
+    /// Queued runs per server.
+    pub queue_max: i64,
+}
+
 /// Everything a command needs. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
@@ -68,12 +82,13 @@ struct Inner {
     store: Store,
     writer: Writer,
     hub: Hub,
-    catalog: Catalog,
+    catalog: RwLock<Catalog>,
     definitions: definitions::Definitions,
     sealer: Sealer,
     clock: Arc<dyn Clock>,
     me: DaemonId,
-    settings: Settings,
+    timings: Timings,
+    limits: RwLock<Limits>,
 }
 
 impl Engine {
@@ -90,8 +105,22 @@ impl Engine {
         settings: Settings,
     ) -> Self {
         let definitions = definitions::Definitions::default();
+        let Settings { timings, attempts_max, queue_max } = settings;
+        let limits = RwLock::new(Limits { queue_limit: timings.queue_limit, attempts_max, queue_max });
+        let catalog = RwLock::new(catalog);
         Self {
-            inner: Arc::new(Inner { store, writer, hub, catalog, definitions, sealer, clock, me, settings }),
+            inner: Arc::new(Inner {
+                store,
+                writer,
+                hub,
+                catalog,
+                definitions,
+                sealer,
+                clock,
+                me,
+                timings,
+                limits,
+            }),
         }
     }
 
@@ -105,9 +134,13 @@ impl Engine {
         &self.inner.hub
     }
 
-    /// The loaded definitions.
-    pub fn catalog(&self) -> &Catalog {
-        &self.inner.catalog
+    /// The loaded definitions, as they are now.
+    pub fn catalog(&self) -> Catalog {
+        self.inner.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn use_packages(&self, catalog: Catalog) {
+        *self.inner.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
     }
 
     /// The clock.
@@ -120,14 +153,19 @@ impl Engine {
         self.inner.me
     }
 
-    /// Durations of the rules of state.
+    /// Durations of the rules of state. They stay as they were at the start, so that a run ends by the rules it began with.
     pub fn timings(&self) -> &Timings {
-        &self.inner.settings.timings
+        &self.inner.timings
     }
 
-    /// Limits and durations that commands apply.
-    pub fn settings(&self) -> &Settings {
-        &self.inner.settings
+    /// The limits as they are now.
+    pub fn limits(&self) -> Limits {
+        *self.inner.limits.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the limits of commands that come from here on.
+    pub fn set_limits(&self, limits: Limits) {
+        *self.inner.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
     /// A keyed digest of a request's content: see [`Asked`].

@@ -1,11 +1,15 @@
-//! Keeps the loaded definitions in the store, by digest, so that what they made can always be taken off again.
+//! Keeps the loaded definitions in the store, by digest, so that what they made can always be taken off again; and puts new ones in
+//! their place.
+
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
-use super::Engine;
-use crate::store::{Command, StoreError, Unit};
+use super::{Answer, Asked, Engine, Refusal};
+use crate::catalog::{Catalog, FileProblem};
+use crate::store::{Command, StoreError, Unit, Wants};
 
-struct KeepPackages(Engine);
+struct KeepPackages(Catalog);
 
 #[async_trait]
 impl Command for KeepPackages {
@@ -13,16 +17,92 @@ impl Command for KeepPackages {
     type Refusal = StoreError;
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<(), StoreError> {
-        for definition in self.0.catalog().iter() {
+        for definition in self.0.iter() {
             unit.keep_package(&definition.digest, &definition.name, &definition.text).await?;
         }
         Ok(())
     }
 }
 
+/// What a caller asks for: these definitions, or why there are none.
+struct Reload {
+    engine: Engine,
+    asked: Asked,
+    read: Result<Catalog, Vec<FileProblem>>,
+}
+
+#[async_trait]
+impl Command for Reload {
+    /// The definitions to use from here on; none when the request was answered before.
+    type Answer = (Answer, Option<Catalog>);
+    type Refusal = Refusal;
+
+    fn wants(&self, wants: &mut Wants) {
+        self.asked.wants(wants);
+    }
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
+        if let Some(answer) = self.asked.recall(unit).await? {
+            return Ok((answer, None));
+        }
+        let catalog = self.read.as_ref().map_err(|problems| not_in_order(problems))?;
+        let answer = Answer { ids: changes(&self.engine.catalog(), catalog), ..Answer::default() };
+        KeepPackages(catalog.clone()).run(unit).await?;
+        self.asked
+            .keep(unit, &answer, self.engine.clock().ulid().to_string(), "packages".to_owned())
+            .await?;
+        Ok((answer, Some(catalog.clone())))
+    }
+}
+
+fn not_in_order(problems: &[FileProblem]) -> Refusal {
+    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    Refusal::not_now(format!(
+        "the package definitions are not in order, and those loaded before stay in use; mend them and reload again: {}",
+        lines.join("; ")
+    ))
+}
+
+/// Names of the packages that come, change or go.
+fn changes(old: &Catalog, new: &Catalog) -> Vec<String> {
+    let digest = |catalog: &Catalog, name: &str| catalog.get(name).map(|d| d.digest.clone());
+    let names: BTreeSet<_> = old.iter().chain(new.iter()).map(|d| d.name.clone()).collect();
+    names.into_iter().filter(|name| digest(old, name) != digest(new, name)).collect()
+}
+
 impl Engine {
     /// Stores every loaded definition by its digest.
     pub async fn keep_packages(&self) -> Result<(), StoreError> {
-        self.writer().commit(KeepPackages(self.clone())).await
+        self.writer().commit(KeepPackages(self.catalog())).await
+    }
+
+    /// Puts these definitions in the place of the loaded ones: stored first, then used. Answers the names of those that came, changed
+    /// or went.
+    pub async fn replace_packages(&self, catalog: Catalog) -> Result<Vec<String>, StoreError> {
+        let changes = changes(&self.catalog(), &catalog);
+        self.writer().commit(KeepPackages(catalog.clone())).await?;
+        self.use_packages(catalog);
+        Ok(changes)
+    }
+
+    /// The same as a command of someone. What could not be `read` refuses it, and everything stays as it was.
+    pub async fn reload_packages(
+        &self,
+        asked: Asked,
+        read: Result<Catalog, Vec<FileProblem>>,
+    ) -> Result<Answer, Refusal> {
+        asked.check()?;
+        let engine = self.clone();
+        // In a task of its own: a caller who goes away must not leave it accepted and not done.
+        let reloading = tokio::spawn(async move {
+            let command = Reload { engine: engine.clone(), asked, read };
+            let (answer, catalog) = engine.writer().commit(command).await?;
+            if let Some(catalog) = catalog {
+                tracing::info!(changed = ?answer.ids, "the packages were read anew");
+                engine.use_packages(catalog);
+            }
+            Ok(answer)
+        });
+        reloading.await.map_err(|error| Refusal::Internal(format!("the reload broke: {error}")))?
     }
 }

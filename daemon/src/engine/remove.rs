@@ -1,5 +1,7 @@
 //! Remove: `removing` at once (P8). A run that is still queued is cancelled in the same transaction.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::accept::{self, Work};
@@ -15,13 +17,20 @@ struct Remove {
     engine: Engine,
     asked: Asked,
     resource: String,
+    queue_limit: Option<Duration>,
 }
 
 impl Engine {
     /// Takes a resource off its server.
-    pub async fn remove(&self, asked: Asked, resource: String) -> Result<Answer, Refusal> {
+    pub async fn remove(
+        &self,
+        asked: Asked,
+        resource: String,
+        queue_limit: Option<Duration>,
+    ) -> Result<Answer, Refusal> {
         asked.check()?;
-        let (answer, server) = self.writer().commit(Remove { engine: self.clone(), asked, resource }).await?;
+        let command = Remove { engine: self.clone(), asked, resource, queue_limit };
+        let (answer, server) = self.writer().commit(command).await?;
         if let Some(server) = server {
             self.hub().wake_server(server);
         }
@@ -53,7 +62,7 @@ impl Command for Remove {
         let earlier = resource.status;
         resource.status =
             at_accept(&Operation::Remove, earlier).map_err(|e| Refusal::not_now(e.to_string()))?;
-        let work = Work { operation: Operation::Remove, definition, plan, retry_of: None, queue_limit: None };
+        let work = Work { operation: Operation::Remove, definition, plan, retry_of: None, queue_limit: self.queue_limit };
         let mut run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
         resource.open_run = Some(run.id);
         unit.update_resource(&mut resource).await?;

@@ -1,5 +1,7 @@
 //! Retry: the failed operation of a `failed` resource again, as a new run on the same record.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::accept::{self, Work};
@@ -17,13 +19,20 @@ struct Retry {
     engine: Engine,
     asked: Asked,
     resource: String,
+    queue_limit: Option<Duration>,
 }
 
 impl Engine {
     /// Tries again what failed.
-    pub async fn retry(&self, asked: Asked, resource: String) -> Result<Answer, Refusal> {
+    pub async fn retry(
+        &self,
+        asked: Asked,
+        resource: String,
+        queue_limit: Option<Duration>,
+    ) -> Result<Answer, Refusal> {
         asked.check()?;
-        let (answer, server) = self.writer().commit(Retry { engine: self.clone(), asked, resource }).await?;
+        let command = Retry { engine: self.clone(), asked, resource, queue_limit };
+        let (answer, server) = self.writer().commit(command).await?;
         if let Some(server) = server {
             self.hub().wake_server(server);
         }
@@ -60,7 +69,7 @@ impl Command for Retry {
         let definition = self.engine.definition_for(unit, &resource).await?;
         let plan = accept::plan(&definition, &operation, &resource)?;
         let work =
-            Work { operation, definition, plan, retry_of: failed.map(|run| run.id), queue_limit: None };
+            Work { operation, definition, plan, retry_of: failed.map(|run| run.id), queue_limit: self.queue_limit };
         let mut run =
             self.engine.new_resource_run(unit, &resource, ResourceStatus::Failed, &work, &self.asked);
         resource.status = ResourceStatus::Pending;

@@ -19,7 +19,8 @@ impl Api {
             let mut db = reader.db();
             (db.counts().await?, db.last_seq().await?)
         };
-        let warnings = counts.reach.iter().filter_map(|(reach, n)| warning(reach, *n)).collect();
+        let of_servers = counts.reach.iter().filter_map(|(reach, n)| warning(reach, *n));
+        let warnings = self.parts.steward.warnings().into_iter().chain(of_servers).collect();
         Ok(v1::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             installation_id: about.installation.to_string(),
@@ -83,9 +84,11 @@ impl v1::admin_server::Admin for Api {
 
     async fn reconcile(
         &self,
-        _request: Request<v1::ReconcileRequest>,
+        request: Request<v1::ReconcileRequest>,
     ) -> Result<Response<v1::ReconcileResponse>, Status> {
-        let report = self.parts.reconcile.reconcile().await.map_err(|r| self.refuse(r))?;
+        let (asked, _) = self.asked("Admin.Reconcile", request)?;
+        self.engine().accept_reconcile(asked).await.map_err(|r| self.refuse(r))?;
+        let report = self.parts.steward.reconcile().await.map_err(|r| self.refuse(r))?;
         Ok(Response::new(v1::ReconcileResponse {
             examined: report.examined,
             settled_run_ids: report.settled.iter().map(ToString::to_string).collect(),

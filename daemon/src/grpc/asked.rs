@@ -28,6 +28,7 @@ commands! {
     CreateServerRequest UpdateServerRequest ProbeServerRequest PauseServerRequest ResumeServerRequest DeleteServerRequest
     InstallRequest UpdateResourceRequest RemoveResourceRequest PauseResourceRequest ResumeResourceRequest
     RetryResourceRequest ProbeResourceRequest DoRequest CancelRunRequest
+    ReloadPackagesRequest ReconcileRequest
 }
 
 impl Api {

@@ -12,6 +12,8 @@ const NAME_BYTES_MAX: usize = 63;
 const PATH_BYTES_MAX: usize = 3 * NAME_BYTES_MAX + 2;
 /// Most parameters and secrets of one request together, in bytes: the record must fit into one message, twice.
 const VALUES_BYTES_MAX: usize = 1024 * 1024;
+/// Longest time that a run may stay queued, in seconds: the configuration's own limit.
+const QUEUE_LIMIT_S_MAX: u32 = 30 * 86_400;
 /// Page size when none is asked for.
 const PAGE_DEFAULT: u32 = 100;
 /// Largest page.
@@ -79,7 +81,11 @@ pub(super) fn word<T: TryFrom<i32>>(field: &str, number: i32) -> Result<T, Refus
     T::try_from(number).map_err(|_| Refusal::field(field, format!("has no value {number}")))
 }
 
-/// A time limit in seconds; 0 means none was given.
-pub(super) fn limit(seconds: u32) -> Option<Duration> {
-    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+/// How long a run may stay queued, in seconds; 0 means that none was given.
+pub(super) fn queue_limit(seconds: u32) -> Result<Option<Duration>, Refusal> {
+    if seconds > QUEUE_LIMIT_S_MAX {
+        let message = format!("must be 1 to {QUEUE_LIMIT_S_MAX} seconds (30 days), or 0 for the daemon's default");
+        return Err(Refusal::field("queue_limit_s", message));
+    }
+    Ok((seconds > 0).then(|| Duration::from_secs(seconds.into())))
 }

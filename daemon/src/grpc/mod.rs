@@ -26,10 +26,11 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-pub use serve::{ServeError, serve};
+pub use serve::{NotServing, ServeError, answers, serve};
 pub use socket::{BindError, bind};
 
 use crate::auth::Gate;
+use crate::catalog::{Catalog, FileProblem};
 use crate::domain::id::RunId;
 use crate::domain::time::Timestamp;
 use crate::engine::{Engine, Refusal};
@@ -44,15 +45,21 @@ pub struct GrpcParts {
     pub stop: CancellationToken,
     /// When this daemon started.
     pub started_at: Timestamp,
-    /// Makes the reconciler look now.
-    pub reconcile: Arc<dyn ReconcileNow>,
+    /// What only the whole house can do.
+    pub steward: Arc<dyn Steward>,
 }
 
-/// Makes the reconciler look now, and waits until it has.
+/// What only the whole house can do, beside commands and queries.
 #[async_trait]
-pub trait ReconcileNow: Send + Sync {
-    /// Looks, settles what is overdue, and tells what it found.
+pub trait Steward: Send + Sync {
+    /// Makes the reconciler look now: it settles what is overdue, and tells what it found.
     async fn reconcile(&self) -> Result<ReconcileReport, Refusal>;
+
+    /// Reads the package definitions from where the configuration says.
+    fn read_packages(&self) -> Result<Catalog, Vec<FileProblem>>;
+
+    /// What is not well with the daemon itself, each with what to do.
+    fn warnings(&self) -> Vec<String>;
 }
 
 /// What one look of the reconciler found and did.
@@ -79,6 +86,6 @@ impl Api {
 
     /// The status of a refusal.
     fn refuse(&self, refusal: impl Into<Refusal>) -> Status {
-        status::refused(refusal.into(), self.engine().clock())
+        status::refused(refusal.into(), self.engine())
     }
 }

@@ -26,6 +26,16 @@ impl v1::packages_server::Packages for Api {
         Ok(Response::new(v1::ListPackagesResponse { packages }))
     }
 
+    async fn reload(
+        &self,
+        request: Request<v1::ReloadPackagesRequest>,
+    ) -> Result<Response<v1::ReloadPackagesResponse>, Status> {
+        let (asked, _) = self.asked("Packages.Reload", request)?;
+        let read = self.parts.steward.read_packages();
+        let answer = self.engine().reload_packages(asked, read).await.map_err(|r| self.refuse(r))?;
+        Ok(Response::new(v1::ReloadPackagesResponse { changed: answer.ids }))
+    }
+
     async fn check(
         &self,
         request: Request<v1::CheckPackageRequest>,

@@ -1,6 +1,7 @@
 //! The service `Resources`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use settled_proto::v1;
 use tonic::{Request, Response, Status, async_trait};
@@ -75,6 +76,10 @@ impl Api {
         check::path("resource", path).map_err(|r| self.refuse(r))
     }
 
+    fn queue_limit(&self, seconds: u32) -> Result<Option<Duration>, Status> {
+        check::queue_limit(seconds).map_err(|r| self.refuse(r))
+    }
+
     fn checked_values(
         &self,
         parameters: &BTreeMap<String, String>,
@@ -85,9 +90,9 @@ impl Api {
     }
 }
 
-fn plain(resource: String, operation: Operation) -> Operate {
+fn plain(resource: String, operation: Operation, queue_limit: Option<Duration>) -> Operate {
     let (parameters, secrets) = (BTreeMap::new(), BTreeMap::new());
-    Operate { resource, operation, parameters, secrets, queue_limit: None }
+    Operate { resource, operation, parameters, secrets, queue_limit }
 }
 
 /// The operation of `Do`: one that the package defines itself.
@@ -117,7 +122,7 @@ impl v1::resources_server::Resources for Api {
             name: m.name,
             parameters: m.parameters,
             secrets: m.secrets,
-            queue_limit: check::limit(m.queue_limit_s),
+            queue_limit: self.queue_limit(m.queue_limit_s)?,
         };
         if m.dry_run {
             return self.dry_install(ask, &principal).await.map(Response::new).map_err(|r| self.refuse(r));
@@ -133,7 +138,7 @@ impl v1::resources_server::Resources for Api {
             operation: Operation::Update,
             parameters: m.parameters,
             secrets: m.secrets,
-            queue_limit: check::limit(m.queue_limit_s),
+            queue_limit: self.queue_limit(m.queue_limit_s)?,
         };
         self.operate(asked, ask).await
     }
@@ -141,23 +146,27 @@ impl v1::resources_server::Resources for Api {
     async fn remove(&self, request: Request<v1::RemoveResourceRequest>) -> Commanded {
         let (asked, m) = self.asked("Resources.Remove", request)?;
         self.checked_path(&m.resource)?;
-        self.commanded(self.engine().remove(asked, m.resource).await)
+        let limit = self.queue_limit(m.queue_limit_s)?;
+        self.commanded(self.engine().remove(asked, m.resource, limit).await)
     }
 
     async fn pause(&self, request: Request<v1::PauseResourceRequest>) -> Commanded {
         let (asked, m) = self.asked("Resources.Pause", request)?;
-        self.operate(asked, plain(m.resource, Operation::Pause)).await
+        let limit = self.queue_limit(m.queue_limit_s)?;
+        self.operate(asked, plain(m.resource, Operation::Pause, limit)).await
     }
 
     async fn resume(&self, request: Request<v1::ResumeResourceRequest>) -> Commanded {
         let (asked, m) = self.asked("Resources.Resume", request)?;
-        self.operate(asked, plain(m.resource, Operation::Resume)).await
+        let limit = self.queue_limit(m.queue_limit_s)?;
+        self.operate(asked, plain(m.resource, Operation::Resume, limit)).await
     }
 
     async fn retry(&self, request: Request<v1::RetryResourceRequest>) -> Commanded {
         let (asked, m) = self.asked("Resources.Retry", request)?;
         self.checked_path(&m.resource)?;
-        self.commanded(self.engine().retry(asked, m.resource).await)
+        let limit = self.queue_limit(m.queue_limit_s)?;
+        self.commanded(self.engine().retry(asked, m.resource, limit).await)
     }
 
     async fn probe(&self, request: Request<v1::ProbeResourceRequest>) -> Commanded {
@@ -169,7 +178,8 @@ impl v1::resources_server::Resources for Api {
     async fn r#do(&self, request: Request<v1::DoRequest>) -> Commanded {
         let (asked, m) = self.asked("Resources.Do", request)?;
         let operation = own(&m.operation).map_err(|r| self.refuse(r))?;
-        self.operate(asked, plain(m.resource, operation)).await
+        let limit = self.queue_limit(m.queue_limit_s)?;
+        self.operate(asked, plain(m.resource, operation, limit)).await
     }
 
     async fn get(&self, request: Request<v1::GetResourceRequest>) -> Result<Response<v1::Resource>, Status> {

@@ -1,5 +1,6 @@
 //! Serving: puts the services together with the limits of the contract, and ends within its own deadline.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,10 @@ use settled_proto::v1::servers_server::ServersServer;
 use settled_proto::v1::transitions_server::TransitionsServer;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::transport::{Endpoint, Server};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use super::guard::GuardLayer;
 use super::{Api, GrpcParts, socket};
@@ -36,6 +40,29 @@ pub enum ServeError {
     /// The contract's descriptors cannot be served by reflection.
     #[error("the API's own description is not understood: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Why a daemon cannot say that it serves.
+#[derive(Debug, thiserror::Error)]
+pub enum NotServing {
+    /// The socket cannot be connected to, or nobody speaks there.
+    #[error("the daemon does not reach its own socket: {0}")]
+    Unreachable(#[from] tonic::transport::Error),
+    /// Health does not answer, or says something else than SERVING.
+    #[error("the daemon's own Health does not answer: {0}")]
+    Unhealthy(String),
+}
+
+/// Asks Health through the socket, as any client would, and returns once it has said SERVING.
+pub async fn answers(socket: &Path) -> Result<(), NotServing> {
+    let channel = Endpoint::from_shared(format!("unix:{}", socket.display()))?.connect().await?;
+    let request = HealthCheckRequest { service: String::new() };
+    let answer = HealthClient::new(channel).check(request).await;
+    let answer = answer.map_err(|status| NotServing::Unhealthy(status.message().to_owned()))?.into_inner();
+    match answer.status() {
+        ServingStatus::Serving => Ok(()),
+        other => Err(NotServing::Unhealthy(format!("it says {}", other.as_str_name()))),
+    }
 }
 
 macro_rules! service {

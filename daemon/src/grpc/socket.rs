@@ -39,7 +39,7 @@ pub enum BindError {
     #[error("{0} exists and is not a socket: remove it, or set listen.unix to another path")]
     NotASocket(PathBuf),
     /// There is no such group.
-    #[error("there is no group `{0}` in {GROUPS}: create it, or give its number as listen.group")]
+    #[error("there is no group `{0}` in {GROUPS}: create it, or give its number as listen.unix_group")]
     NoGroup(String),
     /// The system refuses.
     #[error("the socket {path} cannot be made: {doing}: {error}")]

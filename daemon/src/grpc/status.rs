@@ -9,8 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
 use crate::catalog::FieldProblem;
-use crate::clock::Clock;
-use crate::engine::Refusal;
+use crate::engine::{Engine, Refusal};
 use crate::hub::watching::WatchError;
 use crate::store::StoreError;
 
@@ -26,7 +25,7 @@ const VIOLATION_BYTES_MAX: usize = 240;
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// The status of a refusal.
-pub(super) fn refused(refusal: Refusal, clock: &dyn Clock) -> Status {
+pub(super) fn refused(refusal: Refusal, engine: &Engine) -> Status {
     let message = clipped(&refusal.to_string(), MESSAGE_BYTES_MAX);
     let (code, details) = match refusal {
         Refusal::NotFound { what, name } => {
@@ -56,19 +55,20 @@ pub(super) fn refused(refusal: Refusal, clock: &dyn Clock) -> Status {
             (Code::ResourceExhausted, ErrorDetails::with_quota_failure_violation("queue", message.clone()))
         }
         Refusal::Denied(_) => (Code::PermissionDenied, ErrorDetails::new()),
-        Refusal::Store(error) => return store(&error, clock),
-        Refusal::Internal(error) => return internal(&error, clock),
+        Refusal::Store(error) => return store(&error, engine),
+        Refusal::Internal(error) => return internal(&error, engine),
     };
     Status::with_error_details(code, message, details)
 }
 
-fn store(error: &StoreError, clock: &dyn Clock) -> Status {
+fn store(error: &StoreError, engine: &Engine) -> Status {
     match error {
         StoreError::Conflict => Status::with_error_details(
             Code::Aborted,
             "something else changed the same record at the same moment: try again",
             ErrorDetails::with_retry_info(Some(TRY_AGAIN)),
         ),
+        StoreError::Full => full(&engine.store().about().place),
         StoreError::Unavailable(detail) => {
             tracing::warn!(detail, "a request could not be served: the database is not available");
             Status::with_error_details(
@@ -77,13 +77,25 @@ fn store(error: &StoreError, clock: &dyn Clock) -> Status {
                 ErrorDetails::with_retry_info(Some(TRY_AGAIN)),
             )
         }
-        StoreError::Duplicate(_) | StoreError::Corrupt(_) => internal(&error.to_string(), clock),
+        StoreError::Duplicate(_) | StoreError::Corrupt(_) => internal(&error.to_string(), engine),
     }
 }
 
+/// Refused, not unavailable: the answer is certain, nothing was stored, and repeating it at once would not help.
+fn full(place: &str) -> Status {
+    tracing::error!(place, "a command was refused: the disk is full");
+    let message =
+        format!("the daemon's disk is full: free space in {}; nothing was stored", clipped(place, NAME_BYTES_MAX));
+    Status::with_error_details(
+        Code::ResourceExhausted,
+        message,
+        ErrorDetails::with_quota_failure_violation("disk", "is full"),
+    )
+}
+
 /// A fault: the log has the details, the caller a reference to them.
-fn internal(error: &str, clock: &dyn Clock) -> Status {
-    let reference = clock.ulid().to_string();
+fn internal(error: &str, engine: &Engine) -> Status {
+    let reference = engine.clock().ulid().to_string();
     tracing::error!(reference, error, "a request failed by a fault in settled");
     Status::internal(format!(
         "a fault in settled, not in the request; the daemon's log tells more under {reference}"
@@ -98,7 +110,7 @@ fn violations(problems: &[FieldProblem]) -> ErrorDetails {
 }
 
 /// The status of a watch that cannot go on.
-pub(super) fn watch_ended(error: WatchError, generation: &str, clock: &dyn Clock) -> Status {
+pub(super) fn watch_ended(error: WatchError, engine: &Engine) -> Status {
     let oldest = match &error {
         WatchError::Store(_) => None,
         WatchError::Compacted { oldest, .. }
@@ -106,10 +118,10 @@ pub(super) fn watch_ended(error: WatchError, generation: &str, clock: &dyn Clock
         | WatchError::OtherGeneration { oldest } => Some(*oldest),
     };
     match (error, oldest) {
-        (WatchError::Store(error), _) => store(&error, clock),
+        (WatchError::Store(error), _) => store(&error, engine),
         (other, oldest) => {
             let metadata = HashMap::from([
-                ("generation".to_owned(), generation.to_owned()),
+                ("generation".to_owned(), engine.store().about().generation.clone()),
                 ("oldest_seq".to_owned(), oldest.unwrap_or_default().to_string()),
             ]);
             let details = ErrorDetails::with_error_info("POSITION_OUT_OF_RANGE", "settled", metadata);

@@ -70,8 +70,7 @@ impl Api {
     }
 
     fn watch_ended(&self, error: WatchError) -> Status {
-        let engine = self.engine();
-        status::watch_ended(error, &engine.store().about().generation, engine.clock())
+        status::watch_ended(error, self.engine())
     }
 }
 

@@ -42,7 +42,10 @@ pub enum StoreError {
     /// A row that must be unique exists already.
     #[error("a record with the same {0} exists")]
     Duplicate(String),
-    /// The database does not answer or cannot write: full disk, lost connection. Nothing was acknowledged; try again.
+    /// There is no room for what was to be written. Nothing of it was stored.
+    #[error("the disk of the database is full")]
+    Full,
+    /// The database does not answer or cannot write: lost connection, broken disk. Nothing was acknowledged; try again.
     #[error("the database is not available: {0}")]
     Unavailable(String),
     /// A row holds something that this program never writes, or would hold it: a fault in settled or in its store.
@@ -64,6 +67,7 @@ impl From<sqlx::Error> for StoreError {
             {
                 Self::Corrupt(db.message().to_owned())
             }
+            sqlx::Error::Database(db) if db.code().is_some_and(|code| DISK_FULL.contains(&&*code)) => Self::Full,
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
                 Self::Corrupt(error.to_string())
             }
@@ -74,6 +78,9 @@ impl From<sqlx::Error> for StoreError {
 
 /// PostgreSQL cannot store NUL in a text. What comes from outside is cleaned before; a name with NUL ends here.
 const PG_TEXT_WITH_NUL: &str = "22021";
+
+/// `disk_full` of PostgreSQL, and `SQLITE_FULL`.
+const DISK_FULL: [&str; 2] = ["53100", "13"];
 
 /// One word for a unique index, from its name (PostgreSQL) or from a message that names its columns (SQLite).
 fn what_is_unique(found: &str) -> String {
@@ -110,6 +117,8 @@ pub struct About {
     pub installation: crate::domain::id::InstallationId,
     /// Generation of the store: a position of another generation means nothing here.
     pub generation: String,
+    /// Where its files are, for people: a directory of this machine, or whose they are.
+    pub place: String,
 }
 
 impl Store {

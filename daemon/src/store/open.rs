@@ -102,7 +102,7 @@ pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Opened, OpenError>
     let engine = db.engine().await?;
     let (installation, generation) = identity(&mut db, &*clock).await?;
     let seq = db.last_seq().await?;
-    let about = Arc::new(About { engine, installation, generation });
+    let about = Arc::new(About { engine, installation, generation, place: place(url) });
     let writer = Writer::spawn(conn, options, clock, seq);
     Ok(Opened { store: Store { pools, about }, writer })
 }
@@ -228,6 +228,13 @@ async fn identity(db: &mut Db<'_>, clock: &dyn Clock) -> Result<(InstallationId,
         .parse()
         .map_err(|e| OpenError::Unavailable(format!("the store's identity is damaged: {e}")))?;
     Ok((id, generation))
+}
+
+fn place(url: &str) -> String {
+    match sqlite_path(url) {
+        Some(path) => path.parent().unwrap_or(&path).display().to_string(),
+        None => "the data directory of the PostgreSQL server".to_owned(),
+    }
 }
 
 /// The path of an SQLite URL; `None` for other engines.

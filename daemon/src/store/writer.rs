@@ -240,7 +240,10 @@ impl Task {
             }
             Attempt::Failed(error) => {
                 tracing::debug!(%error, commands = batch.len(), "nothing was committed");
-                finish_all(batch, || Err(StoreError::Unavailable(error.to_string())));
+                finish_all(batch, || match &error {
+                    StoreError::Full => Err(StoreError::Full),
+                    error => Err(StoreError::Unavailable(error.to_string())),
+                });
             }
         }
     }

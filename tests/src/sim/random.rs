@@ -300,8 +300,8 @@ async fn command(world: &World, ask: &Ask, asked: Asked, cancel: Option<RunId>) 
         Ask::Operate(path, operation, version) => {
             engine.operate(asked, operate(&path, operation, &version.to_string())).await
         }
-        Ask::Remove(path) => engine.remove(asked, path).await,
-        Ask::Retry(path) => engine.retry(asked, path).await,
+        Ask::Remove(path) => engine.remove(asked, path, None).await,
+        Ask::Retry(path) => engine.retry(asked, path, None).await,
         Ask::Probe(path) => engine.probe_resource(asked, path).await,
         Ask::Cancel(_) => match cancel {
             Some(run) => engine.cancel(asked, run).await,

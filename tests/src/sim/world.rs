@@ -214,13 +214,13 @@ impl World {
     /// Asks for a removal.
     pub async fn remove(&mut self, resource: &str) -> Result<RunId, Refusal> {
         let asked = self.asked("Resources.Remove");
-        Ok(run_in(&self.daemon.engine.remove(asked, resource.to_owned()).await?))
+        Ok(run_in(&self.daemon.engine.remove(asked, resource.to_owned(), None).await?))
     }
 
     /// Asks for a retry.
     pub async fn retry(&mut self, resource: &str) -> Result<RunId, Refusal> {
         let asked = self.asked("Resources.Retry");
-        Ok(run_in(&self.daemon.engine.retry(asked, resource.to_owned()).await?))
+        Ok(run_in(&self.daemon.engine.retry(asked, resource.to_owned(), None).await?))
     }
 
     /// Asks for the end of a run.

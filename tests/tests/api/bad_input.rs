@@ -6,7 +6,7 @@ use settled_proto::v1::{
     CancelRunRequest, CheckPackageRequest, CreateServerRequest, DeleteServerRequest, DoRequest,
     FollowRunRequest, GetPackageRequest, GetResourceRequest, GetRunRequest, GetServerRequest, InstallRequest,
     ListAuditRequest, ListResourcesRequest, ListRunsRequest, ListServersRequest, PauseResourceRequest,
-    PauseServerRequest, ProbeResourceRequest, ProbeServerRequest, RemoveResourceRequest,
+    PauseServerRequest, ProbeResourceRequest, ProbeServerRequest, ReconcileRequest, ReloadPackagesRequest, RemoveResourceRequest,
     ResumeResourceRequest, ResumeServerRequest, RetryResourceRequest, UpdateResourceRequest,
     UpdateServerRequest, WatchRequest, watch_request::Start,
 };
@@ -97,6 +97,7 @@ async fn resources_name_the_field() {
     api.resources().install(install("i0", "web1", "there")).await.unwrap();
     let there = || "web1/scheduled_task/there".to_owned();
     let ask = || install("fresh", "web1", "new");
+    let too_long = 30 * 86_400 + 1;
     let with = |name: &str, value: String| {
         let mut ask = ask();
         ask.parameters.insert(name.to_owned(), value);
@@ -128,20 +129,29 @@ async fn resources_name_the_field() {
         api.resources(), update, UpdateResourceRequest { request_id: id(), resource: "a/b".into(), ..Default::default() }
             => ["resource"];
         api.resources(), remove, RemoveResourceRequest { resource: there(), ..Default::default() } => ["request_id"];
-        api.resources(), remove, RemoveResourceRequest { request_id: id(), resource: text(192) } => ["resource"];
+        api.resources(), remove, RemoveResourceRequest { request_id: id(), resource: text(192), ..Default::default() } => ["resource"];
         api.resources(), pause, PauseResourceRequest { resource: there(), ..Default::default() } => ["request_id"];
         api.resources(), pause, PauseResourceRequest { request_id: id(), ..Default::default() } => ["resource"];
         api.resources(), resume, ResumeResourceRequest { resource: there(), ..Default::default() } => ["request_id"];
-        api.resources(), resume, ResumeResourceRequest { request_id: id(), resource: "x".into() } => ["resource"];
+        api.resources(), resume, ResumeResourceRequest { request_id: id(), resource: "x".into(), ..Default::default() } => ["resource"];
         api.resources(), retry, RetryResourceRequest { resource: there(), ..Default::default() } => ["request_id"];
-        api.resources(), retry, RetryResourceRequest { request_id: id(), resource: "a\0b".into() } => ["resource"];
+        api.resources(), retry, RetryResourceRequest { request_id: id(), resource: "a\0b".into(), ..Default::default() } => ["resource"];
         api.resources(), probe, ProbeResourceRequest { resource: there(), ..Default::default() } => ["request_id"];
         api.resources(), probe, ProbeResourceRequest { request_id: id(), ..Default::default() } => ["resource"];
         api.resources(), r#do, DoRequest { resource: there(), operation: "x".into(), ..Default::default() } => ["request_id"];
         api.resources(), r#do, DoRequest { request_id: id(), operation: "x".into(), ..Default::default() } => ["resource"];
         api.resources(), r#do, DoRequest { request_id: id(), resource: there(), ..Default::default() } => ["operation"];
-        api.resources(), r#do, DoRequest { request_id: id(), resource: there(), operation: "install".into() } => ["operation"];
-        api.resources(), r#do, DoRequest { request_id: id(), resource: there(), operation: text(64) } => ["operation"];
+        api.resources(), r#do, DoRequest { request_id: id(), resource: there(), operation: "install".into(), ..Default::default() } => ["operation"];
+        api.resources(), r#do, DoRequest { request_id: id(), resource: there(), operation: text(64), ..Default::default() } => ["operation"];
+        api.resources(), install, InstallRequest { queue_limit_s: too_long, ..ask() } => ["queue_limit_s"];
+        api.resources(), update, UpdateResourceRequest { request_id: id(), resource: there(), queue_limit_s: too_long, ..Default::default() }
+            => ["queue_limit_s"];
+        api.resources(), remove, RemoveResourceRequest { request_id: id(), resource: there(), queue_limit_s: too_long } => ["queue_limit_s"];
+        api.resources(), pause, PauseResourceRequest { request_id: id(), resource: there(), queue_limit_s: too_long } => ["queue_limit_s"];
+        api.resources(), resume, ResumeResourceRequest { request_id: id(), resource: there(), queue_limit_s: u32::MAX } => ["queue_limit_s"];
+        api.resources(), retry, RetryResourceRequest { request_id: id(), resource: there(), queue_limit_s: too_long } => ["queue_limit_s"];
+        api.resources(), r#do, DoRequest { request_id: id(), resource: there(), operation: "rollback".into(), queue_limit_s: too_long }
+            => ["queue_limit_s"];
         api.resources(), get, GetResourceRequest { resource: String::new() } => ["resource"];
         api.resources(), get, GetResourceRequest { resource: "not-an-id".into() } => ["resource"];
         api.resources(), list, ListResourcesRequest { page_size: u32::MAX, ..Default::default() } => ["page_size"];
@@ -179,6 +189,8 @@ async fn runs_transitions_packages_and_admin_name_the_field() {
         api.packages(), get, GetPackageRequest { package: String::new() } => ["package"];
         api.packages(), get, GetPackageRequest { package: text(64) } => ["package"];
         api.packages(), check, CheckPackageRequest { source: text(256 * 1024 + 1) } => ["source"];
+        api.packages(), reload, ReloadPackagesRequest::default() => ["request_id"];
+        api.admin(), reconcile, ReconcileRequest::default() => ["request_id"];
         api.admin(), list_audit, ListAuditRequest { page_size: 501, ..Default::default() } => ["page_size"];
         api.admin(), list_audit, ListAuditRequest { page_token: "x".into(), ..Default::default() } => ["page_token"];
     }

@@ -179,7 +179,7 @@ async fn p8_a_removal_cancels_what_is_queued_and_says_removing_at_once() {
     api.server("web1").await;
     let first = api.resources().install(install("i1", "web1", "a")).await.unwrap().into_inner().run.unwrap();
     let remove =
-        RemoveResourceRequest { request_id: "r1".to_owned(), resource: "web1/scheduled_task/a".to_owned() };
+        RemoveResourceRequest { request_id: "r1".to_owned(), resource: "web1/scheduled_task/a".to_owned(), ..Default::default() };
     let answer = api.resources().remove(remove).await.unwrap().into_inner();
     assert_eq!(answer.resource.unwrap().status(), ResourceStatus::Removing);
     let first = api.runs().get(GetRunRequest { run_id: first.id }).await.unwrap().into_inner();
@@ -212,8 +212,14 @@ async fn what_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn the_reconciler_is_asked_and_its_report_handed_on() {
+async fn p14_who_makes_the_reconciler_look_is_in_the_audit_once() {
     let api = Served::start().await;
-    let report = api.admin().reconcile(ReconcileRequest {}).await.unwrap().into_inner();
-    assert_eq!(report.examined, 3);
+    for _ in 0..2 {
+        let request = ReconcileRequest { request_id: "r".to_owned() };
+        let report = api.admin().reconcile(request).await.unwrap().into_inner();
+        assert_eq!(report.examined, 3);
+    }
+    let audit = api.admin().list_audit(ListAuditRequest::default()).await.unwrap().into_inner();
+    let entries: Vec<_> = audit.entries.iter().map(|e| (e.method.as_str(), e.object.as_str())).collect();
+    assert_eq!(entries, [("Admin.Reconcile", "installation")]);
 }

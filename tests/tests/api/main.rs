@@ -6,6 +6,7 @@ mod bad_input;
 mod commands;
 mod contract;
 mod following;
+mod full_disk;
 mod reading;
 mod socket;
 mod watching;

@@ -43,6 +43,7 @@ async fn a_file_that_is_no_socket_is_left_alone_and_an_unknown_group_refused() {
     let other = dir.path().join("other.sock");
     let error = grpc::bind(&other, Some("no-such-group-here")).await.unwrap_err();
     assert!(matches!(error, BindError::NoGroup(_)), "{error}");
+    assert!(error.to_string().contains("listen.unix_group"), "{error}");
     assert!(!other.exists());
 }
 

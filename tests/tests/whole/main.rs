@@ -3,6 +3,8 @@
 mod cli;
 mod crash;
 mod ends;
+mod lease;
 mod main_job;
 mod nine;
+mod reload;
 mod systemd;

@@ -1,11 +1,15 @@
 //! The systemd contract, on a notify socket of the test's own: READY only when Health answers, a stop within its time.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use settled_proto::v1::{WatchRequest, watch_request::Start};
 use settled_tests::daemon;
 use settled_tests::notify::FakeSystemd;
+use settled_tests::patience::until;
 use settled_tests::server::{Server, appears, install, package_dir};
+use sqlx::{Connection as _, SqliteConnection};
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 use tonic_health::pb::HealthCheckRequest;
@@ -25,6 +29,48 @@ async fn ready_is_said_when_health_answers_and_stopping_when_it_stops() {
     let (ended, _home) = daemon.stop().await;
     ended.unwrap();
     systemd.wait_for("STOPPING=1").await;
+}
+
+/// A daemon that has run before, whose store a stranger holds: the next start stands in the middle of it until the stranger lets go.
+async fn held_store() -> (tempfile::TempDir, SqliteConnection) {
+    let (ended, home) = daemon::TestDaemon::start().await.stop().await;
+    ended.unwrap();
+    let path = home.path().join(".settled/settled.db");
+    let mut stranger = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    sqlx::query("BEGIN EXCLUSIVE").execute(&mut stranger).await.unwrap();
+    (home, stranger)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_time_is_asked_for_while_the_store_is_opened_and_ready_is_not_said_before_health_answers() {
+    let mut systemd = FakeSystemd::start();
+    let (home, mut stranger) = held_store().await;
+    // It is bound already, and answers nobody. These callers say nothing, and with the fixture's own one they take all 256 places.
+    let daemon = daemon::Options::default()
+        .set("LANE__RENEW_S", "1")
+        .systemd(&systemd.path())
+        .start_in(home)
+        .await;
+    let mut silent = Vec::new();
+    for _ in 0..255 {
+        silent.push(UnixStream::connect(daemon.socket()).await.unwrap());
+    }
+    systemd.wait_for("EXTEND_TIMEOUT_USEC=60000000").await;
+    assert_eq!(systemd.messages().len(), 1, "{:?}", systemd.messages());
+
+    // The store opens, the daemon works, and Health cannot answer yet.
+    sqlx::query("ROLLBACK").execute(&mut stranger).await.unwrap();
+    let mut seen = BTreeSet::new();
+    until("two renewals of the lease", async || {
+        let lease = sqlx::query_scalar::<_, i64>("SELECT lease_until FROM daemon");
+        seen.extend(lease.fetch_optional(&mut stranger).await.ok()?);
+        (seen.len() > 2).then_some(())
+    })
+    .await;
+    assert!(systemd.is_silent(), "{:?}", systemd.messages());
+    silent.pop();
+    systemd.wait_for("READY=1").await;
+    drop(daemon);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,77 @@
+//! What is done again and again: looking for what time has overtaken, letting old records go, and, in a loop of its own, renewing the
+//! lease.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use tokio_util::sync::CancellationToken;
+
+use super::House;
+use super::living::Living;
+use super::steward::Now;
+use crate::clock::Clock;
+use crate::scheduler::{self, Duty};
+use crate::store::retention::Horizon;
+
+/// How often time is asked whom it has overtaken.
+const RECONCILE_EVERY: Duration = Duration::from_secs(5);
+/// How often old records are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+/// Records of each kind that go in one transaction.
+const EXPIRE_BATCH: i64 = 500;
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Renews the lease until `stop`. A loop of its own, since a reconciler that is slow must not cost the daemon its lanes (P3).
+pub(super) fn renew(
+    every: Duration,
+    house: &House,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let (engine, lease) = (house.engine.clone(), house.crew.lease.clone());
+    let act = move || {
+        let (engine, lease) = (engine.clone(), lease.clone());
+        async move {
+            if let Err(error) = engine.renew_lease(&lease).await {
+                tracing::warn!(%error, "the lease was not renewed; without it nothing is started");
+            }
+        }
+        .boxed()
+    };
+    scheduler::keep(every, clock, act, stop)
+}
+
+/// What is done again and again. Each handles its own errors: the next tick tries again.
+pub(super) fn duties(house: &House, reconciler: Arc<Now>, living: Arc<Living>) -> Vec<Duty> {
+    let reconcile = Duty::new(RECONCILE_EVERY, move || {
+        let reconciler = Arc::clone(&reconciler);
+        async move {
+            if let Err(error) = reconciler.look().await {
+                tracing::warn!(%error, "the reconciler could not finish; it looks again");
+            }
+        }
+        .boxed()
+    });
+    let engine = house.engine.clone();
+    let expire = Duty::new(EXPIRE_EVERY, move || {
+        let engine = engine.clone();
+        let now = engine.clock().now();
+        let retention = living.config().retention.clone();
+        let horizon = Horizon {
+            runs: now - DAY * retention.runs_days,
+            transitions: now - DAY * retention.transitions_days,
+            requests: now - DAY * retention.requests_days,
+        };
+        async move {
+            match engine.expire(horizon, EXPIRE_BATCH).await {
+                Ok(0) => {}
+                Ok(gone) => tracing::info!(records = gone, "old records were removed"),
+                Err(error) => tracing::warn!(%error, "old records could not be removed; it is tried again"),
+            }
+        }
+        .boxed()
+    });
+    vec![reconcile, expire]
+}
+

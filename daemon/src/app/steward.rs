@@ -1,0 +1,55 @@
+//! What the API asks of the whole house: a look of the reconciler, the package files, what is not well.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+
+use super::living::Living;
+use super::read_catalog;
+use crate::catalog::{Catalog, FileProblem};
+use crate::engine::Refusal;
+use crate::grpc::{ReconcileReport, Steward};
+use crate::reconciler::{ReconcileError, Reconciler, Report};
+
+/// The reconciler, for the tick and for whoever asks; one look at a time.
+pub(super) struct Now(Mutex<Reconciler>);
+
+impl Now {
+    pub(super) fn new(reconciler: Reconciler) -> Self {
+        Self(Mutex::new(reconciler))
+    }
+
+    pub(super) async fn look(&self) -> Result<Report, ReconcileError> {
+        self.0.lock().await.step().await
+    }
+}
+
+/// Serves the API.
+pub(super) struct Servant {
+    pub(super) reconciler: Arc<Now>,
+    pub(super) living: Arc<Living>,
+}
+
+#[async_trait]
+impl Steward for Servant {
+    async fn reconcile(&self) -> Result<ReconcileReport, Refusal> {
+        let report = self.reconciler.look().await.map_err(|error| Refusal::Internal(error.to_string()))?;
+        Ok(ReconcileReport {
+            examined: report.examined,
+            settled: report.settled,
+            lanes_released: report.lanes_released,
+        })
+    }
+
+    fn read_packages(&self) -> Result<Catalog, Vec<FileProblem>> {
+        read_catalog(self.living.config().packages.dir.as_deref())
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let refused = self.living.why_refused().map(|why| {
+            format!("The last reload was refused, and everything stays as it was: {why}. Mend it, then: systemctl reload settled")
+        });
+        refused.into_iter().collect()
+    }
+}

@@ -1,0 +1,89 @@
+//! What a reload can change while the daemon runs, and what needs a restart.
+//!
+//! What runs have begun with stays: their deadlines were computed from it, and servers were told. So were leases, connections and the
+//! socket made from what the start said.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::Config;
+
+/// Keys that a reload applies. All others need a restart.
+const LIVE: &[&str] = &[
+    "packages.dir",
+    "run.queue_limit_s",
+    "run.attempts",
+    "lane.at_work_max",
+    "lane.queue_max",
+    "retention.runs_days",
+    "retention.transitions_days",
+    "retention.requests_days",
+    "log.level",
+];
+
+impl Config {
+    /// The keys that differ between this and `new` and cannot change without a restart.
+    pub fn restart_keys(&self, new: &Self) -> Vec<String> {
+        let (mut old_values, mut new_values) = (BTreeSet::new(), BTreeSet::new());
+        flatten(&values(self), "", &mut old_values);
+        flatten(&values(new), "", &mut new_values);
+        let differing: BTreeSet<_> =
+            old_values.symmetric_difference(&new_values).map(|(key, _)| key.clone()).collect();
+        differing.into_iter().filter(|key| !LIVE.contains(&key.as_str())).collect()
+    }
+}
+
+fn values(config: &Config) -> Value {
+    serde_json::to_value(config).unwrap_or_default()
+}
+
+/// Every key with its value, dotted.
+fn flatten(value: &Value, path: &str, found: &mut BTreeSet<(String, String)>) {
+    match value {
+        Value::Object(section) => {
+            for (key, value) in section {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                flatten(value, &path, found);
+            }
+        }
+        value => {
+            found.insert((path.to_owned(), value.to_string()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Sources, Surroundings};
+    use super::*;
+
+    fn with(settings: &[(&str, &str)]) -> Config {
+        let env = settings.iter().map(|(name, value)| (format!("SETTLED_{name}"), (*value).to_owned())).collect();
+        Config::load(&Sources { env, ..Sources::default() }, &Surroundings::bare("/home/ann")).unwrap()
+    }
+
+    #[test]
+    fn every_live_key_is_a_key() {
+        let mut keys = BTreeSet::new();
+        flatten(&values(&with(&[])), "", &mut keys);
+        for live in LIVE {
+            assert!(keys.iter().any(|(key, _)| key == live), "{live}");
+        }
+    }
+
+    #[test]
+    fn p13_what_needs_a_restart_is_named_and_the_rest_is_not() {
+        let old = with(&[]);
+        let check = |settings: &[(&str, &str)], expected: &[&str]| {
+            assert_eq!(old.restart_keys(&with(settings)), expected, "{settings:?}");
+        };
+        check(&[], &[]);
+        check(&[("LOG__LEVEL", "debug"), ("RUN__ATTEMPTS", "5"), ("PACKAGES__DIR", "/etc/p")], &[]);
+        check(&[("LANE__LEASE_S", "40")], &["lane.lease_s"]);
+        check(&[("SSH__AGENT", "/run/agent"), ("LOG__LEVEL", "debug")], &["ssh.agent"]);
+        check(&[("LISTEN__ADMINS", "1000")], &["listen.admins"]);
+        // What follows from the data directory goes with it.
+        check(&[("DATA_DIR", "/srv")], &["data_dir", "database.url", "listen.unix"]);
+    }
+}

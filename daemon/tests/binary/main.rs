@@ -1,0 +1,181 @@
+//! The program `settled` itself: its exit codes, its signals, its words to systemd.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod daemon;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use daemon::{Daemon, Home, definition, text};
+use rustix::process::Signal;
+use settled_proto::v1::admin_client::AdminClient;
+use settled_proto::v1::packages_client::PackagesClient;
+use settled_proto::v1::{GetStatusRequest, ListPackagesRequest};
+use tonic::transport::{Channel, Endpoint};
+
+#[test]
+fn check_tells_what_can_work_and_what_cannot_and_starts_nothing() {
+    let home = Home::new();
+    let good = home.run("check");
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    assert!(text(&good.stdout).ends_with("The configuration can work.\n"), "{}", text(&good.stdout));
+
+    home.package("typo", &definition("typo", "a").replace("script", "scirpt"));
+    let bad = home.run("check");
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(text(&bad.stderr).contains("typo.toml:"), "{}", text(&bad.stderr));
+
+    home.configure("[lane]\nlease_s = 5");
+    let bad = home.run("check");
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(text(&bad.stderr).contains("lane.lease_s"), "{}", text(&bad.stderr));
+    assert!(!home.path(".settled").exists(), "nothing was started");
+}
+
+#[test]
+fn unit_prints_a_unit_with_the_configuration_s_own_paths_and_refuses_what_the_unit_hides() {
+    let home = Home::new();
+    std::fs::write(home.path("settled.toml"), "data_dir = '/srv/things'\n").unwrap();
+    let refused = home.run("unit");
+    assert_eq!(refused.status.code(), Some(2), "below /tmp: {}", text(&refused.stdout));
+    assert!(text(&refused.stderr).contains("hides /tmp"), "{}", text(&refused.stderr));
+
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_settled"));
+    let printed = command.env_clear().env("SETTLED_DATA_DIR", "/srv/things").arg("unit").output().unwrap();
+    assert_eq!(printed.status.code(), Some(0), "{}", text(&printed.stderr));
+    assert!(text(&printed.stdout).contains("\nReadWritePaths=/srv/things\n"), "{}", text(&printed.stdout));
+}
+
+#[test]
+fn p13_what_cannot_work_ends_with_2_and_a_second_daemon_with_1() {
+    let home = Home::new();
+    assert_eq!(home.run("--no-such-flag").status.code(), Some(2));
+
+    home.configure("[lane]\nrenew_s = 20");
+    let ended = home.run("");
+    assert_eq!(ended.status.code(), Some(2), "{}", text(&ended.stderr));
+    assert!(text(&ended.stderr).starts_with("settled: lane.lease_s = 30 is too small"), "{}", text(&ended.stderr));
+
+    home.configure("");
+    home.package("typo", &definition("typo", "a").replace("script", "scirpt"));
+    let ended = home.run("");
+    assert_eq!(ended.status.code(), Some(2), "{}", text(&ended.stderr));
+    let said = text(&ended.stderr);
+    assert!(said.contains("typo.toml:9: operations.install.steps[0].scirpt: "), "{said}");
+    assert!(!home.path(".settled").exists(), "nothing was started");
+
+    std::fs::remove_file(home.path("packages/typo.toml")).unwrap();
+    let daemon = home.start();
+    let second = home.run("");
+    assert_eq!(second.status.code(), Some(1), "{}", text(&second.stderr));
+    assert!(text(&second.stderr).contains("another settled"), "{}", text(&second.stderr));
+    drop(daemon);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the two seconds are the promise")]
+fn a_term_stops_it_within_two_seconds_with_0_and_its_store_is_where_its_directory_says() {
+    let home = Home::new();
+    let daemon = home.start();
+    assert!(home.path(".settled/settled.db").exists(), "the path of the data directory is taken as it stands");
+    let asked = Instant::now();
+    daemon.signal(Signal::TERM);
+    daemon.hears("STOPPING=1");
+    let (status, log) = daemon.end();
+    let took = asked.elapsed();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(took < Duration::from_secs(2), "{took:?}\n{log}");
+    assert!(log.contains("stopped; what runs on servers goes on there"), "{log}");
+}
+
+#[test]
+fn p6_the_tick_feeds_the_watchdog() {
+    let home = Home::new();
+    let daemon = home.start();
+    daemon.hears("WATCHDOG=1");
+    daemon.hears("WATCHDOG=1");
+}
+
+/// What the daemon says of itself over its socket.
+struct Client {
+    runtime: tokio::runtime::Runtime,
+    channel: Channel,
+}
+
+impl Client {
+    fn of(daemon: &Daemon<'_>) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let endpoint = Endpoint::from_shared(format!("unix:{}", daemon.socket().display())).unwrap();
+        let channel = runtime.block_on(endpoint.connect()).unwrap();
+        Self { runtime, channel }
+    }
+
+    fn packages(&self) -> BTreeSet<String> {
+        let mut client = PackagesClient::new(self.channel.clone());
+        let answer = self.runtime.block_on(client.list(ListPackagesRequest {})).unwrap().into_inner();
+        answer.packages.into_iter().map(|p| p.name).collect()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut client = AdminClient::new(self.channel.clone());
+        self.runtime.block_on(client.get_status(GetStatusRequest {})).unwrap().into_inner().warnings
+    }
+}
+
+/// Sends HUP; answers what systemd hears of it.
+fn reload(daemon: &Daemon<'_>) -> Vec<String> {
+    daemon.signal(Signal::HUP);
+    let heard = daemon.hears("READY=1");
+    let fed = |message: &String| message == "WATCHDOG=1\n";
+    heard.into_iter().filter(|message| !fed(message)).collect()
+}
+
+#[test]
+fn a_hup_applies_everything_or_refuses_the_whole_by_name() {
+    let home = Home::new();
+    let daemon = home.start();
+    let client = Client::of(&daemon);
+    assert!(!client.packages().contains("mine"));
+
+    home.package("mine", &definition("mine", "a"));
+    home.configure("[log]\nlevel = 'debug'");
+    let heard = reload(&daemon);
+    assert_eq!(heard.len(), 2, "{heard:?}");
+    assert!(heard[0].starts_with("RELOADING=1\nMONOTONIC_USEC="), "{heard:?}");
+    assert_eq!(heard[1], "READY=1\nSTATUS=serving\n");
+    assert!(client.packages().contains("mine"));
+    assert_eq!(client.warnings(), [""; 0]);
+
+    // One wrong thing, and nothing of the rest is applied.
+    let refused = |what: &[&str]| {
+        home.package("another", &definition("another", "a"));
+        let heard = reload(&daemon);
+        assert!(heard[1].contains("the last reload was refused"), "{heard:?}");
+        assert!(!client.packages().contains("another"), "{what:?}");
+        let warnings = client.warnings();
+        for part in what {
+            assert!(warnings[0].contains(part), "{part}: {warnings:?}");
+        }
+    };
+    home.configure("[lane]\npoll_s = 2\n[ssh]\nconnect_timeout_s = 9");
+    refused(&["lane.poll_s, ssh.connect_timeout_s cannot change while settled runs", "restart"]);
+    home.configure("[lane]\nlease_s = 5");
+    refused(&["lane.lease_s = 5 is too small"]);
+    home.configure("[lane]\nleese_s = 5");
+    refused(&["lane.leese_s", "no setting"]);
+    home.configure("");
+    home.package("mine", &definition("mine", "a").replace("script", "scirpt"));
+    refused(&["mine.toml:9: operations.install.steps[0].scirpt"]);
+    assert!(client.packages().contains("mine"), "the old definition stays");
+
+    home.package("mine", &definition("mine", "b"));
+    assert_eq!(reload(&daemon)[1], "READY=1\nSTATUS=serving\n");
+    assert!(client.packages().contains("another"));
+    assert_eq!(client.warnings(), [""; 0]);
+
+    daemon.signal(Signal::TERM);
+    let (status, log) = daemon.end();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert_eq!(log.matches("the reload was refused").count(), 4, "{log}");
+}
