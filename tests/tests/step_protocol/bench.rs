@@ -145,6 +145,11 @@ impl Bench {
         Steps::with_layout(exec, Arc::new(SystemClock::new()), self.layout.clone())
     }
 
+    /// The shell that plays the server, bare.
+    pub(crate) fn local(&self) -> LocalExec {
+        LocalExec { shell: self.path("sh"), home: self.dir.path().to_owned() }
+    }
+
     /// A try that has not been sent yet.
     pub(crate) fn spec(&self, script: &str) -> StepSpec {
         let try_no = self.last.fetch_add(1, Ordering::Relaxed) + 1;

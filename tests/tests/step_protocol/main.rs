@@ -14,3 +14,4 @@ mod once;
 mod probe;
 mod secrets;
 mod shells;
+mod upgrade;
