@@ -9,6 +9,7 @@ mod commands;
 mod connections;
 mod odd_server;
 mod server;
+mod steps;
 mod trust;
 
 use std::path::Path;

@@ -88,10 +88,25 @@ impl<E: Exec> Steps<E> {
         wait: Duration,
     ) -> Result<Answer, RemoteError> {
         let output = self.exec.exec(target, &request.text, ANSWER_BYTES_MAX, VERB_DEADLINE + wait).await?;
-        match frames(&output.stdout, &request.nonce) {
-            Some(frames) => Answer::read(frames, id),
-            None => Err(silence(&output)),
-        }
+        heard(&output, &request.nonce, id)
+    }
+
+    /// Like `ask`, for what takes power from someone: it does not queue behind those who only listen.
+    async fn ask_now(
+        &self,
+        target: &Target,
+        id: Option<StepId>,
+        request: Request,
+    ) -> Result<Answer, RemoteError> {
+        let output = self.exec.exec_urgent(target, &request.text, ANSWER_BYTES_MAX, VERB_DEADLINE).await?;
+        heard(&output, &request.nonce, id)
+    }
+}
+
+fn heard(output: &ExecOutput, nonce: &str, id: Option<StepId>) -> Result<Answer, RemoteError> {
+    match frames(&output.stdout, nonce) {
+        Some(frames) => Answer::read(frames, id),
+        None => Err(silence(output)),
     }
 }
 
@@ -125,7 +140,7 @@ impl<E: Exec> Remote for Steps<E> {
         epoch: u64,
     ) -> Result<u64, RemoteError> {
         let request = self.request().claim(installation, epoch);
-        self.ask(target, None, request, Duration::ZERO).await?.claimed()
+        self.ask_now(target, None, request).await?.claimed()
     }
 
     async fn list(&self, target: &Target) -> Result<Vec<(StepId, Report)>, RemoteError> {
@@ -151,7 +166,7 @@ impl<E: Exec> Remote for Steps<E> {
     }
 
     async fn cancel(&self, target: &Target, id: StepId, epoch: u64) -> Result<Report, RemoteError> {
-        self.ask(target, Some(id), self.request().cancel(id, epoch), Duration::ZERO).await?.report(id)
+        self.ask_now(target, Some(id), self.request().cancel(id, epoch)).await?.report(id)
     }
 
     async fn reap(&self, target: &Target, id: StepId, epoch: u64) -> Result<(), RemoteError> {
