@@ -186,7 +186,8 @@ pub trait Remote: Send + Sync {
     async fn hello(&self, target: &Target) -> Result<Hello, RemoteError>;
 
     /// Raises the epoch on the server; from then on no lower one can start, cancel or reap. Answers the highest epoch accepted.
-    /// A higher one there is `Fenced`; another installation is `Refused`.
+    /// A higher one there is `Fenced`, and so is an equal one in which another process has acted, for instance the daemon of a copied
+    /// store; another installation is `Refused`.
     async fn claim(
         &self,
         target: &Target,

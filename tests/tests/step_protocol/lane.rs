@@ -62,6 +62,37 @@ async fn p3_an_old_epoch_cannot_start() {
 }
 
 #[tokio::test]
+async fn p3_a_copied_store_cannot_act_in_an_epoch_that_the_original_has_taken() {
+    let bench = Bench::new().await;
+    let spec = bench.spec("sleep 60");
+    bench.start(&spec).await;
+    // The same installation and the same epoch, because the store is the same to the last byte: another process.
+    let copy = bench.through(&bench.path("speaker"));
+    let fenced = || RemoteError::Fenced { highest: 1 };
+    assert_eq!(copy.claim(&bench.target, bench.installation, 1).await, Err(fenced()));
+    assert_eq!(copy.start(&bench.target, &bench.spec("true")).await, Err(fenced()));
+    assert_eq!(copy.cancel(&bench.target, spec.id, 1).await, Err(fenced()));
+    assert_eq!(copy.reap(&bench.target, spec.id, 1).await, Err(fenced()));
+
+    // It has to outbid, and then the original is the one that is told.
+    assert_eq!(copy.claim(&bench.target, bench.installation, 2).await, Ok(2));
+    let fenced = RemoteError::Fenced { highest: 2 };
+    assert_eq!(bench.steps.claim(&bench.target, bench.installation, 2).await, Err(fenced.clone()));
+    assert_eq!(bench.steps.cancel(&bench.target, spec.id, 1).await, Err(fenced));
+    assert_eq!(bench.attach(spec.id, 0, Duration::ZERO).await.report.status, StepStatus::Running);
+}
+
+#[tokio::test]
+async fn p3_an_epoch_from_before_claimants_were_noted_is_accepted_once() {
+    let bench = Bench::new().await;
+    std::fs::remove_file(bench.path("state/claim")).expect("removed");
+    let first = bench.through(&bench.path("speaker"));
+    assert_eq!(first.claim(&bench.target, bench.installation, 1).await, Ok(1));
+    let error = bench.steps.claim(&bench.target, bench.installation, 1).await;
+    assert_eq!(error, Err(RemoteError::Fenced { highest: 1 }));
+}
+
+#[tokio::test]
 async fn p3_what_was_accepted_under_an_old_epoch_is_fenced_when_it_would_start() {
     let bench = Bench::new().await;
     let spec = bench.spec("true");

@@ -61,6 +61,8 @@ impl Default for Layout {
 pub struct Steps<E> {
     exec: E,
     clock: Arc<dyn Clock>,
+    /// Whom a server sees in an epoch: this process and no other, whatever store they share or have copied.
+    claimant: String,
     layout: Layout,
 }
 
@@ -72,11 +74,13 @@ impl<E: Exec> Steps<E> {
 
     /// For servers whose things are elsewhere.
     pub fn with_layout(exec: E, clock: Arc<dyn Clock>, layout: Layout) -> Self {
-        Self { exec, clock, layout }
+        let claimant = format!("{:016x}", clock.random());
+        Self { exec, clock, claimant, layout }
     }
 
     fn request(&self) -> Requests<'_> {
-        Requests { nonce: format!("{:016x}", self.clock.random()), layout: &self.layout }
+        let nonce = format!("{:016x}", self.clock.random());
+        Requests { nonce, claimant: &self.claimant, layout: &self.layout }
     }
 
     /// Sends a verb that is about `id`, if about one, and that may wait on the server; reads its answer.

@@ -79,9 +79,10 @@ pub(super) struct Request {
     pub(super) text: Zeroizing<Vec<u8>>,
 }
 
-/// Builds one request, which carries `nonce` and speaks of `layout`.
+/// Builds one request of `claimant`, which carries `nonce` and speaks of `layout`.
 pub(super) struct Requests<'a> {
     pub(super) nonce: String,
+    pub(super) claimant: &'a str,
     pub(super) layout: &'a Layout,
 }
 
@@ -170,7 +171,10 @@ impl Requests<'_> {
         let state_dir = quoted(self.layout.state_dir.as_deref().unwrap_or_default());
         let shell = quoted(&self.layout.shell);
         let locks = quoted(&self.layout.dpkg_locks.join(" "));
-        let head = format!("nonce={nonce}\nstate_dir={state_dir}\nshell={shell}\ndpkg_locks={locks}\n");
+        let claimant = quoted(self.claimant);
+        let head = format!(
+            "nonce={nonce}\nclaimant={claimant}\nstate_dir={state_dir}\nshell={shell}\ndpkg_locks={locks}\n"
+        );
         let call = format!("{{ printf '\\n'; {verb}_verb; exit; }} </dev/null\n");
         let size = text.len() + data.len() + head.len() + call.len();
         let mut request = Request { nonce: self.nonce, text: Zeroizing::new(Vec::with_capacity(size)) };
@@ -298,6 +302,10 @@ mod tests {
         }
     }
 
+    fn requests(layout: &Layout) -> Requests<'_> {
+        Requests { nonce: "0123456789abcdef".to_owned(), claimant: "1", layout }
+    }
+
     fn shell(text: &[u8]) -> Vec<u8> {
         let mut child = Command::new("/bin/sh")
             .arg("-s")
@@ -323,8 +331,7 @@ mod tests {
     #[test]
     fn a_request_that_was_cut_off_does_nothing() {
         let layout = Layout { state_dir: Some("/nowhere/at/all".to_owned()), ..Layout::default() };
-        let request =
-            Requests { nonce: "0123456789abcdef".to_owned(), layout: &layout }.start(&spec()).unwrap();
+        let request = requests(&layout).start(&spec()).unwrap();
         let text = &request.text[..];
         let call = text.windows(2).rposition(|window| window == b"{ ").unwrap();
         let samples = (0..call).step_by(997).chain(call..text.len() - " </dev/null\n".len());
@@ -368,7 +375,7 @@ mod tests {
     #[test]
     fn p12_a_secret_is_sent_only_encoded() {
         let layout = Layout::default();
-        let request = Requests { nonce: String::new(), layout: &layout }.start(&spec()).unwrap();
+        let request = requests(&layout).start(&spec()).unwrap();
         assert!(!request.text.windows(6).any(|window| window == b"hidden"));
     }
 }

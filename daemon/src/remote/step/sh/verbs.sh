@@ -2,13 +2,11 @@
 
 claim_verb() {
   open_state
-  lock_state
-  read_epoch
+  outbid
   if [ -n "$owner" ] && [ "$owner" != "$installation" ]; then
     refuse "the server belongs to another installation of settled ($owner): if that one is gone, take it over with \`settlectl server takeover\`"
   fi
-  [ "$highest" -le "$epoch" ] || done_with fenced "$highest"
-  [ "$highest $owner" = "$epoch $installation" ] || write_epoch "$epoch" "$installation"
+  accept "$installation"
   sweep
   done_with claimed "$epoch"
 }
