@@ -244,6 +244,7 @@ impl Lane {
                 self.claimed = true;
                 self.reached().await?;
                 self.clear_away(&target).await?;
+                self.forget_tombstones(&target).await?;
                 Ok(Next::Now)
             }
             Err(error) => self.trouble(error).await,

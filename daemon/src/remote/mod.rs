@@ -217,6 +217,12 @@ pub trait Remote: Send + Sync {
     /// Clears a try away, after the store holds its verdict and all its output.
     async fn reap(&self, target: &Target, id: StepId, epoch: u64) -> Result<(), RemoteError>;
 
+    /// Forgets the tombstones of `forget`, and clears away what kills have left half built. Answers the oldest tombstones that are left,
+    /// at most 1 000: the caller looks up in its store which of them nobody can start any more, and names those the next time. The
+    /// server decides nothing by its own clock. To be called once after each `claim`, first with nothing to forget; a tombstone is to
+    /// be named only when its run is terminal and so old that no backup of the store could still be put back from before it ended.
+    async fn gc(&self, target: &Target, epoch: u64, forget: &[StepId]) -> Result<Vec<StepId>, RemoteError>;
+
     /// Runs a read-only script.
     async fn probe(&self, target: &Target, spec: &ProbeSpec) -> Result<ProbeAnswer, RemoteError>;
 

@@ -368,6 +368,22 @@ impl Host {
         Ok(())
     }
 
+    /// Forgets tombstones, and tells of those that are left.
+    pub(super) fn gc(&mut self, epoch: u64, forget: &[StepId]) -> Result<Vec<StepId>, RemoteError> {
+        self.fence(epoch)?;
+        self.reaped.retain(|id| !forget.contains(id));
+        self.cancelled_early.retain(|id| !forget.contains(id));
+        Ok(self.tombstones())
+    }
+
+    pub(super) fn bury(&mut self, id: StepId) {
+        self.reaped.insert(id);
+    }
+
+    pub(super) fn tombstones(&self) -> Vec<StepId> {
+        self.reaped.union(&self.cancelled_early).copied().collect()
+    }
+
     pub(super) fn list(&self, now: Duration) -> Vec<(StepId, Report)> {
         self.tries.keys().map(|id| (*id, self.report(*id, now))).collect()
     }

@@ -178,6 +178,16 @@ impl Scripted {
         self.on(address, |host| drop(host.claim(by, epoch)));
     }
 
+    /// The server remembers that it has cleared this try away.
+    pub fn bury(&self, address: &str, id: StepId) {
+        self.on(address, |host| host.bury(id));
+    }
+
+    /// The tries that the server remembers to have cleared away, or cancelled before they came.
+    pub fn tombstones(&self, address: &str) -> Vec<StepId> {
+        self.on(address, |host| host.tombstones())
+    }
+
     /// Every payload that ran, by server.
     pub fn witness(&self) -> Vec<Execution> {
         let now = self.clock.monotonic();
@@ -315,6 +325,10 @@ impl Remote for Scripted {
 
     async fn reap(&self, target: &Target, id: StepId, epoch: u64) -> Result<(), RemoteError> {
         self.ask(target, "reap", |host, _, _| host.reap(id, epoch)).await
+    }
+
+    async fn gc(&self, target: &Target, epoch: u64, forget: &[StepId]) -> Result<Vec<StepId>, RemoteError> {
+        self.ask(target, "gc", |host, _, _| host.gc(epoch, forget)).await
     }
 
     async fn probe(&self, target: &Target, spec: &ProbeSpec) -> Result<ProbeAnswer, RemoteError> {

@@ -5,6 +5,7 @@ mod bench;
 mod cancel;
 mod disk;
 mod ends;
+mod gc;
 mod hello;
 mod host;
 mod hostile;

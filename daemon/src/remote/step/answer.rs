@@ -126,6 +126,11 @@ impl Answer {
         Ok(reports)
     }
 
+    /// Tombstones that the server still has.
+    pub(super) fn tombstones(&self) -> Vec<StepId> {
+        self.all("tombstone").filter_map(|name| name.parse().ok()).collect()
+    }
+
     pub(super) fn news(self, id: StepId) -> Result<News, RemoteError> {
         let report = self.report(id)?;
         if self.data.len() > OUTPUT_BYTES_PER_ANSWER {

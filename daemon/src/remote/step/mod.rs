@@ -181,6 +181,11 @@ impl<E: Exec> Remote for Steps<E> {
         }
     }
 
+    async fn gc(&self, target: &Target, epoch: u64, forget: &[StepId]) -> Result<Vec<StepId>, RemoteError> {
+        let request = self.request().gc(epoch, forget);
+        Ok(self.ask(target, None, request, Duration::ZERO).await?.tombstones())
+    }
+
     async fn probe(&self, target: &Target, spec: &ProbeSpec) -> Result<ProbeAnswer, RemoteError> {
         let request =
             self.request().probe(spec).map_err(|error| RemoteError::Unsendable(error.to_string()))?;

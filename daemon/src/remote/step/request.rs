@@ -24,6 +24,9 @@ const PROBE: &str = include_str!("sh/probe.sh");
 /// Output that one answer of `attach` carries at most, in bytes.
 pub(super) const OUTPUT_BYTES_PER_ANSWER: usize = 256 * 1024;
 
+/// Tombstones that one answer of `gc` names at most.
+const TOMBSTONES_PER_ANSWER: usize = 1000;
+
 /// Output that a probe's answer carries at most, in bytes.
 pub(super) const PROBE_OUTPUT_BYTES: usize = 64 * 1024;
 
@@ -111,6 +114,12 @@ impl Requests<'_> {
 
     pub(super) fn reap(self, id: StepId, epoch: u64) -> Request {
         self.verb("reap", format!("id={id}\nepoch={epoch}\n"))
+    }
+
+    pub(super) fn gc(self, epoch: u64, forget: &[StepId]) -> Request {
+        let names: Vec<_> = forget.iter().map(StepId::to_string).collect();
+        let (forget, max) = (quoted(&names.join(" ")), TOMBSTONES_PER_ANSWER);
+        self.verb("gc", format!("epoch={epoch}\nforget={forget}\nmax={max}\n"))
     }
 
     pub(super) fn start(self, spec: &StepSpec) -> Result<Request, BadRequest> {

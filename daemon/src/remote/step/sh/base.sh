@@ -58,10 +58,16 @@ raise() {
   mv -f "$1.new" "$1" && sync_files .
 }
 
-# The secrets' folder of the step in the current directory goes away.
+# The secrets of the step in the current directory go away; `secrets.new` names those that were on their way into it.
 forget_secrets() {
+  forget_secrets_of secrets.at
+  forget_secrets_of secrets.new
+}
+
+# forget_secrets_of FILE: the folder that it names.
+forget_secrets_of() {
   secrets_at=
-  [ -e secrets.at ] && read -r secrets_at <secrets.at
+  [ -e "$1" ] && read -r secrets_at <"$1"
   case $secrets_at in
   /run/settled-step-* | /dev/shm/settled-step-*) rm -rf -- "$secrets_at" ;;
   esac

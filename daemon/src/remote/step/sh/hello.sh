@@ -26,7 +26,8 @@ hello_verb() {
   need grep grep
   need find findutils
   open_state
-  work=$STATE/tmp/hello.$nonce
+  # By its number, gc sees whether whoever made it still lives.
+  work=$STATE/tmp/hello.$$-$nonce
   mkdir "$work" && cd "$work" || fail "$STATE cannot be written: is the disk full, or mounted read-only?"
   trap 'cd / && rm -rf -- "$work"' EXIT
   self_test

@@ -7,20 +7,7 @@ claim_verb() {
     refuse "the server belongs to another installation of settled ($owner): if that one is gone, take it over with \`settlectl server takeover\`"
   fi
   accept "$installation"
-  sweep
   done_with claimed "$epoch"
-}
-
-# Once a day: tombstones of 30 days, verdicts that nobody fetched in 14, and what a power cut left half built.
-sweep() {
-  [ -z "$(find "$STATE/swept" -mtime -1 2>/dev/null)" ] || return 0
-  find "$STATE/reaped" "$STATE/cancelled" -type f -mtime +30 -exec rm -f -- {} + 2>/dev/null
-  find "$STATE/tmp" -mindepth 1 -maxdepth 1 -mtime +1 -exec rm -rf -- {} + 2>/dev/null
-  find "$STATE/steps" -mindepth 2 -maxdepth 2 -name exit -mtime +14 2>/dev/null | while read -r old; do
-    id=${old%/exit} id=${id##*/} step=${old%/exit}
-    bury
-  done
-  : 2>/dev/null >"$STATE/swept"
 }
 
 start_verb() {
@@ -59,8 +46,9 @@ settle_in() {
 # The whole step, complete and durable under another name first; then accepted in one rename.
 build() {
   new=$STATE/tmp/$id.$nonce
-  place_secrets
-  if (mkdir "$new" && cd "$new" && fill) 2>/dev/null && mv "$new" "$step" && sync_files "$STATE/steps"; then
+  choose_memory
+  if (mkdir "$new" && cd "$new" && note_secrets secrets.at) 2>/dev/null && place_secrets "$new" &&
+    (cd "$new" && fill) 2>/dev/null && mv "$new" "$step" && sync_files "$STATE/steps"; then
     return 0
   fi
   drop_secrets
@@ -79,23 +67,23 @@ fill() {
     for name in cancel.new expired.new truncated.new drained.new out sup.lock lock leaf.lock pump.lock; do
       : >"$name" || return 1
     done &&
-    mkfifo pipe && { [ -z "$secrets_new" ] || printf '%s\n' "$secrets_new" >secrets.at; } &&
-    sync_files digest epoch limits script env run started.new payload.new pump.new exit.sup exit.leaf .
+    mkfifo pipe && sync_files digest epoch limits script env run started.new payload.new pump.new exit.sup exit.leaf .
 }
 
 # It is there, and has not started: the newest owner's epoch counts, and its secrets may have been forgotten by a reboot.
 renew() {
-  place_secrets
-  printf '%s\n' "$epoch" >"$step/epoch.new" && mv -f "$step/epoch.new" "$step/epoch" &&
-    { [ -z "$secrets_new" ] || { (cd "$step" && forget_secrets) && printf '%s\n' "$secrets_new" >"$step/secrets.new" &&
-      mv -f "$step/secrets.new" "$step/secrets.at"; }; } && sync_files "$step/epoch" "$step" || {
+  choose_memory
+  (cd "$step" && forget_secrets_of secrets.new && note_secrets secrets.new) 2>/dev/null && place_secrets "$step/secrets.new" &&
+    printf '%s\n' "$epoch" >"$step/epoch.new" && mv -f "$step/epoch.new" "$step/epoch" &&
+    { [ -z "$secrets_new" ] || { (cd "$step" && forget_secrets_of secrets.at) && mv -f "$step/secrets.new" "$step/secrets.at"; }; } &&
+    sync_files "$step/epoch" "$step" || {
     drop_secrets
     fail 'the step cannot be stored on the server: is its disk full?'
   }
 }
 
-# Secrets live in memory only: a folder on a tmpfs, named in the step's directory.
-place_secrets() {
+# Secrets live in memory only: in a folder on a tmpfs, $secrets_new when there are any.
+choose_memory() {
   secrets_new=''
   [ "$secret_count" -gt 0 ] || return 0
   memory=/dev/shm
@@ -103,10 +91,20 @@ place_secrets() {
   is_tmpfs "$memory" ||
     refuse 'the server has no tmpfs at /run or /dev/shm, and secrets are never written to a disk: mount one'
   secrets_new=$memory/settled-step-$id-$nonce
-  if ! mkdir -m 700 "$secrets_new" || ! secrets; then
-    drop_secrets
-    fail "secrets cannot be stored in $memory of the server: is it full?"
-  fi
+}
+
+# note_secrets FILE: before the folder is there, so that it is found whenever its maker is killed.
+note_secrets() {
+  [ -z "$secrets_new" ] || printf '%s\n' "$secrets_new" >"$1"
+}
+
+# place_secrets NOTED: fills the folder; if that fails, what noted it goes away too.
+place_secrets() {
+  [ -n "$secrets_new" ] || return 0
+  mkdir -m 700 "$secrets_new" && secrets && return 0
+  drop_secrets
+  rm -rf -- "$1"
+  fail "secrets cannot be stored in $memory of the server: is it full?"
 }
 
 drop_secrets() {
@@ -199,6 +197,29 @@ bury() {
   [ -d "$step" ] || return 0
   (cd "$step" && forget_secrets)
   mv "$step" "$STATE/tmp/$id.$nonce" && rm -rf -- "$STATE/tmp/$id.$nonce"
+}
+
+# Clears away what the caller names, whose store knows that no start of it can come any more, and what a kill left half built. No age
+# decides anything: the clock here may jump. Whoever builds or buries holds the lock that the fence took.
+gc_verb() {
+  open_state
+  fence
+  for id in $forget; do
+    rm -f -- "$STATE/reaped/$id" "$STATE/cancelled/$id"
+  done
+  for old in "$STATE/tmp"/*; do
+    builder=${old##*/hello.} builder=${builder%-*}
+    [ -d "$old" ] && [ ! -e "/proc/$builder/stat" ] || continue
+    (cd "$old" && forget_secrets)
+    rm -rf -- "$old"
+  done
+  rm -f "$STATE/swept"
+  for tomb in "$STATE/reaped"/* "$STATE/cancelled"/*; do
+    [ ! -e "$tomb" ] || printf '%s\n' "${tomb##*/}"
+  done | sort -u | head -n "$max" | while read -r id; do
+    say tombstone "$id"
+  done
+  done_with
 }
 
 list_verb() {
