@@ -242,6 +242,12 @@ impl Lane {
                 let why = format!("{holder} holds the package lock of the server");
                 self.ended(run, id, Ended::Rejected { why }, false).await
             }
+            StepStatus::Interrupted { packages } => {
+                let why = format!(
+                    "dpkg was interrupted on the server ({packages}): run `dpkg --configure -a` there"
+                );
+                self.ended(run, id, Ended::Rejected { why }, false).await
+            }
             StepStatus::Orphaned { processes } => self.orphaned(run, id, &processes).await,
             StepStatus::Accepted | StepStatus::Absent => Ok(self.later(self.crew.settings.poll)),
             StepStatus::Reaped => {
@@ -278,7 +284,7 @@ impl Lane {
             }
             StepStatus::Ended(ended) => self.ended(run, id, ended, news.report.truncated).await,
             StepStatus::Orphaned { processes } => self.orphaned(run, id, &processes).await,
-            StepStatus::Accepted | StepStatus::Busy { .. } => {
+            StepStatus::Accepted | StepStatus::Busy { .. } | StepStatus::Interrupted { .. } => {
                 let stored = self.followed(id, stored)?.stored;
                 Box::pin(self.send(run, id, stored)).await
             }

@@ -9,10 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+pub use self::holder::Holder;
 use crate::domain::id::{InstallationId, ServerId};
 use crate::domain::step::{Ended, StepId};
 
 pub mod exec;
+mod holder;
 pub mod ssh;
 pub mod step;
 
@@ -92,8 +94,13 @@ pub enum StepStatus {
     Reaped,
     /// Only from `start`: another program holds a lock that the step needs; nothing was stored.
     Busy {
-        /// Name and pid of the holder.
-        holder: String,
+        /// Who holds it.
+        holder: Holder,
+    },
+    /// Only from `start`: the step needs dpkg, whose last work on the server was interrupted; nothing was stored.
+    Interrupted {
+        /// The packages that it left half done, with their states.
+        packages: String,
     },
 }
 
@@ -129,7 +136,8 @@ pub struct Hello {
     /// The installation that it belongs to, if any.
     pub installation: Option<String>,
     /// Everything else, for people: `os`, `os_version`, `arch`, `kernel`, `init`, `sudo`, `shell`, `memory_bytes`, `free_bytes`,
-    /// `clock_skew_ms`, `time_zone`, `dpkg` (`ok`, `interrupted`, `absent`), `dpkg_lock`, ...
+    /// `clock_skew_ms`, `time_zone`, `dpkg` (`ok`, `interrupted`, `locked`, `absent`), `dpkg_lock` (its holder), `dpkg_interrupted`
+    /// (the packages), `lane` (the step that has it, its processes), ...
     pub facts: BTreeMap<String, String>,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use settled::domain::id::InstallationId;
 use settled::domain::step::{Cause, Ended, StepId};
-use settled::remote::{News, ProbeAnswer, ProbeSpec, RemoteError, Report, StepSpec, StepStatus};
+use settled::remote::{Holder, News, ProbeAnswer, ProbeSpec, RemoteError, Report, StepSpec, StepStatus};
 
 use super::{Bug, End, Play};
 
@@ -28,6 +28,14 @@ pub struct Execution {
     pub output: Vec<u8>,
 }
 
+/// Another program that holds the dpkg lock, as process 4711.
+#[derive(Debug)]
+pub(super) struct Hold {
+    pub(super) name: String,
+    pub(super) since: Duration,
+    pub(super) until: Duration,
+}
+
 /// A server.
 #[derive(Debug, Default)]
 pub struct Host {
@@ -35,7 +43,7 @@ pub struct Host {
     pub(super) machine_id: String,
     pub(super) down: Vec<(Duration, Duration)>,
     pub(super) refuses: Option<String>,
-    pub(super) dpkg: Option<(String, Duration)>,
+    pub(super) dpkg: Option<Hold>,
     pub(super) bug: Option<Bug>,
     boots: u64,
     epoch: u64,
@@ -278,10 +286,10 @@ impl Host {
             self.keep(spec, rejected("cancelled-before-start"));
             return Ok(self.report(id, now));
         }
-        if let Some((holder, until)) = self.dpkg.as_ref().filter(|_| spec.needs_dpkg)
-            && now < *until
-        {
-            return Ok(report(StepStatus::Busy { holder: holder.clone() }, 0));
+        if let Some(hold) = self.dpkg.as_ref().filter(|hold| spec.needs_dpkg && now < hold.until) {
+            let age = now.saturating_sub(hold.since);
+            let holder = Holder { name: hold.name.clone(), pid: 4711, age };
+            return Ok(report(StepStatus::Busy { holder }, 0));
         }
         let play = play();
         if play.slow {

@@ -19,6 +19,7 @@ use settled::remote::{
 };
 use tokio::sync::Notify;
 
+use host::Hold;
 pub use host::{Execution, Host};
 pub use play::{End, Play};
 
@@ -139,10 +140,11 @@ impl Scripted {
         self.on(address, |host| host.refuses = why.map(str::to_owned));
     }
 
-    /// Another program holds the dpkg lock for a while from now on.
-    pub fn hold_dpkg(&self, address: &str, holder: &str, span: Duration) {
-        let until = self.clock.monotonic() + span;
-        self.on(address, |host| host.dpkg = Some((holder.to_owned(), until)));
+    /// Another program of this name, process 4711, holds the dpkg lock for a while from now on.
+    pub fn hold_dpkg(&self, address: &str, name: &str, span: Duration) {
+        let since = self.clock.monotonic();
+        let hold = Hold { name: name.to_owned(), since, until: since + span };
+        self.on(address, |host| host.dpkg = Some(hold));
     }
 
     /// Power goes and comes back.

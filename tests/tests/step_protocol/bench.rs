@@ -98,16 +98,23 @@ impl Bench {
 
     /// Before the first contact.
     pub(crate) fn unclaimed(program: &Path) -> Self {
+        Self::laid_out(program, |_| {})
+    }
+
+    /// Before the first contact, with some things elsewhere.
+    pub(crate) fn laid_out(program: &Path, change: impl FnOnce(&mut Layout)) -> Self {
         let dir = TempDir::with_prefix("settled-steps-").expect("a directory");
         // One for the steps, one for the verbs: a test may swap either.
         let (shell, speaker) = (dir.path().join("sh"), dir.path().join("speaker"));
         std::os::unix::fs::symlink(program, &shell).expect("a link");
         std::os::unix::fs::symlink(program, &speaker).expect("a link");
-        let layout = Layout {
+        let mut layout = Layout {
             state_dir: Some(dir.path().join("state").display().to_string()),
             shell: shell.display().to_string(),
             dpkg_locks: vec![dir.path().join("dpkg-lock").display().to_string()],
+            ..Layout::default()
         };
+        change(&mut layout);
         let clock = Arc::new(SystemClock::new());
         let (installation, run) = (InstallationId(clock.ulid()), RunId(clock.ulid()));
         let server = ServerId(clock.ulid());

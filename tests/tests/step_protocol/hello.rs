@@ -80,3 +80,65 @@ async fn a_shell_that_says_nothing_is_no_answer() {
     let error = bench.through("/bin/true".as_ref()).list(&bench.target).await.expect_err("no answer");
     assert!(matches!(error, RemoteError::Protocol(_)), "{error:?}");
 }
+
+async fn refusal(bench: &Bench) -> String {
+    match bench.steps.hello(&bench.target).await {
+        Err(RemoteError::Refused(sentence)) => sentence,
+        other => panic!("{other:?} is no refusal"),
+    }
+}
+
+#[tokio::test]
+async fn debian_and_ubuntu_are_served_and_others_are_refused_by_name() {
+    let at = tempfile::TempDir::new().expect("a directory");
+    let file = at.path().join("os-release");
+    let bench = Bench::laid_out("/bin/sh".as_ref(), |layout| {
+        layout.os_release = vec!["/nowhere".to_owned(), file.display().to_string()];
+    });
+    let run = |text: &str| std::fs::write(&file, text).expect("written");
+    run("ID=alpine\nVERSION_ID=3.20.3\nPRETTY_NAME=\"Alpine Linux v3.20\"\n");
+    assert_eq!(refusal(&bench).await, "the server runs Alpine Linux v3.20: settled serves Debian and Ubuntu");
+    run("NAME=\"Linux Mint\"\nID=linuxmint\nID_LIKE=\"ubuntu debian\"\nPRETTY_NAME='Linux Mint 22'\n");
+    assert_eq!(refusal(&bench).await, "the server runs Linux Mint 22: settled serves Debian and Ubuntu");
+    run("ID=gentoo\n");
+    assert_eq!(refusal(&bench).await, "the server runs gentoo: settled serves Debian and Ubuntu");
+    run("");
+    assert!(refusal(&bench).await.starts_with("the server does not say what it runs"));
+    for (id, version) in [("debian", "12"), ("ubuntu", "26.04")] {
+        run(&format!("ID={id}\nVERSION_ID=\"{version}\"\nPRETTY_NAME=\"It {version}\"\n"));
+        let facts = bench.steps.hello(&bench.target).await.expect("it is served").facts;
+        assert_eq!(
+            (&*facts["os"], &*facts["os_version"], &*facts["os_name"]),
+            (id, version, &*format!("It {version}"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_shell_that_the_protocol_is_not_tried_in_is_refused_by_name() {
+    let at = tempfile::TempDir::new().expect("a directory");
+    let odd = at.path().join("mksh");
+    std::fs::copy("/bin/sh", &odd).expect("copied");
+    let bench = Bench::laid_out("/bin/sh".as_ref(), |layout| layout.shell = odd.display().to_string());
+    let sentence = refusal(&bench).await;
+    assert!(sentence.contains("is mksh: settled works with dash, bash and busybox"), "{sentence}");
+}
+
+#[tokio::test]
+async fn p4_who_holds_the_lane_is_told() {
+    let bench = Bench::new().await;
+    let hello = bench.steps.hello(&bench.target).await.expect("an answer");
+    assert_eq!(hello.facts.get("lane"), None);
+    let spec = bench.spec("exec sleep 60");
+    bench.start(&spec).await;
+    let payload = bench.noted_pid(spec.id, "payload").await;
+    crate::bench::until(|| (comm(payload) == "sleep").then_some(())).await;
+    let told = &bench.steps.hello(&bench.target).await.expect("an answer").facts["lane"];
+    assert!(told.starts_with(&format!("step {}, for ", spec.id)), "{told}");
+    assert!(told.ends_with(&format!(": {payload} sleep")), "{told}");
+}
+
+fn comm(pid: i32) -> String {
+    let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    comm.trim().to_owned()
+}

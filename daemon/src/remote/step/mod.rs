@@ -43,6 +43,10 @@ pub struct Layout {
     pub shell: String,
     /// Lock files of dpkg and apt, without blanks in their names.
     pub dpkg_locks: Vec<String>,
+    /// Where dpkg keeps its database.
+    pub dpkg_dir: String,
+    /// Files that say which distribution it is, the first that is there counts; without blanks in their names.
+    pub os_release: Vec<String>,
 }
 
 impl Default for Layout {
@@ -53,7 +57,13 @@ impl Default for Layout {
             "/var/lib/apt/lists/lock",
             "/var/cache/apt/archives/lock",
         ];
-        Self { state_dir: None, shell: "/bin/sh".to_owned(), dpkg_locks: locks.map(str::to_owned).to_vec() }
+        Self {
+            state_dir: None,
+            shell: "/bin/sh".to_owned(),
+            dpkg_locks: locks.map(str::to_owned).to_vec(),
+            dpkg_dir: "/var/lib/dpkg".to_owned(),
+            os_release: ["/etc/os-release", "/usr/lib/os-release"].map(str::to_owned).to_vec(),
+        }
     }
 }
 

@@ -181,8 +181,11 @@ impl Requests<'_> {
         let shell = quoted(&self.layout.shell);
         let locks = quoted(&self.layout.dpkg_locks.join(" "));
         let claimant = quoted(self.claimant);
+        let (dpkg_dir, os_release) =
+            (quoted(&self.layout.dpkg_dir), quoted(&self.layout.os_release.join(" ")));
         let head = format!(
-            "nonce={nonce}\nclaimant={claimant}\nstate_dir={state_dir}\nshell={shell}\ndpkg_locks={locks}\n"
+            "nonce={nonce}\nclaimant={claimant}\nstate_dir={state_dir}\nshell={shell}\ndpkg_locks={locks}\n\
+             dpkg_dir={dpkg_dir}\nos_release={os_release}\n"
         );
         let call = format!("{{ printf '\\n'; {verb}_verb; exit; }} </dev/null\n");
         let size = text.len() + data.len() + head.len() + call.len();

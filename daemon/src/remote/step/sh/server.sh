@@ -28,6 +28,17 @@ first_line() {
   printf '%s' "$first"
 }
 
+# age_of PID: whole seconds since it began, into $age, by the time since boot; 0 when that cannot be told. The kernel shows everyone its
+# ticks as hundredths of a second.
+age_of() {
+  age=0
+  { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 0
+  # shellcheck disable=SC2086 # the fields are to be split
+  set -- ${line##*\) }
+  now
+  [ "$now" -le "${20:-$now}" ] || age=$(((now - ${20}) / 100))
+}
+
 # The home directory of the user that this runs as, wherever sudo left HOME.
 find_home() {
   home=${HOME:-/}

@@ -15,6 +15,8 @@ start_verb() {
   if [ "$needs_dpkg" = 1 ] && [ ! -d "$STATE/steps/$id" ]; then
     find_dpkg_holder
     [ -z "$holder" ] || done_with busy "$holder"
+    find_interrupted
+    [ -z "$interrupted" ] || done_with interrupted "$interrupted"
   fi
   fence
   if find_step; then
