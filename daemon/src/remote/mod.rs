@@ -85,11 +85,8 @@ pub enum StepStatus {
     Running,
     /// It has ended.
     Ended(Ended),
-    /// Its supervisor is dead and processes of it live.
-    Orphaned {
-        /// The processes, as `pid name`, at most 20.
-        processes: Vec<String>,
-    },
+    /// Its supervisor is dead and processes of it live: [`Report::processes`].
+    Orphaned,
     /// It has ended and was cleared away.
     Reaped,
     /// Only from `start`: another program holds a lock that the step needs; nothing was stored.
@@ -113,6 +110,9 @@ pub struct Report {
     pub output_bytes: u64,
     /// Output was longer than the limit.
     pub truncated: bool,
+    /// Processes of it that should not be there any more, as `pid name`, at most 20: it is orphaned; or it runs although it was killed;
+    /// or it has ended, and they had left its process group. `list` does not look for the last kind.
+    pub processes: Vec<String>,
 }
 
 /// News of a try: how it stands, and output from the offset that was asked for.
@@ -221,6 +221,10 @@ pub trait Remote: Send + Sync {
 
     /// Ends the process group: TERM, grace, KILL; for an absent id it leaves a tombstone. The end itself is reported by `attach`.
     async fn cancel(&self, target: &Target, id: StepId, epoch: u64) -> Result<Report, RemoteError>;
+
+    /// An operator's force-unlock: gives up a try that is orphaned or that a KILL did not end. It is then `Lost` with the why `forced`,
+    /// and its lane is free, whatever still lives of it; nothing is signalled. Any other try stays as it is and is reported so.
+    async fn abandon(&self, target: &Target, id: StepId, epoch: u64) -> Result<Report, RemoteError>;
 
     /// Clears a try away, after the store holds its verdict and all its output.
     async fn reap(&self, target: &Target, id: StepId, epoch: u64) -> Result<(), RemoteError>;

@@ -335,11 +335,16 @@ impl Host {
                 let status = if self.bug == Some(Bug::EndsEarly) && early <= now {
                     StepStatus::Ended(Ended::Exited { code: 0, cause: Cause::Itself })
                 } else if live.fate().at <= now {
-                    StepStatus::Orphaned { processes: vec!["4711 payload".to_owned()] }
+                    StepStatus::Orphaned
                 } else {
                     StepStatus::Running
                 };
-                Report { truncated: live.truncated(), ..report(status, live.written(now).len()) }
+                let processes = match status {
+                    StepStatus::Orphaned => vec!["4711 payload".to_owned()],
+                    _ => Vec::new(),
+                };
+                let truncated = live.truncated();
+                Report { truncated, processes, ..report(status, live.written(now).len()) }
             }
         }
     }
@@ -363,6 +368,16 @@ impl Host {
             _ => {}
         }
         self.advance(now);
+        Ok(self.report(id, now))
+    }
+
+    /// Given up by an operator: its lane is free, whatever lives on.
+    pub(super) fn abandon(&mut self, id: StepId, epoch: u64, now: Duration) -> Result<Report, RemoteError> {
+        self.fence(epoch)?;
+        let orphaned = self.report(id, now).status == StepStatus::Orphaned;
+        if orphaned && let Some(one) = self.tries.get_mut(&id) {
+            one.stage = Stage::Over(Ended::Lost { why: "forced".to_owned() }, Vec::new());
+        }
         Ok(self.report(id, now))
     }
 
@@ -408,7 +423,7 @@ impl Host {
 }
 
 fn report(status: StepStatus, output: usize) -> Report {
-    Report { status, output_bytes: output as u64, truncated: false }
+    Report { status, output_bytes: output as u64, truncated: false, processes: Vec::new() }
 }
 
 fn rejected(why: &str) -> Stage {

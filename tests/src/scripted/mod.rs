@@ -325,6 +325,10 @@ impl Remote for Scripted {
         self.ask(target, "cancel", |host, now, _| host.cancel(id, epoch, now)).await
     }
 
+    async fn abandon(&self, target: &Target, id: StepId, epoch: u64) -> Result<Report, RemoteError> {
+        self.ask(target, "abandon", |host, now, _| host.abandon(id, epoch, now)).await
+    }
+
     async fn reap(&self, target: &Target, id: StepId, epoch: u64) -> Result<(), RemoteError> {
         self.ask(target, "reap", |host, _, _| host.reap(id, epoch)).await
     }

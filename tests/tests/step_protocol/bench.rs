@@ -206,7 +206,7 @@ impl Bench {
                         news.output = output;
                         return (ended.clone(), news);
                     }
-                    StepStatus::Running | StepStatus::Orphaned { .. } => {}
+                    StepStatus::Running | StepStatus::Orphaned => {}
                     other => panic!("{other:?} is not the way to an end"),
                 }
             }

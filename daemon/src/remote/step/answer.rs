@@ -102,7 +102,7 @@ impl Answer {
     /// How the try `id` stands.
     pub(super) fn report(&self, id: StepId) -> Result<Report, RemoteError> {
         if let Some(status) = self.not_now()? {
-            return Ok(Report { status, output_bytes: 0, truncated: false });
+            return Ok(Report { status, output_bytes: 0, truncated: false, processes: Vec::new() });
         }
         match self.reports()?.into_iter().next() {
             Some((found, report)) if found == id => Ok(report),
@@ -131,11 +131,7 @@ impl Answer {
                     known = step.is_some();
                     reports.extend(step);
                 }
-                ("process", Some((_, Report { status: StepStatus::Orphaned { processes }, .. })))
-                    if known =>
-                {
-                    processes.push(detail.clone());
-                }
+                ("process", Some((_, report))) if known => report.processes.push(detail.clone()),
                 _ => {}
             }
         }
@@ -178,23 +174,27 @@ impl Answer {
 
 /// `ID STATE BYTES TRUNCATED [DETAIL...]`; `None` when ID does not name a step.
 fn step(detail: &str) -> Result<Option<(StepId, Report)>, RemoteError> {
-    let mut words = detail.split(' ').filter(|word| !word.is_empty());
+    let mut words = detail.splitn(5, ' ');
     let mut word = || words.next().unwrap_or_default();
     let Ok(id) = word().parse() else { return Ok(None) };
     let state = word();
     let (output_bytes, truncated) = (number(word())?, word() == "1");
+    let why = word().trim();
     let status = match state {
         "absent" => StepStatus::Absent,
         "accepted" => StepStatus::Accepted,
         "running" => StepStatus::Running,
-        "orphaned" => StepStatus::Orphaned { processes: Vec::new() },
+        "orphaned" => StepStatus::Orphaned,
         "reaped" => StepStatus::Reaped,
-        "rejected" => StepStatus::Ended(Ended::Rejected { why: word().to_owned() }),
-        "lost" => StepStatus::Ended(Ended::Lost { why: word().to_owned() }),
-        "exited" => StepStatus::Ended(Ended::Exited { code: number(word())?, cause: cause(word())? }),
+        "rejected" => StepStatus::Ended(Ended::Rejected { why: why.to_owned() }),
+        "lost" => StepStatus::Ended(Ended::Lost { why: why.to_owned() }),
+        "exited" => {
+            let (code, by) = why.split_once(' ').unwrap_or((why, ""));
+            StepStatus::Ended(Ended::Exited { code: number(code)?, cause: cause(by.trim())? })
+        }
         other => return Err(unexpected(&format!("a step cannot be `{other}`"))),
     };
-    Ok(Some((id, Report { status, output_bytes, truncated })))
+    Ok(Some((id, Report { status, output_bytes, truncated, processes: Vec::new() })))
 }
 
 /// `PID SECONDS NAME`.
@@ -272,6 +272,10 @@ mod tests {
         assert_eq!(status("running 5 0 "), Ok(StepStatus::Running));
         assert_eq!(status("reaped 0 0"), Ok(StepStatus::Reaped));
         assert_eq!(status("rejected 0 0 disk   "), Ok(rejected("disk")));
+        assert_eq!(
+            status("rejected 0 0 lane-orphaned by x: 1 a, 2 b"),
+            Ok(rejected("lane-orphaned by x: 1 a, 2 b"))
+        );
         let exited = StepStatus::Ended(Ended::Exited { code: 143, cause: Cause::Deadline });
         assert_eq!(status("exited 5 1 143 deadline"), Ok(exited));
         for bad in ["", "exited 5 0", "exited 5 0 x itself", "exited 5 0 1 nobody", "gone 0 0", "running x 0"]
@@ -288,7 +292,8 @@ mod tests {
         );
         let reports = read(&text).and_then(|answer| answer.reports()).expect("read");
         assert_eq!(reports.len(), 1);
-        assert_eq!(reports[0].1.status, StepStatus::Orphaned { processes: vec!["12 a b".to_owned()] });
+        assert_eq!(reports[0].1.status, StepStatus::Orphaned);
+        assert_eq!(reports[0].1.processes, ["12 a b"]);
     }
 
     #[test]

@@ -183,6 +183,10 @@ impl<E: Exec> Remote for Steps<E> {
         self.ask_now(target, Some(id), self.request().cancel(id, epoch)).await?.report(id)
     }
 
+    async fn abandon(&self, target: &Target, id: StepId, epoch: u64) -> Result<Report, RemoteError> {
+        self.ask_now(target, Some(id), self.request().abandon(id, epoch)).await?.report(id)
+    }
+
     async fn reap(&self, target: &Target, id: StepId, epoch: u64) -> Result<(), RemoteError> {
         let request = self.request().reap(id, epoch);
         match self.ask(target, Some(id), request, Duration::ZERO).await?.report(id)?.status {

@@ -112,6 +112,10 @@ impl Requests<'_> {
         self.verb("cancel", format!("id={id}\nepoch={epoch}\n"))
     }
 
+    pub(super) fn abandon(self, id: StepId, epoch: u64) -> Request {
+        self.verb("abandon", format!("id={id}\nepoch={epoch}\n"))
+    }
+
     pub(super) fn reap(self, id: StepId, epoch: u64) -> Request {
         self.verb("reap", format!("id={id}\nepoch={epoch}\n"))
     }

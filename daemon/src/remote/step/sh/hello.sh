@@ -155,7 +155,7 @@ lane_holder() {
     read -r _ begun <"$step/started"
     now
     say lane "${step##*/}" "$(((now - begun) / 100))" \
-      "$(cd "$step" && id=${step##*/} && survivors | head -n 20 | while read -r pid name; do printf '%s %s, ' "$pid" "$name"; done)"
+      "$(cd "$step" && id=${step##*/} && survivors | in_a_row)"
   done
 }
 

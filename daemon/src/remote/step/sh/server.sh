@@ -143,10 +143,18 @@ report() {
   exited | rejected | lost) [ "$settled" = 1 ] || state=running detail='' ;;
   esac
   say step "$id" "$state" "$bytes" "$truncated" "$detail"
-  [ "$state" = orphaned ] || return 0
-  (cd "$step" && survivors) | head -n 20 | while read -r pid name; do
+  left | head -n 20 | while read -r pid name; do
     say process "$pid" "$name"
   done
+}
+
+# Prints `pid name` of each process that lives although the step's supervisor is dead, although it was killed, or although it has ended.
+left() {
+  case $state in
+  orphaned) (cd "$step" && survivors) ;;
+  running) [ ! -e "$step/killed" ] || (cd "$step" && survivors) ;;
+  exited | lost) [ -n "${brief:-}" ] || marked ;;
+  esac
 }
 
 # guard DIR: a supervisor for a step whose first one is dead, so that its deadline and a cancel are still enforced.

@@ -66,7 +66,7 @@ fill() {
     for name in started.new payload.new pump.new exit.sup exit.leaf; do
       printf '%-511s\n' - >"$name" || return 1
     done &&
-    for name in cancel.new expired.new truncated.new drained.new out sup.lock lock leaf.lock pump.lock; do
+    for name in cancel.new expired.new killed.new truncated.new drained.new out sup.lock lock leaf.lock pump.lock; do
       : >"$name" || return 1
     done &&
     mkfifo pipe && sync_files digest epoch limits script env run started.new payload.new pump.new exit.sup exit.leaf .
@@ -176,6 +176,36 @@ cancel_verb() {
   done_with
 }
 
+# An operator knows what cannot be proven here. Only for a step that nobody supervises or that a KILL did not end: anything else can be
+# cancelled. Its processes are not touched, its lane is free.
+abandon_verb() {
+  open_state
+  fence
+  find_step || done_with step "$id" absent 0 0
+  look "$step"
+  case $state in
+  orphaned) give_up ;;
+  running) [ ! -e "$step/killed" ] || give_up ;;
+  esac
+  look "$step"
+  guard "$step"
+  measure
+  report
+  done_with
+}
+
+# The leaf keeps the lane as long as the payload lives. It may have been waiting for years.
+give_up() {
+  (cd "$step" && verdict forced 'lost forced') || fail 'the verdict cannot be stored on the server: is its disk full?'
+  for cwd in /proc/[0-9]*/cwd; do
+    [ "$cwd" -ef "$step" ] || continue
+    pid=${cwd#/proc/} pid=${pid%/cwd}
+    case $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") in
+    *' ./run leaf '*) kill -KILL "$pid" ;;
+    esac
+  done
+}
+
 reap_verb() {
   open_state
   fence
@@ -224,8 +254,10 @@ gc_verb() {
   done_with
 }
 
+# Of what has ended only the end is told: looking for what it left behind takes a look at every process.
 list_verb() {
   open_state
+  brief=1
   for step in "$STATE/steps"/*; do
     [ -e "$step/out" ] || continue
     id=${step##*/}
