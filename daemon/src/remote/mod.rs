@@ -203,6 +203,16 @@ pub trait Remote: Send + Sync {
         epoch: u64,
     ) -> Result<u64, RemoteError>;
 
+    /// An operator's decision: like `claim`, also when the server belongs to another installation. The epoch has to be higher than any
+    /// that the other has used there, or the answer is `Fenced`; from then on the other can do nothing, and what it has started is
+    /// listed like our own.
+    async fn take_over(
+        &self,
+        target: &Target,
+        installation: InstallationId,
+        epoch: u64,
+    ) -> Result<u64, RemoteError>;
+
     /// All tries that the server knows, for takeovers and orphan reports.
     async fn list(&self, target: &Target) -> Result<Vec<(StepId, Report)>, RemoteError>;
 

@@ -255,6 +255,15 @@ impl Host {
         Ok(epoch)
     }
 
+    /// Claims it also from another installation.
+    pub(super) fn take_over(&mut self, by: InstallationId, epoch: u64) -> Result<u64, RemoteError> {
+        if self.installation.is_some_and(|owner| owner != by) {
+            self.fence(epoch.saturating_sub(1))?;
+            self.installation = None;
+        }
+        self.claim(by, epoch)
+    }
+
     pub(super) fn start(
         &mut self,
         spec: &StepSpec,

@@ -281,6 +281,10 @@ impl Remote for Scripted {
         self.ask(target, "claim", |host, _, _| host.claim(by, epoch)).await
     }
 
+    async fn take_over(&self, target: &Target, by: InstallationId, epoch: u64) -> Result<u64, RemoteError> {
+        self.ask(target, "take_over", |host, _, _| host.take_over(by, epoch)).await
+    }
+
     async fn list(&self, target: &Target) -> Result<Vec<(StepId, Report)>, RemoteError> {
         self.ask(target, "list", |host, now, _| Ok(host.list(now))).await
     }

@@ -44,12 +44,30 @@ async fn another_installation_is_refused_by_name() {
     let other = InstallationId(SystemClock::new().ulid());
     let error = bench.steps.claim(&bench.target, other, 9).await.expect_err("a refusal");
     let RemoteError::Refused(sentence) = error else { panic!("{error:?}") };
-    assert!(
-        sentence.contains(&bench.installation.to_string()) && sentence.contains("takeover"),
-        "{sentence}"
-    );
+    assert!(sentence.contains(&bench.installation.to_string()), "{sentence}");
+    let state = bench.path("state").display().to_string();
+    assert!(sentence.ends_with(&format!("remove {state} on the server")), "what works today: {sentence}");
     let hello = bench.steps.hello(&bench.target).await.expect("an answer");
     assert_eq!(hello.epoch, 1, "a refused claim changes nothing");
+}
+
+#[tokio::test]
+async fn p3_a_takeover_fences_the_other_installation_off() {
+    let bench = Bench::new().await;
+    let spec = bench.spec("sleep 60");
+    bench.start(&spec).await;
+    let (other, theirs) = (bench.through(&bench.path("speaker")), InstallationId(SystemClock::new().ulid()));
+    let equal = other.take_over(&bench.target, theirs, 1).await;
+    assert_eq!(equal, Err(RemoteError::Fenced { highest: 1 }));
+    assert_eq!(other.take_over(&bench.target, theirs, 2).await, Ok(2));
+
+    let hello = bench.steps.hello(&bench.target).await.expect("an answer");
+    assert_eq!((hello.epoch, hello.installation), (2, Some(theirs.to_string())));
+    let fenced = RemoteError::Fenced { highest: 2 };
+    assert_eq!(bench.steps.cancel(&bench.target, spec.id, 1).await, Err(fenced));
+    let late = bench.steps.claim(&bench.target, bench.installation, 3).await;
+    assert!(matches!(late, Err(RemoteError::Refused(_))), "{late:?}");
+    assert_eq!(other.list(&bench.target).await.expect("an answer").len(), 1, "what runs is not forgotten");
 }
 
 #[tokio::test]

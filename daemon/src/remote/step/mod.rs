@@ -157,6 +157,16 @@ impl<E: Exec> Remote for Steps<E> {
         self.ask_now(target, None, request).await?.claimed()
     }
 
+    async fn take_over(
+        &self,
+        target: &Target,
+        installation: InstallationId,
+        epoch: u64,
+    ) -> Result<u64, RemoteError> {
+        let request = self.request().take_over(installation, epoch);
+        self.ask_now(target, None, request).await?.claimed()
+    }
+
     async fn list(&self, target: &Target) -> Result<Vec<(StepId, Report)>, RemoteError> {
         self.ask(target, None, self.request().list(), Duration::ZERO).await?.reports()
     }

@@ -95,7 +95,11 @@ impl Requests<'_> {
     }
 
     pub(super) fn claim(self, installation: InstallationId, epoch: u64) -> Request {
-        self.verb("claim", format!("installation={installation}\nepoch={epoch}\n"))
+        self.verb("claim", format!("installation={installation}\nepoch={epoch}\nforce=0\n"))
+    }
+
+    pub(super) fn take_over(self, installation: InstallationId, epoch: u64) -> Request {
+        self.verb("claim", format!("installation={installation}\nepoch={epoch}\nforce=1\n"))
     }
 
     pub(super) fn list(self) -> Request {

@@ -1,10 +1,13 @@
 # The verbs. Each is idempotent and answers in frames; `end` is the last.
 
+# What belongs to another installation is taken over only by $force, and then with an epoch that fences the other off.
 claim_verb() {
   open_state
   outbid
   if [ -n "$owner" ] && [ "$owner" != "$installation" ]; then
-    refuse "the server belongs to another installation of settled ($owner): if that one is gone, take it over with \`settlectl server takeover\`"
+    [ "$force" = 1 ] ||
+      refuse "the server belongs to another installation of settled ($owner): if that one is gone and nothing of it runs any more, remove $STATE on the server"
+    [ "$epoch" -gt "$highest" ] || done_with fenced "$highest"
   fi
   accept "$installation"
   done_with claimed "$epoch"
