@@ -228,6 +228,7 @@ impl Lane {
             user: server.user.clone(),
             host_key: server.host_key.clone(),
             login,
+            via: None,
         })
     }
 

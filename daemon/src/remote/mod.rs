@@ -33,7 +33,13 @@ pub struct Target {
     pub host_key: String,
     /// How to log in.
     pub login: Login,
+    /// The jump host that reaches it, with host key and login of its own; `None`: it is reached directly. At most
+    /// [`JUMPS_MAX`] of them in a row.
+    pub via: Option<Box<Target>>,
 }
+
+/// Jump hosts on the way to a server.
+pub const JUMPS_MAX: usize = 3;
 
 /// How to log in.
 #[derive(Clone)]

@@ -7,6 +7,7 @@
 
 mod commands;
 mod connections;
+mod jump;
 mod odd_server;
 mod server;
 mod steps;
@@ -48,6 +49,7 @@ pub(crate) fn target(sshd: &Server) -> Target {
         user: "root".to_owned(),
         host_key: sshd.host_key("ed25519"),
         login: identity(&sshd.client_key("ed25519")),
+        via: None,
     }
 }
 

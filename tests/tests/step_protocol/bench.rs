@@ -126,6 +126,7 @@ impl Bench {
             user: "root".to_owned(),
             host_key: String::new(),
             login: Login::Agent,
+            via: None,
         };
         let steps = Steps::with_layout(exec, clock, layout.clone());
         Self { steps, target, installation, dir, layout, run, last: AtomicU32::new(0) }
