@@ -57,3 +57,13 @@ pub(super) fn end_of(id: StepId, ended: &Ended, truncated: bool) -> StepEnd {
     };
     StepEnd { id, state, exit_code, why, truncated }
 }
+
+/// The same, and these processes live on.
+pub(super) fn leaving(end: StepEnd, processes: &[String]) -> StepEnd {
+    if processes.is_empty() {
+        return end;
+    }
+    let left = format!("processes of it live on: {}", processes.join(", "));
+    let why = if end.why.is_empty() { left } else { format!("{}; {left}", end.why) };
+    StepEnd { why, ..end }
+}

@@ -228,6 +228,7 @@ impl Lane {
             user: server.user.clone(),
             host_key: server.host_key.clone(),
             login,
+            via: None,
         })
     }
 
@@ -244,6 +245,7 @@ impl Lane {
                 self.claimed = true;
                 self.reached().await?;
                 self.clear_away(&target).await?;
+                self.forget_tombstones(&target).await?;
                 Ok(Next::Now)
             }
             Err(error) => self.trouble(error).await,

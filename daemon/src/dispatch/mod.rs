@@ -8,6 +8,7 @@ mod failures;
 mod lane;
 mod reading;
 mod stepping;
+mod tombstones;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -32,11 +32,17 @@ struct Followed {
     id: StepId,
     stored: u64,
     mask: Mask,
+    /// Processes that live on beside its end.
+    left_behind: Vec<String>,
 }
 
 impl Work {
     pub(super) fn new(run: Run, prepared: Prepared) -> Self {
         Self { run, prepared, followed: None, cancel_sent: false, fresh: false }
+    }
+
+    fn left_behind(&self, id: StepId) -> &[String] {
+        self.followed.as_ref().filter(|f| f.id == id).map_or(&[], |f| &f.left_behind)
     }
 
     /// A run whose first try was just stored.
@@ -242,7 +248,13 @@ impl Lane {
                 let why = format!("{holder} holds the package lock of the server");
                 self.ended(run, id, Ended::Rejected { why }, false).await
             }
-            StepStatus::Orphaned { processes } => self.orphaned(run, id, &processes).await,
+            StepStatus::Interrupted { packages } => {
+                let why = format!(
+                    "dpkg was interrupted on the server ({packages}): run `dpkg --configure -a` there"
+                );
+                self.ended(run, id, Ended::Rejected { why }, false).await
+            }
+            StepStatus::Orphaned => self.stuck(run, id, "lost its supervisor", &report.processes).await,
             StepStatus::Accepted | StepStatus::Absent => Ok(self.later(self.crew.settings.poll)),
             StepStatus::Reaped => {
                 self.judge_lost(run, id, "the server has cleared it away already".to_owned()).await
@@ -271,14 +283,20 @@ impl Lane {
         self.reached().await?;
         let last = matches!(news.report.status, StepStatus::Ended(_));
         self.store_output(id, &news.output, last).await?;
+        if last {
+            self.followed(id, stored)?.left_behind.clone_from(&news.report.processes);
+        }
         match news.report.status {
+            StepStatus::Running if !news.report.processes.is_empty() => {
+                self.stuck(run, id, "was killed", &news.report.processes).await
+            }
             StepStatus::Running => {
                 self.go_on(run).await?;
                 Ok(Next::Now)
             }
             StepStatus::Ended(ended) => self.ended(run, id, ended, news.report.truncated).await,
-            StepStatus::Orphaned { processes } => self.orphaned(run, id, &processes).await,
-            StepStatus::Accepted | StepStatus::Busy { .. } => {
+            StepStatus::Orphaned => self.stuck(run, id, "lost its supervisor", &news.report.processes).await,
+            StepStatus::Accepted | StepStatus::Busy { .. } | StepStatus::Interrupted { .. } => {
                 let stored = self.followed(id, stored)?.stored;
                 Box::pin(self.send(run, id, stored)).await
             }
@@ -293,7 +311,7 @@ impl Lane {
         let work = self.work.as_mut().ok_or(LaneError::Lost)?;
         if work.followed.as_ref().is_none_or(|f| f.id != id) {
             let secrets = work.prepared.secrets.iter().map(|(_, secret)| secret.clone());
-            work.followed = Some(Followed { id, stored, mask: Mask::new(secrets) });
+            work.followed = Some(Followed { id, stored, mask: Mask::new(secrets), left_behind: Vec::new() });
         }
         work.followed.as_mut().ok_or(LaneError::Lost)
     }
@@ -318,10 +336,16 @@ impl Lane {
         Ok(())
     }
 
-    async fn orphaned(&mut self, run: &Run, id: StepId, processes: &[String]) -> Result<Next, LaneError> {
+    /// Processes of a step live that this daemon cannot end: they are named, and looked at again later.
+    async fn stuck(
+        &mut self,
+        run: &Run,
+        id: StepId,
+        what: &str,
+        processes: &[String],
+    ) -> Result<Next, LaneError> {
         let retry = self.crew.settings.unreachable_retry;
-        let who =
-            format!("step {id} lost its supervisor, and processes of it live: {}", processes.join(", "));
+        let who = format!("step {id} {what}, and processes of it live: {}", processes.join(", "));
         let at = self.crew.engine.clock().now() + retry;
         self.rest();
         self.waits(run, WaitReason::Unresolved, who, Some(at)).await?;
@@ -354,7 +378,8 @@ impl Lane {
         let mut facts = self.facts(run, id, &ended).await?;
         facts.hopeless |= hopeless;
         let titles = self.work.as_ref().map_or_else(|| Arc::from([]), Work::titles);
-        let end = Some(failures::end_of(id, &ended, truncated));
+        let left_behind = self.work.as_ref().map_or(&[][..], |work| work.left_behind(id));
+        let end = Some(failures::leaving(failures::end_of(id, &ended, truncated), left_behind));
         let event = Event::StepEnded(ended, facts);
         let after = self.crew.engine.advance(self.hold, Advance { run: run.id, event, end, titles }).await?;
         self.after(run, after, id).await

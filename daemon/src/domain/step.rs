@@ -91,12 +91,12 @@ pub enum Ended {
     },
     /// Proof that the payload did not run.
     Rejected {
-        /// Why, in the protocol's word: `lane-busy`, `disk`, `cancelled-before-start`, ...
+        /// Why, in the protocol's word: `lane-busy`, `disk`, `cancelled-before-start`, `lane-orphaned by STEP: PID NAME, ...`, ...
         why: String,
     },
     /// It was started, has ended, and left no record: reboot, power loss, out-of-memory kill.
     Lost {
-        /// What is known: `reboot`, `supervisor-killed`, ...
+        /// What is known: `reboot`, `supervisor-killed`, `forced` (an operator gave it up), ...
         why: String,
     },
 }

@@ -9,10 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+pub use self::holder::Holder;
 use crate::domain::id::{InstallationId, ServerId};
 use crate::domain::step::{Ended, StepId};
 
 pub mod exec;
+mod holder;
 pub mod ssh;
 pub mod step;
 
@@ -31,7 +33,13 @@ pub struct Target {
     pub host_key: String,
     /// How to log in.
     pub login: Login,
+    /// The jump host that reaches it, with host key and login of its own; `None`: it is reached directly. At most
+    /// [`JUMPS_MAX`] of them in a row.
+    pub via: Option<Box<Target>>,
 }
+
+/// Jump hosts on the way to a server.
+pub const JUMPS_MAX: usize = 3;
 
 /// How to log in.
 #[derive(Clone)]
@@ -83,17 +91,19 @@ pub enum StepStatus {
     Running,
     /// It has ended.
     Ended(Ended),
-    /// Its supervisor is dead and processes of it live.
-    Orphaned {
-        /// The processes, as `pid name`, at most 20.
-        processes: Vec<String>,
-    },
+    /// Its supervisor is dead and processes of it live: [`Report::processes`].
+    Orphaned,
     /// It has ended and was cleared away.
     Reaped,
     /// Only from `start`: another program holds a lock that the step needs; nothing was stored.
     Busy {
-        /// Name and pid of the holder.
-        holder: String,
+        /// Who holds it.
+        holder: Holder,
+    },
+    /// Only from `start`: the step needs dpkg, whose last work on the server was interrupted; nothing was stored.
+    Interrupted {
+        /// The packages that it left half done, with their states.
+        packages: String,
     },
 }
 
@@ -106,6 +116,9 @@ pub struct Report {
     pub output_bytes: u64,
     /// Output was longer than the limit.
     pub truncated: bool,
+    /// Processes of it that should not be there any more, as `pid name`, at most 20: it is orphaned; or it runs although it was killed;
+    /// or it has ended, and they had left its process group. `list` does not look for the last kind.
+    pub processes: Vec<String>,
 }
 
 /// News of a try: how it stands, and output from the offset that was asked for.
@@ -129,7 +142,8 @@ pub struct Hello {
     /// The installation that it belongs to, if any.
     pub installation: Option<String>,
     /// Everything else, for people: `os`, `os_version`, `arch`, `kernel`, `init`, `sudo`, `shell`, `memory_bytes`, `free_bytes`,
-    /// `clock_skew_ms`, `time_zone`, `dpkg` (`ok`, `interrupted`, `absent`), `dpkg_lock`, ...
+    /// `clock_skew_ms`, `time_zone`, `dpkg` (`ok`, `interrupted`, `locked`, `absent`), `dpkg_lock` (its holder), `dpkg_interrupted`
+    /// (the packages), `lane` (the step that has it, its processes), ...
     pub facts: BTreeMap<String, String>,
 }
 
@@ -186,8 +200,19 @@ pub trait Remote: Send + Sync {
     async fn hello(&self, target: &Target) -> Result<Hello, RemoteError>;
 
     /// Raises the epoch on the server; from then on no lower one can start, cancel or reap. Answers the highest epoch accepted.
-    /// A higher one there is `Fenced`; another installation is `Refused`.
+    /// A higher one there is `Fenced`, and so is an equal one in which another process has acted, for instance the daemon of a copied
+    /// store; another installation is `Refused`.
     async fn claim(
+        &self,
+        target: &Target,
+        installation: InstallationId,
+        epoch: u64,
+    ) -> Result<u64, RemoteError>;
+
+    /// An operator's decision: like `claim`, also when the server belongs to another installation. The epoch has to be higher than any
+    /// that the other has used there, or the answer is `Fenced`; from then on the other can do nothing, and what it has started is
+    /// listed like our own.
+    async fn take_over(
         &self,
         target: &Target,
         installation: InstallationId,
@@ -213,8 +238,18 @@ pub trait Remote: Send + Sync {
     /// Ends the process group: TERM, grace, KILL; for an absent id it leaves a tombstone. The end itself is reported by `attach`.
     async fn cancel(&self, target: &Target, id: StepId, epoch: u64) -> Result<Report, RemoteError>;
 
+    /// An operator's force-unlock: gives up a try that is orphaned or that a KILL did not end. It is then `Lost` with the why `forced`,
+    /// and its lane is free, whatever still lives of it; nothing is signalled. Any other try stays as it is and is reported so.
+    async fn abandon(&self, target: &Target, id: StepId, epoch: u64) -> Result<Report, RemoteError>;
+
     /// Clears a try away, after the store holds its verdict and all its output.
     async fn reap(&self, target: &Target, id: StepId, epoch: u64) -> Result<(), RemoteError>;
+
+    /// Forgets the tombstones of `forget`, and clears away what kills have left half built. Answers the oldest tombstones that are left,
+    /// at most 1 000: the caller looks up in its store which of them nobody can start any more, and names those the next time. The
+    /// server decides nothing by its own clock. To be called once after each `claim`, first with nothing to forget; a tombstone is to
+    /// be named only when its run is terminal and so old that no backup of the store could still be put back from before it ended.
+    async fn gc(&self, target: &Target, epoch: u64, forget: &[StepId]) -> Result<Vec<StepId>, RemoteError>;
 
     /// Runs a read-only script.
     async fn probe(&self, target: &Target, spec: &ProbeSpec) -> Result<ProbeAnswer, RemoteError>;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use settled::domain::id::InstallationId;
 use settled::domain::step::{Cause, Ended, StepId};
-use settled::remote::{News, ProbeAnswer, ProbeSpec, RemoteError, Report, StepSpec, StepStatus};
+use settled::remote::{Holder, News, ProbeAnswer, ProbeSpec, RemoteError, Report, StepSpec, StepStatus};
 
 use super::{Bug, End, Play};
 
@@ -28,6 +28,14 @@ pub struct Execution {
     pub output: Vec<u8>,
 }
 
+/// Another program that holds the dpkg lock, as process 4711.
+#[derive(Debug)]
+pub(super) struct Hold {
+    pub(super) name: String,
+    pub(super) since: Duration,
+    pub(super) until: Duration,
+}
+
 /// A server.
 #[derive(Debug, Default)]
 pub struct Host {
@@ -35,7 +43,7 @@ pub struct Host {
     pub(super) machine_id: String,
     pub(super) down: Vec<(Duration, Duration)>,
     pub(super) refuses: Option<String>,
-    pub(super) dpkg: Option<(String, Duration)>,
+    pub(super) dpkg: Option<Hold>,
     pub(super) bug: Option<Bug>,
     boots: u64,
     epoch: u64,
@@ -247,6 +255,15 @@ impl Host {
         Ok(epoch)
     }
 
+    /// Claims it also from another installation.
+    pub(super) fn take_over(&mut self, by: InstallationId, epoch: u64) -> Result<u64, RemoteError> {
+        if self.installation.is_some_and(|owner| owner != by) {
+            self.fence(epoch.saturating_sub(1))?;
+            self.installation = None;
+        }
+        self.claim(by, epoch)
+    }
+
     pub(super) fn start(
         &mut self,
         spec: &StepSpec,
@@ -278,10 +295,10 @@ impl Host {
             self.keep(spec, rejected("cancelled-before-start"));
             return Ok(self.report(id, now));
         }
-        if let Some((holder, until)) = self.dpkg.as_ref().filter(|_| spec.needs_dpkg)
-            && now < *until
-        {
-            return Ok(report(StepStatus::Busy { holder: holder.clone() }, 0));
+        if let Some(hold) = self.dpkg.as_ref().filter(|hold| spec.needs_dpkg && now < hold.until) {
+            let age = now.saturating_sub(hold.since);
+            let holder = Holder { name: hold.name.clone(), pid: 4711, age };
+            return Ok(report(StepStatus::Busy { holder }, 0));
         }
         let play = play();
         if play.slow {
@@ -327,11 +344,16 @@ impl Host {
                 let status = if self.bug == Some(Bug::EndsEarly) && early <= now {
                     StepStatus::Ended(Ended::Exited { code: 0, cause: Cause::Itself })
                 } else if live.fate().at <= now {
-                    StepStatus::Orphaned { processes: vec!["4711 payload".to_owned()] }
+                    StepStatus::Orphaned
                 } else {
                     StepStatus::Running
                 };
-                Report { truncated: live.truncated(), ..report(status, live.written(now).len()) }
+                let processes = match status {
+                    StepStatus::Orphaned => vec!["4711 payload".to_owned()],
+                    _ => Vec::new(),
+                };
+                let truncated = live.truncated();
+                Report { truncated, processes, ..report(status, live.written(now).len()) }
             }
         }
     }
@@ -358,6 +380,16 @@ impl Host {
         Ok(self.report(id, now))
     }
 
+    /// Given up by an operator: its lane is free, whatever lives on.
+    pub(super) fn abandon(&mut self, id: StepId, epoch: u64, now: Duration) -> Result<Report, RemoteError> {
+        self.fence(epoch)?;
+        let orphaned = self.report(id, now).status == StepStatus::Orphaned;
+        if orphaned && let Some(one) = self.tries.get_mut(&id) {
+            one.stage = Stage::Over(Ended::Lost { why: "forced".to_owned() }, Vec::new());
+        }
+        Ok(self.report(id, now))
+    }
+
     pub(super) fn reap(&mut self, id: StepId, epoch: u64) -> Result<(), RemoteError> {
         self.fence(epoch)?;
         if let Some(Stage::Live(_)) = self.tries.get(&id).map(|one| &one.stage) {
@@ -366,6 +398,22 @@ impl Host {
         self.tries.remove(&id);
         self.reaped.insert(id);
         Ok(())
+    }
+
+    /// Forgets tombstones, and tells of those that are left.
+    pub(super) fn gc(&mut self, epoch: u64, forget: &[StepId]) -> Result<Vec<StepId>, RemoteError> {
+        self.fence(epoch)?;
+        self.reaped.retain(|id| !forget.contains(id));
+        self.cancelled_early.retain(|id| !forget.contains(id));
+        Ok(self.tombstones())
+    }
+
+    pub(super) fn bury(&mut self, id: StepId) {
+        self.reaped.insert(id);
+    }
+
+    pub(super) fn tombstones(&self) -> Vec<StepId> {
+        self.reaped.union(&self.cancelled_early).copied().collect()
     }
 
     pub(super) fn list(&self, now: Duration) -> Vec<(StepId, Report)> {
@@ -384,7 +432,7 @@ impl Host {
 }
 
 fn report(status: StepStatus, output: usize) -> Report {
-    Report { status, output_bytes: output as u64, truncated: false }
+    Report { status, output_bytes: output as u64, truncated: false, processes: Vec::new() }
 }
 
 fn rejected(why: &str) -> Stage {

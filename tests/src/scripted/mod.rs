@@ -19,6 +19,7 @@ use settled::remote::{
 };
 use tokio::sync::Notify;
 
+use host::Hold;
 pub use host::{Execution, Host};
 pub use play::{End, Play};
 
@@ -139,10 +140,11 @@ impl Scripted {
         self.on(address, |host| host.refuses = why.map(str::to_owned));
     }
 
-    /// Another program holds the dpkg lock for a while from now on.
-    pub fn hold_dpkg(&self, address: &str, holder: &str, span: Duration) {
-        let until = self.clock.monotonic() + span;
-        self.on(address, |host| host.dpkg = Some((holder.to_owned(), until)));
+    /// Another program of this name, process 4711, holds the dpkg lock for a while from now on.
+    pub fn hold_dpkg(&self, address: &str, name: &str, span: Duration) {
+        let since = self.clock.monotonic();
+        let hold = Hold { name: name.to_owned(), since, until: since + span };
+        self.on(address, |host| host.dpkg = Some(hold));
     }
 
     /// Power goes and comes back.
@@ -176,6 +178,16 @@ impl Scripted {
     /// Somebody with the same installation id, for instance a copy of the store, has claimed the server in this epoch.
     pub fn claim_behind(&self, address: &str, by: InstallationId, epoch: u64) {
         self.on(address, |host| drop(host.claim(by, epoch)));
+    }
+
+    /// The server remembers that it has cleared this try away.
+    pub fn bury(&self, address: &str, id: StepId) {
+        self.on(address, |host| host.bury(id));
+    }
+
+    /// The tries that the server remembers to have cleared away, or cancelled before they came.
+    pub fn tombstones(&self, address: &str) -> Vec<StepId> {
+        self.on(address, |host| host.tombstones())
     }
 
     /// Every payload that ran, by server.
@@ -269,6 +281,10 @@ impl Remote for Scripted {
         self.ask(target, "claim", |host, _, _| host.claim(by, epoch)).await
     }
 
+    async fn take_over(&self, target: &Target, by: InstallationId, epoch: u64) -> Result<u64, RemoteError> {
+        self.ask(target, "take_over", |host, _, _| host.take_over(by, epoch)).await
+    }
+
     async fn list(&self, target: &Target) -> Result<Vec<(StepId, Report)>, RemoteError> {
         self.ask(target, "list", |host, now, _| Ok(host.list(now))).await
     }
@@ -313,8 +329,16 @@ impl Remote for Scripted {
         self.ask(target, "cancel", |host, now, _| host.cancel(id, epoch, now)).await
     }
 
+    async fn abandon(&self, target: &Target, id: StepId, epoch: u64) -> Result<Report, RemoteError> {
+        self.ask(target, "abandon", |host, now, _| host.abandon(id, epoch, now)).await
+    }
+
     async fn reap(&self, target: &Target, id: StepId, epoch: u64) -> Result<(), RemoteError> {
         self.ask(target, "reap", |host, _, _| host.reap(id, epoch)).await
+    }
+
+    async fn gc(&self, target: &Target, epoch: u64, forget: &[StepId]) -> Result<Vec<StepId>, RemoteError> {
+        self.ask(target, "gc", |host, _, _| host.gc(epoch, forget)).await
     }
 
     async fn probe(&self, target: &Target, spec: &ProbeSpec) -> Result<ProbeAnswer, RemoteError> {

@@ -227,7 +227,7 @@ impl Life {
             Event::Refuse(server) => self.world.remote.refuse(server, Some("permission denied (publickey)")),
             Event::Reboot(server) => self.world.remote.reboot(server),
             Event::Dpkg(server, span) => {
-                self.world.remote.hold_dpkg(server, "unattended-upgrade (4711)", *span);
+                self.world.remote.hold_dpkg(server, "unattended-upgr", *span);
             }
             Event::Die => {
                 self.deaths += 1;

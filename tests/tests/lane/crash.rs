@@ -1,9 +1,11 @@
 //! P5: what runs is re-attached, not rerun; P3: a daemon that lost its lane touches nothing.
 
 use settled::catalog::read_probe;
+use settled::domain::id::RunId;
 use settled::domain::step::StepId;
 use settled_tests::scripted::{Luck, Play};
 use settled_tests::sim::{Actor, Kill};
+use ulid::Ulid;
 
 use super::{executions, seconds, succeeded, world};
 
@@ -80,4 +82,21 @@ async fn p3_a_lane_with_an_old_epoch_is_outbid_by_its_owner() {
     let run = w.end(id, seconds(30)).await.unwrap();
     succeeded(&run);
     assert!(run.epoch > 40, "{run:#?}");
+}
+
+#[tokio::test]
+async fn a_server_forgets_the_tombstones_of_old_runs_that_no_store_can_start_any_more() {
+    let mut w = world(&["alpha"]).await;
+    let recent = w.install("alpha", "thing", "one").await.unwrap();
+    succeeded(&w.end(recent, seconds(30)).await.unwrap());
+    // One of a run that this store has forgotten, as old as 1970.
+    let old = StepId { run: RunId(Ulid::from_parts(1, 1)), step: 0, attempt: 1, try_no: 1 };
+    w.remote.bury("alpha", old);
+    let before = w.remote.tombstones("alpha");
+    w.restart().await.unwrap();
+    let next = w.install("alpha", "thing", "two").await.unwrap();
+    w.until(next, seconds(30), |run| run.live_step().is_some()).await.unwrap();
+    let after = w.remote.tombstones("alpha");
+    assert!(before.contains(&old) && !after.contains(&old), "{after:?}");
+    assert!(after.iter().any(|id| id.run == recent), "{after:?}");
 }

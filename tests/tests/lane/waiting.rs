@@ -129,11 +129,16 @@ async fn p4_a_busy_exit_is_a_new_try_not_a_new_attempt() {
 #[tokio::test]
 async fn p4_a_foreign_dpkg_lock_is_waited_for_by_name() {
     let mut w = world(&["alpha"]).await;
-    w.remote.hold_dpkg("alpha", "unattended-upgr (4711)", seconds(95));
+    w.remote.hold_dpkg("alpha", "unattended-upgr", seconds(95));
     let run = w.install("alpha", "task", "work").await.unwrap();
     let waits = w.until(run, seconds(5), |run| run.waiting().is_some()).await.unwrap();
     assert_eq!(waits.waiting().unwrap().reason, WaitReason::Busy);
-    assert!(waits.waiting().unwrap().who.contains("unattended-upgr (4711)"), "{waits:#?}");
+    let who = "unattended-upgr (pid 4711) holds the package lock of the server";
+    assert!(waits.waiting().unwrap().who.ends_with(who), "{waits:#?}");
+    w.go(seconds(70)).await.unwrap();
+    let waits = w.run(run).await.unwrap();
+    let who = "unattended-upgr (pid 4711, for 1 min) holds the package lock of the server";
+    assert!(waits.waiting().unwrap().who.ends_with(who), "{waits:#?}");
     let run = w.end(run, seconds(200)).await.unwrap();
     succeeded(&run);
     assert_eq!(run.position().attempt, 1);

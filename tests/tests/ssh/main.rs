@@ -7,8 +7,10 @@
 
 mod commands;
 mod connections;
+mod jump;
 mod odd_server;
 mod server;
+mod steps;
 mod trust;
 
 use std::path::Path;
@@ -47,6 +49,7 @@ pub(crate) fn target(sshd: &Server) -> Target {
         user: sshd.user(),
         host_key: sshd.host_key("ed25519"),
         login: identity(&sshd.client_key("ed25519")),
+        via: None,
     }
 }
 

@@ -98,18 +98,27 @@ impl Bench {
 
     /// Before the first contact.
     pub(crate) fn unclaimed(program: &Path) -> Self {
+        Self::laid_out(program, |_| {})
+    }
+
+    /// Before the first contact, with some things elsewhere.
+    pub(crate) fn laid_out(program: &Path, change: impl FnOnce(&mut Layout)) -> Self {
         let dir = TempDir::with_prefix("settled-steps-").expect("a directory");
-        let shell = dir.path().join("sh");
+        // One for the steps, one for the verbs: a test may swap either.
+        let (shell, speaker) = (dir.path().join("sh"), dir.path().join("speaker"));
         std::os::unix::fs::symlink(program, &shell).expect("a link");
-        let layout = Layout {
+        std::os::unix::fs::symlink(program, &speaker).expect("a link");
+        let mut layout = Layout {
             state_dir: Some(dir.path().join("state").display().to_string()),
             shell: shell.display().to_string(),
             dpkg_locks: vec![dir.path().join("dpkg-lock").display().to_string()],
+            ..Layout::default()
         };
+        change(&mut layout);
         let clock = Arc::new(SystemClock::new());
         let (installation, run) = (InstallationId(clock.ulid()), RunId(clock.ulid()));
         let server = ServerId(clock.ulid());
-        let exec = LocalExec { shell, home: dir.path().to_owned() };
+        let exec = LocalExec { shell: speaker, home: dir.path().to_owned() };
         let target = Target {
             server,
             host: "local".to_owned(),
@@ -117,6 +126,7 @@ impl Bench {
             user: "root".to_owned(),
             host_key: String::new(),
             login: Login::Agent,
+            via: None,
         };
         let steps = Steps::with_layout(exec, clock, layout.clone());
         Self { steps, target, installation, dir, layout, run, last: AtomicU32::new(0) }
@@ -143,6 +153,11 @@ impl Bench {
     pub(crate) fn through(&self, shell: &Path) -> Steps<LocalExec> {
         let exec = LocalExec { shell: shell.to_owned(), home: self.dir.path().to_owned() };
         Steps::with_layout(exec, Arc::new(SystemClock::new()), self.layout.clone())
+    }
+
+    /// The shell that plays the server, bare.
+    pub(crate) fn local(&self) -> LocalExec {
+        LocalExec { shell: self.path("speaker"), home: self.dir.path().to_owned() }
     }
 
     /// A try that has not been sent yet.
@@ -192,7 +207,7 @@ impl Bench {
                         news.output = output;
                         return (ended.clone(), news);
                     }
-                    StepStatus::Running | StepStatus::Orphaned { .. } => {}
+                    StepStatus::Running | StepStatus::Orphaned => {}
                     other => panic!("{other:?} is not the way to an end"),
                 }
             }
@@ -218,12 +233,15 @@ impl Bench {
 
     /// Leaves a try as a machine does that dies between acceptance and launch: its verbs cannot start anything.
     pub(crate) async fn leave_accepted(&self, spec: &StepSpec) {
-        let layout = Layout { shell: "/bin/true".to_owned(), ..self.layout.clone() };
-        let shell = self.dir.path().join("sh");
-        let exec = LocalExec { shell, home: self.dir.path().to_owned() };
-        let steps = Steps::with_layout(exec, Arc::new(SystemClock::new()), layout);
-        let report = guarded(steps.start(&self.target, spec)).await.expect("an answer");
-        assert_eq!(report.status, StepStatus::Accepted);
+        let shell = self.path("sh");
+        let program = std::fs::read_link(&shell).expect("a link");
+        let swap = |to: &Path| {
+            std::fs::remove_file(&shell).expect("removed");
+            std::os::unix::fs::symlink(to, &shell).expect("a link");
+        };
+        swap(Path::new("/bin/true"));
+        assert_eq!(self.start(spec).await.status, StepStatus::Accepted);
+        swap(&program);
     }
 
     /// Runs a supervisor for the try to its end.

@@ -44,12 +44,30 @@ async fn another_installation_is_refused_by_name() {
     let other = InstallationId(SystemClock::new().ulid());
     let error = bench.steps.claim(&bench.target, other, 9).await.expect_err("a refusal");
     let RemoteError::Refused(sentence) = error else { panic!("{error:?}") };
-    assert!(
-        sentence.contains(&bench.installation.to_string()) && sentence.contains("takeover"),
-        "{sentence}"
-    );
+    assert!(sentence.contains(&bench.installation.to_string()), "{sentence}");
+    let state = bench.path("state").display().to_string();
+    assert!(sentence.ends_with(&format!("remove {state} on the server")), "what works today: {sentence}");
     let hello = bench.steps.hello(&bench.target).await.expect("an answer");
     assert_eq!(hello.epoch, 1, "a refused claim changes nothing");
+}
+
+#[tokio::test]
+async fn p3_a_takeover_fences_the_other_installation_off() {
+    let bench = Bench::new().await;
+    let spec = bench.spec("sleep 60");
+    bench.start(&spec).await;
+    let (other, theirs) = (bench.through(&bench.path("speaker")), InstallationId(SystemClock::new().ulid()));
+    let equal = other.take_over(&bench.target, theirs, 1).await;
+    assert_eq!(equal, Err(RemoteError::Fenced { highest: 1 }));
+    assert_eq!(other.take_over(&bench.target, theirs, 2).await, Ok(2));
+
+    let hello = bench.steps.hello(&bench.target).await.expect("an answer");
+    assert_eq!((hello.epoch, hello.installation), (2, Some(theirs.to_string())));
+    let fenced = RemoteError::Fenced { highest: 2 };
+    assert_eq!(bench.steps.cancel(&bench.target, spec.id, 1).await, Err(fenced));
+    let late = bench.steps.claim(&bench.target, bench.installation, 3).await;
+    assert!(matches!(late, Err(RemoteError::Refused(_))), "{late:?}");
+    assert_eq!(other.list(&bench.target).await.expect("an answer").len(), 1, "what runs is not forgotten");
 }
 
 #[tokio::test]
@@ -79,4 +97,66 @@ async fn a_shell_that_says_nothing_is_no_answer() {
     let bench = Bench::new().await;
     let error = bench.through("/bin/true".as_ref()).list(&bench.target).await.expect_err("no answer");
     assert!(matches!(error, RemoteError::Protocol(_)), "{error:?}");
+}
+
+async fn refusal(bench: &Bench) -> String {
+    match bench.steps.hello(&bench.target).await {
+        Err(RemoteError::Refused(sentence)) => sentence,
+        other => panic!("{other:?} is no refusal"),
+    }
+}
+
+#[tokio::test]
+async fn debian_and_ubuntu_are_served_and_others_are_refused_by_name() {
+    let at = tempfile::TempDir::new().expect("a directory");
+    let file = at.path().join("os-release");
+    let bench = Bench::laid_out("/bin/sh".as_ref(), |layout| {
+        layout.os_release = vec!["/nowhere".to_owned(), file.display().to_string()];
+    });
+    let run = |text: &str| std::fs::write(&file, text).expect("written");
+    run("ID=alpine\nVERSION_ID=3.20.3\nPRETTY_NAME=\"Alpine Linux v3.20\"\n");
+    assert_eq!(refusal(&bench).await, "the server runs Alpine Linux v3.20: settled serves Debian and Ubuntu");
+    run("NAME=\"Linux Mint\"\nID=linuxmint\nID_LIKE=\"ubuntu debian\"\nPRETTY_NAME='Linux Mint 22'\n");
+    assert_eq!(refusal(&bench).await, "the server runs Linux Mint 22: settled serves Debian and Ubuntu");
+    run("ID=gentoo\n");
+    assert_eq!(refusal(&bench).await, "the server runs gentoo: settled serves Debian and Ubuntu");
+    run("");
+    assert!(refusal(&bench).await.starts_with("the server does not say what it runs"));
+    for (id, version) in [("debian", "12"), ("ubuntu", "26.04")] {
+        run(&format!("ID={id}\nVERSION_ID=\"{version}\"\nPRETTY_NAME=\"It {version}\"\n"));
+        let facts = bench.steps.hello(&bench.target).await.expect("it is served").facts;
+        assert_eq!(
+            (&*facts["os"], &*facts["os_version"], &*facts["os_name"]),
+            (id, version, &*format!("It {version}"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_shell_that_the_protocol_is_not_tried_in_is_refused_by_name() {
+    let at = tempfile::TempDir::new().expect("a directory");
+    let odd = at.path().join("mksh");
+    std::fs::copy("/bin/sh", &odd).expect("copied");
+    let bench = Bench::laid_out("/bin/sh".as_ref(), |layout| layout.shell = odd.display().to_string());
+    let sentence = refusal(&bench).await;
+    assert!(sentence.contains("is mksh: settled works with dash, bash and busybox"), "{sentence}");
+}
+
+#[tokio::test]
+async fn p4_who_holds_the_lane_is_told() {
+    let bench = Bench::new().await;
+    let hello = bench.steps.hello(&bench.target).await.expect("an answer");
+    assert_eq!(hello.facts.get("lane"), None);
+    let spec = bench.spec("exec sleep 60");
+    bench.start(&spec).await;
+    let payload = bench.noted_pid(spec.id, "payload").await;
+    crate::bench::until(|| (comm(payload) == "sleep").then_some(())).await;
+    let told = &bench.steps.hello(&bench.target).await.expect("an answer").facts["lane"];
+    assert!(told.starts_with(&format!("step {}, for ", spec.id)), "{told}");
+    assert!(told.ends_with(&format!(": {payload} sleep")), "{told}");
+}
+
+fn comm(pid: i32) -> String {
+    let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    comm.trim().to_owned()
 }

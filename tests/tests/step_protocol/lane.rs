@@ -6,7 +6,7 @@ use futures::future::join_all;
 use settled::domain::step::{Cause, Ended};
 use settled::remote::{Remote, RemoteError, StepStatus};
 
-use crate::bench::{Bench, exited};
+use crate::bench::{Bench, PATIENCE, exited};
 
 #[tokio::test]
 async fn p3_two_steps_never_run_side_by_side() {
@@ -62,6 +62,37 @@ async fn p3_an_old_epoch_cannot_start() {
 }
 
 #[tokio::test]
+async fn p3_a_copied_store_cannot_act_in_an_epoch_that_the_original_has_taken() {
+    let bench = Bench::new().await;
+    let spec = bench.spec("sleep 60");
+    bench.start(&spec).await;
+    // The same installation and the same epoch, because the store is the same to the last byte: another process.
+    let copy = bench.through(&bench.path("speaker"));
+    let fenced = || RemoteError::Fenced { highest: 1 };
+    assert_eq!(copy.claim(&bench.target, bench.installation, 1).await, Err(fenced()));
+    assert_eq!(copy.start(&bench.target, &bench.spec("true")).await, Err(fenced()));
+    assert_eq!(copy.cancel(&bench.target, spec.id, 1).await, Err(fenced()));
+    assert_eq!(copy.reap(&bench.target, spec.id, 1).await, Err(fenced()));
+
+    // It has to outbid, and then the original is the one that is told.
+    assert_eq!(copy.claim(&bench.target, bench.installation, 2).await, Ok(2));
+    let fenced = RemoteError::Fenced { highest: 2 };
+    assert_eq!(bench.steps.claim(&bench.target, bench.installation, 2).await, Err(fenced.clone()));
+    assert_eq!(bench.steps.cancel(&bench.target, spec.id, 1).await, Err(fenced));
+    assert_eq!(bench.attach(spec.id, 0, Duration::ZERO).await.report.status, StepStatus::Running);
+}
+
+#[tokio::test]
+async fn p3_an_epoch_from_before_claimants_were_noted_is_accepted_once() {
+    let bench = Bench::new().await;
+    std::fs::remove_file(bench.path("state/claim")).expect("removed");
+    let first = bench.through(&bench.path("speaker"));
+    assert_eq!(first.claim(&bench.target, bench.installation, 1).await, Ok(1));
+    let error = bench.steps.claim(&bench.target, bench.installation, 1).await;
+    assert_eq!(error, Err(RemoteError::Fenced { highest: 1 }));
+}
+
+#[tokio::test]
 async fn p3_what_was_accepted_under_an_old_epoch_is_fenced_when_it_would_start() {
     let bench = Bench::new().await;
     let spec = bench.spec("true");
@@ -82,10 +113,72 @@ async fn p4_a_foreign_dpkg_lock_is_told_by_name_before_anything_is_stored() {
     spec.needs_dpkg = true;
     let status = bench.start(&spec).await.status;
     let StepStatus::Busy { holder } = status else { panic!("{status:?}") };
-    assert!(holder.ends_with(&format!("(pid {})", std::process::id())), "{holder}");
+    assert_eq!(holder.pid, std::process::id());
+    let comm = std::fs::read_to_string("/proc/self/comm").expect("readable");
+    assert_eq!(holder.name, comm.trim());
+    assert!(holder.age < PATIENCE, "{holder}: this process has just begun");
     assert!(!bench.step_dir(spec.id).exists());
     let hello = bench.steps.hello(&bench.target).await.expect("an answer");
-    assert_eq!(hello.facts.get("dpkg_lock"), Some(&holder));
+    let told = &hello.facts["dpkg_lock"];
+    assert!(told.starts_with(&format!("{} (pid {}", holder.name, holder.pid)), "{told}");
     drop(lock);
     assert_eq!(bench.run(&spec).await.0, exited(0, Cause::Itself));
+}
+
+#[tokio::test]
+async fn p4_the_age_of_a_holder_grows() {
+    let bench = Bench::new().await;
+    let lock = std::fs::File::create(bench.path("dpkg-lock")).expect("a lock file");
+    rustix::fs::fcntl_lock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("locked");
+    let mut spec = bench.spec("true");
+    spec.needs_dpkg = true;
+    let mut ages = Vec::new();
+    while ages.last().is_none_or(|age| *age < Duration::from_secs(2)) {
+        let StepStatus::Busy { holder } = bench.start(&spec).await.status else { panic!("the lock is held") };
+        ages.push(holder.age);
+    }
+    assert!(ages.is_sorted() && ages[0] < PATIENCE, "{ages:?}");
+}
+
+/// What dpkg leaves when it is killed between unpacking and configuring.
+#[tokio::test]
+async fn p4_an_interrupted_dpkg_is_told_before_anything_is_stored() {
+    let bench = Bench::laid_out("/bin/sh".as_ref(), |layout| {
+        layout.dpkg_dir = layout.state_dir.clone().expect("a state directory").replace("state", "dpkg");
+    });
+    bench.claim().await;
+    let status = |word: &str| {
+        std::fs::create_dir_all(bench.path("dpkg/updates")).expect("made");
+        std::fs::create_dir_all(bench.path("dpkg/info")).expect("made");
+        let package = |name: &str, word: &str| {
+            format!(
+                "Package: {name}\nStatus: install ok {word}\nMaintainer: x\nArchitecture: all\n\
+                 Version: 1\nDescription: x\n\n"
+            )
+        };
+        // One that was installed without checksums, which `dpkg --audit` would complain of.
+        let text = package("well", "installed") + &package("thing", word);
+        std::fs::write(bench.path("dpkg/status"), text).expect("written");
+    };
+    let mut spec = bench.spec("true");
+    spec.needs_dpkg = true;
+    for word in ["unpacked", "half-configured", "half-installed"] {
+        status(word);
+        let packages = format!("thing {word}");
+        let hello = bench.steps.hello(&bench.target).await.expect("an answer");
+        assert_eq!(
+            (hello.facts["dpkg"].as_str(), &hello.facts["dpkg_interrupted"]),
+            ("interrupted", &packages)
+        );
+        assert_eq!(bench.start(&spec).await.status, StepStatus::Interrupted { packages });
+    }
+    status("installed");
+    std::fs::write(bench.path("dpkg/updates/0001"), "").expect("written");
+    let packages = "its journal is not empty".to_owned();
+    assert_eq!(bench.start(&spec).await.status, StepStatus::Interrupted { packages });
+    assert!(!bench.step_dir(spec.id).exists());
+
+    std::fs::remove_file(bench.path("dpkg/updates/0001")).expect("removed");
+    assert_eq!(bench.run(&spec).await.0, exited(0, Cause::Itself));
+    assert_eq!(bench.steps.hello(&bench.target).await.expect("an answer").facts["dpkg"], "ok");
 }

@@ -1,4 +1,4 @@
-//! Makes a connection: address, TCP, handshake with a checked host key, login. Every wait in here has a limit.
+//! Makes a connection: address, TCP or a jump host's channel, handshake with a checked host key, login. Every wait in here has a limit.
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use russh::client::{self, Config, Handle};
 use russh::{AlgorithmKind, Preferred, cipher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
@@ -13,7 +14,7 @@ use super::SshSettings;
 use super::host_key::{self, Broken, Family, Farewell, Gatekeeper};
 use super::login::{self, Credentials};
 use super::session::{Cut, Session};
-use super::words;
+use super::{tunnel, words};
 use crate::clock::Clock;
 use crate::remote::{RemoteError, Target};
 
@@ -48,8 +49,13 @@ impl Connector {
         Self { settings, clock, connects }
     }
 
-    /// Connects and logs in. Dropping the future leaves nothing behind.
-    pub(super) async fn connect(&self, target: &Target) -> Result<Arc<Session>, RemoteError> {
+    /// Connects and logs in, through the connection to the last jump host if there is one: whoever waits for that one must not be in
+    /// here, because the turns are few. Dropping the future leaves nothing behind.
+    pub(super) async fn connect(
+        &self,
+        target: &Target,
+        via: Option<Arc<Session>>,
+    ) -> Result<Arc<Session>, RemoteError> {
         let credentials = login::credentials(target, self.settings.agent.as_deref())?;
         let busy = self.connects.available_permits() < self.settings.connects_max;
         let turn = self.connects.acquire().await;
@@ -58,17 +64,17 @@ impl Connector {
             let pause = Duration::from_millis(self.clock.random() % JITTER_MAX_MS);
             self.clock.sleep_until(self.clock.monotonic() + pause).await;
         }
-        let trusted = self.find_pinned(target).await?;
-        self.log_in(target, &credentials, trusted).await
+        let trusted = self.find_pinned(target, via.as_deref()).await?;
+        self.log_in(target, &credentials, trusted, via).await
     }
 
     /// Asks for one family of host keys after the other, until the pinned key is shown.
-    async fn find_pinned(&self, target: &Target) -> Result<Trusted, RemoteError> {
+    async fn find_pinned(&self, target: &Target, via: Option<&Session>) -> Result<Trusted, RemoteError> {
         let address = words::address(target);
         let mut families = Family::ALL.to_vec();
         let mut shown = Vec::new();
         loop {
-            match self.shake_hands(target, &families).await? {
+            match self.shake_hands(target, via, &families).await? {
                 Ok(trusted) => return Ok(trusted),
                 Err(Broken::HostKey(key)) => {
                     families.retain(|family| *family != key.family);
@@ -98,23 +104,27 @@ impl Connector {
         }
     }
 
-    /// One TCP connection and one key exchange, within the connect timeout.
+    /// One connection and one key exchange, within the connect timeout.
     async fn shake_hands(
         &self,
         target: &Target,
+        via: Option<&Session>,
         families: &[Family],
     ) -> Result<Result<Trusted, Broken>, RemoteError> {
         let address = words::address(target);
+        let config = self.config(families);
+        // Opening a tunnel has a limit of its own, and says more when that has passed.
+        let tunnel = match via {
+            Some(via) => Some(tunnel::open(via, target).await?),
+            None => None,
+        };
         let handshake = async {
-            let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await;
-            let found = found.map_err(|error| unreachable(&address, &words::io_cause(&error)))?;
-            let found = found.collect::<Vec<_>>();
+            if let Some((stream, cut)) = tunnel {
+                return Ok(greet(target, config, stream, cut).await);
+            }
             let (stream, cut) =
-                dial(&found).await.map_err(|error| unreachable(&address, &words::io_cause(&error)))?;
-            let farewell = Arc::new(OnceLock::new());
-            let gatekeeper = Gatekeeper { pinned: target.host_key.clone(), farewell: farewell.clone() };
-            let handle = client::connect_stream(Arc::new(self.config(families)), stream, gatekeeper).await;
-            Ok(handle.map(|handle| Trusted { handle, farewell, cut }))
+                dial(target).await.map_err(|error| unreachable(&address, &words::io_cause(&error)))?;
+            Ok(greet(target, config, stream, cut).await)
         };
         match tokio::time::timeout(self.settings.connect_timeout, handshake).await {
             Ok(answer) => answer,
@@ -130,12 +140,13 @@ impl Connector {
         target: &Target,
         credentials: &Credentials,
         trusted: Trusted,
+        via: Option<Arc<Session>>,
     ) -> Result<Arc<Session>, RemoteError> {
         let Trusted { mut handle, farewell, cut } = trusted;
         let address = words::address(target);
         let limit = self.settings.connect_timeout;
         match tokio::time::timeout(limit, login::log_in(&mut handle, target, credentials, &farewell)).await {
-            Ok(Ok(())) => Ok(Arc::new(Session::new(handle, address, limit, farewell, cut))),
+            Ok(Ok(())) => Ok(Arc::new(Session::new(handle, address, limit, farewell, cut, via))),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(unreachable(&address, &format!("no answer to the login within {limit:?}"))),
         }
@@ -159,8 +170,22 @@ impl Connector {
     }
 }
 
-async fn dial(addresses: &[std::net::SocketAddr]) -> std::io::Result<(TcpStream, Cut)> {
-    let stream = TcpStream::connect(addresses).await?;
+/// The key exchange, up to the checked host key.
+async fn greet(
+    target: &Target,
+    config: Config,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    cut: Cut,
+) -> Result<Trusted, Broken> {
+    let farewell = Arc::new(OnceLock::new());
+    let gatekeeper = Gatekeeper { pinned: target.host_key.clone(), farewell: farewell.clone() };
+    let handle = client::connect_stream(Arc::new(config), stream, gatekeeper).await?;
+    Ok(Trusted { handle, farewell, cut })
+}
+
+async fn dial(target: &Target) -> std::io::Result<(TcpStream, Cut)> {
+    let addresses: Vec<_> = tokio::net::lookup_host((target.host.as_str(), target.port)).await?.collect();
+    let stream = TcpStream::connect(&*addresses).await?;
     stream.set_nodelay(true)?;
     let cut = Cut::of(&stream)?;
     Ok((stream, cut))

@@ -3,8 +3,8 @@
 //! It exists so that nobody else has to know what a connection, a channel or a host key is. It must never know the step
 //! protocol: it neither reads nor makes the bytes that it carries, and it never runs anything but a shell.
 //!
-//! `pool` keeps one warm connection per server, `connect` makes one (`host_key` decides whom to trust, `login` gets in),
-//! `session` is one that stands, `channel` runs one command on it.
+//! `pool` keeps one warm connection per server, `connect` makes one (`host_key` decides whom to trust, `login` gets in, `tunnel` goes
+//! through a jump host), `session` is one that stands, `channel` runs one command on it.
 
 mod channel;
 mod connect;
@@ -12,6 +12,7 @@ mod host_key;
 mod login;
 mod pool;
 mod session;
+mod tunnel;
 mod words;
 
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! A connection that stands: logged in, shared by its channels, replaced as a whole when it breaks.
 
+use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use russh::client::Handle;
 use tokio::net::TcpStream;
-use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::host_key::{Farewell, Gatekeeper};
 
@@ -19,19 +20,31 @@ const URGENT_CHANNELS_MAX: usize = 1;
 /// of them the next command gets a new connection.
 const ABANDONED_CHANNELS_MAX: usize = 256;
 
-/// Ends the TCP connection when it is dropped, whatever the SSH library's task is waiting for. Without it a handshake that was given
-/// up lives on until the inactivity timeout.
-pub(super) struct Cut(OwnedFd);
+/// Ends what carries the connection when it is dropped, whatever the SSH library's task is waiting for. Without it a handshake that was
+/// given up lives on until the inactivity timeout.
+pub(super) struct Cut(Carrier);
+
+enum Carrier {
+    Tcp(OwnedFd),
+    #[expect(dead_code, reason = "the tunnel's half is told when this one is dropped")]
+    Tunnel(oneshot::Sender<Infallible>),
+}
 
 impl Cut {
     pub(super) fn of(stream: &TcpStream) -> std::io::Result<Self> {
-        stream.as_fd().try_clone_to_owned().map(Self)
+        stream.as_fd().try_clone_to_owned().map(|fd| Self(Carrier::Tcp(fd)))
+    }
+
+    pub(super) fn of_tunnel(half: oneshot::Sender<Infallible>) -> Self {
+        Self(Carrier::Tunnel(half))
     }
 }
 
 impl Drop for Cut {
     fn drop(&mut self) {
-        if let Err(error) = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both) {
+        if let Carrier::Tcp(fd) = &self.0
+            && let Err(error) = rustix::net::shutdown(fd, rustix::net::Shutdown::Both)
+        {
             tracing::trace!(%error, "the connection had already ended");
         }
     }
@@ -54,6 +67,9 @@ pub(super) struct Session {
     full: AtomicBool,
     #[expect(dead_code, reason = "it works when it is dropped")]
     cut: Cut,
+    /// The connection that carries this one. After `cut`, so that this one goes first.
+    #[expect(dead_code, reason = "it is kept alive by being here")]
+    via: Option<Arc<Session>>,
 }
 
 impl Session {
@@ -63,6 +79,7 @@ impl Session {
         patience: Duration,
         farewell: Arc<OnceLock<Farewell>>,
         cut: Cut,
+        via: Option<Arc<Session>>,
     ) -> Self {
         Self {
             handle,
@@ -76,6 +93,7 @@ impl Session {
             silent: AtomicBool::new(false),
             full: AtomicBool::new(false),
             cut,
+            via,
         }
     }
 

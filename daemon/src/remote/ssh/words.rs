@@ -11,8 +11,16 @@ use crate::remote::{RemoteError, Target};
 /// Text from a server is cut to this many characters before people see it.
 const FOREIGN_TEXT_MAX: usize = 200;
 
-/// `host:port`, with brackets around an IPv6 address.
+/// Where a server is, and by whom it is reached: `db1:22 via gate:22`.
 pub(super) fn address(target: &Target) -> String {
+    match &target.via {
+        Some(jump) => format!("{} via {}", place(target), address(jump)),
+        None => place(target),
+    }
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+pub(super) fn place(target: &Target) -> String {
     if target.host.contains(':') {
         format!("[{}]:{}", target.host, target.port)
     } else {

@@ -1,10 +1,12 @@
 //! What comes back: frames, after whatever the login had to say. Pure and total: any bytes give frames or an error.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::request::{OUTPUT_BYTES_PER_ANSWER, PROBE_OUTPUT_BYTES};
 use crate::domain::step::{Cause, Ended, StepId};
-use crate::remote::{Hello, News, ProbeAnswer, RemoteError, Report, StepStatus};
+use crate::remote::holder::Span;
+use crate::remote::{Hello, Holder, News, ProbeAnswer, RemoteError, Report, StepStatus};
 
 /// One line of an answer, without the word that opens it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +84,12 @@ impl Answer {
             let (key, value) = detail.split_once(' ').unwrap_or((detail, ""));
             facts.insert(key.to_owned(), value.to_owned());
         }
+        if let Some(detail) = self.all("holder").next() {
+            facts.insert("dpkg_lock".to_owned(), holder(detail)?.to_string());
+        }
+        if let Some(detail) = self.all("lane").next() {
+            facts.insert("lane".to_owned(), lane(detail)?);
+        }
         Ok(Hello {
             machine_id: self.one("machine")?.to_owned(),
             boot_id: self.one("boot")?.to_owned(),
@@ -93,14 +101,22 @@ impl Answer {
 
     /// How the try `id` stands.
     pub(super) fn report(&self, id: StepId) -> Result<Report, RemoteError> {
-        if let Some(holder) = self.all("busy").next() {
-            let status = StepStatus::Busy { holder: holder.to_owned() };
-            return Ok(Report { status, output_bytes: 0, truncated: false });
+        if let Some(status) = self.not_now()? {
+            return Ok(Report { status, output_bytes: 0, truncated: false, processes: Vec::new() });
         }
         match self.reports()?.into_iter().next() {
             Some((found, report)) if found == id => Ok(report),
             _ => Err(unexpected(&format!("no word of step {id}"))),
         }
+    }
+
+    /// What kept `start` from storing anything.
+    fn not_now(&self) -> Result<Option<StepStatus>, RemoteError> {
+        if let Some(detail) = self.all("busy").next() {
+            return Ok(Some(StepStatus::Busy { holder: holder(detail)? }));
+        }
+        let packages = self.all("interrupted").next();
+        Ok(packages.map(|packages| StepStatus::Interrupted { packages: packages.to_owned() }))
     }
 
     /// All tries that are told of. Names that are not a step's are somebody else's, and skipped.
@@ -115,15 +131,16 @@ impl Answer {
                     known = step.is_some();
                     reports.extend(step);
                 }
-                ("process", Some((_, Report { status: StepStatus::Orphaned { processes }, .. })))
-                    if known =>
-                {
-                    processes.push(detail.clone());
-                }
+                ("process", Some((_, report))) if known => report.processes.push(detail.clone()),
                 _ => {}
             }
         }
         Ok(reports)
+    }
+
+    /// Tombstones that the server still has.
+    pub(super) fn tombstones(&self) -> Vec<StepId> {
+        self.all("tombstone").filter_map(|name| name.parse().ok()).collect()
     }
 
     pub(super) fn news(self, id: StepId) -> Result<News, RemoteError> {
@@ -157,23 +174,44 @@ impl Answer {
 
 /// `ID STATE BYTES TRUNCATED [DETAIL...]`; `None` when ID does not name a step.
 fn step(detail: &str) -> Result<Option<(StepId, Report)>, RemoteError> {
-    let mut words = detail.split(' ').filter(|word| !word.is_empty());
+    let mut words = detail.splitn(5, ' ');
     let mut word = || words.next().unwrap_or_default();
     let Ok(id) = word().parse() else { return Ok(None) };
     let state = word();
     let (output_bytes, truncated) = (number(word())?, word() == "1");
+    let why = word().trim();
     let status = match state {
         "absent" => StepStatus::Absent,
         "accepted" => StepStatus::Accepted,
         "running" => StepStatus::Running,
-        "orphaned" => StepStatus::Orphaned { processes: Vec::new() },
+        "orphaned" => StepStatus::Orphaned,
         "reaped" => StepStatus::Reaped,
-        "rejected" => StepStatus::Ended(Ended::Rejected { why: word().to_owned() }),
-        "lost" => StepStatus::Ended(Ended::Lost { why: word().to_owned() }),
-        "exited" => StepStatus::Ended(Ended::Exited { code: number(word())?, cause: cause(word())? }),
+        "rejected" => StepStatus::Ended(Ended::Rejected { why: why.to_owned() }),
+        "lost" => StepStatus::Ended(Ended::Lost { why: why.to_owned() }),
+        "exited" => {
+            let (code, by) = why.split_once(' ').unwrap_or((why, ""));
+            StepStatus::Ended(Ended::Exited { code: number(code)?, cause: cause(by.trim())? })
+        }
         other => return Err(unexpected(&format!("a step cannot be `{other}`"))),
     };
-    Ok(Some((id, Report { status, output_bytes, truncated })))
+    Ok(Some((id, Report { status, output_bytes, truncated, processes: Vec::new() })))
+}
+
+/// `PID SECONDS NAME`.
+fn holder(detail: &str) -> Result<Holder, RemoteError> {
+    let mut words = detail.splitn(3, ' ');
+    let mut word = || words.next().unwrap_or_default();
+    let (pid, age) = (number(word())?, Duration::from_secs(number(word())?));
+    Ok(Holder { name: word().to_owned(), pid, age })
+}
+
+/// `ID SECONDS PROCESSES`, in words.
+fn lane(detail: &str) -> Result<String, RemoteError> {
+    let mut words = detail.splitn(3, ' ');
+    let mut word = || words.next().unwrap_or_default();
+    let (id, age) = (word(), Span(Duration::from_secs(number(word())?)));
+    let processes = word().trim_end_matches([' ', ',']);
+    Ok(format!("step {id}, for {age}: {}", if processes.is_empty() { "no process" } else { processes }))
 }
 
 fn cause(word: &str) -> Result<Cause, RemoteError> {
@@ -234,6 +272,10 @@ mod tests {
         assert_eq!(status("running 5 0 "), Ok(StepStatus::Running));
         assert_eq!(status("reaped 0 0"), Ok(StepStatus::Reaped));
         assert_eq!(status("rejected 0 0 disk   "), Ok(rejected("disk")));
+        assert_eq!(
+            status("rejected 0 0 lane-orphaned by x: 1 a, 2 b"),
+            Ok(rejected("lane-orphaned by x: 1 a, 2 b"))
+        );
         let exited = StepStatus::Ended(Ended::Exited { code: 143, cause: Cause::Deadline });
         assert_eq!(status("exited 5 1 143 deadline"), Ok(exited));
         for bad in ["", "exited 5 0", "exited 5 0 x itself", "exited 5 0 1 nobody", "gone 0 0", "running x 0"]
@@ -250,7 +292,8 @@ mod tests {
         );
         let reports = read(&text).and_then(|answer| answer.reports()).expect("read");
         assert_eq!(reports.len(), 1);
-        assert_eq!(reports[0].1.status, StepStatus::Orphaned { processes: vec!["12 a b".to_owned()] });
+        assert_eq!(reports[0].1.status, StepStatus::Orphaned);
+        assert_eq!(reports[0].1.processes, ["12 a b"]);
     }
 
     #[test]
@@ -269,7 +312,7 @@ mod tests {
         fn reading_is_total(
             lines in proptest::collection::vec(
                 prop_oneof![
-                    "(SETTLED1 n )?(step|data|end|process|fact|epoch|machine|probed|claimed|fenced|busy)( [a-z0-9. -]{0,40})?\n",
+                    "(SETTLED1 n )?(step|data|end|process|fact|epoch|machine|probed|claimed|fenced|busy|interrupted|holder|lane)( [a-z0-9. -]{0,40})?\n",
                     proptest::collection::vec(any::<u8>(), 0..60)
                         .prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
                 ],

@@ -43,6 +43,10 @@ pub struct Layout {
     pub shell: String,
     /// Lock files of dpkg and apt, without blanks in their names.
     pub dpkg_locks: Vec<String>,
+    /// Where dpkg keeps its database.
+    pub dpkg_dir: String,
+    /// Files that say which distribution it is, the first that is there counts; without blanks in their names.
+    pub os_release: Vec<String>,
 }
 
 impl Default for Layout {
@@ -53,7 +57,13 @@ impl Default for Layout {
             "/var/lib/apt/lists/lock",
             "/var/cache/apt/archives/lock",
         ];
-        Self { state_dir: None, shell: "/bin/sh".to_owned(), dpkg_locks: locks.map(str::to_owned).to_vec() }
+        Self {
+            state_dir: None,
+            shell: "/bin/sh".to_owned(),
+            dpkg_locks: locks.map(str::to_owned).to_vec(),
+            dpkg_dir: "/var/lib/dpkg".to_owned(),
+            os_release: ["/etc/os-release", "/usr/lib/os-release"].map(str::to_owned).to_vec(),
+        }
     }
 }
 
@@ -61,6 +71,8 @@ impl Default for Layout {
 pub struct Steps<E> {
     exec: E,
     clock: Arc<dyn Clock>,
+    /// Whom a server sees in an epoch: this process and no other, whatever store they share or have copied.
+    claimant: String,
     layout: Layout,
 }
 
@@ -72,11 +84,13 @@ impl<E: Exec> Steps<E> {
 
     /// For servers whose things are elsewhere.
     pub fn with_layout(exec: E, clock: Arc<dyn Clock>, layout: Layout) -> Self {
-        Self { exec, clock, layout }
+        let claimant = format!("{:016x}", clock.random());
+        Self { exec, clock, claimant, layout }
     }
 
     fn request(&self) -> Requests<'_> {
-        Requests { nonce: format!("{:016x}", self.clock.random()), layout: &self.layout }
+        let nonce = format!("{:016x}", self.clock.random());
+        Requests { nonce, claimant: &self.claimant, layout: &self.layout }
     }
 
     /// Sends a verb that is about `id`, if about one, and that may wait on the server; reads its answer.
@@ -88,10 +102,25 @@ impl<E: Exec> Steps<E> {
         wait: Duration,
     ) -> Result<Answer, RemoteError> {
         let output = self.exec.exec(target, &request.text, ANSWER_BYTES_MAX, VERB_DEADLINE + wait).await?;
-        match frames(&output.stdout, &request.nonce) {
-            Some(frames) => Answer::read(frames, id),
-            None => Err(silence(&output)),
-        }
+        heard(&output, &request.nonce, id)
+    }
+
+    /// Like `ask`, for what takes power from someone: it does not queue behind those who only listen.
+    async fn ask_now(
+        &self,
+        target: &Target,
+        id: Option<StepId>,
+        request: Request,
+    ) -> Result<Answer, RemoteError> {
+        let output = self.exec.exec_urgent(target, &request.text, ANSWER_BYTES_MAX, VERB_DEADLINE).await?;
+        heard(&output, &request.nonce, id)
+    }
+}
+
+fn heard(output: &ExecOutput, nonce: &str, id: Option<StepId>) -> Result<Answer, RemoteError> {
+    match frames(&output.stdout, nonce) {
+        Some(frames) => Answer::read(frames, id),
+        None => Err(silence(output)),
     }
 }
 
@@ -125,7 +154,17 @@ impl<E: Exec> Remote for Steps<E> {
         epoch: u64,
     ) -> Result<u64, RemoteError> {
         let request = self.request().claim(installation, epoch);
-        self.ask(target, None, request, Duration::ZERO).await?.claimed()
+        self.ask_now(target, None, request).await?.claimed()
+    }
+
+    async fn take_over(
+        &self,
+        target: &Target,
+        installation: InstallationId,
+        epoch: u64,
+    ) -> Result<u64, RemoteError> {
+        let request = self.request().take_over(installation, epoch);
+        self.ask_now(target, None, request).await?.claimed()
     }
 
     async fn list(&self, target: &Target) -> Result<Vec<(StepId, Report)>, RemoteError> {
@@ -151,7 +190,11 @@ impl<E: Exec> Remote for Steps<E> {
     }
 
     async fn cancel(&self, target: &Target, id: StepId, epoch: u64) -> Result<Report, RemoteError> {
-        self.ask(target, Some(id), self.request().cancel(id, epoch), Duration::ZERO).await?.report(id)
+        self.ask_now(target, Some(id), self.request().cancel(id, epoch)).await?.report(id)
+    }
+
+    async fn abandon(&self, target: &Target, id: StepId, epoch: u64) -> Result<Report, RemoteError> {
+        self.ask_now(target, Some(id), self.request().abandon(id, epoch)).await?.report(id)
     }
 
     async fn reap(&self, target: &Target, id: StepId, epoch: u64) -> Result<(), RemoteError> {
@@ -160,6 +203,11 @@ impl<E: Exec> Remote for Steps<E> {
             StepStatus::Reaped => Ok(()),
             _ => Err(unexpected(&format!("step {id} has not ended and cannot be cleared away"))),
         }
+    }
+
+    async fn gc(&self, target: &Target, epoch: u64, forget: &[StepId]) -> Result<Vec<StepId>, RemoteError> {
+        let request = self.request().gc(epoch, forget);
+        Ok(self.ask(target, None, request, Duration::ZERO).await?.tombstones())
     }
 
     async fn probe(&self, target: &Target, spec: &ProbeSpec) -> Result<ProbeAnswer, RemoteError> {

@@ -24,6 +24,9 @@ const PROBE: &str = include_str!("sh/probe.sh");
 /// Output that one answer of `attach` carries at most, in bytes.
 pub(super) const OUTPUT_BYTES_PER_ANSWER: usize = 256 * 1024;
 
+/// Tombstones that one answer of `gc` names at most.
+const TOMBSTONES_PER_ANSWER: usize = 1000;
+
 /// Output that a probe's answer carries at most, in bytes.
 pub(super) const PROBE_OUTPUT_BYTES: usize = 64 * 1024;
 
@@ -79,9 +82,10 @@ pub(super) struct Request {
     pub(super) text: Zeroizing<Vec<u8>>,
 }
 
-/// Builds one request, which carries `nonce` and speaks of `layout`.
+/// Builds one request of `claimant`, which carries `nonce` and speaks of `layout`.
 pub(super) struct Requests<'a> {
     pub(super) nonce: String,
+    pub(super) claimant: &'a str,
     pub(super) layout: &'a Layout,
 }
 
@@ -91,7 +95,11 @@ impl Requests<'_> {
     }
 
     pub(super) fn claim(self, installation: InstallationId, epoch: u64) -> Request {
-        self.verb("claim", format!("installation={installation}\nepoch={epoch}\n"))
+        self.verb("claim", format!("installation={installation}\nepoch={epoch}\nforce=0\n"))
+    }
+
+    pub(super) fn take_over(self, installation: InstallationId, epoch: u64) -> Request {
+        self.verb("claim", format!("installation={installation}\nepoch={epoch}\nforce=1\n"))
     }
 
     pub(super) fn list(self) -> Request {
@@ -108,8 +116,18 @@ impl Requests<'_> {
         self.verb("cancel", format!("id={id}\nepoch={epoch}\n"))
     }
 
+    pub(super) fn abandon(self, id: StepId, epoch: u64) -> Request {
+        self.verb("abandon", format!("id={id}\nepoch={epoch}\n"))
+    }
+
     pub(super) fn reap(self, id: StepId, epoch: u64) -> Request {
         self.verb("reap", format!("id={id}\nepoch={epoch}\n"))
+    }
+
+    pub(super) fn gc(self, epoch: u64, forget: &[StepId]) -> Request {
+        let names: Vec<_> = forget.iter().map(StepId::to_string).collect();
+        let (forget, max) = (quoted(&names.join(" ")), TOMBSTONES_PER_ANSWER);
+        self.verb("gc", format!("epoch={epoch}\nforget={forget}\nmax={max}\n"))
     }
 
     pub(super) fn start(self, spec: &StepSpec) -> Result<Request, BadRequest> {
@@ -170,7 +188,13 @@ impl Requests<'_> {
         let state_dir = quoted(self.layout.state_dir.as_deref().unwrap_or_default());
         let shell = quoted(&self.layout.shell);
         let locks = quoted(&self.layout.dpkg_locks.join(" "));
-        let head = format!("nonce={nonce}\nstate_dir={state_dir}\nshell={shell}\ndpkg_locks={locks}\n");
+        let claimant = quoted(self.claimant);
+        let (dpkg_dir, os_release) =
+            (quoted(&self.layout.dpkg_dir), quoted(&self.layout.os_release.join(" ")));
+        let head = format!(
+            "nonce={nonce}\nclaimant={claimant}\nstate_dir={state_dir}\nshell={shell}\ndpkg_locks={locks}\n\
+             dpkg_dir={dpkg_dir}\nos_release={os_release}\n"
+        );
         let call = format!("{{ printf '\\n'; {verb}_verb; exit; }} </dev/null\n");
         let size = text.len() + data.len() + head.len() + call.len();
         let mut request = Request { nonce: self.nonce, text: Zeroizing::new(Vec::with_capacity(size)) };
@@ -298,6 +322,10 @@ mod tests {
         }
     }
 
+    fn requests(layout: &Layout) -> Requests<'_> {
+        Requests { nonce: "0123456789abcdef".to_owned(), claimant: "1", layout }
+    }
+
     fn shell(text: &[u8]) -> Vec<u8> {
         let mut child = Command::new("/bin/sh")
             .arg("-s")
@@ -323,8 +351,7 @@ mod tests {
     #[test]
     fn a_request_that_was_cut_off_does_nothing() {
         let layout = Layout { state_dir: Some("/nowhere/at/all".to_owned()), ..Layout::default() };
-        let request =
-            Requests { nonce: "0123456789abcdef".to_owned(), layout: &layout }.start(&spec()).unwrap();
+        let request = requests(&layout).start(&spec()).unwrap();
         let text = &request.text[..];
         let call = text.windows(2).rposition(|window| window == b"{ ").unwrap();
         let samples = (0..call).step_by(997).chain(call..text.len() - " </dev/null\n".len());
@@ -368,7 +395,7 @@ mod tests {
     #[test]
     fn p12_a_secret_is_sent_only_encoded() {
         let layout = Layout::default();
-        let request = Requests { nonce: String::new(), layout: &layout }.start(&spec()).unwrap();
+        let request = requests(&layout).start(&spec()).unwrap();
         assert!(!request.text.windows(6).any(|window| window == b"hidden"));
     }
 }

@@ -58,10 +58,16 @@ raise() {
   mv -f "$1.new" "$1" && sync_files .
 }
 
-# The secrets' folder of the step in the current directory goes away.
+# The secrets of the step in the current directory go away; `secrets.new` names those that were on their way into it.
 forget_secrets() {
+  forget_secrets_of secrets.at
+  forget_secrets_of secrets.new
+}
+
+# forget_secrets_of FILE: the folder that it names.
+forget_secrets_of() {
   secrets_at=
-  [ -e secrets.at ] && read -r secrets_at <secrets.at
+  [ -e "$1" ] && read -r secrets_at <"$1"
   case $secrets_at in
   /run/settled-step-* | /dev/shm/settled-step-*) rm -rf -- "$secrets_at" ;;
   esac
@@ -108,10 +114,24 @@ survivors() {
     session | while read -r pid _ name; do
       printf '%s %s\n' "$pid" "$name"
     done
-    grep -lF -e "SETTLED_STEP=$id" /proc/[0-9]*/environ 2>/dev/null | while read -r found; do
-      tr '\0' '\n' 2>/dev/null <"$found" | grep -qxF "SETTLED_STEP=$id" && named "$found"
-    done
+    marked
   } | sort -un
+}
+
+# Those that have the step's mark in the environment that they got. After the end of a step only they count: the number of its session
+# may have become somebody else's.
+marked() {
+  grep -lF -e "SETTLED_STEP=$id" /proc/[0-9]*/environ 2>/dev/null | while read -r found; do
+    tr '\0' '\n' 2>/dev/null <"$found" | grep -qxF "SETTLED_STEP=$id" && named "$found"
+  done
+}
+
+# Makes one line of `pid name` lines, short enough for a record: `12 sh, 13 sleep`.
+in_a_row() {
+  head -n 10 | while read -r pid name; do
+    printf '%s%s %s' "${comma:-}" "$pid" "$name"
+    comma=', '
+  done
 }
 
 # Prints `pid name` for a file below /proc/PID.

@@ -17,23 +17,53 @@ broken() {
 }
 
 hello_verb() {
+  distribution
   [ -r /proc/uptime ] && [ -r /proc/sys/kernel/random/boot_id ] || refuse 'the server shows no /proc: mount it'
-  for tool in base64 cat chmod cp date head id ln mkdir mkfifo mktemp mv rm sleep sort stat sync tail tr uname wc; do
+  for tool in base64 cat chmod cp date head id ln mkdir mkfifo mktemp mv readlink rm sleep sort stat sync tail tr uname wc; do
     need "$tool" coreutils
   done
   need flock util-linux
   need setsid util-linux
   need grep grep
-  need find findutils
+  shell_kind
   open_state
-  work=$STATE/tmp/hello.$nonce
+  # By its number, gc sees whether whoever made it still lives.
+  work=$STATE/tmp/hello.$$-$nonce
   mkdir "$work" && cd "$work" || fail "$STATE cannot be written: is the disk full, or mounted read-only?"
   trap 'cd / && rm -rf -- "$work"' EXIT
   self_test
   identity
   system
   package_manager
+  lane_holder
   done_with
+}
+
+# settled serves what it is tried on. A derivative is another distribution, with versions and habits of its own.
+distribution() {
+  os=''
+  for file in $os_release; do
+    [ ! -r "$file" ] || {
+      os=$(. "$file" && printf '%s' "${ID:-}")
+      os_version=$(. "$file" && printf '%s' "${VERSION_ID:-}")
+      os_name=$(. "$file" && printf '%s\n' "${PRETTY_NAME:-$ID}" | { read -r name && printf '%s' "$name"; })
+      break
+    }
+  done
+  case $os in
+  debian | ubuntu) ;;
+  '') refuse 'the server does not say what it runs (in /etc/os-release): settled serves Debian and Ubuntu' ;;
+  *) refuse "the server runs $os_name: settled serves Debian and Ubuntu" ;;
+  esac
+}
+
+# The shells that the protocol is tried in.
+shell_kind() {
+  kind=$(readlink -f "$shell")
+  case ${kind##*/} in
+  dash | bash | busybox) ;;
+  *) refuse "$shell on the server is ${kind##*/}: settled works with dash, bash and busybox as /bin/sh" ;;
+  esac
 }
 
 self_test() {
@@ -80,19 +110,15 @@ identity() {
 }
 
 system() {
-  os_release=/etc/os-release
-  [ -r "$os_release" ] || os_release=/usr/lib/os-release
-  if [ -r "$os_release" ]; then
-    fact os "$(. "$os_release" && printf '%s' "${ID:-}")"
-    fact os_version "$(. "$os_release" && printf '%s' "${VERSION_ID:-}")"
-    fact os_name "$(. "$os_release" && printf '%s' "${PRETTY_NAME:-}")"
-  fi
+  fact os "$os"
+  fact os_version "$os_version"
+  fact os_name "$os_name"
   fact arch "$(uname -m)"
   fact kernel "$(uname -r)"
   fact host_name "$(uname -n)"
   fact user "$(id -un)"
   if [ "$uid" = 0 ] && [ -n "${SUDO_USER:-}" ]; then fact sudo "from $SUDO_USER"; else fact sudo no; fi
-  fact shell "$(readlink -f /bin/sh 2>/dev/null)"
+  fact shell "$kind"
   fact state_dir "$STATE"
   if [ -d /run/systemd/system ]; then fact init systemd; else fact init "$(first_line /proc/1/comm)"; fi
   if [ -d /run/systemd/system ] && [ "$uid" = 0 ]; then
@@ -121,7 +147,19 @@ zone() {
   fi
 }
 
-# While another program works, `dpkg --audit` would call its work interrupted.
+# Who has the lane: a step that runs, or one that somebody has started and nobody watches any more.
+lane_holder() {
+  held "$STATE/lane" || return 0
+  for step in "$STATE/steps"/*; do
+    [ -e "$step/started" ] && [ ! -e "$step/exit" ] && held "$step/lock" || continue
+    read -r _ begun <"$step/started"
+    now
+    say lane "${step##*/}" "$(((now - begun) / 100))" \
+      "$(cd "$step" && id=${step##*/} && survivors | in_a_row)"
+  done
+}
+
+# While another program works, its work would look interrupted.
 package_manager() {
   if ! command -v dpkg >/dev/null 2>&1; then
     fact dpkg absent
@@ -130,9 +168,13 @@ package_manager() {
   find_dpkg_holder
   if [ -n "$holder" ]; then
     fact dpkg locked
-    fact dpkg_lock "$holder"
-  elif [ -n "$(dpkg --audit 2>&1 </dev/null | head -c 1)" ]; then
+    say holder "$holder"
+    return 0
+  fi
+  find_interrupted
+  if [ -n "$interrupted" ]; then
     fact dpkg interrupted
+    fact dpkg_interrupted "$interrupted"
   else
     fact dpkg ok
   fi

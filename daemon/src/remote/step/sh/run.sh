@@ -82,8 +82,11 @@ others() {
     look "$other"
     case $state in
     running | orphaned)
-      [ "$state" = orphaned ] || state=busy
-      reject "lane-$state"
+      if [ "$state" = orphaned ]; then
+        reject "lane-orphaned by ${other##*/}: $(cd "$other" && id=${other##*/} && survivors | in_a_row)"
+      else
+        reject lane-busy
+      fi
       return 1
       ;;
     esac
@@ -101,7 +104,7 @@ start_pump() {
 watch() {
   read -r timeout grace _ <limits
   read -r _ begun <started
-  deadline=$((begun + timeout)) termed='' ticks=0
+  deadline=$((begun + timeout)) termed='' struck='' ticks=0
   # What is cleared away loses `started` before `exit`: whoever slept meanwhile sees that there is nothing left to watch.
   while [ ! -e exit ] && [ -e started ]; do
     now
@@ -116,7 +119,8 @@ watch() {
   done
 }
 
-# TERM once, KILL after the grace, again and again: the session may still be making processes.
+# TERM once, KILL after the grace, again and again: the session may still be making processes. What is left a second after the first
+# KILL will not go by itself, and is told of.
 end_payload() {
   [ -e payload ] || return 0
   if [ -z "$termed" ]; then
@@ -124,6 +128,8 @@ end_payload() {
     signal_session TERM
   elif [ $((now - termed)) -ge "$grace" ]; then
     signal_session KILL
+    struck=${struck:-$now}
+    [ $((now - struck)) -lt 100 ] || raise killed
   fi
 }
 

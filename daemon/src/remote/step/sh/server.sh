@@ -1,4 +1,4 @@
-# Answers, and the state directory. Needs: nonce, state_dir, shell.
+# Answers, and the state directory. Needs: nonce, claimant, state_dir, shell.
 
 say() {
   printf 'SETTLED1 %s %s\n' "$nonce" "$*"
@@ -26,6 +26,17 @@ first_line() {
   [ -r "$1" ] || return 0
   read -r first <"$1"
   printf '%s' "$first"
+}
+
+# age_of PID: whole seconds since it began, into $age, by the time since boot; 0 when that cannot be told. The kernel shows everyone its
+# ticks as hundredths of a second.
+age_of() {
+  age=0
+  { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 0
+  # shellcheck disable=SC2086 # the fields are to be split
+  set -- ${line##*\) }
+  now
+  [ "$now" -le "${20:-$now}" ] || age=$(((now - ${20}) / 100))
 }
 
 # The home directory of the user that this runs as, wherever sudo left HOME.
@@ -69,9 +80,12 @@ read_epoch() {
   [ -e "$STATE/epoch" ] && read -r highest owner <"$STATE/epoch"
 }
 
-write_epoch() {
-  printf '%s %s\n' "$1" "$2" >"$STATE/epoch.new" && sync_files "$STATE/epoch.new" &&
-    mv -f "$STATE/epoch.new" "$STATE/epoch" && sync_files "$STATE" ||
+# store NAME WORD...: one line of the state, whole or not at all.
+store() {
+  name=$1
+  shift
+  printf '%s\n' "$*" >"$STATE/$name.new" && sync_files "$STATE/$name.new" &&
+    mv -f "$STATE/$name.new" "$STATE/$name" && sync_files "$STATE" ||
     fail 'the epoch cannot be stored on the server: is its disk full?'
 }
 
@@ -85,11 +99,26 @@ unlock() {
   exec 6>&-
 }
 
-fence() {
+# The epoch $epoch is ours to act in: no higher one was accepted, and nobody else has acted in it. A copied store counts on from the
+# same number as its original, but a claimant is one process of one daemon.
+outbid() {
   lock_state
   read_epoch
+  taken=0 taker=''
+  [ -e "$STATE/claim" ] && read -r taken taker <"$STATE/claim"
   [ "$highest" -le "$epoch" ] || done_with fenced "$highest"
-  [ "$highest" = "$epoch" ] || write_epoch "$epoch" "$owner"
+  [ "$taken" != "$epoch" ] || [ "$taker" = "$claimant" ] || done_with fenced "$epoch"
+}
+
+# accept OWNER: the claimant first, so that no epoch is ever accepted without one.
+accept() {
+  [ "$taken $taker" = "$epoch $claimant" ] || store claim "$epoch" "$claimant"
+  [ "$highest $owner" = "$epoch $1" ] || store epoch "$epoch" "$1"
+}
+
+fence() {
+  outbid
+  accept "$owner"
 }
 
 # Sets $step. What is not there may have left a tombstone: then this is the answer.
@@ -114,10 +143,18 @@ report() {
   exited | rejected | lost) [ "$settled" = 1 ] || state=running detail='' ;;
   esac
   say step "$id" "$state" "$bytes" "$truncated" "$detail"
-  [ "$state" = orphaned ] || return 0
-  (cd "$step" && survivors) | head -n 20 | while read -r pid name; do
+  left | head -n 20 | while read -r pid name; do
     say process "$pid" "$name"
   done
+}
+
+# Prints `pid name` of each process that lives although the step's supervisor is dead, although it was killed, or although it has ended.
+left() {
+  case $state in
+  orphaned) (cd "$step" && survivors) ;;
+  running) [ ! -e "$step/killed" ] || (cd "$step" && survivors) ;;
+  exited | lost) [ -n "${brief:-}" ] || marked ;;
+  esac
 }
 
 # guard DIR: a supervisor for a step whose first one is dead, so that its deadline and a cancel are still enforced.

@@ -1,28 +1,16 @@
 # The verbs. Each is idempotent and answers in frames; `end` is the last.
 
+# What belongs to another installation is taken over only by $force, and then with an epoch that fences the other off.
 claim_verb() {
   open_state
-  lock_state
-  read_epoch
+  outbid
   if [ -n "$owner" ] && [ "$owner" != "$installation" ]; then
-    refuse "the server belongs to another installation of settled ($owner): if that one is gone, take it over with \`settlectl server takeover\`"
+    [ "$force" = 1 ] ||
+      refuse "the server belongs to another installation of settled ($owner): if that one is gone and nothing of it runs any more, remove $STATE on the server"
+    [ "$epoch" -gt "$highest" ] || done_with fenced "$highest"
   fi
-  [ "$highest" -le "$epoch" ] || done_with fenced "$highest"
-  [ "$highest $owner" = "$epoch $installation" ] || write_epoch "$epoch" "$installation"
-  sweep
+  accept "$installation"
   done_with claimed "$epoch"
-}
-
-# Once a day: tombstones of 30 days, verdicts that nobody fetched in 14, and what a power cut left half built.
-sweep() {
-  [ -z "$(find "$STATE/swept" -mtime -1 2>/dev/null)" ] || return 0
-  find "$STATE/reaped" "$STATE/cancelled" -type f -mtime +30 -exec rm -f -- {} + 2>/dev/null
-  find "$STATE/tmp" -mindepth 1 -maxdepth 1 -mtime +1 -exec rm -rf -- {} + 2>/dev/null
-  find "$STATE/steps" -mindepth 2 -maxdepth 2 -name exit -mtime +14 2>/dev/null | while read -r old; do
-    id=${old%/exit} id=${id##*/} step=${old%/exit}
-    bury
-  done
-  : 2>/dev/null >"$STATE/swept"
 }
 
 start_verb() {
@@ -30,6 +18,8 @@ start_verb() {
   if [ "$needs_dpkg" = 1 ] && [ ! -d "$STATE/steps/$id" ]; then
     find_dpkg_holder
     [ -z "$holder" ] || done_with busy "$holder"
+    find_interrupted
+    [ -z "$interrupted" ] || done_with interrupted "$interrupted"
   fi
   fence
   if find_step; then
@@ -61,8 +51,9 @@ settle_in() {
 # The whole step, complete and durable under another name first; then accepted in one rename.
 build() {
   new=$STATE/tmp/$id.$nonce
-  place_secrets
-  if (mkdir "$new" && cd "$new" && fill) 2>/dev/null && mv "$new" "$step" && sync_files "$STATE/steps"; then
+  choose_memory
+  if (mkdir "$new" && cd "$new" && note_secrets secrets.at) 2>/dev/null && place_secrets "$new" &&
+    (cd "$new" && fill) 2>/dev/null && mv "$new" "$step" && sync_files "$STATE/steps"; then
     return 0
   fi
   drop_secrets
@@ -78,26 +69,26 @@ fill() {
     for name in started.new payload.new pump.new exit.sup exit.leaf; do
       printf '%-511s\n' - >"$name" || return 1
     done &&
-    for name in cancel.new expired.new truncated.new drained.new out sup.lock lock leaf.lock pump.lock; do
+    for name in cancel.new expired.new killed.new truncated.new drained.new out sup.lock lock leaf.lock pump.lock; do
       : >"$name" || return 1
     done &&
-    mkfifo pipe && { [ -z "$secrets_new" ] || printf '%s\n' "$secrets_new" >secrets.at; } &&
-    sync_files digest epoch limits script env run started.new payload.new pump.new exit.sup exit.leaf .
+    mkfifo pipe && sync_files digest epoch limits script env run started.new payload.new pump.new exit.sup exit.leaf .
 }
 
 # It is there, and has not started: the newest owner's epoch counts, and its secrets may have been forgotten by a reboot.
 renew() {
-  place_secrets
-  printf '%s\n' "$epoch" >"$step/epoch.new" && mv -f "$step/epoch.new" "$step/epoch" &&
-    { [ -z "$secrets_new" ] || { (cd "$step" && forget_secrets) && printf '%s\n' "$secrets_new" >"$step/secrets.new" &&
-      mv -f "$step/secrets.new" "$step/secrets.at"; }; } && sync_files "$step/epoch" "$step" || {
+  choose_memory
+  (cd "$step" && forget_secrets_of secrets.new && note_secrets secrets.new) 2>/dev/null && place_secrets "$step/secrets.new" &&
+    printf '%s\n' "$epoch" >"$step/epoch.new" && mv -f "$step/epoch.new" "$step/epoch" &&
+    { [ -z "$secrets_new" ] || { (cd "$step" && forget_secrets_of secrets.at) && mv -f "$step/secrets.new" "$step/secrets.at"; }; } &&
+    sync_files "$step/epoch" "$step" || {
     drop_secrets
     fail 'the step cannot be stored on the server: is its disk full?'
   }
 }
 
-# Secrets live in memory only: a folder on a tmpfs, named in the step's directory.
-place_secrets() {
+# Secrets live in memory only: in a folder on a tmpfs, $secrets_new when there are any.
+choose_memory() {
   secrets_new=''
   [ "$secret_count" -gt 0 ] || return 0
   memory=/dev/shm
@@ -105,10 +96,20 @@ place_secrets() {
   is_tmpfs "$memory" ||
     refuse 'the server has no tmpfs at /run or /dev/shm, and secrets are never written to a disk: mount one'
   secrets_new=$memory/settled-step-$id-$nonce
-  if ! mkdir -m 700 "$secrets_new" || ! secrets; then
-    drop_secrets
-    fail "secrets cannot be stored in $memory of the server: is it full?"
-  fi
+}
+
+# note_secrets FILE: before the folder is there, so that it is found whenever its maker is killed.
+note_secrets() {
+  [ -z "$secrets_new" ] || printf '%s\n' "$secrets_new" >"$1"
+}
+
+# place_secrets NOTED: fills the folder; if that fails, what noted it goes away too.
+place_secrets() {
+  [ -n "$secrets_new" ] || return 0
+  mkdir -m 700 "$secrets_new" && secrets && return 0
+  drop_secrets
+  rm -rf -- "$1"
+  fail "secrets cannot be stored in $memory of the server: is it full?"
 }
 
 drop_secrets() {
@@ -178,6 +179,36 @@ cancel_verb() {
   done_with
 }
 
+# An operator knows what cannot be proven here. Only for a step that nobody supervises or that a KILL did not end: anything else can be
+# cancelled. Its processes are not touched, its lane is free.
+abandon_verb() {
+  open_state
+  fence
+  find_step || done_with step "$id" absent 0 0
+  look "$step"
+  case $state in
+  orphaned) give_up ;;
+  running) [ ! -e "$step/killed" ] || give_up ;;
+  esac
+  look "$step"
+  guard "$step"
+  measure
+  report
+  done_with
+}
+
+# The leaf keeps the lane as long as the payload lives. It may have been waiting for years.
+give_up() {
+  (cd "$step" && verdict forced 'lost forced') || fail 'the verdict cannot be stored on the server: is its disk full?'
+  for cwd in /proc/[0-9]*/cwd; do
+    [ "$cwd" -ef "$step" ] || continue
+    pid=${cwd#/proc/} pid=${pid%/cwd}
+    case $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") in
+    *' ./run leaf '*) kill -KILL "$pid" ;;
+    esac
+  done
+}
+
 reap_verb() {
   open_state
   fence
@@ -204,8 +235,33 @@ bury() {
   mv "$step" "$STATE/tmp/$id.$nonce" && rm -f "$STATE/tmp/$id.$nonce/started" && rm -rf -- "$STATE/tmp/$id.$nonce"
 }
 
+# Clears away what the caller names, whose store knows that no start of it can come any more, and what a kill left half built. No age
+# decides anything: the clock here may jump. Whoever builds or buries holds the lock that the fence took.
+gc_verb() {
+  open_state
+  fence
+  for id in $forget; do
+    rm -f -- "$STATE/reaped/$id" "$STATE/cancelled/$id"
+  done
+  for old in "$STATE/tmp"/*; do
+    builder=${old##*/hello.} builder=${builder%-*}
+    [ -d "$old" ] && [ ! -e "/proc/$builder/stat" ] || continue
+    (cd "$old" && forget_secrets)
+    rm -rf -- "$old"
+  done
+  rm -f "$STATE/swept"
+  for tomb in "$STATE/reaped"/* "$STATE/cancelled"/*; do
+    [ ! -e "$tomb" ] || printf '%s\n' "${tomb##*/}"
+  done | sort -u | head -n "$max" | while read -r id; do
+    say tombstone "$id"
+  done
+  done_with
+}
+
+# Of what has ended only the end is told: looking for what it left behind takes a look at every process.
 list_verb() {
   open_state
+  brief=1
   for step in "$STATE/steps"/*; do
     [ -e "$step/out" ] || continue
     id=${step##*/}

@@ -1,0 +1,132 @@
+# Answers, and the state directory. Needs: nonce, state_dir, shell.
+
+say() {
+  printf 'SETTLED1 %s %s\n' "$nonce" "$*"
+}
+
+# The last word of every answer: without it the answer was cut off.
+done_with() {
+  [ $# = 0 ] || say "$@"
+  say end
+  exit 0
+}
+
+# Someone has to change something.
+refuse() {
+  done_with refused "$*"
+}
+
+# It may go away by itself.
+fail() {
+  done_with failed "$*"
+}
+
+# Prints the first line of a file, or nothing.
+first_line() {
+  [ -r "$1" ] || return 0
+  read -r first <"$1"
+  printf '%s' "$first"
+}
+
+# The home directory of the user that this runs as, wherever sudo left HOME.
+find_home() {
+  home=${HOME:-/}
+  [ -z "$state_dir" ] && [ "$uid" = 0 ] || return 0
+  while IFS=: read -r _ _ number _ _ at _; do
+    [ "$number" = 0 ] && home=$at && return 0
+  done </etc/passwd
+}
+
+open_state() {
+  uid=$(id -u)
+  find_home
+  if [ -n "$state_dir" ]; then
+    STATE=$state_dir
+  elif [ -n "${SETTLED_HOST_STATE:-}" ]; then
+    # Set by whoever runs the server, for instance with SetEnv in sshd_config.
+    STATE=$SETTLED_HOST_STATE
+  elif [ "$uid" = 0 ]; then
+    STATE=/var/lib/settled-host
+  else
+    STATE=$home/.local/state/settled-host
+  fi
+  [ -e "$STATE/format" ] || make_state
+  format=$(first_line "$STATE/format")
+  [ "$format" = 1 ] || refuse "$STATE has format '$format', which is not the format 1 that this daemon knows: update settled"
+  [ -w "$STATE/epoch.lock" ] || refuse "$STATE cannot be written by $(id -un)"
+}
+
+make_state() {
+  mkdir -p "$STATE/steps" "$STATE/reaped" "$STATE/cancelled" "$STATE/tmp" && chmod 700 "$STATE" &&
+    : >>"$STATE/epoch.lock" && : >>"$STATE/lane" && printf '1\n' >"$STATE/format.new" &&
+    mv -f "$STATE/format.new" "$STATE/format" && sync_files "$STATE/format" "$STATE" ||
+    fail "$STATE cannot be made or written: is the disk full, or mounted read-only?"
+}
+
+# $highest and $owner as accepted so far.
+read_epoch() {
+  highest=0 owner=''
+  [ -e "$STATE/epoch" ] && read -r highest owner <"$STATE/epoch"
+}
+
+write_epoch() {
+  printf '%s %s\n' "$1" "$2" >"$STATE/epoch.new" && sync_files "$STATE/epoch.new" &&
+    mv -f "$STATE/epoch.new" "$STATE/epoch" && sync_files "$STATE" ||
+    fail 'the epoch cannot be stored on the server: is its disk full?'
+}
+
+# From here to the end of the verb, or to `unlock`, nobody else starts, cancels, claims or reaps.
+lock_state() {
+  exec 6>>"$STATE/epoch.lock"
+  flock 6 || fail "$STATE/epoch.lock cannot be locked"
+}
+
+unlock() {
+  exec 6>&-
+}
+
+fence() {
+  lock_state
+  read_epoch
+  [ "$highest" -le "$epoch" ] || done_with fenced "$highest"
+  [ "$highest" = "$epoch" ] || write_epoch "$epoch" "$owner"
+}
+
+# Sets $step. What is not there may have left a tombstone: then this is the answer.
+find_step() {
+  step=$STATE/steps/$id
+  [ -d "$step" ] && return 0
+  [ -e "$STATE/reaped/$id" ] && done_with step "$id" reaped 0 0
+  [ -e "$STATE/cancelled/$id" ] && done_with step "$id" rejected 0 0 cancelled-before-start
+  return 1
+}
+
+# Bytes of output so far, and whether there was more.
+measure() {
+  bytes=$(($(wc -c <"$step/out")))
+  truncated=0
+  [ -e "$step/truncated" ] && truncated=1
+}
+
+# The one line that tells how $step stands. An end is told when no output can come after it.
+report() {
+  case $state in
+  exited | rejected | lost) [ "$settled" = 1 ] || state=running detail='' ;;
+  esac
+  say step "$id" "$state" "$bytes" "$truncated" "$detail"
+  [ "$state" = orphaned ] || return 0
+  (cd "$step" && survivors) | head -n 20 | while read -r pid name; do
+    say process "$pid" "$name"
+  done
+}
+
+# guard DIR: a supervisor for a step whose first one is dead, so that its deadline and a cancel are still enforced.
+guard() {
+  [ ! -e "$1/started" ] || [ "$settled" = 1 ] || held "$1/sup.lock" || launch "$1"
+}
+
+# launch DIR: a supervisor for the step there, away from this session. The text in the directory is the one that finishes it.
+launch() {
+  env -i PATH="$PATH" LC_ALL=C LANG=C HOME="$home" setsid "$shell" "$1/run" launch "$shell" \
+    </dev/null >/dev/null 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
+}
