@@ -445,7 +445,7 @@ impl Lane {
     pub(super) async fn reached(&mut self) -> Result<(), LaneError> {
         if let Some(server) = self.server.as_mut().filter(|s| s.reach == Reach::Unreachable) {
             server.reach = Reach::Ok;
-            self.crew.engine.set_reach(self.hold.server, Reach::Ok, String::new()).await?;
+            self.crew.engine.set_reach(self.hold, Reach::Ok, String::new()).await?;
         }
         Ok(())
     }
@@ -460,7 +460,7 @@ impl Lane {
                 if let Some(server) = &mut self.server {
                     server.reach = Reach::Unreachable;
                 }
-                self.crew.engine.set_reach(self.hold.server, Reach::Unreachable, message.clone()).await?;
+                self.crew.engine.set_reach(self.hold, Reach::Unreachable, message.clone()).await?;
                 if let Some(run) = waiting {
                     let at = self.crew.engine.clock().now() + retry;
                     self.waits(&run, WaitReason::Unreachable, message, Some(at)).await?;
@@ -468,7 +468,7 @@ impl Lane {
                 Ok(self.later(retry))
             }
             RemoteError::Refused(message) => {
-                self.crew.engine.set_reach(self.hold.server, Reach::Refused, message.clone()).await?;
+                self.crew.engine.set_reach(self.hold, Reach::Refused, message.clone()).await?;
                 if let Some(run) = waiting {
                     self.waits(&run, WaitReason::Refused, message, None).await?;
                 }

@@ -454,14 +454,14 @@ impl Lane {
                 let known = reading.presence.filter(|_| answer.exit_code == 0);
                 self.crew
                     .engine
-                    .observe(work.prepared.resource, known.unwrap_or(Presence::Unknown), reading.facts)
+                    .observe(self.hold, work.prepared.resource, known.unwrap_or(Presence::Unknown), reading.facts)
                     .await
             }
             Err(error) => {
                 tracing::debug!(run = %work.run.id, %error, "the server could not be looked at after a failure");
                 self.crew
                     .engine
-                    .observe(work.prepared.resource, Presence::Unknown, std::collections::BTreeMap::new())
+                    .observe(self.hold, work.prepared.resource, Presence::Unknown, std::collections::BTreeMap::new())
                     .await
             }
         }

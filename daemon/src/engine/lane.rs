@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::{Engine, Refusal};
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::resource::{Observed, Presence};
-use crate::domain::run::{Event, Illegal, Run, RunState};
+use crate::domain::run::{Event, Illegal, Run};
 use crate::domain::server::Reach;
 use crate::domain::step::{StepId, StepState};
 use crate::store::rows::StepRecord;
@@ -110,14 +110,8 @@ impl Command for AdvanceCommand {
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Run, LaneError> {
         let Advance { run, event, end, titles } = &self.advance;
+        unit.hold_lane(self.hold.server, self.engine.me(), self.hold.epoch).await?;
         let run = unit.run(*run).await?.ok_or(LaneError::Lost)?;
-        match run.state {
-            RunState::Queued { .. } => {
-                unit.hold_lane(self.hold.server, self.engine.me(), self.hold.epoch).await?;
-            }
-            _ if run.epoch != self.hold.epoch => return Err(LaneError::Lost),
-            _ => {}
-        }
         let live = run.live_step();
         let now = unit.now();
         let mut run = run.apply(event.clone(), now, self.engine.timings())?;
@@ -176,8 +170,8 @@ enum Note {
     StepSeen { hold: LaneHold, step: StepId },
     Output { hold: LaneHold, step: StepId, pos: u64, data: Vec<u8> },
     Resolved { hold: LaneHold, step: StepId },
-    Reach { server: ServerId, reach: Reach, detail: String },
-    Observed { resource: ResourceId, presence: Presence, facts: BTreeMap<String, String> },
+    Reach { hold: LaneHold, reach: Reach, detail: String },
+    Observed { hold: LaneHold, resource: ResourceId, presence: Presence, facts: BTreeMap<String, String> },
 }
 
 struct NoteCommand {
@@ -196,9 +190,12 @@ impl Command for NoteCommand {
                 wants.lane(hold.server);
                 wants.step(*step);
             }
-            Note::Resolved { hold, .. } => wants.lane(hold.server),
-            Note::Observed { resource, .. } => wants.resource_id(*resource),
-            Note::Take(_) | Note::RaiseEpoch { .. } | Note::Release(_) | Note::Reach { .. } => {}
+            Note::Resolved { hold, .. } | Note::Reach { hold, .. } => wants.lane(hold.server),
+            Note::Observed { hold, resource, .. } => {
+                wants.lane(hold.server);
+                wants.resource_id(*resource);
+            }
+            Note::Take(_) | Note::RaiseEpoch { .. } | Note::Release(_) => {}
         }
     }
 
@@ -232,8 +229,12 @@ impl Command for NoteCommand {
                 unit.hold_lane(hold.server, me, hold.epoch).await?;
                 unit.resolve(*step).await?;
             }
-            Note::Reach { server, reach, detail } => set_reach(unit, *server, *reach, detail).await?,
-            Note::Observed { resource, presence, facts } => {
+            Note::Reach { hold, reach, detail } => {
+                unit.hold_lane(hold.server, me, hold.epoch).await?;
+                set_reach(unit, hold.server, *reach, detail).await?;
+            }
+            Note::Observed { hold, resource, presence, facts } => {
+                unit.hold_lane(hold.server, me, hold.epoch).await?;
                 let Some(mut resource) = unit.resource(*resource).await? else { return Ok(0) };
                 resource.observed =
                     Some(Observed { presence: *presence, facts: facts.clone(), at: unit.now() });
@@ -313,17 +314,18 @@ impl Engine {
     }
 
     /// Stores whether a server can be worked on.
-    pub async fn set_reach(&self, server: ServerId, reach: Reach, detail: String) -> Result<(), LaneError> {
-        self.note(Note::Reach { server, reach, detail }).await.map(drop)
+    pub async fn set_reach(&self, hold: LaneHold, reach: Reach, detail: String) -> Result<(), LaneError> {
+        self.note(Note::Reach { hold, reach, detail }).await.map(drop)
     }
 
     /// Stores what a probe saw of a resource.
     pub async fn observe(
         &self,
+        hold: LaneHold,
         resource: ResourceId,
         presence: Presence,
         facts: BTreeMap<String, String>,
     ) -> Result<(), LaneError> {
-        self.note(Note::Observed { resource, presence, facts }).await.map(drop)
+        self.note(Note::Observed { hold, resource, presence, facts }).await.map(drop)
     }
 }

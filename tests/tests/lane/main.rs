@@ -5,6 +5,7 @@
 mod attempts;
 mod cancel;
 mod crash;
+mod fence;
 mod removal;
 mod settling;
 mod waiting;
