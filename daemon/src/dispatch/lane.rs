@@ -488,7 +488,7 @@ impl Lane {
                     "the server has step {id} with other content: another store has used the same ids"
                 );
                 match waiting {
-                    Some(run) => self.conclude_lost(&run, id, message, Proof::None).await,
+                    Some(run) => self.conclude_lost(&run, id, message, Proof::None, false).await,
                     None => Err(LaneError::Fault(message)),
                 }
             }

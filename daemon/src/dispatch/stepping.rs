@@ -10,7 +10,7 @@ use crate::domain::run::{Event, Phase, Progress, Proof, Run, RunState, StepFacts
 use crate::domain::step::{Ended, StepId, StepState};
 use crate::domain::verdict::Outcome;
 use crate::domain::waiting::WaitReason;
-use crate::engine::{Advance, LaneError, Prepared};
+use crate::engine::{Advance, LaneError, Prepared, StepEnd};
 use crate::remote::{Limits, ProbeSpec, RemoteError, Report, StepSpec, StepStatus};
 use crate::secrets::Mask;
 
@@ -245,7 +245,7 @@ impl Lane {
             StepStatus::Orphaned { processes } => self.orphaned(run, id, &processes).await,
             StepStatus::Accepted | StepStatus::Absent => Ok(self.later(self.crew.settings.poll)),
             StepStatus::Reaped => {
-                self.judge_lost(run, id, "the server has cleared it away already".to_owned()).await
+                self.judge_lost(run, id, "the server has cleared it away already".to_owned(), false).await
             }
         }
     }
@@ -282,9 +282,9 @@ impl Lane {
                 let stored = self.followed(id, stored)?.stored;
                 Box::pin(self.send(run, id, stored)).await
             }
-            StepStatus::Absent => self.judge_lost(run, id, "the server has no record of it".to_owned()).await,
+            StepStatus::Absent => self.judge_lost(run, id, "the server has no record of it".to_owned(), false).await,
             StepStatus::Reaped => {
-                self.judge_lost(run, id, "the server has cleared it away already".to_owned()).await
+                self.judge_lost(run, id, "the server has cleared it away already".to_owned(), false).await
             }
         }
     }
@@ -337,7 +337,7 @@ impl Lane {
         truncated: bool,
     ) -> Result<Next, LaneError> {
         if let Ended::Lost { why } = &ended {
-            return self.judge_lost(run, id, why.clone()).await;
+            return self.judge_lost(run, id, why.clone(), true).await;
         }
         self.conclude(run, id, ended, truncated, false).await
     }
@@ -376,10 +376,16 @@ impl Lane {
         })
     }
 
-    /// A try left no exit record: the package's probe is asked for proof (P7).
-    pub(super) async fn judge_lost(&mut self, run: &Run, id: StepId, why: String) -> Result<Next, LaneError> {
+    /// A try left no exit record: the package's probe is asked for proof (P7). `proven`: the server has shown that it ended.
+    async fn judge_lost(
+        &mut self,
+        run: &Run,
+        id: StepId,
+        why: String,
+        proven: bool,
+    ) -> Result<Next, LaneError> {
         match self.proof().await {
-            Ok(proof) => self.conclude_lost(run, id, why, proof).await,
+            Ok(proof) => self.conclude_lost(run, id, why, proof, proven).await,
             Err(error) => Box::pin(self.trouble(error)).await,
         }
     }
@@ -390,11 +396,12 @@ impl Lane {
         id: StepId,
         why: String,
         proof: Proof,
+        proven: bool,
     ) -> Result<Next, LaneError> {
         let ended = Ended::Lost { why };
         let facts = self.facts(run, id, &ended).await?;
         let titles = self.work.as_ref().map_or_else(|| Arc::from([]), Work::titles);
-        let end = Some(failures::end_of(id, &ended, false));
+        let end = Some(StepEnd { proven, ..failures::end_of(id, &ended, false) });
         let event = Event::Judged(proof, facts);
         let after = self.crew.engine.advance(self.hold, Advance { run: run.id, event, end, titles }).await?;
         self.after(run, after, id).await

@@ -13,6 +13,7 @@ use crate::domain::resource::{Observed, Presence};
 use crate::domain::run::{Event, Illegal, Run};
 use crate::domain::server::Reach;
 use crate::domain::step::{StepId, StepState};
+use crate::domain::verdict::Evidence;
 use crate::store::rows::StepRecord;
 use crate::store::{Command, StoreError, Unit, Wants};
 
@@ -74,6 +75,8 @@ pub struct StepEnd {
     pub why: String,
     /// Its output was longer than the limit.
     pub truncated: bool,
+    /// The server has shown that it ended, if not how. Otherwise processes of it may live.
+    pub proven: bool,
 }
 
 /// Something happened to a run.
@@ -118,7 +121,7 @@ impl Command for AdvanceCommand {
         run.epoch = self.hold.epoch;
         self.engine.write_run(unit, &mut run, None).await?;
         if let Some(end) = end {
-            end_step(unit, end).await?;
+            end_step(unit, &run, end).await?;
         }
         if let Some(id) = run.live_step().filter(|id| Some(*id) != live) {
             begin_step(unit, &run, id, titles).await?;
@@ -152,14 +155,21 @@ async fn begin_step(unit: &mut Unit<'_>, run: &Run, id: StepId, titles: &[String
     Ok(unit.insert_step(&mut record).await?)
 }
 
-pub(super) async fn end_step(unit: &mut Unit<'_>, end: &StepEnd) -> Result<(), LaneError> {
+/// Stores how a try ended. When its run was settled without proof, it goes on the lane's list: nothing exclusive starts there until the
+/// server has shown that it ended.
+pub(super) async fn end_step(unit: &mut Unit<'_>, run: &Run, end: &StepEnd) -> Result<(), LaneError> {
     let mut record = unit.step(end.id).await?.ok_or(LaneError::Lost)?;
     record.state = end.state;
     record.exit_code = end.exit_code;
     record.why.clone_from(&end.why);
     record.truncated |= end.truncated;
     record.ended_at = Some(unit.now());
-    Ok(unit.update_step(&mut record).await?)
+    unit.update_step(&mut record).await?;
+    let given_up = run.exclusive && run.verdict().is_some_and(|v| v.evidence == Evidence::None);
+    if given_up && !end.proven {
+        unit.add_unresolved(run.server, end.id, &end.why).await?;
+    }
+    Ok(())
 }
 
 /// The smaller things that a lane writes.

@@ -43,12 +43,10 @@ impl Command for Settle {
         let mut run = run.apply(Event::Overdue(failure), now, self.engine.timings())?;
         self.engine.write_run(unit, &mut run, None).await?;
         if let Some(id) = live {
-            let why = "settled by time".to_owned();
-            end_step(unit, &StepEnd { id, state: StepState::Lost, exit_code: None, why, truncated: false })
-                .await?;
-        }
-        if let Some(step) = live.filter(|_| run.exclusive) {
-            unit.add_unresolved(run.server, step, "settled by time, without proof that it has ended").await?;
+            let why = "settled by time, without proof that it has ended".to_owned();
+            let state = StepState::Lost;
+            let end = StepEnd { id, state, exit_code: None, why, truncated: false, proven: false };
+            end_step(unit, &run, &end).await?;
         }
         Ok(Settled::Now)
     }

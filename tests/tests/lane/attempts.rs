@@ -1,8 +1,9 @@
 //! Attempts: how many, when, and which status the resource shows meanwhile.
 
+use settled::domain::server::Reach;
 use settled::domain::verdict::{Evidence, Outcome, Reason};
 use settled::domain::waiting::WaitReason;
-use settled_tests::scripted::{End, Play};
+use settled_tests::scripted::{End, Luck, Play};
 
 use super::{ended, executions, seconds, succeeded, world};
 

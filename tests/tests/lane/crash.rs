@@ -1,9 +1,12 @@
 //! P5: what runs is re-attached, not rerun; P3: a daemon that lost its lane touches nothing.
 
+use std::sync::{Arc, Mutex};
+
 use settled::catalog::read_probe;
+use settled::clock::Clock as _;
 use settled::domain::step::StepId;
 use settled_tests::scripted::{Luck, Play};
-use settled_tests::sim::{Actor, Kill};
+use settled_tests::sim::{Actor, Kill, World};
 
 use super::{executions, seconds, succeeded, world};
 

@@ -108,3 +108,35 @@ async fn p6_nothing_is_settled_by_time_in_the_first_minute_after_a_start_or_a_ju
     let run = w.end(id, seconds(60)).await.unwrap();
     assert!(run.verdict().is_some());
 }
+
+#[tokio::test]
+async fn p3_a_step_that_was_given_up_without_proof_stays_on_the_list_of_its_lane() {
+    let mut w = world(&["alpha"]).await;
+    let id = w.install("alpha", "task", "work").await.unwrap();
+    let live = w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap().live_step().unwrap();
+    let mut other = Play::takes(seconds(2_000));
+    other.after_term = seconds(100);
+    w.remote.plant("alpha", live, other);
+    let next = w.install("alpha", "thing", "next").await.unwrap();
+    let run = w.end(id, seconds(5)).await.unwrap();
+    ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
+    assert_eq!(w.unresolved("alpha").await.unwrap(), [live.to_string()]);
+    w.go(seconds(60)).await.unwrap();
+    let waits = w.run(next).await.unwrap();
+    assert_eq!(waits.waiting().map(|w| w.reason), Some(WaitReason::Unresolved), "{waits:#?}");
+    succeeded(&w.end(next, seconds(200)).await.unwrap());
+    assert!(w.unresolved("alpha").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn p7_a_step_that_its_server_has_shown_to_be_lost_blocks_nobody() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.script("work", [Play::takes(seconds(50))]);
+    let id = w.install("alpha", "task", "work").await.unwrap();
+    w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    w.go(seconds(10)).await.unwrap();
+    w.remote.reboot("alpha");
+    let run = w.end(id, seconds(60)).await.unwrap();
+    ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
+    assert!(w.unresolved("alpha").await.unwrap().is_empty(), "it is proven to have ended, only not how");
+}

@@ -1,8 +1,11 @@
 //! P4: waiting uses no attempt, and says why, for whom, since when, and when it looks again.
 
+use settled::clock::Clock as _;
 use settled::domain::id::InstallationId;
 use settled::domain::run::RunState;
 use settled::domain::server::Reach;
+use settled::domain::step::StepState;
+use settled::domain::verdict::{Evidence, Outcome, Reason};
 use settled::domain::waiting::WaitReason;
 use settled::engine::EditServer;
 use settled_tests::scripted::{End, Play};
@@ -10,7 +13,7 @@ use settled_tests::sim::{World, knobs};
 
 use ulid::Ulid;
 
-use super::{executions, seconds, succeeded, world};
+use super::{ended, executions, seconds, succeeded, world};
 
 #[tokio::test]
 async fn p4_the_second_run_on_a_server_waits_without_an_attempt_and_then_runs() {
