@@ -69,8 +69,8 @@ pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow:
     let house = open(&config, parts).await?;
     let stop = process.stop.soft_token().clone();
 
-    let reconciler =
-        Arc::new(Now(Mutex::new(Reconciler::new(house.engine.clone(), house.crew.lease.clone()))));
+    let reconciler = Reconciler::new(house.engine.clone(), house.crew.lease.clone(), RECONCILE_EVERY);
+    let reconciler = Arc::new(Now(Mutex::new(reconciler)));
     let parts = GrpcParts {
         engine: house.engine.clone(),
         gate: house.crew.gate.clone(),

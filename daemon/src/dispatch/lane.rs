@@ -239,7 +239,7 @@ impl Lane {
     async fn claim(&mut self) -> Result<Next, LaneError> {
         let target = self.target()?;
         let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
-        match self.crew.remote.claim(&target, self.crew.installation, epoch).await {
+        match self.crew.acting()?.claim(&target, self.crew.installation, epoch).await {
             Ok(_) => {
                 self.claimed = true;
                 self.reached().await?;
@@ -278,9 +278,9 @@ impl Lane {
 
     /// Clears a try away on the server. What fails here is done at the next claim.
     pub(super) async fn reap(&self, id: StepId) {
-        let Ok(target) = self.target() else { return };
+        let (Ok(target), Ok(remote)) = (self.target(), self.crew.acting()) else { return };
         let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
-        if let Err(error) = self.crew.remote.reap(&target, id, epoch).await {
+        if let Err(error) = remote.reap(&target, id, epoch).await {
             tracing::debug!(step = %id, %error, "a step could not be cleared away on its server; it is done at the next claim");
         }
     }
@@ -341,7 +341,7 @@ impl Lane {
         let target = self.target()?;
         // Its time has passed: it is ended if it still lives, and a start that is still on its way is refused there.
         let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
-        match self.crew.remote.cancel(&target, id, epoch).await {
+        match self.crew.acting()?.cancel(&target, id, epoch).await {
             Ok(report) => match report.status {
                 StepStatus::Ended(_) | StepStatus::Absent | StepStatus::Reaped => {
                     self.crew.engine.step_resolved(self.hold, id).await?;

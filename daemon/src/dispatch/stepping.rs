@@ -183,7 +183,7 @@ impl Lane {
         }
         let target = self.target()?;
         let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
-        match self.crew.remote.cancel(&target, id, epoch).await {
+        match self.crew.acting()?.cancel(&target, id, epoch).await {
             Ok(_) => {
                 if let Some(work) = &mut self.work {
                     work.cancel_sent = true;
@@ -196,7 +196,7 @@ impl Lane {
 
     async fn send(&mut self, run: &Run, id: StepId, stored: u64) -> Result<Next, LaneError> {
         let (target, spec) = (self.target()?, self.spec(id)?);
-        match self.crew.remote.start(&target, &spec).await {
+        match self.crew.acting()?.start(&target, &spec).await {
             Ok(report) => {
                 self.reached().await?;
                 self.sent(run, id, stored, report).await

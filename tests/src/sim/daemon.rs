@@ -138,7 +138,7 @@ impl Daemon {
             called: hub.dispatcher(),
             dispatcher_at: now,
             lanes: BTreeMap::new(),
-            reconciler: Reconciler::new(engine.clone(), lease),
+            reconciler: Reconciler::new(engine.clone(), lease, knobs.reconcile_every),
             reconcile_at: now,
             renew_at: now + knobs.lease / 3,
             reports: Vec::new(),

@@ -140,3 +140,20 @@ async fn p7_a_step_that_its_server_has_shown_to_be_lost_blocks_nobody() {
     ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
     assert!(w.unresolved("alpha").await.unwrap().is_empty(), "it is proven to have ended, only not how");
 }
+
+#[tokio::test]
+async fn p6_after_a_sleep_of_the_daemon_nothing_is_settled_in_the_first_minute() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.script("work", [Play::takes(seconds(10_000))]);
+    let id = w.install("alpha", "task", "work").await.unwrap();
+    w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    w.go(seconds(1)).await.unwrap();
+    w.remote.cut("alpha", seconds(10_000));
+    // SIGSTOP: both clocks go on, and nobody looks at them.
+    w.move_to(seconds(900));
+    w.clock.forgive();
+    w.go(seconds(58)).await.unwrap();
+    assert!(w.run(id).await.unwrap().verdict().is_none(), "its server may have been reachable all the time");
+    let run = w.end(id, seconds(30)).await.unwrap();
+    ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
+}
