@@ -3,13 +3,15 @@
 //! [`Run::apply`] is the single place where a run changes. It is told what happened and answers the run as it is then, or that this
 //! cannot happen here. It never knows how a fact was learned.
 
+mod ends;
+
 use std::time::Duration;
 
 use super::failure::Failure;
 use super::id::{ResourceId, RunId, ServerId};
 use super::operation::Operation;
 use super::resource::{self, Declared, Fate, ResourceStatus};
-use super::step::{Cause, Ended, StepId};
+use super::step::{Ended, StepId};
 use super::time::Timestamp;
 use super::timings::Timings;
 use super::verdict::{Evidence, Outcome, Reason, Verdict};
@@ -419,131 +421,6 @@ impl Run {
             Event::Overdue(_) => self.settles_by(timings).is_some_and(|due| now <= due),
             _ => false,
         }
-    }
-
-    fn step_ended(&mut self, ended: &Ended, facts: StepFacts, now: Timestamp, timings: &Timings) {
-        match ended {
-            Ended::Rejected { why } if self.cancel_requested || why == "cancelled-before-start" => {
-                self.complete_cancelled(self.evidence_so_far(), now);
-            }
-            Ended::Rejected { .. } if facts.hopeless => {
-                self.fail(Reason::StepFailed, self.evidence_so_far(), facts.failure, false, now);
-            }
-            Ended::Rejected { why } => {
-                let who = format!("the server did not start it: {why}");
-                self.another_try(who, facts.failure, now, timings);
-            }
-            Ended::Exited { code, cause } => {
-                self.payload = true;
-                self.exited(*code, *cause, facts, now, timings);
-            }
-            // A lost step is judged by a probe; until then nothing is known, and nothing changes but this.
-            Ended::Lost { .. } => self.payload = true,
-        }
-    }
-
-    fn exited(&mut self, code: i32, cause: Cause, facts: StepFacts, now: Timestamp, timings: &Timings) {
-        // A payload that was stopped may still say 0: it has ended well only when it ended by itself.
-        let well = code == 0 && cause == Cause::Itself;
-        match facts.next {
-            None if well => self.succeed(Evidence::ExitRecord, now),
-            _ if self.cancel_requested || cause == Cause::Cancel => {
-                self.complete_cancelled(Evidence::ExitRecord, now);
-            }
-            Some(timeout) if well => {
-                if let RunState::Running(progress) = &mut self.state {
-                    progress.position = progress.position.next_step();
-                    progress.phase = Phase::Stepping { deadline: now + timeout };
-                    progress.waiting = None;
-                }
-            }
-            _ if cause == Cause::Deadline && !facts.retry_on_timeout => {
-                self.fail(Reason::Timeout, Evidence::ExitRecord, facts.failure, false, now);
-            }
-            _ if facts.busy && cause == Cause::Itself => {
-                self.another_try(facts.failure.message.clone(), facts.failure, now, timings);
-            }
-            _ if facts.hopeless && cause == Cause::Itself => {
-                self.fail(Reason::StepFailed, Evidence::ExitRecord, facts.failure, false, now);
-            }
-            _ => self.attempt_failed(facts, Evidence::ExitRecord, now, timings),
-        }
-    }
-
-    /// A new try of the same step, later; waiting uses no attempt. Also this has an end, or a full disk would hold the lane for good.
-    fn another_try(&mut self, who: String, failure: Failure, now: Timestamp, timings: &Timings) {
-        if self.position().try_no >= timings.tries_max() {
-            return self.fail(Reason::StepFailed, self.evidence_so_far(), failure, false, now);
-        }
-        self.between(Position::next_try, WaitReason::Busy, who, now + timings.busy_retry, now);
-    }
-
-    fn attempt_failed(&mut self, facts: StepFacts, evidence: Evidence, now: Timestamp, timings: &Timings) {
-        let attempt = self.position().attempt;
-        if attempt >= self.attempts_max {
-            let reason = if self.attempts_max > 1 { Reason::AttemptsExhausted } else { Reason::StepFailed };
-            return self.fail(reason, evidence, facts.failure, false, now);
-        }
-        let who = format!("attempt {attempt} of {} failed: {}", self.attempts_max, facts.failure.message);
-        self.between(Position::next_attempt, WaitReason::Backoff, who, now + timings.backoff(attempt), now);
-    }
-
-    fn between(
-        &mut self,
-        next: fn(Position) -> Position,
-        reason: WaitReason,
-        who: String,
-        until: Timestamp,
-        now: Timestamp,
-    ) {
-        if let RunState::Running(progress) = &mut self.state {
-            progress.position = next(progress.position);
-            progress.phase = Phase::Between { since: now };
-            progress.waiting = Some(Waiting { reason, who, since: now, next_try: Some(until) });
-        }
-    }
-
-    fn succeed(&mut self, evidence: Evidence, now: Timestamp) {
-        let outcome = Outcome::Succeeded;
-        self.complete(Verdict { outcome, reason: None, evidence, reconciled: false, failure: None, at: now });
-    }
-
-    fn fail(
-        &mut self,
-        reason: Reason,
-        evidence: Evidence,
-        failure: Failure,
-        reconciled: bool,
-        now: Timestamp,
-    ) {
-        let outcome = Outcome::Failed;
-        self.complete(Verdict {
-            outcome,
-            reason: Some(reason),
-            evidence,
-            reconciled,
-            failure: Some(failure),
-            at: now,
-        });
-    }
-
-    /// What a verdict rests on when nothing of the run lives on the server.
-    const fn evidence_so_far(&self) -> Evidence {
-        if self.payload { Evidence::ExitRecord } else { Evidence::NotStarted }
-    }
-
-    fn complete_cancelled(&mut self, evidence: Evidence, now: Timestamp) {
-        let (outcome, reason) = (Outcome::Cancelled, Some(Reason::Cancelled));
-        self.cancel_requested = true;
-        self.complete(Verdict { outcome, reason, evidence, reconciled: false, failure: None, at: now });
-    }
-
-    fn complete(&mut self, verdict: Verdict) {
-        let started_at = match &self.state {
-            RunState::Running(progress) => Some(progress.started_at),
-            _ => None,
-        };
-        self.state = RunState::Completed { started_at, position: self.position(), verdict };
     }
 }
 
