@@ -239,8 +239,7 @@ impl Lane {
             }
             StepStatus::Ended(_) => self.follow(run, id, stored).await,
             StepStatus::Busy { holder } => {
-                let why = format!("{holder} holds the package lock of the server");
-                self.ended(run, id, Ended::Rejected { why }, false).await
+                self.put_off(run, &holder).await
             }
             StepStatus::Orphaned { processes } => self.orphaned(run, id, &processes).await,
             StepStatus::Accepted | StepStatus::Absent => Ok(self.later(self.crew.settings.poll)),
@@ -248,6 +247,18 @@ impl Lane {
                 self.judge_lost(run, id, "the server has cleared it away already".to_owned(), false).await
             }
         }
+    }
+
+    /// Another program holds a lock that the step needs: the same try is sent again later.
+    async fn put_off(&mut self, run: &Run, holder: &str) -> Result<Next, LaneError> {
+        let message = format!("{holder} holds the package lock of the server");
+        let failure = failures::plain(run.id, message, self.crew.engine.clock().now());
+        let after = self.tell(run, Event::HeldUp(failure)).await?;
+        if after.verdict().is_some() {
+            Work::log_end(&after, run.position().attempt);
+            self.work = None;
+        }
+        Ok(Next::Now)
     }
 
     /// Waits for news of a running try; being woken ends the wait.

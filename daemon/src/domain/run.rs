@@ -149,7 +149,7 @@ pub enum Phase {
     },
     /// Between two tries: nothing of it lives on the server.
     Between {
-        /// Since when.
+        /// Since when; the settling of what never goes on is reckoned from here.
         since: Timestamp,
     },
 }
@@ -204,6 +204,8 @@ pub enum Event {
         /// Timeout of its step.
         timeout: Duration,
     },
+    /// The server put the start of the try off, and stored nothing of it: another program holds a lock that the step needs.
+    HeldUp(Failure),
     /// The server proved how a try ended.
     StepEnded(Ended, StepFacts),
     /// A try left no record; a probe was asked.
@@ -276,6 +278,16 @@ impl Run {
         }
     }
 
+    /// The try that is not begun yet. It may have a record already: its start was put off.
+    pub const fn next_try(&self) -> Option<StepId> {
+        match &self.state {
+            RunState::Running(Progress { position: p, phase: Phase::Between { .. }, .. }) => {
+                Some(StepId { run: self.id, step: p.step, attempt: p.attempt, try_no: p.try_no })
+            }
+            _ => None,
+        }
+    }
+
     /// By when it is terminal as long as a daemon runs (P6); `None` once it is.
     pub fn settles_by(&self, timings: &Timings) -> Option<Timestamp> {
         match &self.state {
@@ -342,7 +354,11 @@ impl Run {
                 if matches!(progress.phase, Phase::Between { .. }) =>
             {
                 progress.phase = Phase::Stepping { deadline: now + timeout };
-                progress.waiting = None;
+                // Whether the lock is free shows only when the server has answered: until then it waits since it began to.
+                progress.waiting.take_if(|w| w.reason != WaitReason::Busy);
+            }
+            (RunState::Running(progress), Event::HeldUp(failure)) if progress.is_stepping() => {
+                self.held_up(failure, now, timings);
             }
             (RunState::Running(progress), Event::StepEnded(ended, facts)) if progress.is_stepping() => {
                 self.step_ended(&ended, facts, now, timings);
@@ -379,8 +395,11 @@ impl Run {
                 self.fail(Reason::Lost, Evidence::None, failure, true, now);
             }
             (RunState::Running(progress), Event::Overdue(failure)) => {
-                let refused = progress.waiting.as_ref().is_some_and(|w| w.reason == WaitReason::Refused);
-                let reason = if refused { Reason::Refused } else { Reason::Unreachable };
+                let reason = match progress.waiting.as_ref().map(|w| w.reason) {
+                    Some(WaitReason::Refused) => Reason::Refused,
+                    Some(WaitReason::Busy) => Reason::StepFailed,
+                    _ => Reason::Unreachable,
+                };
                 self.fail(reason, self.evidence_so_far(), failure, true, now);
             }
             (RunState::Queued { .. }, Event::Broken(failure)) => {
@@ -393,12 +412,17 @@ impl Run {
             (RunState::Completed { .. }, _)
             | (
                 RunState::Queued { .. },
-                Event::TryStarted { .. } | Event::StepEnded(..) | Event::Judged(..) | Event::Answered,
+                Event::TryStarted { .. }
+                | Event::HeldUp(_)
+                | Event::StepEnded(..)
+                | Event::Judged(..)
+                | Event::Answered,
             )
             | (
                 RunState::Running(_),
                 Event::Started { .. }
                 | Event::TryStarted { .. }
+                | Event::HeldUp(_)
                 | Event::StepEnded(..)
                 | Event::Judged(..)
                 | Event::Answered
@@ -437,6 +461,7 @@ impl Event {
             Self::Waits { .. } => "waits",
             Self::GoesOn => "goes on",
             Self::TryStarted { .. } => "try started",
+            Self::HeldUp(_) => "held up",
             Self::StepEnded(..) => "step ended",
             Self::Judged(..) => "judged",
             Self::Answered => "answered",

@@ -115,16 +115,21 @@ impl Command for AdvanceCommand {
         let Advance { run, event, end, titles } = &self.advance;
         unit.hold_lane(self.hold.server, self.engine.me(), self.hold.epoch).await?;
         let run = unit.run(*run).await?.ok_or(LaneError::Lost)?;
-        let live = run.live_step();
-        let now = unit.now();
-        let mut run = run.apply(event.clone(), now, self.engine.timings())?;
+        let before = run.clone();
+        let mut run = run.apply(event.clone(), unit.now(), self.engine.timings())?;
         run.epoch = self.hold.epoch;
         self.engine.write_run(unit, &mut run, None).await?;
-        if let Some(end) = end {
-            end_step(unit, &run, end).await?;
+        match end {
+            Some(end) => end_step(unit, &run, end).await?,
+            None if run.verdict().is_some() => close_unsent(unit, &before).await?,
+            None => {}
         }
-        if let Some(id) = run.live_step().filter(|id| Some(*id) != live) {
-            begin_step(unit, &run, id, titles).await?;
+        if let Some(id) = run.live_step().filter(|id| before.live_step() != Some(*id)) {
+            // A try whose start was put off keeps its record.
+            let known = before.next_try() == Some(id) && unit.step(id).await?.is_some();
+            if !known {
+                begin_step(unit, &run, id, titles).await?;
+            }
         }
         Ok(run)
     }
@@ -153,6 +158,18 @@ async fn begin_step(unit: &mut Unit<'_>, run: &Run, id: StepId, titles: &[String
         seq: 0,
     };
     Ok(unit.insert_step(&mut record).await?)
+}
+
+/// Closes the record of a try whose start was put off, after its run has ended without it.
+pub(super) async fn close_unsent(unit: &mut Unit<'_>, before: &Run) -> Result<(), StoreError> {
+    let Some(id) = before.next_try().or_else(|| before.live_step()) else { return Ok(()) };
+    let Some(mut record) = unit.step(id).await?.filter(|r| r.state == StepState::Starting) else {
+        return Ok(());
+    };
+    record.state = StepState::Rejected;
+    "its run ended before it could start".clone_into(&mut record.why);
+    record.ended_at = Some(unit.now());
+    unit.update_step(&mut record).await
 }
 
 /// Stores how a try ended. When its run was settled without proof, it goes on the lane's list: nothing exclusive starts there until the

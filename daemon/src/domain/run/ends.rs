@@ -60,6 +60,22 @@ impl Run {
         }
     }
 
+    /// The same try, later: nothing of it was stored on the server. A lock that nobody lets go holds the lane no longer than the limit.
+    pub(super) fn held_up(&mut self, failure: Failure, now: Timestamp, timings: &Timings) {
+        if self.cancel_requested {
+            return self.complete_cancelled(self.evidence_so_far(), now);
+        }
+        let since = self.waiting_since(WaitReason::Busy, now);
+        if now.since(since) >= timings.queue_limit {
+            return self.fail(Reason::StepFailed, self.evidence_so_far(), failure, false, now);
+        }
+        let until = now + timings.busy_retry;
+        self.between(|same| same, WaitReason::Busy, failure.message, until, now);
+        if let RunState::Running(progress) = &mut self.state {
+            progress.phase = Phase::Between { since };
+        }
+    }
+
     /// A new try of the same step, later; waiting uses no attempt. Also this has an end, or a full disk would hold the lane for good.
     fn another_try(&mut self, who: String, failure: Failure, now: Timestamp, timings: &Timings) {
         if self.position().try_no >= timings.tries_max() {
@@ -86,11 +102,17 @@ impl Run {
         until: Timestamp,
         now: Timestamp,
     ) {
+        let since = self.waiting_since(reason, now);
         if let RunState::Running(progress) = &mut self.state {
             progress.position = next(progress.position);
             progress.phase = Phase::Between { since: now };
-            progress.waiting = Some(Waiting { reason, who, since: now, next_try: Some(until) });
+            progress.waiting = Some(Waiting { reason, who, since, next_try: Some(until) });
         }
+    }
+
+    /// Since when it waits for this reason; now, if it did not until now.
+    pub(super) fn waiting_since(&self, reason: WaitReason, now: Timestamp) -> Timestamp {
+        self.waiting().filter(|w| w.reason == reason).map_or(now, |w| w.since)
     }
 
     pub(super) fn succeed(&mut self, evidence: Evidence, now: Timestamp) {

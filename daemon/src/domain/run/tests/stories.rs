@@ -97,6 +97,24 @@ fn p4_a_busy_exit_is_a_new_try_and_no_attempt() {
 }
 
 #[test]
+fn p4_a_start_that_is_put_off_waits_since_its_beginning_as_the_same_try() {
+    let (mut run, mut now) = (begun(), NOW);
+    while run.verdict().is_none() {
+        assert_eq!((run.position().attempt, run.position().try_no), (1, 1));
+        let before = now;
+        run = run.apply(Event::HeldUp(failure("apt holds the lock")), now, &TIMINGS).expect("legal");
+        let Some(waiting) = run.waiting().cloned() else { break };
+        assert_eq!((waiting.reason, waiting.since, waiting.who.as_str()), (WaitReason::Busy, NOW, "apt holds the lock"));
+        assert_eq!(run.settles_by(&TIMINGS), Some(NOW + TIMINGS.queue_limit), "waiting on and on moves nothing");
+        now = waiting.next_try.expect("a time");
+        assert_eq!(now, before + TIMINGS.busy_retry);
+        run = run.apply(TRY_STARTED, now, &TIMINGS).expect("legal");
+    }
+    assert_eq!(now.since(NOW), TIMINGS.queue_limit, "a lock that is never let go is waited for this long");
+    assert_eq!(verdict(&run), (Outcome::Failed, Some(Reason::StepFailed), Evidence::NotStarted));
+}
+
+#[test]
 fn p5_a_rejected_start_is_a_new_try_of_something_that_never_ran() {
     let run = apply(begun(), rejected("lane-busy"));
     assert_eq!((run.position().attempt, run.position().try_no), (1, 2));

@@ -17,7 +17,8 @@ event                       | queued                             | stepping     
 started                     | stepping 1.0.1                     | -                                  | -                                  | -                                  | -
 waits                       | queued ~unreachable                | stepping 1.1.1 ~unreachable        | stepping 1.1.1 ~unreachable !      | between 1.1.2 ~unreachable         | -
 goes on                     | queued                             | stepping 1.1.1                     | stepping 1.1.1 !                   | between 1.1.2                      | -
-try started                 | -                                  | -                                  | -                                  | stepping 1.1.2                     | -
+try started                 | -                                  | -                                  | -                                  | stepping 1.1.2 ~busy               | -
+held up                     | -                                  | between 1.1.1 ~busy                | cancelled:cancelled/exit_record    | -                                  | -
 exit 0, more steps          | -                                  | stepping 1.2.1                     | cancelled:cancelled/exit_record    | -                                  | -
 exit 0, last step           | -                                  | succeeded/exit_record              | succeeded/exit_record              | -                                  | -
 exit 1                      | -                                  | between 2.0.1 ~backoff             | cancelled:cancelled/exit_record    | -                                  | -
@@ -40,7 +41,7 @@ answered                    | -                                  | -            
 cancel requested            | cancelled:cancelled/not_started    | stepping 1.1.1 !                   | stepping 1.1.1 !                   | cancelled:cancelled/exit_record    | -
 refused: blocked            | blocked:forbidden/not_started      | -                                  | -                                  | blocked:forbidden/exit_record      | -
 refused: `succeeded`        | -                                  | -                                  | -                                  | -                                  | -
-overdue                     | failed:never_started/not_started * | failed:lost/none *                 | failed:lost/none *                 | failed:unreachable/exit_record *   | -
+overdue                     | failed:never_started/not_started * | failed:lost/none *                 | failed:lost/none *                 | failed:step_failed/exit_record *   | -
 broken                      | failed:internal/not_started        | -                                  | -                                  | failed:internal/exit_record        | -
 ";
 
@@ -54,6 +55,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("waits", waits(WaitReason::Unreachable)),
         ("goes on", Event::GoesOn),
         ("try started", TRY_STARTED),
+        ("held up", Event::HeldUp(failure("apt holds the lock"))),
         ("exit 0, more steps", exited(0, Cause::Itself, more())),
         ("exit 0, last step", exited(0, Cause::Itself, last())),
         ("exit 1", exited(1, Cause::Itself, last())),
