@@ -4,6 +4,7 @@
 //! follow or end one of its steps. It keeps nothing that the store does not know, except where it stands in a step's output.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
@@ -27,8 +28,8 @@ pub struct Lane {
     pub(super) target: Option<Target>,
     pub(super) work: Option<Work>,
     claimed: bool,
-    idle_since: Option<std::time::Duration>,
-    looked_at: std::time::Duration,
+    idle_since: Option<Duration>,
+    looked_at: Duration,
     permit: Option<OwnedSemaphorePermit>,
     broken: u32,
 }
@@ -49,7 +50,7 @@ impl Lane {
             work: None,
             claimed: false,
             idle_since: None,
-            looked_at: std::time::Duration::ZERO,
+            looked_at: Duration::ZERO,
             permit: None,
             broken: 0,
         }
@@ -437,7 +438,7 @@ impl Lane {
         self.crew.engine.advance(self.hold, Advance { run: run.id, event, end: None, titles }).await
     }
 
-    pub(super) fn later(&mut self, wait: std::time::Duration) -> Next {
+    pub(super) fn later(&mut self, wait: Duration) -> Next {
         Next::At(self.crew.engine.clock().monotonic() + wait)
     }
 
@@ -462,8 +463,7 @@ impl Lane {
                 }
                 self.crew.engine.set_reach(self.hold, Reach::Unreachable, message.clone()).await?;
                 if let Some(run) = waiting {
-                    let at = self.crew.engine.clock().now() + retry;
-                    self.waits(&run, WaitReason::Unreachable, message, Some(at)).await?;
+                    self.unreached(&run, message, retry).await?;
                 }
                 Ok(self.later(retry))
             }
@@ -492,6 +492,31 @@ impl Lane {
                     None => Err(LaneError::Fault(message)),
                 }
             }
+        }
+    }
+
+    /// Stores that a run waits for its server. As long as the start of its try was not answered, its deadline moves with the wait.
+    async fn unreached(&self, run: &Run, message: String, retry: Duration) -> Result<(), LaneError> {
+        let next_try = self.crew.engine.clock().now() + retry;
+        match self.unanswered(run).await? {
+            Some(timeout) => {
+                self.tell(run, Event::Unanswered { who: message, next_try, timeout }).await.map(drop)
+            }
+            None => self.waits(run, WaitReason::Unreachable, message, Some(next_try)).await,
+        }
+    }
+
+    /// Timeout of the try whose start was not answered yet, if the run has one.
+    async fn unanswered(&self, run: &Run) -> Result<Option<Duration>, LaneError> {
+        let Some(id) = run.live_step() else { return Ok(None) };
+        let record = self.crew.engine.store().read().await?.db().step(id).await?;
+        if record.is_none_or(|record| record.state != StepState::Starting) {
+            return Ok(None);
+        }
+        match &self.work {
+            Some(work) => Ok(Some(work.step(id)?.timeout)),
+            // A run that cannot be planned any more keeps its deadline.
+            None => Ok(self.crew.engine.step_timeout(run, id).await.ok()),
         }
     }
 

@@ -59,7 +59,7 @@ impl Work {
         Arc::clone(&self.prepared.titles)
     }
 
-    fn step(&self, id: StepId) -> Result<&PlannedStep, LaneError> {
+    pub(super) fn step(&self, id: StepId) -> Result<&PlannedStep, LaneError> {
         let step = self.prepared.plan.steps.get(id.step as usize);
         step.ok_or_else(|| LaneError::Fault(format!("step {id} is not in the plan of its run")))
     }
@@ -231,7 +231,8 @@ impl Lane {
         match report.status {
             StepStatus::Running => {
                 self.crew.engine.step_seen(self.hold, id).await?;
-                self.go_on(run).await?;
+                let timeout = self.work.as_ref().ok_or(LaneError::Lost)?.step(id)?.timeout;
+                self.go_on(run, Some(timeout)).await?;
                 Ok(Next::Now)
             }
             StepStatus::Ended(ended) if report.output_bytes == 0 => {
@@ -284,7 +285,7 @@ impl Lane {
         self.store_output(id, &news.output, last).await?;
         match news.report.status {
             StepStatus::Running => {
-                self.go_on(run).await?;
+                self.go_on(run, None).await?;
                 Ok(Next::Now)
             }
             StepStatus::Ended(ended) => self.ended(run, id, ended, news.report.truncated).await,
@@ -321,10 +322,12 @@ impl Lane {
         Ok(())
     }
 
-    /// A wait is over: the run goes on where it stands.
-    async fn go_on(&self, run: &Run) -> Result<(), LaneError> {
-        if run.waiting().is_some() {
-            self.tell(run, Event::GoesOn).await?;
+    /// A wait is over: the run goes on where it stands. `began`: its try begins only now, and has this long.
+    async fn go_on(&self, run: &Run, began: Option<Duration>) -> Result<(), LaneError> {
+        let engine = &self.crew.engine;
+        let late = began.is_some_and(|time| run.begins_late(engine.clock().now(), time, engine.timings()));
+        if late || run.waiting().is_some() {
+            self.tell(run, Event::GoesOn { began }).await?;
         }
         Ok(())
     }

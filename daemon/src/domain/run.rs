@@ -197,8 +197,20 @@ pub enum Event {
         /// When it looks again.
         next_try: Option<Timestamp>,
     },
+    /// The start of its try was not answered: whether the server has it is not known, and it is sent again.
+    Unanswered {
+        /// What went wrong.
+        who: String,
+        /// When it is sent again.
+        next_try: Timestamp,
+        /// Timeout of its step.
+        timeout: Duration,
+    },
     /// It goes on after a wait, where it stands.
-    GoesOn,
+    GoesOn {
+        /// Timeout of its step, when the server may have begun it only now.
+        began: Option<Duration>,
+    },
     /// The next try is about to be sent.
     TryStarted {
         /// Timeout of its step.
@@ -288,6 +300,16 @@ impl Run {
         }
     }
 
+    /// Whether a try that the server begins at `now` may run beyond what was reckoned when it was stored.
+    pub fn begins_late(&self, now: Timestamp, timeout: Duration, timings: &Timings) -> bool {
+        match &self.state {
+            RunState::Running(Progress { phase: Phase::Stepping { deadline }, .. }) => {
+                now + timeout > *deadline + timings.settle_margin / 2
+            }
+            _ => false,
+        }
+    }
+
     /// By when it is terminal as long as a daemon runs (P6); `None` once it is.
     pub fn settles_by(&self, timings: &Timings) -> Option<Timestamp> {
         match &self.state {
@@ -339,8 +361,17 @@ impl Run {
                 let since = waiting.as_ref().filter(|w| w.reason == reason).map_or(now, |w| w.since);
                 *waiting = Some(Waiting { reason, who, since, next_try });
             }
-            (RunState::Queued { waiting } | RunState::Running(Progress { waiting, .. }), Event::GoesOn) => {
-                *waiting = None;
+            (RunState::Running(progress), Event::Unanswered { who, next_try, timeout })
+                if progress.is_stepping() =>
+            {
+                self.unanswered(who, next_try, timeout, now);
+            }
+            (RunState::Queued { waiting }, Event::GoesOn { .. }) => *waiting = None,
+            (RunState::Running(progress), Event::GoesOn { began }) => {
+                progress.waiting = None;
+                if let (Phase::Stepping { deadline }, Some(timeout)) = (&mut progress.phase, began) {
+                    *deadline = (*deadline).max(now + timeout);
+                }
             }
 
             (RunState::Running(progress), Event::CancelRequested) if progress.is_stepping() => {
@@ -412,7 +443,8 @@ impl Run {
             (RunState::Completed { .. }, _)
             | (
                 RunState::Queued { .. },
-                Event::TryStarted { .. }
+                Event::Unanswered { .. }
+                | Event::TryStarted { .. }
                 | Event::HeldUp(_)
                 | Event::StepEnded(..)
                 | Event::Judged(..)
@@ -421,6 +453,7 @@ impl Run {
             | (
                 RunState::Running(_),
                 Event::Started { .. }
+                | Event::Unanswered { .. }
                 | Event::TryStarted { .. }
                 | Event::HeldUp(_)
                 | Event::StepEnded(..)
@@ -459,7 +492,8 @@ impl Event {
         match self {
             Self::Started { .. } => "started",
             Self::Waits { .. } => "waits",
-            Self::GoesOn => "goes on",
+            Self::Unanswered { .. } => "unanswered",
+            Self::GoesOn { .. } => "goes on",
             Self::TryStarted { .. } => "try started",
             Self::HeldUp(_) => "held up",
             Self::StepEnded(..) => "step ended",

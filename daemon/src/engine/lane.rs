@@ -115,6 +115,10 @@ impl Command for AdvanceCommand {
         let Advance { run, event, end, titles } = &self.advance;
         unit.hold_lane(self.hold.server, self.engine.me(), self.hold.epoch).await?;
         let run = unit.run(*run).await?.ok_or(LaneError::Lost)?;
+        if let (Event::Unanswered { .. }, Some(id)) = (event, run.live_step()) {
+            // Somebody may have heard the answer since.
+            unit.step(id).await?.filter(|r| r.state == StepState::Starting).ok_or(LaneError::Lost)?;
+        }
         let before = run.clone();
         let mut run = run.apply(event.clone(), unit.now(), self.engine.timings())?;
         run.epoch = self.hold.epoch;

@@ -157,3 +157,44 @@ async fn p6_after_a_sleep_of_the_daemon_nothing_is_settled_in_the_first_minute()
     let run = w.end(id, seconds(30)).await.unwrap();
     ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
 }
+
+#[tokio::test]
+async fn p4_a_try_that_never_reached_its_server_is_waited_for() {
+    let mut w = world(&["alpha"]).await;
+    let id = w.install("alpha", "task", "work").await.unwrap();
+    w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    assert!(w.remote.witness().is_empty(), "the intent is stored, nothing is sent yet");
+    w.remote.cut("alpha", seconds(1_800));
+    w.go(seconds(1_700)).await.unwrap();
+    let waits = w.run(id).await.unwrap();
+    assert_eq!(waits.waiting().map(|w| w.reason), Some(WaitReason::Unreachable), "{waits:#?}");
+    let run = w.end(id, seconds(200)).await.unwrap();
+    succeeded(&run);
+    assert_eq!((run.position().attempt, run.position().try_no), (1, 1));
+    assert_eq!(executions(&w, &run), 1);
+}
+
+#[tokio::test]
+async fn p6_a_try_that_never_reaches_its_server_settles_within_the_limit_of_its_run() {
+    let mut w = world(&["alpha"]).await;
+    let asked = w.asked("Resources.Install");
+    let ask = Install {
+        server: "alpha".to_owned(),
+        package: "task".to_owned(),
+        name: "work".to_owned(),
+        parameters: std::collections::BTreeMap::new(),
+        secrets: std::collections::BTreeMap::new(),
+        queue_limit: Some(seconds(3_600)),
+    };
+    let answer = w.daemon.engine.install(asked, ask).await.unwrap();
+    let id = answer.run.unwrap().id.parse().unwrap();
+    w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    w.remote.cut("alpha", seconds(100_000));
+    w.go(seconds(3_590)).await.unwrap();
+    assert!(w.run(id).await.unwrap().verdict().is_none());
+    // The last try may be sent at the limit; it has 120 s, 30 s of grace and 120 s of margin.
+    let run = w.end(id, seconds(300)).await.unwrap();
+    ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
+    assert!(run.verdict().unwrap().reconciled);
+    assert_eq!(w.unresolved("alpha").await.unwrap().len(), 1, "it may have come through");
+}

@@ -2,6 +2,8 @@
 //!
 //! Nothing here asks whether that can happen now; [`Run::apply`] has.
 
+use std::time::Duration;
+
 use super::{Phase, Position, Run, RunState, StepFacts};
 use crate::domain::failure::Failure;
 use crate::domain::step::{Cause, Ended};
@@ -58,6 +60,20 @@ impl Run {
             }
             _ => self.attempt_failed(facts, Evidence::ExitRecord, now, timings),
         }
+    }
+
+    /// The same try is sent again, and gets its whole time from then on: the server counts from the real start. A start is not hoped for
+    /// longer than the run might have stayed queued.
+    pub(super) fn unanswered(&mut self, who: String, next_try: Timestamp, timeout: Duration, now: Timestamp) {
+        let since = self.waiting_since(WaitReason::Unreachable, now);
+        let hope = self.queue_until.since(self.accepted_at);
+        let RunState::Running(progress) = &mut self.state else { return };
+        if let Phase::Stepping { deadline } = &mut progress.phase {
+            let last = progress.started_at + hope;
+            *deadline = (*deadline).max(next_try.min(last) + timeout);
+        }
+        let reason = WaitReason::Unreachable;
+        progress.waiting = Some(Waiting { reason, who, since, next_try: Some(next_try) });
     }
 
     /// The same try, later: nothing of it was stored on the server. A lock that nobody lets go holds the lane no longer than the limit.

@@ -157,6 +157,26 @@ fn every_phase_publishes_when_it_settles() {
 }
 
 #[test]
+fn p4_a_start_that_is_not_answered_moves_its_deadline_up_to_the_limit_of_the_run() {
+    let (mut run, mut now) = (begun(), NOW);
+    let after = Duration::from_secs(600 + 30 + 120);
+    for _ in 0..400 {
+        let next_try = now + Duration::from_secs(15);
+        let event = Event::Unanswered { who: "no route".into(), next_try, timeout: TIMEOUT };
+        run = run.apply(event, now, &TIMINGS).expect("legal");
+        let last = NOW + TIMINGS.queue_limit;
+        assert_eq!(run.settles_by(&TIMINGS), Some(next_try.min(last) + after));
+        assert_eq!(run.waiting().map(|w| w.since), Some(NOW));
+        now = next_try;
+    }
+    assert!(now.since(NOW) > TIMINGS.queue_limit);
+    assert!(run.begins_late(now, TIMEOUT, &TIMINGS));
+    let run = run.apply(Event::GoesOn { began: Some(TIMEOUT) }, now, &TIMINGS).expect("legal");
+    assert_eq!((run.settles_by(&TIMINGS), run.waiting()), (Some(now + after), None), "it may run its whole time");
+    assert!(!begun().begins_late(NOW + Duration::from_secs(10), TIMEOUT, &TIMINGS));
+}
+
+#[test]
 fn p6_nothing_is_overdue_before_its_time() {
     for run in [queued(), stepping(), cancelling(), between()] {
         let due = run.settles_by(&TIMINGS).expect("open");

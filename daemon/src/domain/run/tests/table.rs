@@ -16,6 +16,7 @@ const TABLE: &str = "
 event                       | queued                             | stepping                           | cancelling                         | between                            | completed
 started                     | stepping 1.0.1                     | -                                  | -                                  | -                                  | -
 waits                       | queued ~unreachable                | stepping 1.1.1 ~unreachable        | stepping 1.1.1 ~unreachable !      | between 1.1.2 ~unreachable         | -
+unanswered                  | -                                  | stepping 1.1.1 ~unreachable        | stepping 1.1.1 ~unreachable !      | -                                  | -
 goes on                     | queued                             | stepping 1.1.1                     | stepping 1.1.1 !                   | between 1.1.2                      | -
 try started                 | -                                  | -                                  | -                                  | stepping 1.1.2 ~busy               | -
 held up                     | -                                  | between 1.1.1 ~busy                | cancelled:cancelled/exit_record    | -                                  | -
@@ -53,7 +54,8 @@ fn events() -> Vec<(&'static str, Event)> {
     vec![
         ("started", STARTED),
         ("waits", waits(WaitReason::Unreachable)),
-        ("goes on", Event::GoesOn),
+        ("unanswered", unanswered()),
+        ("goes on", GOES_ON),
         ("try started", TRY_STARTED),
         ("held up", Event::HeldUp(failure("apt holds the lock"))),
         ("exit 0, more steps", exited(0, Cause::Itself, more())),
@@ -144,6 +146,6 @@ fn every_pair_of_state_and_event_is_decided() {
 
 #[test]
 fn a_refused_event_names_the_state_and_the_event() {
-    let refused = completed().apply(Event::GoesOn, NOW, &TIMINGS).expect_err("terminal");
+    let refused = completed().apply(GOES_ON, NOW, &TIMINGS).expect_err("terminal");
     assert_eq!(refused.to_string(), "goes on cannot happen to a completed run");
 }
