@@ -3,12 +3,16 @@
 //! Everything here is a stepper: one call does at most one thing on a server and stores what came of it, then says when it wants to be
 //! called again ([`Next`]). The production driver (`drive`) and the simulator call the same steps. Nothing here writes: the engine does.
 
+mod broken;
+mod claim;
 mod crew;
 mod drive;
 mod failures;
 mod lane;
+mod proof;
 mod reading;
 mod stepping;
+mod trouble;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{LIMIT, Lane, Next, failures};
-use crate::catalog::{PlannedStep, read_probe};
-use crate::domain::resource::Presence;
-use crate::domain::run::{Event, Phase, Progress, Proof, Run, RunState, StepFacts};
+use crate::catalog::PlannedStep;
+use crate::domain::run::{Event, Phase, Progress, Run, RunState, StepFacts};
 use crate::domain::step::{Ended, StepId, StepState};
 use crate::domain::verdict::Outcome;
 use crate::domain::waiting::WaitReason;
-use crate::engine::{Advance, LaneError, Prepared, StepEnd};
-use crate::remote::{Limits, ProbeSpec, RemoteError, Report, StepSpec, StepStatus};
+use crate::engine::{Advance, LaneError, Prepared};
+use crate::remote::{Limits, RemoteError, Report, StepSpec, StepStatus};
 use crate::secrets::Mask;
 
 /// Largest piece of output that is stored at once, in bytes.
@@ -20,7 +19,7 @@ const PIECE_BYTES_MAX: usize = 64 * 1024;
 /// The run in hand.
 pub(super) struct Work {
     pub(super) run: Run,
-    prepared: Prepared,
+    pub(super) prepared: Prepared,
     followed: Option<Followed>,
     cancel_sent: bool,
     /// The try of `run` was stored by our last commit and nothing was sent yet: it need not be read again.
@@ -374,7 +373,7 @@ impl Lane {
         self.after(run, after, id).await
     }
 
-    async fn facts(&self, run: &Run, id: StepId, ended: &Ended) -> Result<StepFacts, LaneError> {
+    pub(super) async fn facts(&self, run: &Run, id: StepId, ended: &Ended) -> Result<StepFacts, LaneError> {
         let work = self.work.as_ref().ok_or(LaneError::Lost)?;
         let step = work.step(id)?;
         let code = if let Ended::Exited { code, .. } = ended { Some(*code) } else { None };
@@ -390,58 +389,8 @@ impl Lane {
         })
     }
 
-    /// A try left no exit record: the package's probe is asked for proof (P7). `proven`: the server has shown that it ended.
-    async fn judge_lost(
-        &mut self,
-        run: &Run,
-        id: StepId,
-        why: String,
-        proven: bool,
-    ) -> Result<Next, LaneError> {
-        match self.proof().await {
-            Ok(proof) => self.conclude_lost(run, id, why, proof, proven).await,
-            Err(error) => Box::pin(self.trouble(error)).await,
-        }
-    }
-
-    pub(super) async fn conclude_lost(
-        &mut self,
-        run: &Run,
-        id: StepId,
-        why: String,
-        proof: Proof,
-        proven: bool,
-    ) -> Result<Next, LaneError> {
-        let ended = Ended::Lost { why };
-        let facts = self.facts(run, id, &ended).await?;
-        let titles = self.work.as_ref().map_or_else(|| Arc::from([]), Work::titles);
-        let end = Some(StepEnd { proven, ..failures::end_of(id, &ended, false) });
-        let event = Event::Judged(proof, facts);
-        let after = self.crew.engine.advance(self.hold, Advance { run: run.id, event, end, titles }).await?;
-        self.after(run, after, id).await
-    }
-
-    async fn proof(&self) -> Result<Proof, crate::remote::RemoteError> {
-        let (Some(work), Ok(target)) = (&self.work, self.target()) else { return Ok(Proof::None) };
-        let (Some(proof), Some(probe)) = (&work.prepared.plan.proof, &work.prepared.probe) else {
-            return Ok(Proof::None);
-        };
-        let spec = ProbeSpec { script: probe.script.clone(), env: probe.env.clone(), timeout: probe.timeout };
-        let answer = self.crew.remote.probe(&target, &spec).await?;
-        if answer.exit_code != 0 {
-            return Ok(Proof::None);
-        }
-        let reading = read_probe(&answer.output);
-        if proof.holds(&reading, &work.prepared.desired) {
-            return Ok(Proof::Success);
-        }
-        let nothing = reading.presence == Some(Presence::Absent)
-            && work.run.operation == crate::domain::operation::Operation::Install;
-        Ok(if nothing { Proof::Nothing } else { Proof::None })
-    }
-
     /// What follows the end of a try: clearing away on the server, a log line, a look at what is there after a failure.
-    async fn after(&mut self, before: &Run, after: Run, id: StepId) -> Result<Next, LaneError> {
+    pub(super) async fn after(&mut self, before: &Run, after: Run, id: StepId) -> Result<Next, LaneError> {
         self.progressed();
         self.reap(id).await;
         let ended = after.verdict().is_some();
@@ -461,31 +410,6 @@ impl Lane {
         }
         self.work = None;
         Ok(Next::Now)
-    }
-
-    /// Looks at what is there after a change that did not succeed. Best effort: the verdict stands without it.
-    async fn observe(&self) -> Result<(), LaneError> {
-        let (Some(work), Ok(target)) = (&self.work, self.target()) else { return Ok(()) };
-        let Some(probe) = &work.prepared.probe else { return Ok(()) };
-        let spec = ProbeSpec { script: probe.script.clone(), env: probe.env.clone(), timeout: probe.timeout };
-        match self.crew.remote.probe(&target, &spec).await {
-            Ok(answer) => {
-                let secrets = work.prepared.secrets.iter().map(|(_, secret)| secret.clone());
-                let reading = read_probe(&Mask::new(secrets).pass(&answer.output, true));
-                let known = reading.presence.filter(|_| answer.exit_code == 0);
-                self.crew
-                    .engine
-                    .observe(self.hold, work.prepared.resource, known.unwrap_or(Presence::Unknown), reading.facts)
-                    .await
-            }
-            Err(error) => {
-                tracing::debug!(run = %work.run.id, %error, "the server could not be looked at after a failure");
-                self.crew
-                    .engine
-                    .observe(self.hold, work.prepared.resource, Presence::Unknown, std::collections::BTreeMap::new())
-                    .await
-            }
-        }
     }
 }
 
