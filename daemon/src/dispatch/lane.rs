@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
+use super::broken::Panics;
 use super::stepping::Work;
 use super::{Crew, LIMIT, Next, failures};
 use crate::domain::id::ServerId;
@@ -31,7 +32,7 @@ pub struct Lane {
     idle_since: Option<Duration>,
     looked_at: Duration,
     pub(super) permit: Option<OwnedSemaphorePermit>,
-    pub(super) broken: u32,
+    pub(super) panics: Panics,
 }
 
 impl Lane {
@@ -49,7 +50,7 @@ impl Lane {
             idle_since: None,
             looked_at: Duration::ZERO,
             permit: None,
-            broken: 0,
+            panics: Panics::default(),
         }
     }
 
@@ -134,13 +135,13 @@ impl Lane {
             // What came through another daemon rings no bell here.
             self.woken();
         }
+        if let Some(next) = self.mend().await? {
+            return Ok(next);
+        }
         if self.server.is_none()
             && let Some(next) = self.look_around().await?
         {
             return Ok(next);
-        }
-        if self.is_broken() {
-            return self.end_broken().await;
         }
         if !self.claimed {
             return self.claim().await;

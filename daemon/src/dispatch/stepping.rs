@@ -232,6 +232,7 @@ impl Lane {
                 self.crew.engine.step_seen(self.hold, id).await?;
                 let timeout = self.work.as_ref().ok_or(LaneError::Lost)?.step(id)?.timeout;
                 self.go_on(run, Some(timeout)).await?;
+                self.progressed();
                 Ok(Next::Now)
             }
             StepStatus::Ended(ended) if report.output_bytes == 0 => {
@@ -285,6 +286,7 @@ impl Lane {
         match news.report.status {
             StepStatus::Running => {
                 self.go_on(run, None).await?;
+                self.progressed();
                 Ok(Next::Now)
             }
             StepStatus::Ended(ended) => self.ended(run, id, ended, news.report.truncated).await,

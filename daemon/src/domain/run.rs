@@ -230,8 +230,10 @@ pub enum Event {
     Refused(Outcome, Reason, Failure),
     /// It is past the time by which it settles. Illegal before that time.
     Overdue(Failure),
-    /// The task that drove it broke while nothing of it lived on the server.
+    /// The task that drove it broke while nothing of it lived on the server: a failed attempt.
     Broken(Failure),
+    /// The task that drove it broke again and again; its try was ended on the server, which has proven how.
+    Abandoned(Ended, StepFacts),
 }
 
 /// An event that cannot happen in this state.
@@ -344,6 +346,7 @@ impl Run {
         if self.contradicts(&event, now, timings) {
             return Err(illegal);
         }
+        let stepless = !self.operation.has_steps();
         match (&mut self.state, event) {
             (RunState::Queued { .. }, Event::Started { timeout }) => {
                 let phase = Phase::Stepping { deadline: now + timeout };
@@ -399,7 +402,7 @@ impl Run {
                 match proof {
                     Proof::Success => self.succeed(Evidence::Probe, now),
                     Proof::Nothing if !self.cancel_requested => {
-                        self.attempt_failed(facts, Evidence::Probe, now, timings);
+                        self.attempt_failed(facts.failure, Evidence::Probe, self.exhausted(), now, timings);
                     }
                     Proof::Nothing => self.complete_cancelled(Evidence::Probe, now),
                     Proof::None => self.fail(Reason::Lost, Evidence::None, facts.failure, false, now),
@@ -434,10 +437,23 @@ impl Run {
                 self.fail(reason, self.evidence_so_far(), failure, true, now);
             }
             (RunState::Queued { .. }, Event::Broken(failure)) => {
-                self.fail(Reason::Internal, Evidence::NotStarted, failure, false, now);
+                if self.attempts_max > 1 {
+                    self.state = RunState::Running(Progress {
+                        started_at: now,
+                        position: Position::FIRST,
+                        phase: Phase::Between { since: now },
+                        waiting: None,
+                    });
+                    self.attempt_broken(failure, now, timings);
+                } else {
+                    self.fail(Reason::Internal, Evidence::NotStarted, failure, false, now);
+                }
             }
-            (RunState::Running(progress), Event::Broken(failure)) if !progress.is_stepping() => {
-                self.fail(Reason::Internal, self.evidence_so_far(), failure, false, now);
+            (RunState::Running(progress), Event::Broken(failure)) if !progress.is_stepping() || stepless => {
+                self.attempt_broken(failure, now, timings);
+            }
+            (RunState::Running(progress), Event::Abandoned(ended, facts)) if progress.is_stepping() => {
+                self.abandoned(&ended, facts, now);
             }
 
             (RunState::Completed { .. }, _)
@@ -448,7 +464,8 @@ impl Run {
                 | Event::HeldUp(_)
                 | Event::StepEnded(..)
                 | Event::Judged(..)
-                | Event::Answered,
+                | Event::Answered
+                | Event::Abandoned(..),
             )
             | (
                 RunState::Running(_),
@@ -459,7 +476,8 @@ impl Run {
                 | Event::StepEnded(..)
                 | Event::Judged(..)
                 | Event::Answered
-                | Event::Broken(_),
+                | Event::Broken(_)
+                | Event::Abandoned(..),
             ) => return Err(illegal),
         }
         self.version += 1;
@@ -503,6 +521,7 @@ impl Event {
             Self::Refused(..) => "refused",
             Self::Overdue(_) => "overdue",
             Self::Broken(_) => "broken",
+            Self::Abandoned(..) => "abandoned",
         }
     }
 }

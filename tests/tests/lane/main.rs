@@ -6,6 +6,7 @@ mod attempts;
 mod cancel;
 mod crash;
 mod fence;
+mod panics;
 mod removal;
 mod settling;
 mod waiting;

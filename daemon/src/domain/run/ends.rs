@@ -58,7 +58,9 @@ impl Run {
             _ if facts.hopeless && cause == Cause::Itself => {
                 self.fail(Reason::StepFailed, Evidence::ExitRecord, facts.failure, false, now);
             }
-            _ => self.attempt_failed(facts, Evidence::ExitRecord, now, timings),
+            _ => {
+                self.attempt_failed(facts.failure, Evidence::ExitRecord, self.exhausted(), now, timings);
+            }
         }
     }
 
@@ -100,14 +102,43 @@ impl Run {
         self.between(Position::next_try, WaitReason::Busy, who, now + timings.busy_retry, now);
     }
 
-    pub(super) fn attempt_failed(&mut self, facts: StepFacts, evidence: Evidence, now: Timestamp, timings: &Timings) {
+    /// The next attempt, later; after the last one the run fails for this reason.
+    pub(super) fn attempt_failed(
+        &mut self,
+        failure: Failure,
+        evidence: Evidence,
+        at_last: Reason,
+        now: Timestamp,
+        timings: &Timings,
+    ) {
         let attempt = self.position().attempt;
         if attempt >= self.attempts_max {
-            let reason = if self.attempts_max > 1 { Reason::AttemptsExhausted } else { Reason::StepFailed };
-            return self.fail(reason, evidence, facts.failure, false, now);
+            return self.fail(at_last, evidence, failure, false, now);
         }
-        let who = format!("attempt {attempt} of {} failed: {}", self.attempts_max, facts.failure.message);
+        let who = format!("attempt {attempt} of {} failed: {}", self.attempts_max, failure.message);
         self.between(Position::next_attempt, WaitReason::Backoff, who, now + timings.backoff(attempt), now);
+    }
+
+    /// The reason of a run whose last attempt has failed.
+    pub(super) const fn exhausted(&self) -> Reason {
+        if self.attempts_max > 1 { Reason::AttemptsExhausted } else { Reason::StepFailed }
+    }
+
+    pub(super) fn attempt_broken(&mut self, failure: Failure, now: Timestamp, timings: &Timings) {
+        self.attempt_failed(failure, self.evidence_so_far(), Reason::Internal, now, timings);
+    }
+
+    /// A try that settled itself ended, because it could not go on with it. What the record proves still counts.
+    pub(super) fn abandoned(&mut self, ended: &Ended, facts: StepFacts, now: Timestamp) {
+        self.payload |= !matches!(ended, Ended::Rejected { .. });
+        match ended {
+            Ended::Exited { code: 0, cause: Cause::Itself } if facts.next.is_none() => {
+                self.succeed(Evidence::ExitRecord, now);
+            }
+            Ended::Lost { .. } => self.fail(Reason::Lost, Evidence::None, facts.failure, false, now),
+            _ if self.cancel_requested => self.complete_cancelled(self.evidence_so_far(), now),
+            _ => self.fail(Reason::Internal, self.evidence_so_far(), facts.failure, false, now),
+        }
     }
 
     fn between(

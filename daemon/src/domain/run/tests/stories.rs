@@ -300,6 +300,21 @@ fn a_run_without_steps_is_answered_or_refused_while_it_asks() {
     assert_eq!(refused.fate(), None, "it has no resource");
 }
 
+#[test]
+fn a_panic_is_a_failed_attempt_and_the_last_one_ends_the_run_as_internal() {
+    let mut run = queued();
+    for attempt in 2..4 {
+        run = apply(run, Event::Broken(failure("a panic")));
+        assert_eq!((run.position().attempt, run.position().step), (attempt, 0));
+        assert_eq!(run.waiting().map(|w| w.reason), Some(WaitReason::Backoff));
+    }
+    let run = apply(run, Event::Broken(failure("a panic")));
+    assert_eq!(verdict(&run), (Outcome::Failed, Some(Reason::Internal), Evidence::NotStarted));
+    assert_eq!(run.fate(), Some(Fate::Status(ResourceStatus::Active)), "nothing was touched");
+    let only = apply(Run { attempts_max: 1, ..queued() }, Event::Broken(failure("a panic")));
+    assert_eq!(verdict(&only).1, Some(Reason::Internal));
+}
+
 /// What was applied is known until a change has touched the server, and again only after a success.
 #[test]
 fn what_is_applied_stays_unknown_until_an_update_succeeds() {

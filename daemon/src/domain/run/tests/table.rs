@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::fixture::*;
 use crate::domain::run::{Event, Phase, Proof, Run, RunState, StepFacts};
-use crate::domain::step::Cause;
+use crate::domain::step::{Cause, Ended};
 use crate::domain::verdict::{Outcome, Reason, Verdict};
 use crate::domain::waiting::WaitReason;
 
@@ -43,7 +43,10 @@ cancel requested            | cancelled:cancelled/not_started    | stepping 1.1.
 refused: blocked            | blocked:forbidden/not_started      | -                                  | -                                  | blocked:forbidden/exit_record      | -
 refused: `succeeded`        | -                                  | -                                  | -                                  | -                                  | -
 overdue                     | failed:never_started/not_started * | failed:lost/none *                 | failed:lost/none *                 | failed:step_failed/exit_record *   | -
-broken                      | failed:internal/not_started        | -                                  | -                                  | failed:internal/exit_record        | -
+broken                      | between 2.0.1 ~backoff             | -                                  | -                                  | between 2.0.1 ~backoff             | -
+abandoned: exit 143         | -                                  | failed:internal/exit_record        | cancelled:cancelled/exit_record    | -                                  | -
+abandoned: exit 0, last     | -                                  | succeeded/exit_record              | succeeded/exit_record              | -                                  | -
+abandoned: lost             | -                                  | failed:lost/none                   | failed:lost/none                   | -                                  | -
 ";
 
 fn events() -> Vec<(&'static str, Event)> {
@@ -82,6 +85,9 @@ fn events() -> Vec<(&'static str, Event)> {
         ("refused: `succeeded`", refused(Outcome::Succeeded)),
         ("overdue", Event::Overdue(failure("too late"))),
         ("broken", Event::Broken(failure("a panic"))),
+        ("abandoned: exit 143", Event::Abandoned(Ended::Exited { code: 143, cause: Cause::Cancel }, last())),
+        ("abandoned: exit 0, last", Event::Abandoned(Ended::Exited { code: 0, cause: Cause::Itself }, last())),
+        ("abandoned: lost", Event::Abandoned(Ended::Lost { why: "reboot".into() }, last())),
     ]
 }
 
