@@ -103,7 +103,10 @@ impl Reconciler {
                 self.grace_from = mono;
             }
             if passed > self.every * MISSED_MAX {
-                tracing::warn!(seconds = passed.as_secs(), "this process has slept; nothing is settled by time for a minute");
+                tracing::warn!(
+                    seconds = passed.as_secs(),
+                    "this process has slept; nothing is settled by time for a minute"
+                );
                 self.grace_from = mono;
             }
         }

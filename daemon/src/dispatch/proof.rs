@@ -60,8 +60,7 @@ impl Lane {
         if proof.holds(&reading, &work.prepared.desired) {
             return Ok(Proof::Success);
         }
-        let nothing = reading.presence == Some(Presence::Absent)
-            && work.run.operation == Operation::Install;
+        let nothing = reading.presence == Some(Presence::Absent) && work.run.operation == Operation::Install;
         Ok(if nothing { Proof::Nothing } else { Proof::None })
     }
 
@@ -77,7 +76,12 @@ impl Lane {
                 let known = reading.presence.filter(|_| answer.exit_code == 0);
                 self.crew
                     .engine
-                    .observe(self.hold, work.prepared.resource, known.unwrap_or(Presence::Unknown), reading.facts)
+                    .observe(
+                        self.hold,
+                        work.prepared.resource,
+                        known.unwrap_or(Presence::Unknown),
+                        reading.facts,
+                    )
                     .await
             }
             Err(error) => {

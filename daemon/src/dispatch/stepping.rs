@@ -239,9 +239,7 @@ impl Lane {
                 self.ended(run, id, ended, report.truncated).await
             }
             StepStatus::Ended(_) => self.follow(run, id, stored).await,
-            StepStatus::Busy { holder } => {
-                self.put_off(run, &holder).await
-            }
+            StepStatus::Busy { holder } => self.put_off(run, &holder).await,
             StepStatus::Orphaned { processes } => self.orphaned(run, id, &processes).await,
             StepStatus::Accepted | StepStatus::Absent => Ok(self.later(self.crew.settings.poll)),
             StepStatus::Reaped => {
@@ -295,7 +293,9 @@ impl Lane {
                 let stored = self.followed(id, stored)?.stored;
                 Box::pin(self.send(run, id, stored)).await
             }
-            StepStatus::Absent => self.judge_lost(run, id, "the server has no record of it".to_owned(), false).await,
+            StepStatus::Absent => {
+                self.judge_lost(run, id, "the server has no record of it".to_owned(), false).await
+            }
             StepStatus::Reaped => {
                 self.judge_lost(run, id, "the server has cleared it away already".to_owned(), false).await
             }

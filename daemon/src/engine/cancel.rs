@@ -45,6 +45,7 @@ impl Command for Cancel {
         self.engine.write_run(unit, &mut run, None).await?;
         if run.verdict().is_some() {
             close_unsent(unit, &before).await?;
+            self.engine.look_after(unit, &run).await?;
         }
         let answer = self.engine.answer(None, &run);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), self.run.to_string()).await?;

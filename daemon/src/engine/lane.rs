@@ -128,6 +128,10 @@ impl Command for AdvanceCommand {
             None if run.verdict().is_some() => close_unsent(unit, &before).await?,
             None => {}
         }
+        // After the end of a try the lane looks itself.
+        if !matches!(event, Event::StepEnded(..) | Event::Judged(..)) {
+            self.engine.look_after(unit, &run).await?;
+        }
         if let Some(id) = run.live_step().filter(|id| before.live_step() != Some(*id)) {
             // A try whose start was put off keeps its record.
             let known = before.next_try() == Some(id) && unit.step(id).await?.is_some();

@@ -91,8 +91,7 @@ impl Remove {
         open: crate::domain::id::RunId,
         resource: Resource,
     ) -> Result<Resource, Refusal> {
-        let run =
-            unit.run(open).await?.ok_or(Refusal::NotFound { what: "run", name: open.to_string() })?;
+        let run = unit.run(open).await?.ok_or(Refusal::NotFound { what: "run", name: open.to_string() })?;
         if !matches!(run.state, RunState::Queued { .. }) {
             return Err(Refusal::busy(open));
         }

@@ -50,6 +50,7 @@ impl Command for Settle {
         } else {
             close_unsent(unit, &before).await?;
         }
+        self.engine.look_after(unit, &run).await?;
         Ok(Settled::Now)
     }
 }

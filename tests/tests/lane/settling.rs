@@ -198,3 +198,19 @@ async fn p6_a_try_that_never_reaches_its_server_settles_within_the_limit_of_its_
     assert!(run.verdict().unwrap().reconciled);
     assert_eq!(w.unresolved("alpha").await.unwrap().len(), 1, "it may have come through");
 }
+
+#[tokio::test]
+async fn a_look_follows_a_settlement_by_time() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.script("one", [Play::takes(seconds(10_000))]);
+    let id = w.install("alpha", "thing", "one").await.unwrap();
+    w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    w.go(seconds(1)).await.unwrap();
+    w.remote.cut("alpha", seconds(2_000));
+    let run = w.end(id, seconds(1_000)).await.unwrap();
+    ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
+    w.remote.put("alpha", "one", "7");
+    w.go(seconds(2_000)).await.unwrap();
+    let seen = w.resource("alpha/thing/one").await.unwrap().unwrap().observed.expect("a look follows");
+    assert_eq!(seen.facts["version"], "7");
+}

@@ -104,8 +104,15 @@ fn p4_a_start_that_is_put_off_waits_since_its_beginning_as_the_same_try() {
         let before = now;
         run = run.apply(Event::HeldUp(failure("apt holds the lock")), now, &TIMINGS).expect("legal");
         let Some(waiting) = run.waiting().cloned() else { break };
-        assert_eq!((waiting.reason, waiting.since, waiting.who.as_str()), (WaitReason::Busy, NOW, "apt holds the lock"));
-        assert_eq!(run.settles_by(&TIMINGS), Some(NOW + TIMINGS.queue_limit), "waiting on and on moves nothing");
+        assert_eq!(
+            (waiting.reason, waiting.since, waiting.who.as_str()),
+            (WaitReason::Busy, NOW, "apt holds the lock")
+        );
+        assert_eq!(
+            run.settles_by(&TIMINGS),
+            Some(NOW + TIMINGS.queue_limit),
+            "waiting on and on moves nothing"
+        );
         now = waiting.next_try.expect("a time");
         assert_eq!(now, before + TIMINGS.busy_retry);
         run = run.apply(TRY_STARTED, now, &TIMINGS).expect("legal");
@@ -172,7 +179,11 @@ fn p4_a_start_that_is_not_answered_moves_its_deadline_up_to_the_limit_of_the_run
     assert!(now.since(NOW) > TIMINGS.queue_limit);
     assert!(run.begins_late(now, TIMEOUT, &TIMINGS));
     let run = run.apply(Event::GoesOn { began: Some(TIMEOUT) }, now, &TIMINGS).expect("legal");
-    assert_eq!((run.settles_by(&TIMINGS), run.waiting()), (Some(now + after), None), "it may run its whole time");
+    assert_eq!(
+        (run.settles_by(&TIMINGS), run.waiting()),
+        (Some(now + after), None),
+        "it may run its whole time"
+    );
     assert!(!begun().begins_late(NOW + Duration::from_secs(10), TIMEOUT, &TIMINGS));
 }
 

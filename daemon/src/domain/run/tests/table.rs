@@ -86,7 +86,10 @@ fn events() -> Vec<(&'static str, Event)> {
         ("overdue", Event::Overdue(failure("too late"))),
         ("broken", Event::Broken(failure("a panic"))),
         ("abandoned: exit 143", Event::Abandoned(Ended::Exited { code: 143, cause: Cause::Cancel }, last())),
-        ("abandoned: exit 0, last", Event::Abandoned(Ended::Exited { code: 0, cause: Cause::Itself }, last())),
+        (
+            "abandoned: exit 0, last",
+            Event::Abandoned(Ended::Exited { code: 0, cause: Cause::Itself }, last()),
+        ),
         ("abandoned: lost", Event::Abandoned(Ended::Lost { why: "reboot".into() }, last())),
     ]
 }
