@@ -1,19 +1,22 @@
 //! Brings to an end what time has overtaken. Takes no input: it is woken or periodic, finds, lets the domain judge, settles through the
 //! engine like anyone else, and answers counts. Doing it twice changes nothing.
 //!
-//! Time settles only while a daemon runs: for a while after a start, and after the wall clock has jumped, nothing is settled.
+//! Time settles only while a daemon runs: for a while after a start, after the lease was lost, after a sleep of the process and after a
+//! jump of the wall clock nothing is settled, so that servers can be asked first.
 
 use std::time::Duration;
 
 use crate::domain::id::RunId;
 use crate::domain::time::Timestamp;
-use crate::engine::{Engine, LaneError, Lease, Settled};
+use crate::engine::{Engine, Lease, Settled};
 use crate::store::StoreError;
 
-/// How long after a start, or a jump of the wall clock, nothing is settled by time.
+/// How long nothing is settled by time after a start, a sleep, a lost lease or a jump of the wall clock.
 const GRACE: Duration = Duration::from_secs(60);
 /// A difference between wall clock and monotonic clock that counts as a jump.
 const JUMP: Duration = Duration::from_secs(30);
+/// Looks that may be missed before the process is taken to have slept.
+const MISSED_MAX: u32 = 3;
 /// Runs looked at in one go: bounds how long a look takes.
 const BATCH: i64 = 256;
 
@@ -36,24 +39,22 @@ pub enum ReconcileError {
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A run could not be settled.
-    #[error("run {0} could not be settled: {1}")]
-    Run(RunId, LaneError),
 }
 
 /// Finds what is overdue.
 pub struct Reconciler {
     engine: Engine,
     lease: Lease,
+    every: Duration,
     grace_from: Duration,
     last: Option<(Timestamp, Duration)>,
 }
 
 impl Reconciler {
-    /// A reconciler of a daemon that starts now.
-    pub fn new(engine: Engine, lease: Lease) -> Self {
+    /// A reconciler of a daemon that starts now. It is to be called `every` so often.
+    pub fn new(engine: Engine, lease: Lease, every: Duration) -> Self {
         let grace_from = engine.clock().monotonic();
-        Self { engine, lease, grace_from, last: None }
+        Self { engine, lease, every, grace_from, last: None }
     }
 
     /// One look.
@@ -72,6 +73,9 @@ impl Reconciler {
         let overdue =
             self.engine.store().read().await?.db().overdue(self.engine.clock().now(), BATCH).await?;
         for run in overdue {
+            if !self.lease.is_trusted() {
+                break;
+            }
             let settled = match self.engine.settle_overdue(run.id).await {
                 Ok(settled) => settled,
                 Err(error) => {
@@ -92,12 +96,20 @@ impl Reconciler {
     fn in_grace(&mut self) -> bool {
         let (wall, mono) = (self.engine.clock().now(), self.engine.clock().monotonic());
         if let Some((last_wall, last_mono)) = self.last.replace((wall, mono)) {
-            let expected = last_wall + mono.saturating_sub(last_mono);
+            let passed = mono.saturating_sub(last_mono);
+            let expected = last_wall + passed;
             if wall.since(expected).max(expected.since(wall)) > JUMP {
                 tracing::warn!("the wall clock has jumped; nothing is settled by time for a minute");
                 self.grace_from = mono;
             }
+            if passed > self.every * MISSED_MAX {
+                tracing::warn!(
+                    seconds = passed.as_secs(),
+                    "this process has slept; nothing is settled by time for a minute"
+                );
+                self.grace_from = mono;
+            }
         }
-        mono < self.grace_from + GRACE
+        mono < self.grace_from.max(self.lease.trusted_since()) + GRACE
     }
 }

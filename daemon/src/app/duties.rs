@@ -15,7 +15,7 @@ use crate::scheduler::{self, Duty};
 use crate::store::retention::Horizon;
 
 /// How often time is asked whom it has overtaken.
-const RECONCILE_EVERY: Duration = Duration::from_secs(5);
+pub(super) const RECONCILE_EVERY: Duration = Duration::from_secs(5);
 /// How often old records are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// Records of each kind that go in one transaction.
@@ -74,4 +74,3 @@ pub(super) fn duties(house: &House, reconciler: Arc<Now>, living: Arc<Living>) -
     });
     vec![reconcile, expire]
 }
-

@@ -102,8 +102,7 @@ mod tests {
     #[tokio::test]
     async fn fewer_permits_are_taken_as_they_come_back_and_more_are_there_at_once() {
         let permits = Arc::new(Semaphore::new(3));
-        let mut at_work: Vec<_> =
-            (0..3).map(|_| Arc::clone(&permits).try_acquire_owned().unwrap()).collect();
+        let mut at_work: Vec<_> = (0..3).map(|_| Arc::clone(&permits).try_acquire_owned().unwrap()).collect();
         resize(&permits, 3, 1);
         tokio::task::yield_now().await;
         for free in [0, 0, 1] {

@@ -55,7 +55,7 @@ pub(super) fn end_of(id: StepId, ended: &Ended, truncated: bool) -> StepEnd {
         Ended::Rejected { why } => (StepState::Rejected, None, why.clone()),
         Ended::Lost { why } => (StepState::Lost, None, why.clone()),
     };
-    StepEnd { id, state, exit_code, why, truncated }
+    StepEnd { id, state, exit_code, why, truncated, proven: true }
 }
 
 /// The same, and these processes live on.

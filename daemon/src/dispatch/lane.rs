@@ -4,19 +4,21 @@
 //! follow or end one of its steps. It keeps nothing that the store does not know, except where it stands in a step's output.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
+use super::broken::Panics;
 use super::stepping::Work;
 use super::{Crew, LIMIT, Next, failures};
 use crate::domain::id::ServerId;
-use crate::domain::run::{Event, Proof, Run, RunState};
+use crate::domain::run::{Event, Run, RunState};
 use crate::domain::server::{IdentityKind, Reach, Server};
-use crate::domain::step::{Ended, StepId, StepState};
+use crate::domain::step::Ended;
 use crate::domain::verdict::{Outcome, Reason};
 use crate::domain::waiting::WaitReason;
 use crate::engine::{Advance, LaneError, LaneHold};
-use crate::remote::{Login, RemoteError, StepStatus, Target};
+use crate::remote::{Login, Target};
 
 /// A lane at work.
 pub struct Lane {
@@ -26,15 +28,12 @@ pub struct Lane {
     pub(super) server: Option<Server>,
     pub(super) target: Option<Target>,
     pub(super) work: Option<Work>,
-    claimed: bool,
-    idle_since: Option<std::time::Duration>,
-    looked_at: std::time::Duration,
-    permit: Option<OwnedSemaphorePermit>,
-    broken: u32,
+    pub(super) claimed: bool,
+    idle_since: Option<Duration>,
+    looked_at: Duration,
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+    pub(super) panics: Panics,
 }
-
-/// Panics without progress between them after which the run in hand is ended as broken, if nothing of it lives on the server.
-const BROKEN_MAX: u32 = 3;
 
 impl Lane {
     /// A lane that was just taken.
@@ -49,9 +48,9 @@ impl Lane {
             work: None,
             claimed: false,
             idle_since: None,
-            looked_at: std::time::Duration::ZERO,
+            looked_at: Duration::ZERO,
             permit: None,
-            broken: 0,
+            panics: Panics::default(),
         }
     }
 
@@ -86,38 +85,6 @@ impl Lane {
     /// The last act of its driver.
     pub fn left(self) {
         self.crew.engine.hub().leave(self.hold.server);
-    }
-
-    /// A step panicked. Nothing is assumed: everything is read again.
-    pub fn broke(&mut self) -> Next {
-        tracing::error!(server = %self.hold.server, "a step of a lane panicked; the lane starts again from what is stored");
-        self.broken += 1;
-        self.work = None;
-        self.server = None;
-        let wait = self.crew.settings.poll * self.broken.min(BROKEN_MAX);
-        Next::At(self.crew.engine.clock().monotonic() + wait)
-    }
-
-    /// Ends the run over which steps panicked again and again; one that may live on the server is left to its time.
-    async fn end_broken(&mut self) -> Result<Next, LaneError> {
-        self.broken = 0;
-        self.rest();
-        match self.waiting_run().await? {
-            Some(run) if run.live_step().is_none() => {
-                let message =
-                    "a fault in settled: driving it panicked; the daemon's log tells more".to_owned();
-                let failure = failures::plain(run.id, message, self.crew.engine.clock().now());
-                let run = self.tell(&run, Event::Broken(failure)).await?;
-                Work::log_end(&run, run.position().attempt);
-                Ok(Next::Now)
-            }
-            _ => Ok(self.later(self.crew.settings.unreachable_retry)),
-        }
-    }
-
-    /// Something of a run was brought to its end: panics before it do not count any more.
-    pub(super) const fn progressed(&mut self) {
-        self.broken = 0;
     }
 
     /// Does the next thing.
@@ -168,13 +135,13 @@ impl Lane {
             // What came through another daemon rings no bell here.
             self.woken();
         }
+        if let Some(next) = self.mend().await? {
+            return Ok(next);
+        }
         if self.server.is_none()
             && let Some(next) = self.look_around().await?
         {
             return Ok(next);
-        }
-        if self.broken >= BROKEN_MAX {
-            return self.end_broken().await;
         }
         if !self.claimed {
             return self.claim().await;
@@ -236,57 +203,6 @@ impl Lane {
         self.target.clone().ok_or(LaneError::Lost)
     }
 
-    /// Tells the server our epoch, and clears away what the store knows to have ended.
-    async fn claim(&mut self) -> Result<Next, LaneError> {
-        let target = self.target()?;
-        let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
-        match self.crew.remote.claim(&target, self.crew.installation, epoch).await {
-            Ok(_) => {
-                self.claimed = true;
-                self.reached().await?;
-                self.clear_away(&target).await?;
-                self.forget_tombstones(&target).await?;
-                Ok(Next::Now)
-            }
-            Err(error) => self.trouble(error).await,
-        }
-    }
-
-    /// Clears ended steps away on the server, and takes resolved ones off the list. Best effort: the next claim does what is left.
-    async fn clear_away(&mut self, target: &Target) -> Result<(), LaneError> {
-        let listed = match self.crew.remote.list(target).await {
-            Ok(listed) => listed,
-            Err(error) => {
-                tracing::debug!(server = %self.hold.server, %error, "the server's steps could not be listed");
-                return Ok(());
-            }
-        };
-        for (id, report) in listed {
-            let record = self.crew.engine.store().read().await?.db().step(id).await?;
-            match record {
-                None => {
-                    tracing::warn!(server = %self.hold.server, step = %id, "the server has a step that this store does not know; it is left alone");
-                }
-                Some(record) if !matches!(record.state, StepState::Starting | StepState::Running) => {
-                    self.reap(id).await;
-                }
-                Some(_) => {
-                    tracing::debug!(step = %id, status = ?report.status, "a step is found on its server");
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Clears a try away on the server. What fails here is done at the next claim.
-    pub(super) async fn reap(&self, id: StepId) {
-        let Ok(target) = self.target() else { return };
-        let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
-        if let Err(error) = self.crew.remote.reap(&target, id, epoch).await {
-            tracing::debug!(step = %id, %error, "a step could not be cleared away on its server; it is done at the next claim");
-        }
-    }
-
     /// The run that goes on, or the one that is next.
     async fn find_work(&mut self) -> Result<Next, LaneError> {
         let mut reader = self.crew.engine.store().read().await?;
@@ -330,36 +246,6 @@ impl Lane {
         }
         self.waits(run, WaitReason::Limit, LIMIT.to_owned(), None).await?;
         Ok(Some(Next::Permit))
-    }
-
-    /// Nothing exclusive starts while an earlier step is not proven to have ended.
-    async fn unresolved(&mut self, run: &Run) -> Result<Option<Next>, LaneError> {
-        let open = self.crew.engine.store().read().await?.db().unresolved(self.hold.server).await?;
-        let Some(first) = open.first() else { return Ok(None) };
-        let id: StepId = first
-            .step_id
-            .parse()
-            .map_err(|_| LaneError::Fault(format!("the store holds step id `{}`", first.step_id)))?;
-        let target = self.target()?;
-        // Its time has passed: it is ended if it still lives, and a start that is still on its way is refused there.
-        let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
-        match self.crew.remote.cancel(&target, id, epoch).await {
-            Ok(report) => match report.status {
-                StepStatus::Ended(_) | StepStatus::Absent | StepStatus::Reaped => {
-                    self.crew.engine.step_resolved(self.hold, id).await?;
-                    self.reap(id).await;
-                    Ok(Some(Next::Now))
-                }
-                still => {
-                    let who = format!("step {id} of an earlier run is not proven to have ended: {still:?}");
-                    let at = self.crew.engine.clock().now() + self.crew.settings.unreachable_retry;
-                    self.rest();
-                    self.waits(run, WaitReason::Unresolved, who, Some(at)).await?;
-                    Ok(Some(self.later(self.crew.settings.unreachable_retry)))
-                }
-            },
-            Err(error) => self.trouble(error).await.map(Some),
-        }
     }
 
     async fn begin(&mut self, run: Run) -> Result<Next, LaneError> {
@@ -439,66 +325,12 @@ impl Lane {
         self.crew.engine.advance(self.hold, Advance { run: run.id, event, end: None, titles }).await
     }
 
-    pub(super) fn later(&mut self, wait: std::time::Duration) -> Next {
+    pub(super) fn later(&mut self, wait: Duration) -> Next {
         Next::At(self.crew.engine.clock().monotonic() + wait)
     }
 
-    /// The server answered: if it was unreachable before, that is over.
-    pub(super) async fn reached(&mut self) -> Result<(), LaneError> {
-        if let Some(server) = self.server.as_mut().filter(|s| s.reach == Reach::Unreachable) {
-            server.reach = Reach::Ok;
-            self.crew.engine.set_reach(self.hold.server, Reach::Ok, String::new()).await?;
-        }
-        Ok(())
-    }
-
-    /// The server did not answer as asked.
-    pub(super) async fn trouble(&mut self, error: RemoteError) -> Result<Next, LaneError> {
-        let waiting = self.waiting_run().await?;
-        match error {
-            RemoteError::Unreachable(message) | RemoteError::Protocol(message) => {
-                self.permit = None;
-                let retry = self.crew.settings.unreachable_retry;
-                if let Some(server) = &mut self.server {
-                    server.reach = Reach::Unreachable;
-                }
-                self.crew.engine.set_reach(self.hold.server, Reach::Unreachable, message.clone()).await?;
-                if let Some(run) = waiting {
-                    let at = self.crew.engine.clock().now() + retry;
-                    self.waits(&run, WaitReason::Unreachable, message, Some(at)).await?;
-                }
-                Ok(self.later(retry))
-            }
-            RemoteError::Refused(message) => {
-                self.crew.engine.set_reach(self.hold.server, Reach::Refused, message.clone()).await?;
-                if let Some(run) = waiting {
-                    self.waits(&run, WaitReason::Refused, message, None).await?;
-                }
-                self.give_back().await
-            }
-            RemoteError::Fenced { highest } => {
-                // Whoever still has the lane in the store outbids; whoever has lost it is told so here.
-                let to = i64::try_from(highest).unwrap_or(i64::MAX - 1).saturating_add(1);
-                self.hold = self.crew.engine.raise_epoch(self.hold, to.max(self.hold.epoch + 1)).await?;
-                self.claimed = false;
-                self.work = None;
-                Ok(self.later(self.crew.settings.poll))
-            }
-            RemoteError::Unsendable(message) => Err(LaneError::Fault(message)),
-            RemoteError::Conflict(id) => {
-                let message = format!(
-                    "the server has step {id} with other content: another store has used the same ids"
-                );
-                match waiting {
-                    Some(run) => self.conclude_lost(&run, id, message, Proof::None).await,
-                    None => Err(LaneError::Fault(message)),
-                }
-            }
-        }
-    }
-
     /// The run for whose sake the server was asked.
-    async fn waiting_run(&self) -> Result<Option<Run>, LaneError> {
+    pub(super) async fn waiting_run(&self) -> Result<Option<Run>, LaneError> {
         if let Some(work) = &self.work {
             return Ok(self.crew.engine.store().read().await?.db().run(work.run.id).await?);
         }

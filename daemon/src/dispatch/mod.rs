@@ -3,26 +3,27 @@
 //! Everything here is a stepper: one call does at most one thing on a server and stores what came of it, then says when it wants to be
 //! called again ([`Next`]). The production driver (`drive`) and the simulator call the same steps. Nothing here writes: the engine does.
 
+mod broken;
+mod claim;
+mod crew;
 mod drive;
 mod failures;
 mod lane;
+mod proof;
 mod reading;
 mod stepping;
 mod tombstones;
+mod trouble;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
+pub use crew::Crew;
 pub use drive::run;
 pub use lane::Lane;
 
-use crate::auth::Gate;
-use crate::domain::id::{InstallationId, ServerId};
-use crate::engine::{Engine, LaneError, Lease};
-use crate::remote::Remote;
+use crate::domain::id::ServerId;
+use crate::engine::LaneError;
 
 /// When a stepper wants to be called again. Being woken always comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,25 +57,6 @@ pub struct Settings {
 
 /// For whom a run waits when the limit is reached.
 const LIMIT: &str = "other servers are at work (lane.at_work_max)";
-
-/// What all lanes share. Cheap to clone.
-#[derive(Clone)]
-pub struct Crew {
-    /// Where everything is decided and written.
-    pub engine: Engine,
-    /// What touches servers.
-    pub remote: Arc<dyn Remote>,
-    /// Whether this daemon may still act.
-    pub lease: Lease,
-    /// The installation, for servers to know their owner by.
-    pub installation: InstallationId,
-    /// Who may still do what it asked for.
-    pub gate: Gate,
-    /// Servers at work at the same time.
-    pub permits: Arc<Semaphore>,
-    /// Durations and limits.
-    pub settings: Settings,
-}
 
 /// Finds servers that need a lane. A stepper.
 pub struct Dispatcher {

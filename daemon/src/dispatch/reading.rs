@@ -76,7 +76,7 @@ impl Lane {
             Err(RemoteError::Refused(message)) => {
                 let run = self.started(run).await?;
                 self.refuse(&run, Reason::Refused, message.clone()).await?;
-                self.crew.engine.set_reach(self.hold.server, Reach::Refused, message).await?;
+                self.crew.engine.set_reach(self.hold, Reach::Refused, message).await?;
                 Ok(Next::Now)
             }
             Err(other) => {
@@ -113,7 +113,7 @@ impl Lane {
                 let reading = read_probe(&answer.output);
                 let known = reading.presence.filter(|_| answer.exit_code == 0).unwrap_or(Presence::Unknown);
                 let run = self.started(run).await?;
-                self.crew.engine.observe(resource, known, reading.facts).await?;
+                self.crew.engine.observe(self.hold, resource, known, reading.facts).await?;
                 self.answered(&run, answer).await
             }
             Err(RemoteError::Unreachable(message)) => self.unreachable(&run, message).await,
@@ -161,7 +161,7 @@ impl Lane {
     async fn unreachable(&mut self, run: &Run, message: String) -> Result<Next, LaneError> {
         self.rest();
         let retry = self.crew.settings.unreachable_retry;
-        self.crew.engine.set_reach(self.hold.server, Reach::Unreachable, message.clone()).await?;
+        self.crew.engine.set_reach(self.hold, Reach::Unreachable, message.clone()).await?;
         let at = self.crew.engine.clock().now() + retry;
         self.waits(run, WaitReason::Unreachable, message, Some(at)).await?;
         Ok(self.later(retry))

@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{LIMIT, Lane, Next, failures};
-use crate::catalog::{PlannedStep, read_probe};
-use crate::domain::resource::Presence;
-use crate::domain::run::{Event, Phase, Progress, Proof, Run, RunState, StepFacts};
+use crate::catalog::PlannedStep;
+use crate::domain::run::{Event, Phase, Progress, Run, RunState, StepFacts};
 use crate::domain::step::{Ended, StepId, StepState};
 use crate::domain::verdict::Outcome;
 use crate::domain::waiting::WaitReason;
 use crate::engine::{Advance, LaneError, Prepared};
-use crate::remote::{Limits, ProbeSpec, RemoteError, Report, StepSpec, StepStatus};
+use crate::remote::{Holder, Limits, RemoteError, Report, StepSpec, StepStatus};
 use crate::secrets::Mask;
 
 /// Largest piece of output that is stored at once, in bytes.
@@ -20,7 +19,7 @@ const PIECE_BYTES_MAX: usize = 64 * 1024;
 /// The run in hand.
 pub(super) struct Work {
     pub(super) run: Run,
-    prepared: Prepared,
+    pub(super) prepared: Prepared,
     followed: Option<Followed>,
     cancel_sent: bool,
     /// The try of `run` was stored by our last commit and nothing was sent yet: it need not be read again.
@@ -65,7 +64,7 @@ impl Work {
         Arc::clone(&self.prepared.titles)
     }
 
-    fn step(&self, id: StepId) -> Result<&PlannedStep, LaneError> {
+    pub(super) fn step(&self, id: StepId) -> Result<&PlannedStep, LaneError> {
         let step = self.prepared.plan.steps.get(id.step as usize);
         step.ok_or_else(|| LaneError::Fault(format!("step {id} is not in the plan of its run")))
     }
@@ -189,7 +188,7 @@ impl Lane {
         }
         let target = self.target()?;
         let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
-        match self.crew.remote.cancel(&target, id, epoch).await {
+        match self.crew.acting()?.cancel(&target, id, epoch).await {
             Ok(_) => {
                 if let Some(work) = &mut self.work {
                     work.cancel_sent = true;
@@ -202,7 +201,7 @@ impl Lane {
 
     async fn send(&mut self, run: &Run, id: StepId, stored: u64) -> Result<Next, LaneError> {
         let (target, spec) = (self.target()?, self.spec(id)?);
-        match self.crew.remote.start(&target, &spec).await {
+        match self.crew.acting()?.start(&target, &spec).await {
             Ok(report) => {
                 self.reached().await?;
                 self.sent(run, id, stored, report).await
@@ -237,17 +236,16 @@ impl Lane {
         match report.status {
             StepStatus::Running => {
                 self.crew.engine.step_seen(self.hold, id).await?;
-                self.go_on(run).await?;
+                let timeout = self.work.as_ref().ok_or(LaneError::Lost)?.step(id)?.timeout;
+                self.go_on(run, Some(timeout)).await?;
+                self.progressed();
                 Ok(Next::Now)
             }
             StepStatus::Ended(ended) if report.output_bytes == 0 => {
                 self.ended(run, id, ended, report.truncated).await
             }
             StepStatus::Ended(_) => self.follow(run, id, stored).await,
-            StepStatus::Busy { holder } => {
-                let why = format!("{holder} holds the package lock of the server");
-                self.ended(run, id, Ended::Rejected { why }, false).await
-            }
+            StepStatus::Busy { holder } => self.put_off(run, &holder).await,
             StepStatus::Interrupted { packages } => {
                 let why = format!(
                     "dpkg was interrupted on the server ({packages}): run `dpkg --configure -a` there"
@@ -257,9 +255,21 @@ impl Lane {
             StepStatus::Orphaned => self.stuck(run, id, "lost its supervisor", &report.processes).await,
             StepStatus::Accepted | StepStatus::Absent => Ok(self.later(self.crew.settings.poll)),
             StepStatus::Reaped => {
-                self.judge_lost(run, id, "the server has cleared it away already".to_owned()).await
+                self.judge_lost(run, id, "the server has cleared it away already".to_owned(), false).await
             }
         }
+    }
+
+    /// Another program holds a lock that the step needs: the same try is sent again later.
+    async fn put_off(&mut self, run: &Run, holder: &Holder) -> Result<Next, LaneError> {
+        let message = format!("{holder} holds the package lock of the server");
+        let failure = failures::plain(run.id, message, self.crew.engine.clock().now());
+        let after = self.tell(run, Event::HeldUp(failure)).await?;
+        if after.verdict().is_some() {
+            Work::log_end(&after, run.position().attempt);
+            self.work = None;
+        }
+        Ok(Next::Now)
     }
 
     /// Waits for news of a running try; being woken ends the wait.
@@ -291,7 +301,8 @@ impl Lane {
                 self.stuck(run, id, "was killed", &news.report.processes).await
             }
             StepStatus::Running => {
-                self.go_on(run).await?;
+                self.go_on(run, None).await?;
+                self.progressed();
                 Ok(Next::Now)
             }
             StepStatus::Ended(ended) => self.ended(run, id, ended, news.report.truncated).await,
@@ -300,9 +311,11 @@ impl Lane {
                 let stored = self.followed(id, stored)?.stored;
                 Box::pin(self.send(run, id, stored)).await
             }
-            StepStatus::Absent => self.judge_lost(run, id, "the server has no record of it".to_owned()).await,
+            StepStatus::Absent => {
+                self.judge_lost(run, id, "the server has no record of it".to_owned(), false).await
+            }
             StepStatus::Reaped => {
-                self.judge_lost(run, id, "the server has cleared it away already".to_owned()).await
+                self.judge_lost(run, id, "the server has cleared it away already".to_owned(), false).await
             }
         }
     }
@@ -328,10 +341,12 @@ impl Lane {
         Ok(())
     }
 
-    /// A wait is over: the run goes on where it stands.
-    async fn go_on(&self, run: &Run) -> Result<(), LaneError> {
-        if run.waiting().is_some() {
-            self.tell(run, Event::GoesOn).await?;
+    /// A wait is over: the run goes on where it stands. `began`: its try begins only now, and has this long.
+    async fn go_on(&self, run: &Run, began: Option<Duration>) -> Result<(), LaneError> {
+        let engine = &self.crew.engine;
+        let late = began.is_some_and(|time| run.begins_late(engine.clock().now(), time, engine.timings()));
+        if late || run.waiting().is_some() {
+            self.tell(run, Event::GoesOn { began }).await?;
         }
         Ok(())
     }
@@ -361,7 +376,7 @@ impl Lane {
         truncated: bool,
     ) -> Result<Next, LaneError> {
         if let Ended::Lost { why } = &ended {
-            return self.judge_lost(run, id, why.clone()).await;
+            return self.judge_lost(run, id, why.clone(), true).await;
         }
         self.conclude(run, id, ended, truncated, false).await
     }
@@ -385,7 +400,7 @@ impl Lane {
         self.after(run, after, id).await
     }
 
-    async fn facts(&self, run: &Run, id: StepId, ended: &Ended) -> Result<StepFacts, LaneError> {
+    pub(super) async fn facts(&self, run: &Run, id: StepId, ended: &Ended) -> Result<StepFacts, LaneError> {
         let work = self.work.as_ref().ok_or(LaneError::Lost)?;
         let step = work.step(id)?;
         let code = if let Ended::Exited { code, .. } = ended { Some(*code) } else { None };
@@ -401,51 +416,8 @@ impl Lane {
         })
     }
 
-    /// A try left no exit record: the package's probe is asked for proof (P7).
-    pub(super) async fn judge_lost(&mut self, run: &Run, id: StepId, why: String) -> Result<Next, LaneError> {
-        match self.proof().await {
-            Ok(proof) => self.conclude_lost(run, id, why, proof).await,
-            Err(error) => Box::pin(self.trouble(error)).await,
-        }
-    }
-
-    pub(super) async fn conclude_lost(
-        &mut self,
-        run: &Run,
-        id: StepId,
-        why: String,
-        proof: Proof,
-    ) -> Result<Next, LaneError> {
-        let ended = Ended::Lost { why };
-        let facts = self.facts(run, id, &ended).await?;
-        let titles = self.work.as_ref().map_or_else(|| Arc::from([]), Work::titles);
-        let end = Some(failures::end_of(id, &ended, false));
-        let event = Event::Judged(proof, facts);
-        let after = self.crew.engine.advance(self.hold, Advance { run: run.id, event, end, titles }).await?;
-        self.after(run, after, id).await
-    }
-
-    async fn proof(&self) -> Result<Proof, crate::remote::RemoteError> {
-        let (Some(work), Ok(target)) = (&self.work, self.target()) else { return Ok(Proof::None) };
-        let (Some(proof), Some(probe)) = (&work.prepared.plan.proof, &work.prepared.probe) else {
-            return Ok(Proof::None);
-        };
-        let spec = ProbeSpec { script: probe.script.clone(), env: probe.env.clone(), timeout: probe.timeout };
-        let answer = self.crew.remote.probe(&target, &spec).await?;
-        if answer.exit_code != 0 {
-            return Ok(Proof::None);
-        }
-        let reading = read_probe(&answer.output);
-        if proof.holds(&reading, &work.prepared.desired) {
-            return Ok(Proof::Success);
-        }
-        let nothing = reading.presence == Some(Presence::Absent)
-            && work.run.operation == crate::domain::operation::Operation::Install;
-        Ok(if nothing { Proof::Nothing } else { Proof::None })
-    }
-
     /// What follows the end of a try: clearing away on the server, a log line, a look at what is there after a failure.
-    async fn after(&mut self, before: &Run, after: Run, id: StepId) -> Result<Next, LaneError> {
+    pub(super) async fn after(&mut self, before: &Run, after: Run, id: StepId) -> Result<Next, LaneError> {
         self.progressed();
         self.reap(id).await;
         let ended = after.verdict().is_some();
@@ -465,31 +437,6 @@ impl Lane {
         }
         self.work = None;
         Ok(Next::Now)
-    }
-
-    /// Looks at what is there after a change that did not succeed. Best effort: the verdict stands without it.
-    async fn observe(&self) -> Result<(), LaneError> {
-        let (Some(work), Ok(target)) = (&self.work, self.target()) else { return Ok(()) };
-        let Some(probe) = &work.prepared.probe else { return Ok(()) };
-        let spec = ProbeSpec { script: probe.script.clone(), env: probe.env.clone(), timeout: probe.timeout };
-        match self.crew.remote.probe(&target, &spec).await {
-            Ok(answer) => {
-                let secrets = work.prepared.secrets.iter().map(|(_, secret)| secret.clone());
-                let reading = read_probe(&Mask::new(secrets).pass(&answer.output, true));
-                let known = reading.presence.filter(|_| answer.exit_code == 0);
-                self.crew
-                    .engine
-                    .observe(work.prepared.resource, known.unwrap_or(Presence::Unknown), reading.facts)
-                    .await
-            }
-            Err(error) => {
-                tracing::debug!(run = %work.run.id, %error, "the server could not be looked at after a failure");
-                self.crew
-                    .engine
-                    .observe(work.prepared.resource, Presence::Unknown, std::collections::BTreeMap::new())
-                    .await
-            }
-        }
     }
 }
 

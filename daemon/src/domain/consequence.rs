@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::operation::Operation;
-use super::resource::{Applied, Fate, Resource};
+use super::resource::{Applied, Fate, Resource, ResourceStatus};
 use super::run::{Run, RunState, Subject};
 use super::server::{Server, ServerStatus};
 use super::verdict::{Outcome, Verdict};
@@ -20,7 +20,8 @@ pub enum After {
 
 /// What the run's present state means for its resource. A read-only run changes nothing.
 pub fn for_resource(run: &Run, resource: Resource) -> After {
-    let (true, Some(fate), Subject::Resource { digest, .. }) = (run.exclusive, run.fate(), &run.subject)
+    let (true, Some(fate), Subject::Resource { digest, earlier, .. }) =
+        (run.exclusive, run.fate(), &run.subject)
     else {
         return After::Same(resource);
     };
@@ -43,7 +44,12 @@ pub fn for_resource(run: &Run, resource: Resource) -> After {
         }
         Some(verdict) => {
             after.open_run = None;
-            after.last_error = Some(error_of(run, verdict));
+            // A cancel that gives back `failed` before anything began does not hide why it had failed.
+            let untouched = verdict.outcome == Outcome::Cancelled && !run.payload && *earlier == status;
+            let keeps = untouched && status == ResourceStatus::Failed && after.last_error.is_some();
+            if !keeps {
+                after.last_error = Some(error_of(run, verdict));
+            }
             if run.payload
                 && let Some(applied) = &mut after.applied
             {

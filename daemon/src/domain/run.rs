@@ -3,13 +3,15 @@
 //! [`Run::apply`] is the single place where a run changes. It is told what happened and answers the run as it is then, or that this
 //! cannot happen here. It never knows how a fact was learned.
 
+mod ends;
+
 use std::time::Duration;
 
 use super::failure::Failure;
 use super::id::{ResourceId, RunId, ServerId};
 use super::operation::Operation;
 use super::resource::{self, Declared, Fate, ResourceStatus};
-use super::step::{Cause, Ended, StepId};
+use super::step::{Ended, StepId};
 use super::time::Timestamp;
 use super::timings::Timings;
 use super::verdict::{Evidence, Outcome, Reason, Verdict};
@@ -147,7 +149,7 @@ pub enum Phase {
     },
     /// Between two tries: nothing of it lives on the server.
     Between {
-        /// Since when.
+        /// Since when; the settling of what never goes on is reckoned from here.
         since: Timestamp,
     },
 }
@@ -195,13 +197,27 @@ pub enum Event {
         /// When it looks again.
         next_try: Option<Timestamp>,
     },
+    /// The start of its try was not answered: whether the server has it is not known, and it is sent again.
+    Unanswered {
+        /// What went wrong.
+        who: String,
+        /// When it is sent again.
+        next_try: Timestamp,
+        /// Timeout of its step.
+        timeout: Duration,
+    },
     /// It goes on after a wait, where it stands.
-    GoesOn,
+    GoesOn {
+        /// Timeout of its step, when the server may have begun it only now.
+        began: Option<Duration>,
+    },
     /// The next try is about to be sent.
     TryStarted {
         /// Timeout of its step.
         timeout: Duration,
     },
+    /// The server put the start of the try off, and stored nothing of it: another program holds a lock that the step needs.
+    HeldUp(Failure),
     /// The server proved how a try ended.
     StepEnded(Ended, StepFacts),
     /// A try left no record; a probe was asked.
@@ -214,8 +230,10 @@ pub enum Event {
     Refused(Outcome, Reason, Failure),
     /// It is past the time by which it settles. Illegal before that time.
     Overdue(Failure),
-    /// The task that drove it broke while nothing of it lived on the server.
+    /// The task that drove it broke while nothing of it lived on the server: a failed attempt.
     Broken(Failure),
+    /// The task that drove it broke again and again; its try was ended on the server, which has proven how.
+    Abandoned(Ended, StepFacts),
 }
 
 /// An event that cannot happen in this state.
@@ -286,6 +304,26 @@ impl Run {
         }
     }
 
+    /// The try that is not begun yet. It may have a record already: its start was put off.
+    pub const fn next_try(&self) -> Option<StepId> {
+        match &self.state {
+            RunState::Running(Progress { position: p, phase: Phase::Between { .. }, .. }) => {
+                Some(StepId { run: self.id, step: p.step, attempt: p.attempt, try_no: p.try_no })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a try that the server begins at `now` may run beyond what was reckoned when it was stored.
+    pub fn begins_late(&self, now: Timestamp, timeout: Duration, timings: &Timings) -> bool {
+        match &self.state {
+            RunState::Running(Progress { phase: Phase::Stepping { deadline }, .. }) => {
+                now + timeout > *deadline + timings.settle_margin / 2
+            }
+            _ => false,
+        }
+    }
+
     /// By when it is terminal as long as a daemon runs (P6); `None` once it is.
     pub fn settles_by(&self, timings: &Timings) -> Option<Timestamp> {
         match &self.state {
@@ -320,6 +358,7 @@ impl Run {
         if self.contradicts(&event, now, timings) {
             return Err(illegal);
         }
+        let stepless = !self.operation.has_steps();
         match (&mut self.state, event) {
             (RunState::Queued { .. }, Event::Started { timeout }) => {
                 let phase = Phase::Stepping { deadline: now + timeout };
@@ -337,8 +376,17 @@ impl Run {
                 let since = waiting.as_ref().filter(|w| w.reason == reason).map_or(now, |w| w.since);
                 *waiting = Some(Waiting { reason, who, since, next_try });
             }
-            (RunState::Queued { waiting } | RunState::Running(Progress { waiting, .. }), Event::GoesOn) => {
-                *waiting = None;
+            (RunState::Running(progress), Event::Unanswered { who, next_try, timeout })
+                if progress.is_stepping() =>
+            {
+                self.unanswered(who, next_try, timeout, now);
+            }
+            (RunState::Queued { waiting }, Event::GoesOn { .. }) => *waiting = None,
+            (RunState::Running(progress), Event::GoesOn { began }) => {
+                progress.waiting = None;
+                if let (Phase::Stepping { deadline }, Some(timeout)) = (&mut progress.phase, began) {
+                    *deadline = (*deadline).max(now + timeout);
+                }
             }
 
             (RunState::Running(progress), Event::CancelRequested) if progress.is_stepping() => {
@@ -352,7 +400,11 @@ impl Run {
                 if matches!(progress.phase, Phase::Between { .. }) =>
             {
                 progress.phase = Phase::Stepping { deadline: now + timeout };
-                progress.waiting = None;
+                // Whether the lock is free shows only when the server has answered: until then it waits since it began to.
+                progress.waiting.take_if(|w| w.reason != WaitReason::Busy);
+            }
+            (RunState::Running(progress), Event::HeldUp(failure)) if progress.is_stepping() => {
+                self.held_up(failure, now, timings);
             }
             (RunState::Running(progress), Event::StepEnded(ended, facts)) if progress.is_stepping() => {
                 self.step_ended(&ended, facts, now, timings);
@@ -362,7 +414,7 @@ impl Run {
                 match proof {
                     Proof::Success => self.succeed(Evidence::Probe, now),
                     Proof::Nothing if !self.cancel_requested => {
-                        self.attempt_failed(facts, Evidence::Probe, now, timings);
+                        self.attempt_failed(facts.failure, Evidence::Probe, self.exhausted(), now, timings);
                     }
                     Proof::Nothing => self.complete_cancelled(Evidence::Probe, now),
                     Proof::None => self.fail(Reason::Lost, Evidence::None, facts.failure, false, now),
@@ -389,30 +441,55 @@ impl Run {
                 self.fail(Reason::Lost, Evidence::None, failure, true, now);
             }
             (RunState::Running(progress), Event::Overdue(failure)) => {
-                let refused = progress.waiting.as_ref().is_some_and(|w| w.reason == WaitReason::Refused);
-                let reason = if refused { Reason::Refused } else { Reason::Unreachable };
+                let reason = match progress.waiting.as_ref().map(|w| w.reason) {
+                    Some(WaitReason::Refused) => Reason::Refused,
+                    Some(WaitReason::Busy) => Reason::StepFailed,
+                    _ => Reason::Unreachable,
+                };
                 self.fail(reason, self.evidence_so_far(), failure, true, now);
             }
             (RunState::Queued { .. }, Event::Broken(failure)) => {
-                self.fail(Reason::Internal, Evidence::NotStarted, failure, false, now);
+                if self.attempts_max > 1 {
+                    self.state = RunState::Running(Progress {
+                        started_at: now,
+                        position: Position::FIRST,
+                        phase: Phase::Between { since: now },
+                        waiting: None,
+                    });
+                    self.attempt_broken(failure, now, timings);
+                } else {
+                    self.fail(Reason::Internal, Evidence::NotStarted, failure, false, now);
+                }
             }
-            (RunState::Running(progress), Event::Broken(failure)) if !progress.is_stepping() => {
-                self.fail(Reason::Internal, self.evidence_so_far(), failure, false, now);
+            (RunState::Running(progress), Event::Broken(failure)) if !progress.is_stepping() || stepless => {
+                self.attempt_broken(failure, now, timings);
+            }
+            (RunState::Running(progress), Event::Abandoned(ended, facts)) if progress.is_stepping() => {
+                self.abandoned(&ended, facts, now);
             }
 
             (RunState::Completed { .. }, _)
             | (
                 RunState::Queued { .. },
-                Event::TryStarted { .. } | Event::StepEnded(..) | Event::Judged(..) | Event::Answered,
+                Event::Unanswered { .. }
+                | Event::TryStarted { .. }
+                | Event::HeldUp(_)
+                | Event::StepEnded(..)
+                | Event::Judged(..)
+                | Event::Answered
+                | Event::Abandoned(..),
             )
             | (
                 RunState::Running(_),
                 Event::Started { .. }
+                | Event::Unanswered { .. }
                 | Event::TryStarted { .. }
+                | Event::HeldUp(_)
                 | Event::StepEnded(..)
                 | Event::Judged(..)
                 | Event::Answered
-                | Event::Broken(_),
+                | Event::Broken(_)
+                | Event::Abandoned(..),
             ) => return Err(illegal),
         }
         self.version += 1;
@@ -432,131 +509,6 @@ impl Run {
             _ => false,
         }
     }
-
-    fn step_ended(&mut self, ended: &Ended, facts: StepFacts, now: Timestamp, timings: &Timings) {
-        match ended {
-            Ended::Rejected { why } if self.cancel_requested || why == "cancelled-before-start" => {
-                self.complete_cancelled(self.evidence_so_far(), now);
-            }
-            Ended::Rejected { .. } if facts.hopeless => {
-                self.fail(Reason::StepFailed, self.evidence_so_far(), facts.failure, false, now);
-            }
-            Ended::Rejected { why } => {
-                let who = format!("the server did not start it: {why}");
-                self.another_try(who, facts.failure, now, timings);
-            }
-            Ended::Exited { code, cause } => {
-                self.payload = true;
-                self.exited(*code, *cause, facts, now, timings);
-            }
-            // A lost step is judged by a probe; until then nothing is known, and nothing changes but this.
-            Ended::Lost { .. } => self.payload = true,
-        }
-    }
-
-    fn exited(&mut self, code: i32, cause: Cause, facts: StepFacts, now: Timestamp, timings: &Timings) {
-        // A payload that was stopped may still say 0: it has ended well only when it ended by itself.
-        let well = code == 0 && cause == Cause::Itself;
-        match facts.next {
-            None if well => self.succeed(Evidence::ExitRecord, now),
-            _ if self.cancel_requested || cause == Cause::Cancel => {
-                self.complete_cancelled(Evidence::ExitRecord, now);
-            }
-            Some(timeout) if well => {
-                if let RunState::Running(progress) = &mut self.state {
-                    progress.position = progress.position.next_step();
-                    progress.phase = Phase::Stepping { deadline: now + timeout };
-                    progress.waiting = None;
-                }
-            }
-            _ if cause == Cause::Deadline && !facts.retry_on_timeout => {
-                self.fail(Reason::Timeout, Evidence::ExitRecord, facts.failure, false, now);
-            }
-            _ if facts.busy && cause == Cause::Itself => {
-                self.another_try(facts.failure.message.clone(), facts.failure, now, timings);
-            }
-            _ if facts.hopeless && cause == Cause::Itself => {
-                self.fail(Reason::StepFailed, Evidence::ExitRecord, facts.failure, false, now);
-            }
-            _ => self.attempt_failed(facts, Evidence::ExitRecord, now, timings),
-        }
-    }
-
-    /// A new try of the same step, later; waiting uses no attempt. Also this has an end, or a full disk would hold the lane for good.
-    fn another_try(&mut self, who: String, failure: Failure, now: Timestamp, timings: &Timings) {
-        if self.position().try_no >= timings.tries_max() {
-            return self.fail(Reason::StepFailed, self.evidence_so_far(), failure, false, now);
-        }
-        self.between(Position::next_try, WaitReason::Busy, who, now + timings.busy_retry, now);
-    }
-
-    fn attempt_failed(&mut self, facts: StepFacts, evidence: Evidence, now: Timestamp, timings: &Timings) {
-        let attempt = self.position().attempt;
-        if attempt >= self.attempts_max {
-            let reason = if self.attempts_max > 1 { Reason::AttemptsExhausted } else { Reason::StepFailed };
-            return self.fail(reason, evidence, facts.failure, false, now);
-        }
-        let who = format!("attempt {attempt} of {} failed: {}", self.attempts_max, facts.failure.message);
-        self.between(Position::next_attempt, WaitReason::Backoff, who, now + timings.backoff(attempt), now);
-    }
-
-    fn between(
-        &mut self,
-        next: fn(Position) -> Position,
-        reason: WaitReason,
-        who: String,
-        until: Timestamp,
-        now: Timestamp,
-    ) {
-        if let RunState::Running(progress) = &mut self.state {
-            progress.position = next(progress.position);
-            progress.phase = Phase::Between { since: now };
-            progress.waiting = Some(Waiting { reason, who, since: now, next_try: Some(until) });
-        }
-    }
-
-    fn succeed(&mut self, evidence: Evidence, now: Timestamp) {
-        let outcome = Outcome::Succeeded;
-        self.complete(Verdict { outcome, reason: None, evidence, reconciled: false, failure: None, at: now });
-    }
-
-    fn fail(
-        &mut self,
-        reason: Reason,
-        evidence: Evidence,
-        failure: Failure,
-        reconciled: bool,
-        now: Timestamp,
-    ) {
-        let outcome = Outcome::Failed;
-        self.complete(Verdict {
-            outcome,
-            reason: Some(reason),
-            evidence,
-            reconciled,
-            failure: Some(failure),
-            at: now,
-        });
-    }
-
-    /// What a verdict rests on when nothing of the run lives on the server.
-    const fn evidence_so_far(&self) -> Evidence {
-        if self.payload { Evidence::ExitRecord } else { Evidence::NotStarted }
-    }
-
-    fn complete_cancelled(&mut self, evidence: Evidence, now: Timestamp) {
-        let (outcome, reason) = (Outcome::Cancelled, Some(Reason::Cancelled));
-        self.cancel_requested = true;
-        self.complete(Verdict { outcome, reason, evidence, reconciled: false, failure: None, at: now });
-    }
-
-    fn complete(&mut self, verdict: Verdict) {
-        let started_at = match &self.state {
-            RunState::Running(progress) => Some(progress.started_at),
-            _ => None,
-        };
-        self.state = RunState::Completed { started_at, position: self.position(), verdict };
-    }
 }
 
 impl Progress {
@@ -570,8 +522,10 @@ impl Event {
         match self {
             Self::Started { .. } => "started",
             Self::Waits { .. } => "waits",
-            Self::GoesOn => "goes on",
+            Self::Unanswered { .. } => "unanswered",
+            Self::GoesOn { .. } => "goes on",
             Self::TryStarted { .. } => "try started",
+            Self::HeldUp(_) => "held up",
             Self::StepEnded(..) => "step ended",
             Self::Judged(..) => "judged",
             Self::Answered => "answered",
@@ -579,6 +533,7 @@ impl Event {
             Self::Refused(..) => "refused",
             Self::Overdue(_) => "overdue",
             Self::Broken(_) => "broken",
+            Self::Abandoned(..) => "abandoned",
         }
     }
 }

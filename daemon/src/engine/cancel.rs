@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use super::lane::close_unsent;
 use super::{Answer, Asked, Engine, Refusal};
 use crate::domain::id::{RunId, ServerId};
 use crate::domain::run::Event;
@@ -36,12 +37,16 @@ impl Command for Cancel {
         }
         let missing = || Refusal::NotFound { what: "run", name: self.run.to_string() };
         let run = unit.run(self.run).await?.ok_or_else(missing)?;
-        let server = run.server;
+        let (server, before) = (run.server, run.clone());
         let now = unit.now();
         let mut run = run.apply(Event::CancelRequested, now, self.engine.timings()).map_err(|_| {
             Refusal::not_now(format!("run {} has completed already: there is nothing to cancel", self.run))
         })?;
         self.engine.write_run(unit, &mut run, None).await?;
+        if run.verdict().is_some() {
+            close_unsent(unit, &before).await?;
+            self.engine.look_after(unit, &run).await?;
+        }
         let answer = self.engine.answer(None, &run);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), self.run.to_string()).await?;
         Ok((answer, Some(server)))

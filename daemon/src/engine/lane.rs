@@ -10,9 +10,10 @@ use async_trait::async_trait;
 use super::{Engine, Refusal};
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::resource::{Observed, Presence};
-use crate::domain::run::{Event, Illegal, Run, RunState};
+use crate::domain::run::{Event, Illegal, Run};
 use crate::domain::server::Reach;
 use crate::domain::step::{StepId, StepState};
+use crate::domain::verdict::Evidence;
 use crate::store::rows::StepRecord;
 use crate::store::{Command, StoreError, Unit, Wants};
 
@@ -75,6 +76,8 @@ pub struct StepEnd {
     pub why: String,
     /// Its output was longer than the limit.
     pub truncated: bool,
+    /// The server has shown that it ended, if not how. Otherwise processes of it may live.
+    pub proven: bool,
 }
 
 /// Something happened to a run.
@@ -111,24 +114,31 @@ impl Command for AdvanceCommand {
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Run, LaneError> {
         let Advance { run, event, end, titles } = &self.advance;
+        unit.hold_lane(self.hold.server, self.engine.me(), self.hold.epoch).await?;
         let run = unit.run(*run).await?.ok_or(LaneError::Lost)?;
-        match run.state {
-            RunState::Queued { .. } => {
-                unit.hold_lane(self.hold.server, self.engine.me(), self.hold.epoch).await?;
-            }
-            _ if run.epoch != self.hold.epoch => return Err(LaneError::Lost),
-            _ => {}
+        if let (Event::Unanswered { .. }, Some(id)) = (event, run.live_step()) {
+            // Somebody may have heard the answer since.
+            unit.step(id).await?.filter(|r| r.state == StepState::Starting).ok_or(LaneError::Lost)?;
         }
-        let live = run.live_step();
-        let now = unit.now();
-        let mut run = run.apply(event.clone(), now, self.engine.timings())?;
+        let before = run.clone();
+        let mut run = run.apply(event.clone(), unit.now(), self.engine.timings())?;
         run.epoch = self.hold.epoch;
         self.engine.write_run(unit, &mut run, None).await?;
-        if let Some(end) = end {
-            end_step(unit, end).await?;
+        match end {
+            Some(end) => end_step(unit, &run, end).await?,
+            None if run.verdict().is_some() => close_unsent(unit, &before).await?,
+            None => {}
         }
-        if let Some(id) = run.live_step().filter(|id| Some(*id) != live) {
-            begin_step(unit, &run, id, titles).await?;
+        // After the end of a try the lane looks itself.
+        if !matches!(event, Event::StepEnded(..) | Event::Judged(..)) {
+            self.engine.look_after(unit, &run).await?;
+        }
+        if let Some(id) = run.live_step().filter(|id| before.live_step() != Some(*id)) {
+            // A try whose start was put off keeps its record.
+            let known = before.next_try() == Some(id) && unit.step(id).await?.is_some();
+            if !known {
+                begin_step(unit, &run, id, titles).await?;
+            }
         }
         Ok(run)
     }
@@ -159,14 +169,33 @@ async fn begin_step(unit: &mut Unit<'_>, run: &Run, id: StepId, titles: &[String
     Ok(unit.insert_step(&mut record).await?)
 }
 
-pub(super) async fn end_step(unit: &mut Unit<'_>, end: &StepEnd) -> Result<(), LaneError> {
+/// Closes the record of a try whose start was put off, after its run has ended without it.
+pub(super) async fn close_unsent(unit: &mut Unit<'_>, before: &Run) -> Result<(), StoreError> {
+    let Some(id) = before.next_try().or_else(|| before.live_step()) else { return Ok(()) };
+    let Some(mut record) = unit.step(id).await?.filter(|r| r.state == StepState::Starting) else {
+        return Ok(());
+    };
+    record.state = StepState::Rejected;
+    "its run ended before it could start".clone_into(&mut record.why);
+    record.ended_at = Some(unit.now());
+    unit.update_step(&mut record).await
+}
+
+/// Stores how a try ended. When its run was settled without proof, it goes on the lane's list: nothing exclusive starts there until the
+/// server has shown that it ended.
+pub(super) async fn end_step(unit: &mut Unit<'_>, run: &Run, end: &StepEnd) -> Result<(), LaneError> {
     let mut record = unit.step(end.id).await?.ok_or(LaneError::Lost)?;
     record.state = end.state;
     record.exit_code = end.exit_code;
     record.why.clone_from(&end.why);
     record.truncated |= end.truncated;
     record.ended_at = Some(unit.now());
-    Ok(unit.update_step(&mut record).await?)
+    unit.update_step(&mut record).await?;
+    let given_up = run.exclusive && run.verdict().is_some_and(|v| v.evidence == Evidence::None);
+    if given_up && !end.proven {
+        unit.add_unresolved(run.server, end.id, &end.why).await?;
+    }
+    Ok(())
 }
 
 /// The smaller things that a lane writes.
@@ -177,8 +206,8 @@ enum Note {
     StepSeen { hold: LaneHold, step: StepId },
     Output { hold: LaneHold, step: StepId, pos: u64, data: Vec<u8> },
     Resolved { hold: LaneHold, step: StepId },
-    Reach { server: ServerId, reach: Reach, detail: String },
-    Observed { resource: ResourceId, presence: Presence, facts: BTreeMap<String, String> },
+    Reach { hold: LaneHold, reach: Reach, detail: String },
+    Observed { hold: LaneHold, resource: ResourceId, presence: Presence, facts: BTreeMap<String, String> },
 }
 
 struct NoteCommand {
@@ -197,9 +226,12 @@ impl Command for NoteCommand {
                 wants.lane(hold.server);
                 wants.step(*step);
             }
-            Note::Resolved { hold, .. } => wants.lane(hold.server),
-            Note::Observed { resource, .. } => wants.resource_id(*resource),
-            Note::Take(_) | Note::RaiseEpoch { .. } | Note::Release(_) | Note::Reach { .. } => {}
+            Note::Resolved { hold, .. } | Note::Reach { hold, .. } => wants.lane(hold.server),
+            Note::Observed { hold, resource, .. } => {
+                wants.lane(hold.server);
+                wants.resource_id(*resource);
+            }
+            Note::Take(_) | Note::RaiseEpoch { .. } | Note::Release(_) => {}
         }
     }
 
@@ -233,8 +265,12 @@ impl Command for NoteCommand {
                 unit.hold_lane(hold.server, me, hold.epoch).await?;
                 unit.resolve(*step).await?;
             }
-            Note::Reach { server, reach, detail } => set_reach(unit, *server, *reach, detail).await?,
-            Note::Observed { resource, presence, facts } => {
+            Note::Reach { hold, reach, detail } => {
+                unit.hold_lane(hold.server, me, hold.epoch).await?;
+                set_reach(unit, hold.server, *reach, detail).await?;
+            }
+            Note::Observed { hold, resource, presence, facts } => {
+                unit.hold_lane(hold.server, me, hold.epoch).await?;
                 let Some(mut resource) = unit.resource(*resource).await? else { return Ok(0) };
                 resource.observed =
                     Some(Observed { presence: *presence, facts: facts.clone(), at: unit.now() });
@@ -314,17 +350,18 @@ impl Engine {
     }
 
     /// Stores whether a server can be worked on.
-    pub async fn set_reach(&self, server: ServerId, reach: Reach, detail: String) -> Result<(), LaneError> {
-        self.note(Note::Reach { server, reach, detail }).await.map(drop)
+    pub async fn set_reach(&self, hold: LaneHold, reach: Reach, detail: String) -> Result<(), LaneError> {
+        self.note(Note::Reach { hold, reach, detail }).await.map(drop)
     }
 
     /// Stores what a probe saw of a resource.
     pub async fn observe(
         &self,
+        hold: LaneHold,
         resource: ResourceId,
         presence: Presence,
         facts: BTreeMap<String, String>,
     ) -> Result<(), LaneError> {
-        self.note(Note::Observed { resource, presence, facts }).await.map(drop)
+        self.note(Note::Observed { hold, resource, presence, facts }).await.map(drop)
     }
 }

@@ -20,13 +20,14 @@ const DISTRUST: Duration = Duration::from_secs(10);
 pub struct Lease {
     length: Duration,
     trusted_until_us: Arc<AtomicU64>,
+    trusted_since_us: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
 }
 
 impl Lease {
     /// A lease that is not held yet.
     pub fn new(length: Duration, clock: Arc<dyn Clock>) -> Self {
-        Self { length, trusted_until_us: Arc::default(), clock }
+        Self { length, trusted_until_us: Arc::default(), trusted_since_us: Arc::default(), clock }
     }
 
     /// Whether anything may be started, cancelled or cleared away now.
@@ -34,10 +35,22 @@ impl Lease {
         self.clock.monotonic() < Duration::from_micros(self.trusted_until_us.load(Ordering::Acquire))
     }
 
-    fn renewed(&self, sent: Duration) {
-        let until = sent + self.length.saturating_sub(DISTRUST.min(self.length / 3));
-        self.trusted_until_us.store(u64::try_from(until.as_micros()).unwrap_or(u64::MAX), Ordering::Release);
+    /// Since when it has been trusted without a break, on the monotonic clock.
+    pub fn trusted_since(&self) -> Duration {
+        Duration::from_micros(self.trusted_since_us.load(Ordering::Acquire))
     }
+
+    fn renewed(&self, sent: Duration) {
+        if !self.is_trusted() {
+            self.trusted_since_us.store(micros(self.clock.monotonic()), Ordering::Release);
+        }
+        let until = sent + self.length.saturating_sub(DISTRUST.min(self.length / 3));
+        self.trusted_until_us.store(micros(until), Ordering::Release);
+    }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 enum Housekeeping {

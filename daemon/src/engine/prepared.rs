@@ -1,6 +1,7 @@
 //! What a run needs to be driven: its plan, its probe, its secrets, the last words of a step. Only reads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -51,6 +52,13 @@ impl Engine {
         let secrets =
             if resource.secrets.is_empty() { Vec::new() } else { self.secrets(&id.to_string()).await? };
         Ok(Prepared { resource: *id, plan, titles, probe, desired: resource.desired, secrets })
+    }
+
+    /// Timeout of a step of a run.
+    pub async fn step_timeout(&self, run: &Run, step: StepId) -> Result<Duration, Refusal> {
+        let prepared = self.prepare_run(run).await?;
+        let step = prepared.plan.steps.get(step.step as usize);
+        Ok(step.ok_or_else(|| Refusal::Internal(format!("run {} has no such step", run.id)))?.timeout)
     }
 
     /// How to look at the resource of a read-only run.

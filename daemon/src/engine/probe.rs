@@ -4,11 +4,14 @@ use async_trait::async_trait;
 
 use super::accept::NewRun;
 use super::{Answer, Asked, Engine, Refusal, targets};
+use crate::auth::SETTLED;
 use crate::domain::id::{RunId, ServerId};
 use crate::domain::operation::Operation;
-use crate::domain::run::Subject;
+use crate::domain::resource::{Declared, Resource};
+use crate::domain::run::{Run, Subject};
+use crate::domain::verdict::Outcome;
 use crate::store::rows::ServerRow;
-use crate::store::{Command, Unit};
+use crate::store::{Command, StoreError, Unit};
 
 /// What to look at.
 #[derive(Debug, Clone)]
@@ -75,16 +78,7 @@ impl Probe {
             )));
         }
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
-        let declared =
-            crate::domain::resource::Declared { in_progress: resource.status, success: resource.status };
-        let subject = Subject::Resource {
-            id: resource.id,
-            name: resource.name.clone(),
-            package: resource.package.clone(),
-            digest: definition.digest.clone(),
-            earlier: resource.status,
-            declared,
-        };
+        let subject = looking_at(&resource, &definition.digest);
         let new = self.engine.reading(
             subject,
             resource.server,
@@ -123,7 +117,43 @@ impl Probe {
     }
 }
 
+/// A look at a resource leaves it as it is.
+fn looking_at(resource: &Resource, digest: &str) -> Subject {
+    let status = resource.status;
+    Subject::Resource {
+        id: resource.id,
+        name: resource.name.clone(),
+        package: resource.package.clone(),
+        digest: digest.to_owned(),
+        earlier: status,
+        declared: Declared { in_progress: status, success: status },
+    }
+}
+
 impl Engine {
+    /// Queues a look at what is there, in the same transaction, after a change that touched the server and did not succeed. Not asked of a
+    /// lane that has the server at hand: it looks itself.
+    pub(super) async fn look_after(&self, unit: &mut Unit<'_>, run: &Run) -> Result<(), StoreError> {
+        let Subject::Resource { id, package, digest, .. } = &run.subject else { return Ok(()) };
+        let failed = run.verdict().is_some_and(|v| v.outcome != Outcome::Succeeded);
+        if !(failed && run.payload && run.exclusive) {
+            return Ok(());
+        }
+        let Some(resource) = unit.resource(*id).await? else { return Ok(()) };
+        let definition = match self.definition(unit.db().await?, package, digest).await {
+            Ok(definition) => definition,
+            Err(Refusal::Store(error)) => return Err(error),
+            Err(_) => return Ok(()),
+        };
+        if definition.probe.is_none() {
+            return Ok(());
+        }
+        let subject = looking_at(&resource, digest);
+        let new = self.reading(subject, run.server, &run.server_name, Operation::Probe, SETTLED);
+        let mut look = self.new_run(unit, new);
+        unit.insert_run(&mut look, self.timings()).await
+    }
+
     /// A read-only run: one attempt, beside the lane.
     pub(super) fn reading<'a>(
         &self,

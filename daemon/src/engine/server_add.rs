@@ -13,7 +13,7 @@ use crate::domain::server::{IdentityKind, Reach, Server, ServerStatus};
 use crate::domain::step::StepState;
 use crate::domain::verdict::{Outcome, Reason};
 use crate::store::rows::ServerRow;
-use crate::store::{Command, StoreError, Unit};
+use crate::store::{Command, StoreError, Unit, Wants};
 
 /// Asks for a new server.
 #[derive(Debug, Clone)]
@@ -165,11 +165,14 @@ impl Command for Met {
     type Answer = Run;
     type Refusal = LaneError;
 
+    fn wants(&self, wants: &mut Wants) {
+        wants.lane(self.hold.server);
+        wants.run(self.run);
+    }
+
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Run, LaneError> {
+        unit.hold_lane(self.hold.server, self.engine.me(), self.hold.epoch).await?;
         let run = unit.run(self.run).await?.ok_or(LaneError::Lost)?;
-        if run.epoch != self.hold.epoch {
-            return Err(LaneError::Lost);
-        }
         let step = run.live_step().ok_or(LaneError::Lost)?;
         let mut server = unit.server(run.server).await?.ok_or(LaneError::Lost)?;
         let twin = match self.facts.get("machine_id") {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::lane::end_step;
+use super::lane::{close_unsent, end_step};
 use super::{Engine, LaneError, StepEnd};
 use crate::domain::failure::Failure;
 use crate::domain::id::RunId;
@@ -38,18 +38,19 @@ impl Command for Settle {
         if run.settles_by(self.engine.timings()).is_none_or(|by| by >= now) {
             return Ok(Settled::NotNeeded);
         }
-        let live = run.live_step();
+        let before = run.clone();
         let failure = overdue(&run, self.why, now);
         let mut run = run.apply(Event::Overdue(failure), now, self.engine.timings())?;
         self.engine.write_run(unit, &mut run, None).await?;
-        if let Some(id) = live {
-            let why = "settled by time".to_owned();
-            end_step(unit, &StepEnd { id, state: StepState::Lost, exit_code: None, why, truncated: false })
-                .await?;
+        if let Some(id) = before.live_step() {
+            let why = "settled by time, without proof that it has ended".to_owned();
+            let state = StepState::Lost;
+            let end = StepEnd { id, state, exit_code: None, why, truncated: false, proven: false };
+            end_step(unit, &run, &end).await?;
+        } else {
+            close_unsent(unit, &before).await?;
         }
-        if let Some(step) = live.filter(|_| run.exclusive) {
-            unit.add_unresolved(run.server, step, "settled by time, without proof that it has ended").await?;
-        }
+        self.engine.look_after(unit, &run).await?;
         Ok(Settled::Now)
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use settled::domain::id::InstallationId;
 use settled::domain::step::{Cause, Ended, StepId};
-use settled::remote::{Holder, News, ProbeAnswer, ProbeSpec, RemoteError, Report, StepSpec, StepStatus};
+use settled::remote::{
+    Holder, Limits, News, ProbeAnswer, ProbeSpec, RemoteError, Report, StepSpec, StepStatus,
+};
 
 use super::{Bug, End, Play};
 
@@ -74,7 +76,7 @@ enum Stage {
 #[derive(Debug)]
 struct Live {
     play: Play,
-    limits: settled::remote::Limits,
+    limits: Limits,
     began: Duration,
     cancelled: Option<Duration>,
     witness: usize,
@@ -229,6 +231,21 @@ impl Host {
         for id in live {
             self.end(id, now, Some("reboot"));
         }
+    }
+
+    /// A payload of another store runs under this id.
+    pub(super) fn plant(&mut self, id: StepId, now: Duration, play: Play) {
+        let hour = Duration::from_secs(3_600);
+        let spec = StepSpec {
+            id,
+            epoch: self.epoch,
+            script: "the work of another store".to_owned(),
+            env: Vec::new(),
+            secrets: Vec::new(),
+            needs_dpkg: false,
+            limits: Limits { timeout: hour, grace: hour, output_bytes_max: 1_024 },
+        };
+        self.launch(&spec, now, play);
     }
 
     /// The next time at which something shows here, after `now`.

@@ -43,6 +43,12 @@ pub enum Luck {
     Lost,
     /// It takes effect, and the asker never hears of it again. For the simulator, which then kills the asker.
     Hangs,
+    /// It takes effect, and is answered with something that nobody understands.
+    Garbled,
+    /// The asker panics before anything was sent.
+    PanicsBefore,
+    /// It takes effect, and the asker panics over the answer.
+    PanicsAfter,
 }
 
 /// What `attach` does when there is nothing to report.
@@ -175,6 +181,12 @@ impl Scripted {
         self.on(address, |host| host.put(name, version));
     }
 
+    /// Another store has used the same id: the server has this try with other content, and its payload runs.
+    pub fn plant(&self, address: &str, id: StepId, play: Play) {
+        let now = self.clock.monotonic();
+        self.on(address, |host| host.plant(id, now, play));
+    }
+
     /// Somebody with the same installation id, for instance a copy of the store, has claimed the server in this epoch.
     pub fn claim_behind(&self, address: &str, by: InstallationId, epoch: u64) {
         self.on(address, |host| drop(host.claim(by, epoch)));
@@ -249,10 +261,13 @@ impl Scripted {
                 return Err(RemoteError::Refused(why.clone()));
             }
             let luck = (world.toss)(&target.host, verb);
+            assert_ne!(luck, Luck::PanicsBefore, "{verb} was to panic before it was sent");
             (act(host, now, &mut world.decide), luck)
         };
+        assert_ne!(luck, Luck::PanicsAfter, "{verb} was to panic over its answer");
         match luck {
-            Luck::Answered => answer,
+            Luck::Answered | Luck::PanicsBefore | Luck::PanicsAfter => answer,
+            Luck::Garbled => Err(RemoteError::Protocol(format!("{}: not a line of ours", target.host))),
             Luck::Lost => Err(RemoteError::Unreachable(format!("{}: connection reset", target.host))),
             Luck::Hangs => {
                 self.hung.notify_one();

@@ -100,7 +100,7 @@ impl Checker {
             None => self.accepted(&run).context("P1")?,
             Some(before) => {
                 ensure!(before.verdict().is_none(), "P7: a terminal run changed");
-                attempts(before.position(), run.position(), run.id, witness).context("P4")?;
+                attempts(before.position(), &run, witness).context("P4")?;
             }
         }
         if run.verdict().is_some() {
@@ -241,13 +241,15 @@ fn rises(change: Change, before: Option<i64>, version: i64) -> anyhow::Result<()
     Ok(())
 }
 
-/// A new attempt needs an execution that failed; a new try needs proof that the payload did not run, or a busy exit.
-fn attempts(before: Position, after: Position, run: RunId, witness: &[Execution]) -> anyhow::Result<()> {
+/// A new attempt needs an execution that failed, or a panic; a new try needs proof that the payload did not run, or a busy exit.
+fn attempts(before: Position, run: &Run, witness: &[Execution]) -> anyhow::Result<()> {
+    let (after, run_id) = (run.position(), run.id);
     let ran = |step: u32, attempt: u32, try_no: u32| {
-        witness.iter().find(move |e| e.id == StepId { run, step, attempt, try_no })
+        witness.iter().find(move |e| e.id == StepId { run: run_id, step, attempt, try_no })
     };
+    let panicked = run.waiting().is_some_and(|w| w.who.contains("a fault in settled"));
     ensure!(after.attempt >= before.attempt, "attempts went back");
-    if before.attempt > 0 && after.attempt > before.attempt {
+    if before.attempt > 0 && after.attempt > before.attempt && !panicked {
         let failed = ran(before.step, before.attempt, before.try_no)
             .context("an attempt was used, and nothing had run")?;
         ensure!(failed.code != Some(0), "an attempt was used, and its step had ended well");

@@ -47,6 +47,11 @@ impl SimClock {
         *jumped = (jumped.0 + i64::try_from(by.as_micros()).unwrap_or(i64::MAX), self.monotonic());
     }
 
+    /// The world stood still for a while and nobody is to blame: what is late now gets its time anew, as after a jump.
+    pub fn forgive(&self) {
+        self.jump(Duration::ZERO);
+    }
+
     /// When the wall clock jumped last, on the monotonic clock.
     pub fn last_jump(&self) -> Duration {
         self.jumped.lock().unwrap_or_else(PoisonError::into_inner).1

@@ -1,6 +1,7 @@
 //! One daemon without its drivers: the same parts as in production, stepped by hand, killed by dropping them.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -137,7 +138,7 @@ impl Daemon {
             called: hub.dispatcher(),
             dispatcher_at: now,
             lanes: BTreeMap::new(),
-            reconciler: Reconciler::new(engine.clone(), lease),
+            reconciler: Reconciler::new(engine.clone(), lease, knobs.reconcile_every),
             reconcile_at: now,
             renew_at: now + knobs.lease / 3,
             reports: Vec::new(),
@@ -241,7 +242,8 @@ impl Daemon {
         {
             slot.lane.permit(Some(permit));
         }
-        slot.next = slot.lane.step().await;
+        let stepped = AssertUnwindSafe(slot.lane.step()).catch_unwind().await;
+        slot.next = stepped.unwrap_or_else(|_| slot.lane.broke());
         // A look at a running step that saw nothing: in production the lane would wait there.
         if let (Next::Now, Some(until)) = (slot.next, self.remote.quiet_until(server)) {
             slot.next = Next::At(until);

@@ -253,6 +253,13 @@ impl World {
         Ok(targets::find_server(&mut self.reader().await?.db(), name).await?)
     }
 
+    /// Steps of a server that are not proven to have ended.
+    pub async fn unresolved(&self, server: &str) -> anyhow::Result<Vec<String>> {
+        let id = self.server_of(server).await?.id;
+        let rows = self.reader().await?.db().unresolved(id).await?;
+        Ok(rows.into_iter().map(|row| row.step_id).collect())
+    }
+
     async fn reader(&self) -> anyhow::Result<store::Reader> {
         Ok(self.daemon.engine.store().read().await?)
     }

@@ -6,9 +6,9 @@ use settled_proto::v1::{
     CancelRunRequest, CheckPackageRequest, CreateServerRequest, DeleteServerRequest, DoRequest,
     FollowRunRequest, GetPackageRequest, GetResourceRequest, GetRunRequest, GetServerRequest, InstallRequest,
     ListAuditRequest, ListResourcesRequest, ListRunsRequest, ListServersRequest, PauseResourceRequest,
-    PauseServerRequest, ProbeResourceRequest, ProbeServerRequest, ReconcileRequest, ReloadPackagesRequest, RemoveResourceRequest,
-    ResumeResourceRequest, ResumeServerRequest, RetryResourceRequest, UpdateResourceRequest,
-    UpdateServerRequest, WatchRequest, watch_request::Start,
+    PauseServerRequest, ProbeResourceRequest, ProbeServerRequest, ReconcileRequest, ReloadPackagesRequest,
+    RemoveResourceRequest, ResumeResourceRequest, ResumeServerRequest, RetryResourceRequest,
+    UpdateResourceRequest, UpdateServerRequest, WatchRequest, watch_request::Start,
 };
 use settled_tests::engine::{Served, install};
 

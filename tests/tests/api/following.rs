@@ -74,7 +74,14 @@ impl<'a> Work<'a> {
         };
         let facts = StepFacts { next: None, busy: false, hopeless: false, retry_on_timeout: false, failure };
         let why = String::new();
-        let end = StepEnd { id: self.step, state: DomainState::Exited, exit_code: Some(0), why, truncated };
+        let end = StepEnd {
+            id: self.step,
+            state: DomainState::Exited,
+            exit_code: Some(0),
+            why,
+            truncated,
+            proven: true,
+        };
         self.advance(RunEvent::StepEnded(Ended::Exited { code: 0, cause: Cause::Itself }, facts), Some(end))
             .await;
     }

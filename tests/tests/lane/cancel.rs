@@ -85,3 +85,40 @@ async fn p9_a_cancel_while_the_server_is_away_is_kept_for_when_it_is_back() {
     let run = w.end(id, seconds(60)).await.unwrap();
     ended(&run, Outcome::Cancelled, Reason::Cancelled, Evidence::ExitRecord);
 }
+
+#[tokio::test]
+async fn a_look_follows_a_cancel_between_two_attempts() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.script("bad", [Play::exit(0), Play::exit(1)]);
+    let id = w.install("alpha", "thing", "bad").await.unwrap();
+    w.until(id, seconds(5), |run| run.waiting().is_some()).await.unwrap();
+    w.remote.put("alpha", "bad", "half");
+    w.cancel(id).await.unwrap();
+    w.go(seconds(5)).await.unwrap();
+    let resource = w.resource("alpha/thing/bad").await.unwrap().unwrap();
+    assert_eq!(resource.observed.expect("a look follows").facts["version"], "half");
+    let look = w.checker.runs().find(|run| run.principal == "settled").expect("somebody looked");
+    assert!(!look.exclusive && look.verdict().is_some(), "{look:#?}");
+}
+
+#[tokio::test]
+async fn a_cancel_before_the_start_keeps_the_error_of_a_failed_resource() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.script("bad", [Play::exit(78).writes(seconds(0), "no space left\n")]);
+    let install = w.install("alpha", "thing", "bad").await.unwrap();
+    w.end(install, seconds(5)).await.unwrap();
+    w.remote.script("long", [Play::takes(seconds(100)), Play::exit(0)]);
+    let long = w.install("alpha", "thing", "long").await.unwrap();
+    w.until(long, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    for word in ["update", "remove", "retry"] {
+        let queued = match word {
+            "remove" => w.remove("alpha/thing/bad").await.unwrap(),
+            "retry" => w.retry("alpha/thing/bad").await.unwrap(),
+            _ => w.operate("alpha/thing/bad", word).await.unwrap(),
+        };
+        w.cancel(queued).await.unwrap();
+        let resource = w.resource("alpha/thing/bad").await.unwrap().unwrap();
+        assert_eq!(resource.status.as_str(), "failed");
+        assert_eq!(resource.last_error.unwrap().last_lines, "no space left", "{word}");
+    }
+}

@@ -1,10 +1,13 @@
 //! P5: what runs is re-attached, not rerun; P3: a daemon that lost its lane touches nothing.
 
+use std::sync::{Arc, Mutex};
+
 use settled::catalog::read_probe;
+use settled::clock::Clock as _;
 use settled::domain::id::RunId;
 use settled::domain::step::StepId;
 use settled_tests::scripted::{Luck, Play};
-use settled_tests::sim::{Actor, Kill};
+use settled_tests::sim::{Actor, Kill, World};
 use ulid::Ulid;
 
 use super::{executions, seconds, succeeded, world};
@@ -99,4 +102,43 @@ async fn a_server_forgets_the_tombstones_of_old_runs_that_no_store_can_start_any
     let after = w.remote.tombstones("alpha");
     assert!(before.contains(&old) && !after.contains(&old), "{after:?}");
     assert!(after.iter().any(|id| id.run == recent), "{after:?}");
+}
+
+/// The verbs that were asked of a server, while `verb` takes longer than the lease.
+fn slow_verb(w: &World, verb: &'static str) -> Arc<Mutex<Vec<&'static str>>> {
+    let (clock, asked) = (Arc::clone(&w.clock), Arc::<Mutex<Vec<_>>>::default());
+    let verbs = Arc::clone(&asked);
+    w.remote.toss(move |_, now| {
+        let mut verbs = verbs.lock().unwrap();
+        if now == verb && !verbs.contains(&verb) {
+            clock.move_to(clock.monotonic() + seconds(400));
+        }
+        verbs.push(now);
+        Luck::Answered
+    });
+    asked
+}
+
+#[tokio::test]
+async fn p3_nothing_is_started_or_cleared_away_once_the_lease_has_passed_within_a_step() {
+    for (slow, then) in [("cancel", "start"), ("attach", "reap")] {
+        let mut w = world(&["alpha"]).await;
+        let server = w.server_of("alpha").await.unwrap().id;
+        w.remote.script("one", [Play::takes(seconds(30)), Play::exit(0)]);
+        let id = w.install("alpha", "thing", "one").await.unwrap();
+        w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+        if slow == "cancel" {
+            // The intent is stored, nothing is sent yet.
+            w.cancel(id).await.unwrap();
+        } else {
+            w.go(seconds(1)).await.unwrap();
+            w.remote.release("alpha");
+        }
+        let asked = slow_verb(&w, slow);
+        while !asked.lock().unwrap().contains(&slow) {
+            w.daemon.runnable();
+            w.step(Actor::Lane(server), Kill::Never).await.unwrap();
+        }
+        assert!(!asked.lock().unwrap().contains(&then), "{then} after {slow}: {:?}", asked.lock().unwrap());
+    }
 }

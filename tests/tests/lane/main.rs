@@ -5,7 +5,9 @@
 mod attempts;
 mod cancel;
 mod crash;
+mod fence;
 mod keys;
+mod panics;
 mod removal;
 mod retry;
 mod settling;

@@ -108,3 +108,109 @@ async fn p6_nothing_is_settled_by_time_in_the_first_minute_after_a_start_or_a_ju
     let run = w.end(id, seconds(60)).await.unwrap();
     assert!(run.verdict().is_some());
 }
+
+#[tokio::test]
+async fn p3_a_step_that_was_given_up_without_proof_stays_on_the_list_of_its_lane() {
+    let mut w = world(&["alpha"]).await;
+    let id = w.install("alpha", "task", "work").await.unwrap();
+    let live = w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap().live_step().unwrap();
+    let mut other = Play::takes(seconds(2_000));
+    other.after_term = seconds(100);
+    w.remote.plant("alpha", live, other);
+    let next = w.install("alpha", "thing", "next").await.unwrap();
+    let run = w.end(id, seconds(5)).await.unwrap();
+    ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
+    assert_eq!(w.unresolved("alpha").await.unwrap(), [live.to_string()]);
+    w.go(seconds(60)).await.unwrap();
+    let waits = w.run(next).await.unwrap();
+    assert_eq!(waits.waiting().map(|w| w.reason), Some(WaitReason::Unresolved), "{waits:#?}");
+    succeeded(&w.end(next, seconds(200)).await.unwrap());
+    assert!(w.unresolved("alpha").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn p7_a_step_that_its_server_has_shown_to_be_lost_blocks_nobody() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.script("work", [Play::takes(seconds(50))]);
+    let id = w.install("alpha", "task", "work").await.unwrap();
+    w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    w.go(seconds(10)).await.unwrap();
+    w.remote.reboot("alpha");
+    let run = w.end(id, seconds(60)).await.unwrap();
+    ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
+    assert!(w.unresolved("alpha").await.unwrap().is_empty(), "it is proven to have ended, only not how");
+}
+
+#[tokio::test]
+async fn p6_after_a_sleep_of_the_daemon_nothing_is_settled_in_the_first_minute() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.script("work", [Play::takes(seconds(10_000))]);
+    let id = w.install("alpha", "task", "work").await.unwrap();
+    w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    w.go(seconds(1)).await.unwrap();
+    w.remote.cut("alpha", seconds(10_000));
+    // SIGSTOP: both clocks go on, and nobody looks at them.
+    w.move_to(seconds(900));
+    w.clock.forgive();
+    w.go(seconds(58)).await.unwrap();
+    assert!(w.run(id).await.unwrap().verdict().is_none(), "its server may have been reachable all the time");
+    let run = w.end(id, seconds(30)).await.unwrap();
+    ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
+}
+
+#[tokio::test]
+async fn p4_a_try_that_never_reached_its_server_is_waited_for() {
+    let mut w = world(&["alpha"]).await;
+    let id = w.install("alpha", "task", "work").await.unwrap();
+    w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    assert!(w.remote.witness().is_empty(), "the intent is stored, nothing is sent yet");
+    w.remote.cut("alpha", seconds(1_800));
+    w.go(seconds(1_700)).await.unwrap();
+    let waits = w.run(id).await.unwrap();
+    assert_eq!(waits.waiting().map(|w| w.reason), Some(WaitReason::Unreachable), "{waits:#?}");
+    let run = w.end(id, seconds(200)).await.unwrap();
+    succeeded(&run);
+    assert_eq!((run.position().attempt, run.position().try_no), (1, 1));
+    assert_eq!(executions(&w, &run), 1);
+}
+
+#[tokio::test]
+async fn p6_a_try_that_never_reaches_its_server_settles_within_the_limit_of_its_run() {
+    let mut w = world(&["alpha"]).await;
+    let asked = w.asked("Resources.Install");
+    let ask = Install {
+        server: "alpha".to_owned(),
+        package: "task".to_owned(),
+        name: "work".to_owned(),
+        parameters: std::collections::BTreeMap::new(),
+        secrets: std::collections::BTreeMap::new(),
+        queue_limit: Some(seconds(3_600)),
+    };
+    let answer = w.daemon.engine.install(asked, ask).await.unwrap();
+    let id = answer.run.unwrap().id.parse().unwrap();
+    w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    w.remote.cut("alpha", seconds(100_000));
+    w.go(seconds(3_590)).await.unwrap();
+    assert!(w.run(id).await.unwrap().verdict().is_none());
+    // The last try may be sent at the limit; it has 120 s, 30 s of grace and 120 s of margin.
+    let run = w.end(id, seconds(300)).await.unwrap();
+    ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
+    assert!(run.verdict().unwrap().reconciled);
+    assert_eq!(w.unresolved("alpha").await.unwrap().len(), 1, "it may have come through");
+}
+
+#[tokio::test]
+async fn a_look_follows_a_settlement_by_time() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.script("one", [Play::takes(seconds(10_000))]);
+    let id = w.install("alpha", "thing", "one").await.unwrap();
+    w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    w.go(seconds(1)).await.unwrap();
+    w.remote.cut("alpha", seconds(2_000));
+    let run = w.end(id, seconds(1_000)).await.unwrap();
+    ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
+    w.remote.put("alpha", "one", "7");
+    w.go(seconds(2_000)).await.unwrap();
+    let seen = w.resource("alpha/thing/one").await.unwrap().unwrap().observed.expect("a look follows");
+    assert_eq!(seen.facts["version"], "7");
+}

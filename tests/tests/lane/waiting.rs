@@ -1,8 +1,11 @@
 //! P4: waiting uses no attempt, and says why, for whom, since when, and when it looks again.
 
+use settled::clock::Clock as _;
 use settled::domain::id::InstallationId;
 use settled::domain::run::RunState;
 use settled::domain::server::Reach;
+use settled::domain::step::StepState;
+use settled::domain::verdict::{Evidence, Outcome, Reason};
 use settled::domain::waiting::WaitReason;
 use settled::engine::EditServer;
 use settled_tests::scripted::{End, Play};
@@ -10,7 +13,7 @@ use settled_tests::sim::{World, knobs};
 
 use ulid::Ulid;
 
-use super::{executions, seconds, succeeded, world};
+use super::{ended, executions, seconds, succeeded, world};
 
 #[tokio::test]
 async fn p4_the_second_run_on_a_server_waits_without_an_attempt_and_then_runs() {
@@ -241,4 +244,37 @@ async fn p3_a_server_that_moved_is_claimed_anew() {
     let run = w.run(next).await.unwrap();
     assert_eq!(run.waiting().map(|w| w.reason), Some(WaitReason::Refused), "{run:#?}");
     assert_eq!(executions(&w, &run), 0, "the other machine belongs to someone else");
+}
+
+#[tokio::test]
+async fn p4_a_lock_that_is_held_for_an_hour_is_waited_for_since_its_beginning() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.hold_dpkg("alpha", "unattended-upgr (4711)", seconds(3_600));
+    let id = w.install("alpha", "task", "work").await.unwrap();
+    let first = w.until(id, seconds(5), |run| run.waiting().is_some()).await.unwrap();
+    let since = first.waiting().unwrap().since;
+    w.go(seconds(3_500)).await.unwrap();
+    let waits = w.until(id, seconds(15), |run| run.live_step().is_none()).await.unwrap();
+    let waiting = waits.waiting().unwrap();
+    assert_eq!((waiting.reason, waiting.since), (WaitReason::Busy, since), "{waits:#?}");
+    assert!(waiting.who.contains("unattended-upgr (4711)"), "{waits:#?}");
+    assert!(waiting.next_try.is_some_and(|at| at > w.clock.now()));
+    let run = w.end(id, seconds(200)).await.unwrap();
+    succeeded(&run);
+    assert_eq!((run.position().attempt, run.position().try_no), (1, 1), "nothing was stored on the server");
+    let steps = w.daemon.engine.store().read().await.unwrap().db().steps(id).await.unwrap();
+    assert_eq!(steps.len(), 1, "one try has one record: {steps:#?}");
+}
+
+#[tokio::test]
+async fn p9_a_run_that_waits_for_a_lock_is_cancelled_at_once_and_its_try_is_closed() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.hold_dpkg("alpha", "unattended-upgr (4711)", seconds(3_600));
+    let id = w.install("alpha", "task", "work").await.unwrap();
+    w.until(id, seconds(5), |run| run.waiting().is_some()).await.unwrap();
+    w.cancel(id).await.unwrap();
+    let run = w.run(id).await.unwrap();
+    ended(&run, Outcome::Cancelled, Reason::Cancelled, Evidence::NotStarted);
+    let steps = w.daemon.engine.store().read().await.unwrap().db().steps(id).await.unwrap();
+    assert_eq!(steps.iter().map(|s| s.state).collect::<Vec<_>>(), [StepState::Rejected], "{steps:#?}");
 }

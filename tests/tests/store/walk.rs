@@ -49,7 +49,7 @@ impl Walk {
                 who: "someone".into(),
                 next_try: self.random.random_bool(0.5).then_some(self.now),
             },
-            10 => Event::GoesOn,
+            10 => Event::GoesOn { began: None },
             11..=16 => Event::StepEnded(self.ended(), self.facts(run, timeout)),
             17 => Event::Judged(
                 *[Proof::Success, Proof::Nothing, Proof::None].choose(&mut self.random).unwrap(),

@@ -46,11 +46,8 @@ async fn more_time_is_asked_for_while_the_store_is_opened_and_ready_is_not_said_
     let mut systemd = FakeSystemd::start();
     let (home, mut stranger) = held_store().await;
     // It is bound already, and answers nobody. These callers say nothing, and with the fixture's own one they take all 256 places.
-    let daemon = daemon::Options::default()
-        .set("LANE__RENEW_S", "1")
-        .systemd(&systemd.path())
-        .start_in(home)
-        .await;
+    let daemon =
+        daemon::Options::default().set("LANE__RENEW_S", "1").systemd(&systemd.path()).start_in(home).await;
     let mut silent = Vec::new();
     for _ in 0..255 {
         silent.push(UnixStream::connect(daemon.socket()).await.unwrap());

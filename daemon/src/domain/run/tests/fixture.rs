@@ -136,3 +136,10 @@ pub(super) fn waits(reason: WaitReason) -> Event {
 
 pub(super) const STARTED: Event = Event::Started { timeout: TIMEOUT };
 pub(super) const TRY_STARTED: Event = Event::TryStarted { timeout: TIMEOUT };
+pub(super) const GOES_ON: Event = Event::GoesOn { began: None };
+
+/// The start of the try was not answered; it is sent again after 15 s.
+pub(super) fn unanswered() -> Event {
+    let next_try = NOW + Duration::from_secs(15);
+    Event::Unanswered { who: "connection reset".into(), next_try, timeout: TIMEOUT }
+}

@@ -97,6 +97,31 @@ fn p4_a_busy_exit_is_a_new_try_and_no_attempt() {
 }
 
 #[test]
+fn p4_a_start_that_is_put_off_waits_since_its_beginning_as_the_same_try() {
+    let (mut run, mut now) = (begun(), NOW);
+    while run.verdict().is_none() {
+        assert_eq!((run.position().attempt, run.position().try_no), (1, 1));
+        let before = now;
+        run = run.apply(Event::HeldUp(failure("apt holds the lock")), now, &TIMINGS).expect("legal");
+        let Some(waiting) = run.waiting().cloned() else { break };
+        assert_eq!(
+            (waiting.reason, waiting.since, waiting.who.as_str()),
+            (WaitReason::Busy, NOW, "apt holds the lock")
+        );
+        assert_eq!(
+            run.settles_by(&TIMINGS),
+            Some(NOW + TIMINGS.queue_limit),
+            "waiting on and on moves nothing"
+        );
+        now = waiting.next_try.expect("a time");
+        assert_eq!(now, before + TIMINGS.busy_retry);
+        run = run.apply(TRY_STARTED, now, &TIMINGS).expect("legal");
+    }
+    assert_eq!(now.since(NOW), TIMINGS.queue_limit, "a lock that is never let go is waited for this long");
+    assert_eq!(verdict(&run), (Outcome::Failed, Some(Reason::StepFailed), Evidence::NotStarted));
+}
+
+#[test]
 fn p5_a_rejected_start_is_a_new_try_of_something_that_never_ran() {
     let run = apply(begun(), rejected("lane-busy"));
     assert_eq!((run.position().attempt, run.position().try_no), (1, 2));
@@ -136,6 +161,30 @@ fn every_phase_publishes_when_it_settles() {
     assert_eq!(seconds(&cancelling()), Some(600 + 30 + 120));
     assert_eq!(seconds(&between()), Some(3_600), "since + queue limit");
     assert_eq!(seconds(&completed()), None);
+}
+
+#[test]
+fn p4_a_start_that_is_not_answered_moves_its_deadline_up_to_the_limit_of_the_run() {
+    let (mut run, mut now) = (begun(), NOW);
+    let after = Duration::from_secs(600 + 30 + 120);
+    for _ in 0..400 {
+        let next_try = now + Duration::from_secs(15);
+        let event = Event::Unanswered { who: "no route".into(), next_try, timeout: TIMEOUT };
+        run = run.apply(event, now, &TIMINGS).expect("legal");
+        let last = NOW + TIMINGS.queue_limit;
+        assert_eq!(run.settles_by(&TIMINGS), Some(next_try.min(last) + after));
+        assert_eq!(run.waiting().map(|w| w.since), Some(NOW));
+        now = next_try;
+    }
+    assert!(now.since(NOW) > TIMINGS.queue_limit);
+    assert!(run.begins_late(now, TIMEOUT, &TIMINGS));
+    let run = run.apply(Event::GoesOn { began: Some(TIMEOUT) }, now, &TIMINGS).expect("legal");
+    assert_eq!(
+        (run.settles_by(&TIMINGS), run.waiting()),
+        (Some(now + after), None),
+        "it may run its whole time"
+    );
+    assert!(!begun().begins_late(NOW + Duration::from_secs(10), TIMEOUT, &TIMINGS));
 }
 
 #[test]
@@ -260,6 +309,21 @@ fn a_run_without_steps_is_answered_or_refused_while_it_asks() {
     let refused = apply(apply(register(), STARTED), refused);
     assert_eq!(verdict(&refused), (Outcome::Failed, Some(Reason::Refused), Evidence::NotStarted));
     assert_eq!(refused.fate(), None, "it has no resource");
+}
+
+#[test]
+fn a_panic_is_a_failed_attempt_and_the_last_one_ends_the_run_as_internal() {
+    let mut run = queued();
+    for attempt in 2..4 {
+        run = apply(run, Event::Broken(failure("a panic")));
+        assert_eq!((run.position().attempt, run.position().step), (attempt, 0));
+        assert_eq!(run.waiting().map(|w| w.reason), Some(WaitReason::Backoff));
+    }
+    let run = apply(run, Event::Broken(failure("a panic")));
+    assert_eq!(verdict(&run), (Outcome::Failed, Some(Reason::Internal), Evidence::NotStarted));
+    assert_eq!(run.fate(), Some(Fate::Status(ResourceStatus::Active)), "nothing was touched");
+    let only = apply(Run { attempts_max: 1, ..queued() }, Event::Broken(failure("a panic")));
+    assert_eq!(verdict(&only).1, Some(Reason::Internal));
 }
 
 /// What was applied is known until a change has touched the server, and again only after a success.

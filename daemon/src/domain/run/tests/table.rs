@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::fixture::*;
 use crate::domain::run::{Event, Phase, Proof, Run, RunState, StepFacts};
-use crate::domain::step::Cause;
+use crate::domain::step::{Cause, Ended};
 use crate::domain::verdict::{Outcome, Reason, Verdict};
 use crate::domain::waiting::WaitReason;
 
@@ -16,8 +16,10 @@ const TABLE: &str = "
 event                       | queued                             | stepping                           | cancelling                         | between                            | completed
 started                     | stepping 1.0.1                     | -                                  | -                                  | -                                  | -
 waits                       | queued ~unreachable                | stepping 1.1.1 ~unreachable        | stepping 1.1.1 ~unreachable !      | between 1.1.2 ~unreachable         | -
+unanswered                  | -                                  | stepping 1.1.1 ~unreachable        | stepping 1.1.1 ~unreachable !      | -                                  | -
 goes on                     | queued                             | stepping 1.1.1                     | stepping 1.1.1 !                   | between 1.1.2                      | -
-try started                 | -                                  | -                                  | -                                  | stepping 1.1.2                     | -
+try started                 | -                                  | -                                  | -                                  | stepping 1.1.2 ~busy               | -
+held up                     | -                                  | between 1.1.1 ~busy                | cancelled:cancelled/exit_record    | -                                  | -
 exit 0, more steps          | -                                  | stepping 1.2.1                     | cancelled:cancelled/exit_record    | -                                  | -
 exit 0, last step           | -                                  | succeeded/exit_record              | succeeded/exit_record              | -                                  | -
 exit 1                      | -                                  | between 2.0.1 ~backoff             | cancelled:cancelled/exit_record    | -                                  | -
@@ -40,8 +42,11 @@ answered                    | -                                  | -            
 cancel requested            | cancelled:cancelled/not_started    | stepping 1.1.1 !                   | stepping 1.1.1 !                   | cancelled:cancelled/exit_record    | -
 refused: blocked            | blocked:forbidden/not_started      | -                                  | -                                  | blocked:forbidden/exit_record      | -
 refused: `succeeded`        | -                                  | -                                  | -                                  | -                                  | -
-overdue                     | failed:never_started/not_started * | failed:lost/none *                 | failed:lost/none *                 | failed:unreachable/exit_record *   | -
-broken                      | failed:internal/not_started        | -                                  | -                                  | failed:internal/exit_record        | -
+overdue                     | failed:never_started/not_started * | failed:lost/none *                 | failed:lost/none *                 | failed:step_failed/exit_record *   | -
+broken                      | between 2.0.1 ~backoff             | -                                  | -                                  | between 2.0.1 ~backoff             | -
+abandoned: exit 143         | -                                  | failed:internal/exit_record        | cancelled:cancelled/exit_record    | -                                  | -
+abandoned: exit 0, last     | -                                  | succeeded/exit_record              | succeeded/exit_record              | -                                  | -
+abandoned: lost             | -                                  | failed:lost/none                   | failed:lost/none                   | -                                  | -
 ";
 
 fn events() -> Vec<(&'static str, Event)> {
@@ -52,8 +57,10 @@ fn events() -> Vec<(&'static str, Event)> {
     vec![
         ("started", STARTED),
         ("waits", waits(WaitReason::Unreachable)),
-        ("goes on", Event::GoesOn),
+        ("unanswered", unanswered()),
+        ("goes on", GOES_ON),
         ("try started", TRY_STARTED),
+        ("held up", Event::HeldUp(failure("apt holds the lock"))),
         ("exit 0, more steps", exited(0, Cause::Itself, more())),
         ("exit 0, last step", exited(0, Cause::Itself, last())),
         ("exit 1", exited(1, Cause::Itself, last())),
@@ -78,6 +85,12 @@ fn events() -> Vec<(&'static str, Event)> {
         ("refused: `succeeded`", refused(Outcome::Succeeded)),
         ("overdue", Event::Overdue(failure("too late"))),
         ("broken", Event::Broken(failure("a panic"))),
+        ("abandoned: exit 143", Event::Abandoned(Ended::Exited { code: 143, cause: Cause::Cancel }, last())),
+        (
+            "abandoned: exit 0, last",
+            Event::Abandoned(Ended::Exited { code: 0, cause: Cause::Itself }, last()),
+        ),
+        ("abandoned: lost", Event::Abandoned(Ended::Lost { why: "reboot".into() }, last())),
     ]
 }
 
@@ -142,6 +155,6 @@ fn every_pair_of_state_and_event_is_decided() {
 
 #[test]
 fn a_refused_event_names_the_state_and_the_event() {
-    let refused = completed().apply(Event::GoesOn, NOW, &TIMINGS).expect_err("terminal");
+    let refused = completed().apply(GOES_ON, NOW, &TIMINGS).expect_err("terminal");
     assert_eq!(refused.to_string(), "goes on cannot happen to a completed run");
 }

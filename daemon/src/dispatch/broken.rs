@@ -1,0 +1,115 @@
+//! When driving a run panics: nobody waits for its time to pass.
+//!
+//! While nothing of the run lives on the server, a panic is a failed attempt. A step that may live there is taken up again at once; when
+//! that panics again and again, it is ended on the server, and its exit record ends the run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::stepping::Work;
+use super::{Lane, Next, failures};
+use crate::domain::run::{Event, Run, StepFacts};
+use crate::domain::step::{Ended, StepId};
+use crate::engine::{Advance, LaneError};
+use crate::remote::StepStatus;
+
+/// Panics over one step, without progress between them, after which it is given up.
+const PANICS_MAX: u32 = 3;
+/// What people are told.
+const FAULT: &str = "a fault in settled: driving it panicked; the daemon's log tells more";
+
+/// Panics that a lane has to deal with.
+#[derive(Debug, Default)]
+pub(super) struct Panics {
+    /// Without progress between them.
+    in_a_row: u32,
+    /// The last one has not been dealt with yet.
+    open: bool,
+}
+
+impl Lane {
+    /// A step panicked. Nothing is assumed: everything is read again, at once, unless that panics too.
+    pub fn broke(&mut self) -> Next {
+        tracing::error!(server = %self.hold.server, "a step of a lane panicked; the lane starts again from what is stored");
+        self.panics.in_a_row += 1;
+        self.panics.open = true;
+        self.work = None;
+        self.server = None;
+        if self.panics.in_a_row <= PANICS_MAX { Next::Now } else { self.later(self.crew.settings.poll) }
+    }
+
+    /// Something of a run went on: panics before it do not count any more.
+    pub(super) fn progressed(&mut self) {
+        self.panics = Panics::default();
+    }
+
+    /// Deals with a panic, if there was one. `None`: the lane goes on as usual.
+    pub(super) async fn mend(&mut self) -> Result<Option<Next>, LaneError> {
+        if !std::mem::take(&mut self.panics.open) {
+            return Ok(None);
+        }
+        self.rest();
+        let Some(run) = self.waiting_run().await? else {
+            return Ok(Some(self.later(self.crew.settings.poll)));
+        };
+        match run.live_step() {
+            None => self.end_attempt(&run).await.map(Some),
+            Some(_) if self.panics.in_a_row < PANICS_MAX => Ok(None),
+            Some(id) => self.abandon(&run, id).await.map(Some),
+        }
+    }
+
+    async fn end_attempt(&mut self, run: &Run) -> Result<Next, LaneError> {
+        let failure = failures::plain(run.id, FAULT.to_owned(), self.crew.engine.clock().now());
+        let after = self.tell(run, Event::Broken(failure)).await?;
+        Work::log_end(&after, run.position().attempt.max(1));
+        self.progressed();
+        Ok(Next::Now)
+    }
+
+    /// Ends a step on the server that cannot be driven, and the run with it when the server has shown how it ended.
+    async fn abandon(&mut self, run: &Run, id: StepId) -> Result<Next, LaneError> {
+        let (target, epoch) = (self.target()?, u64::try_from(self.hold.epoch).unwrap_or(0));
+        let report = match self.crew.acting()?.cancel(&target, id, epoch).await {
+            Ok(report) => report,
+            Err(error) => {
+                self.panics.open = true;
+                return self.trouble(error).await;
+            }
+        };
+        let ended = match report.status {
+            StepStatus::Ended(ended) => ended,
+            // The cancel has left a mark there: a start that is still on its way is refused.
+            StepStatus::Absent => Ended::Rejected { why: "it had not come to the server".to_owned() },
+            StepStatus::Reaped => Ended::Lost { why: "the server has cleared it away already".to_owned() },
+            _ => {
+                self.panics.open = true;
+                return Ok(self.later(self.crew.settings.poll));
+            }
+        };
+        let failure = failures::plain(run.id, FAULT.to_owned(), self.crew.engine.clock().now());
+        let facts = StepFacts {
+            next: self.next_timeout(run, id).await,
+            busy: false,
+            hopeless: true,
+            retry_on_timeout: false,
+            failure,
+        };
+        let end = Some(failures::end_of(id, &ended, report.truncated));
+        let advance =
+            Advance { run: run.id, event: Event::Abandoned(ended, facts), end, titles: Arc::from([]) };
+        let after = self.crew.engine.advance(self.hold, advance).await?;
+        Work::log_end(&after, run.position().attempt);
+        self.progressed();
+        self.reap(id).await;
+        Ok(Next::Now)
+    }
+
+    /// Timeout of the step after this one; of a run that cannot be planned, nobody can say that it was the last.
+    async fn next_timeout(&self, run: &Run, id: StepId) -> Option<Duration> {
+        match self.crew.engine.prepare_run(run).await {
+            Ok(prepared) => prepared.plan.steps.get(id.step as usize + 1).map(|step| step.timeout),
+            Err(_) => Some(Duration::ZERO),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What a lane does first on a server: it claims its epoch there, clears away what has ended, and looks after what is not proven to have.
+
+use super::{Lane, Next};
+use crate::domain::run::Run;
+use crate::domain::step::{StepId, StepState};
+use crate::domain::waiting::WaitReason;
+use crate::engine::LaneError;
+use crate::remote::{StepStatus, Target};
+
+impl Lane {
+    /// Tells the server our epoch, and clears away what the store knows to have ended.
+    pub(super) async fn claim(&mut self) -> Result<Next, LaneError> {
+        let target = self.target()?;
+        let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
+        match self.crew.acting()?.claim(&target, self.crew.installation, epoch).await {
+            Ok(_) => {
+                self.claimed = true;
+                self.reached().await?;
+                self.clear_away(&target).await?;
+                self.forget_tombstones(&target).await?;
+                Ok(Next::Now)
+            }
+            Err(error) => self.trouble(error).await,
+        }
+    }
+
+    /// Clears ended steps away on the server, and takes resolved ones off the list. Best effort: the next claim does what is left.
+    async fn clear_away(&mut self, target: &Target) -> Result<(), LaneError> {
+        let listed = match self.crew.remote.list(target).await {
+            Ok(listed) => listed,
+            Err(error) => {
+                tracing::debug!(server = %self.hold.server, %error, "the server's steps could not be listed");
+                return Ok(());
+            }
+        };
+        for (id, report) in listed {
+            let record = self.crew.engine.store().read().await?.db().step(id).await?;
+            match record {
+                None => {
+                    tracing::warn!(server = %self.hold.server, step = %id, "the server has a step that this store does not know; it is left alone");
+                }
+                Some(record) if !matches!(record.state, StepState::Starting | StepState::Running) => {
+                    self.reap(id).await;
+                }
+                Some(_) => {
+                    tracing::debug!(step = %id, status = ?report.status, "a step is found on its server");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Clears a try away on the server. What fails here is done at the next claim.
+    pub(super) async fn reap(&self, id: StepId) {
+        let (Ok(target), Ok(remote)) = (self.target(), self.crew.acting()) else { return };
+        let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
+        if let Err(error) = remote.reap(&target, id, epoch).await {
+            tracing::debug!(step = %id, %error, "a step could not be cleared away on its server; it is done at the next claim");
+        }
+    }
+
+    /// Nothing exclusive starts while an earlier step is not proven to have ended.
+    pub(super) async fn unresolved(&mut self, run: &Run) -> Result<Option<Next>, LaneError> {
+        let open = self.crew.engine.store().read().await?.db().unresolved(self.hold.server).await?;
+        let Some(first) = open.first() else { return Ok(None) };
+        let id: StepId = first
+            .step_id
+            .parse()
+            .map_err(|_| LaneError::Fault(format!("the store holds step id `{}`", first.step_id)))?;
+        let target = self.target()?;
+        // Its time has passed: it is ended if it still lives, and a start that is still on its way is refused there.
+        let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
+        match self.crew.acting()?.cancel(&target, id, epoch).await {
+            Ok(report) => match report.status {
+                StepStatus::Ended(_) | StepStatus::Absent | StepStatus::Reaped => {
+                    self.crew.engine.step_resolved(self.hold, id).await?;
+                    self.reap(id).await;
+                    Ok(Some(Next::Now))
+                }
+                still => {
+                    let who = format!("step {id} of an earlier run is not proven to have ended: {still:?}");
+                    let at = self.crew.engine.clock().now() + self.crew.settings.unreachable_retry;
+                    self.rest();
+                    self.waits(run, WaitReason::Unresolved, who, Some(at)).await?;
+                    Ok(Some(self.later(self.crew.settings.unreachable_retry)))
+                }
+            },
+            Err(error) => self.trouble(error).await.map(Some),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What a package's probe tells after a change that has not shown by itself how it ended: proof of a lost step, and what is there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::stepping::Work;
+use super::{Lane, Next, failures};
+use crate::catalog::read_probe;
+use crate::domain::operation::Operation;
+use crate::domain::resource::Presence;
+use crate::domain::run::{Event, Proof, Run};
+use crate::domain::step::{Ended, StepId};
+use crate::engine::{Advance, LaneError, StepEnd};
+use crate::remote::{ProbeSpec, RemoteError};
+use crate::secrets::Mask;
+
+impl Lane {
+    /// A try left no exit record: the package's probe is asked for proof (P7). `proven`: the server has shown that it ended.
+    pub(super) async fn judge_lost(
+        &mut self,
+        run: &Run,
+        id: StepId,
+        why: String,
+        proven: bool,
+    ) -> Result<Next, LaneError> {
+        match self.proof().await {
+            Ok(proof) => self.conclude_lost(run, id, why, proof, proven).await,
+            Err(error) => Box::pin(self.trouble(error)).await,
+        }
+    }
+
+    pub(super) async fn conclude_lost(
+        &mut self,
+        run: &Run,
+        id: StepId,
+        why: String,
+        proof: Proof,
+        proven: bool,
+    ) -> Result<Next, LaneError> {
+        let ended = Ended::Lost { why };
+        let facts = self.facts(run, id, &ended).await?;
+        let titles = self.work.as_ref().map_or_else(|| Arc::from([]), Work::titles);
+        let end = Some(StepEnd { proven, ..failures::end_of(id, &ended, false) });
+        let event = Event::Judged(proof, facts);
+        let after = self.crew.engine.advance(self.hold, Advance { run: run.id, event, end, titles }).await?;
+        self.after(run, after, id).await
+    }
+
+    async fn proof(&self) -> Result<Proof, RemoteError> {
+        let (Some(work), Ok(target)) = (&self.work, self.target()) else { return Ok(Proof::None) };
+        let (Some(proof), Some(probe)) = (&work.prepared.plan.proof, &work.prepared.probe) else {
+            return Ok(Proof::None);
+        };
+        let spec = ProbeSpec { script: probe.script.clone(), env: probe.env.clone(), timeout: probe.timeout };
+        let answer = self.crew.remote.probe(&target, &spec).await?;
+        if answer.exit_code != 0 {
+            return Ok(Proof::None);
+        }
+        let reading = read_probe(&answer.output);
+        if proof.holds(&reading, &work.prepared.desired) {
+            return Ok(Proof::Success);
+        }
+        let nothing = reading.presence == Some(Presence::Absent) && work.run.operation == Operation::Install;
+        Ok(if nothing { Proof::Nothing } else { Proof::None })
+    }
+
+    /// Looks at what is there after a change that did not succeed. Best effort: the verdict stands without it.
+    pub(super) async fn observe(&self) -> Result<(), LaneError> {
+        let (Some(work), Ok(target)) = (&self.work, self.target()) else { return Ok(()) };
+        let Some(probe) = &work.prepared.probe else { return Ok(()) };
+        let spec = ProbeSpec { script: probe.script.clone(), env: probe.env.clone(), timeout: probe.timeout };
+        match self.crew.remote.probe(&target, &spec).await {
+            Ok(answer) => {
+                let secrets = work.prepared.secrets.iter().map(|(_, secret)| secret.clone());
+                let reading = read_probe(&Mask::new(secrets).pass(&answer.output, true));
+                let known = reading.presence.filter(|_| answer.exit_code == 0);
+                self.crew
+                    .engine
+                    .observe(
+                        self.hold,
+                        work.prepared.resource,
+                        known.unwrap_or(Presence::Unknown),
+                        reading.facts,
+                    )
+                    .await
+            }
+            Err(error) => {
+                tracing::debug!(run = %work.run.id, %error, "the server could not be looked at after a failure");
+                self.crew
+                    .engine
+                    .observe(self.hold, work.prepared.resource, Presence::Unknown, BTreeMap::new())
+                    .await
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! When a server does not answer as asked: what that means for the server's reach and for the run for whose sake it was asked.
+
+use std::time::Duration;
+
+use super::{Lane, Next};
+use crate::domain::run::{Event, Proof, Run};
+use crate::domain::server::Reach;
+use crate::domain::step::StepState;
+use crate::domain::waiting::WaitReason;
+use crate::engine::LaneError;
+use crate::remote::RemoteError;
+
+impl Lane {
+    /// The server answered: if it was unreachable before, that is over.
+    pub(super) async fn reached(&mut self) -> Result<(), LaneError> {
+        if let Some(server) = self.server.as_mut().filter(|s| s.reach == Reach::Unreachable) {
+            server.reach = Reach::Ok;
+            self.crew.engine.set_reach(self.hold, Reach::Ok, String::new()).await?;
+        }
+        Ok(())
+    }
+
+    /// The server did not answer as asked.
+    pub(super) async fn trouble(&mut self, error: RemoteError) -> Result<Next, LaneError> {
+        let waiting = self.waiting_run().await?;
+        match error {
+            RemoteError::Unreachable(message) | RemoteError::Protocol(message) => {
+                self.permit = None;
+                let retry = self.crew.settings.unreachable_retry;
+                if let Some(server) = &mut self.server {
+                    server.reach = Reach::Unreachable;
+                }
+                self.crew.engine.set_reach(self.hold, Reach::Unreachable, message.clone()).await?;
+                if let Some(run) = waiting {
+                    self.unreached(&run, message, retry).await?;
+                }
+                Ok(self.later(retry))
+            }
+            RemoteError::Refused(message) => {
+                self.crew.engine.set_reach(self.hold, Reach::Refused, message.clone()).await?;
+                if let Some(run) = waiting {
+                    self.waits(&run, WaitReason::Refused, message, None).await?;
+                }
+                self.give_back().await
+            }
+            RemoteError::Fenced { highest } => {
+                // Whoever still has the lane in the store outbids; whoever has lost it is told so here.
+                let to = i64::try_from(highest).unwrap_or(i64::MAX - 1).saturating_add(1);
+                self.hold = self.crew.engine.raise_epoch(self.hold, to.max(self.hold.epoch + 1)).await?;
+                self.claimed = false;
+                self.work = None;
+                Ok(self.later(self.crew.settings.poll))
+            }
+            RemoteError::Unsendable(message) => Err(LaneError::Fault(message)),
+            RemoteError::Conflict(id) => {
+                let message = format!(
+                    "the server has step {id} with other content: another store has used the same ids"
+                );
+                match waiting {
+                    Some(run) => self.conclude_lost(&run, id, message, Proof::None, false).await,
+                    None => Err(LaneError::Fault(message)),
+                }
+            }
+        }
+    }
+
+    /// Stores that a run waits for its server. As long as the start of its try was not answered, its deadline moves with the wait.
+    async fn unreached(&self, run: &Run, message: String, retry: Duration) -> Result<(), LaneError> {
+        let next_try = self.crew.engine.clock().now() + retry;
+        match self.unanswered(run).await? {
+            Some(timeout) => {
+                self.tell(run, Event::Unanswered { who: message, next_try, timeout }).await.map(drop)
+            }
+            None => self.waits(run, WaitReason::Unreachable, message, Some(next_try)).await,
+        }
+    }
+
+    /// Timeout of the try whose start was not answered yet, if the run has one.
+    async fn unanswered(&self, run: &Run) -> Result<Option<Duration>, LaneError> {
+        let Some(id) = run.live_step() else { return Ok(None) };
+        let record = self.crew.engine.store().read().await?.db().step(id).await?;
+        if record.is_none_or(|record| record.state != StepState::Starting) {
+            return Ok(None);
+        }
+        match &self.work {
+            Some(work) => Ok(Some(work.step(id)?.timeout)),
+            // A run that cannot be planned any more keeps its deadline.
+            None => Ok(self.crew.engine.step_timeout(run, id).await.ok()),
+        }
+    }
+}
