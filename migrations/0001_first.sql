@@ -116,6 +116,16 @@ CREATE TABLE secret (
     PRIMARY KEY (owner_id, name)
 );
 
+-- Secrets that a change has replaced and that may still be on the server, until a change succeeds: they are masked in output, too.
+CREATE TABLE former_secret (
+    owner_id TEXT COLLATE "C" NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    replaced_at BIGINT NOT NULL,
+    key_id TEXT NOT NULL,
+    sealed BYTEA NOT NULL,
+    PRIMARY KEY (owner_id, name, replaced_at)
+);
+
 -- Runs keep ids and names after their objects are gone: no foreign keys.
 CREATE TABLE run (
     id TEXT COLLATE "C" PRIMARY KEY,

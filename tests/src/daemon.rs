@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::patience::{WITHIN, until};
-use crate::postgres::store_url;
+use crate::postgres;
 
 /// What a daemon is to be like beside the defaults.
 #[derive(Default)]
@@ -60,8 +60,9 @@ impl Options {
 
     /// Starts the daemon in a directory where one ran before, or where a `settled.toml` lies.
     pub async fn start_in(mut self, dir: TempDir) -> TestDaemon {
-        if !self.env.iter().any(|(key, _)| key == "SETTLED_DATABASE__URL") {
-            self = self.set("DATABASE__URL", &store_url(dir.path()).await);
+        if let Some(url) = postgres::chosen(dir.path()).await {
+            // What the test itself says comes later, and wins.
+            self.env.insert(0, ("SETTLED_DATABASE__URL".to_owned(), url));
         }
         let file = Some(dir.path().join("settled.toml")).filter(|file| file.exists());
         let sources = Sources { env: self.env, file, ..Sources::default() };

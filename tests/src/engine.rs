@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::disk::SmallDisk;
-use crate::postgres::store_url;
+use crate::postgres;
 
 /// Timings of the defaults.
 pub const TIMINGS: Timings = Timings {
@@ -43,7 +43,8 @@ pub const TIMINGS: Timings = Timings {
 /// An engine on a new store for `dir`, with the built-in packages.
 pub async fn engine(dir: &Path, queue_max: i64) -> Engine {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let url = store_url(dir).await;
+    let url = postgres::chosen(dir).await;
+    let url = url.unwrap_or_else(|| format!("sqlite://{}", dir.join("settled.db").display()));
     let opened = store::open(&url, Arc::clone(&clock)).await.expect("a new store opens");
     let hub = Hub::new(opened.writer.committed());
     let sealer = Sealer::new([7; 32].into());

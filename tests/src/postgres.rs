@@ -18,19 +18,17 @@ const USER: &str = "settled";
 /// `SETTLED_TEST_ENGINE=postgres` runs the tests of the API and of whole daemons on PostgreSQL instead of SQLite.
 const ENGINE: &str = "SETTLED_TEST_ENGINE";
 
-/// Where a test's store is: within `dir`, or in a database of its own, which whoever starts in `dir` again finds there.
-pub async fn store_url(dir: &Path) -> String {
-    if std::env::var_os(ENGINE).is_none_or(|engine| engine != "postgres") {
-        return format!("sqlite://{}", dir.join("settled.db").display());
-    }
+/// The database of a test, if it runs on PostgreSQL. Whoever starts in `dir` again finds the same.
+pub async fn chosen(dir: &Path) -> Option<String> {
+    std::env::var_os(ENGINE).filter(|engine| engine == "postgres")?;
     let note = dir.join("database.url");
     if let Ok(url) = fs::read_to_string(&note) {
-        return url;
+        return Some(url);
     }
     let made = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await;
     let url = made.expect("a fresh database");
     fs::write(note, &url).expect("the URL can be noted");
-    url
+    Some(url)
 }
 
 /// A running cluster. Dropping it ends it; so does the end of the test process, however it comes.

@@ -71,8 +71,8 @@ impl Lane {
         let spec = ProbeSpec { script: probe.script.clone(), env: probe.env.clone(), timeout: probe.timeout };
         match self.crew.remote.probe(&target, &spec).await {
             Ok(answer) => {
-                let secrets = work.prepared.secrets.iter().map(|(_, secret)| secret.clone());
-                let reading = read_probe(&Mask::new(secrets).pass(&answer.output, true));
+                let mut mask = Mask::new(work.prepared.masked.iter().cloned());
+                let reading = read_probe(&mask.pass(&answer.output, true));
                 let known = reading.presence.filter(|_| answer.exit_code == 0);
                 self.crew
                     .engine

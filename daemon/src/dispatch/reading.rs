@@ -102,14 +102,8 @@ impl Lane {
         let spec = ProbeSpec { script: plan.script, env: plan.env, timeout: plan.timeout };
         match self.crew.remote.probe(&target, &spec).await {
             Ok(mut answer) => {
-                let secrets = self
-                    .crew
-                    .engine
-                    .secrets(&resource.to_string())
-                    .await?
-                    .into_iter()
-                    .map(|(_, secret)| secret);
-                answer.output = Mask::new(secrets).pass(&answer.output, true);
+                let masked = self.crew.engine.masked(resource).await?;
+                answer.output = Mask::new(masked).pass(&answer.output, true);
                 let reading = read_probe(&answer.output);
                 let known = reading.presence.filter(|_| answer.exit_code == 0).unwrap_or(Presence::Unknown);
                 let run = self.started(run).await?;

@@ -323,8 +323,8 @@ impl Lane {
     fn followed(&mut self, id: StepId, stored: u64) -> Result<&mut Followed, LaneError> {
         let work = self.work.as_mut().ok_or(LaneError::Lost)?;
         if work.followed.as_ref().is_none_or(|f| f.id != id) {
-            let secrets = work.prepared.secrets.iter().map(|(_, secret)| secret.clone());
-            work.followed = Some(Followed { id, stored, mask: Mask::new(secrets), left_behind: Vec::new() });
+            let mask = Mask::new(work.prepared.masked.iter().cloned());
+            work.followed = Some(Followed { id, stored, mask, left_behind: Vec::new() });
         }
         work.followed.as_mut().ok_or(LaneError::Lost)
     }

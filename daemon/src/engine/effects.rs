@@ -46,6 +46,7 @@ impl Engine {
                 unit.update_resource(&mut resource).await?;
                 if run.operation == Operation::Update && run.succeeded() {
                     unit.drop_old_keys(&resource).await?;
+                    unit.drop_former_secrets(&resource.id.to_string()).await?;
                 }
                 Ok(Some(resource))
             }

@@ -113,7 +113,11 @@ impl Command for OperateCommand {
         if work.operation == Operation::Update {
             // What is there may keep its present values for a while: they are let go when the update has succeeded.
             accept::take_keys(unit, &work.definition, &resource).await?;
-            self.engine.put_secrets(unit, &resource.id.to_string(), &self.ask.secrets).await?;
+            let owner = resource.id.to_string();
+            for name in self.ask.secrets.keys() {
+                unit.keep_former_secret(&owner, name).await?;
+            }
+            self.engine.put_secrets(unit, &owner, &self.ask.secrets).await?;
         }
         unit.insert_run(&mut run, self.engine.timings()).await?;
 

@@ -27,6 +27,8 @@ pub struct Prepared {
     pub desired: Params,
     /// Secrets by parameter name.
     pub secrets: Vec<(String, Zeroizing<Vec<u8>>)>,
+    /// What its output must not show.
+    pub masked: Vec<Zeroizing<Vec<u8>>>,
 }
 
 impl Engine {
@@ -49,9 +51,12 @@ impl Engine {
         let titles = plan.steps.iter().map(|step| step.title.clone()).collect();
         let probe = definition.probe_plan(&resource.name, &resource.desired);
         drop(reader);
-        let secrets =
-            if resource.secrets.is_empty() { Vec::new() } else { self.secrets(&id.to_string()).await? };
-        Ok(Prepared { resource: *id, plan, titles, probe, desired: resource.desired, secrets })
+        let (mut secrets, mut masked) = (Vec::new(), Vec::new());
+        if !resource.secrets.is_empty() {
+            secrets = self.secrets(&id.to_string()).await?;
+            masked = self.masked(*id).await?;
+        }
+        Ok(Prepared { resource: *id, plan, titles, probe, desired: resource.desired, secrets, masked })
     }
 
     /// Timeout of a step of a run.

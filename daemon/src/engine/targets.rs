@@ -6,7 +6,7 @@ use super::{Engine, Refusal};
 use crate::domain::id::{ResourceId, ServerId};
 use crate::domain::resource::Resource;
 use crate::domain::server::Server;
-use crate::store::Lookup;
+use crate::store::{Lookup, SealedRow};
 
 /// Name of the secret that holds a server's login key.
 pub(super) const IDENTITY: &str = "identity";
@@ -48,10 +48,20 @@ impl Engine {
     /// All secrets of a resource or server, opened: (name, secret).
     pub async fn secrets(&self, owner: &str) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, Refusal> {
         let sealed = self.store().read().await?.db().secrets(owner).await?;
-        let open = |(name, key_id, sealed): (String, String, Vec<u8>)| {
-            let secret = self.sealer().open(owner, &name, &key_id, &sealed)?;
-            Ok((name, secret))
-        };
-        sealed.into_iter().map(open).collect()
+        sealed.iter().map(|row| Ok((row.name.clone(), self.unseal(owner, row)?))).collect()
+    }
+
+    /// What output of a resource's scripts must not show: its secrets, and those that were replaced and may still be on the server.
+    pub async fn masked(&self, resource: ResourceId) -> Result<Vec<Zeroizing<Vec<u8>>>, Refusal> {
+        let owner = resource.to_string();
+        let mut reader = self.store().read().await?;
+        let mut rows = reader.db().secrets(&owner).await?;
+        rows.extend(reader.db().former_secrets(&owner).await?);
+        drop(reader);
+        rows.iter().map(|row| self.unseal(&owner, row)).collect()
+    }
+
+    fn unseal(&self, owner: &str, row: &SealedRow) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+        Ok(self.sealer().open(owner, &row.name, &row.key_id, &row.sealed)?)
     }
 }

@@ -17,6 +17,7 @@ mod page;
 pub mod queries;
 pub mod retention;
 pub mod rows;
+mod sealed;
 pub mod snapshot;
 mod unit;
 mod writer;
@@ -30,6 +31,7 @@ use sqlx::{PgPool, SqlitePool};
 pub use db::{Db, Reader};
 pub use lookup::Lookup;
 pub use open::{OpenError, Opened, open, sqlite_path};
+pub use sealed::SealedRow;
 pub use unit::{AuditRow, Unit, Wants};
 pub use writer::{Command, Committed, Writer};
 

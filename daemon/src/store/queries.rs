@@ -356,18 +356,6 @@ impl Db<'_> {
         Ok(on!(self, c => sqlx::query_scalar(sql).bind(digest).fetch_optional(c).await)?)
     }
 
-    /// Sealed secrets of an owner: (name, key id, sealed bytes).
-    pub async fn secrets(&mut self, owner: &str) -> Result<Vec<(String, String, Vec<u8>)>, StoreError> {
-        let sql = "SELECT name, key_id, sealed FROM secret WHERE owner_id = $1 ORDER BY name";
-        Ok(on!(self, c => sqlx::query_as(sql).bind(owner).fetch_all(c).await)?)
-    }
-
-    /// Id of a key with which a stored secret was sealed, other than this one.
-    pub async fn sealed_with_another_key(&mut self, key_id: &str) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT key_id FROM secret WHERE key_id <> $1 LIMIT 1";
-        Ok(on!(self, c => sqlx::query_scalar(sql).bind(key_id).fetch_optional(c).await)?)
-    }
-
     /// Audited commands, newest first: (time, row), before `before` (empty: from the newest).
     pub async fn audited(&mut self, before: &str, limit: i64) -> Result<Vec<(i64, AuditRow)>, StoreError> {
         let rows: Vec<AuditColumns> = Page::of("audit").before(before).fetch(self, limit).await?;
@@ -381,27 +369,6 @@ impl Unit<'_> {
         let now = self.now().0;
         let sql = "INSERT INTO package (digest, name, source, loaded_at) VALUES ($1, $2, $3, $4) ON CONFLICT (digest) DO NOTHING";
         on!(self.writing().await?, c => sqlx::query(sql).bind(digest).bind(name).bind(source).bind(now).execute(c).await.map(drop))?;
-        Ok(())
-    }
-
-    /// Stores or replaces a sealed secret.
-    pub async fn put_secret(
-        &mut self,
-        owner: &str,
-        name: &str,
-        key_id: &str,
-        sealed: &[u8],
-    ) -> Result<(), StoreError> {
-        let sql = "INSERT INTO secret (owner_id, name, key_id, sealed) VALUES ($1, $2, $3, $4) \
-                   ON CONFLICT (owner_id, name) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed";
-        on!(self.writing().await?, c => sqlx::query(sql).bind(owner).bind(name).bind(key_id).bind(sealed).execute(c).await.map(drop))?;
-        Ok(())
-    }
-
-    /// Removes all secrets of an owner.
-    pub async fn delete_secrets(&mut self, owner: &str) -> Result<(), StoreError> {
-        let sql = "DELETE FROM secret WHERE owner_id = $1";
-        on!(self.writing().await?, c => sqlx::query(sql).bind(owner).execute(c).await.map(drop))?;
         Ok(())
     }
 

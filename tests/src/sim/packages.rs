@@ -14,6 +14,10 @@ type = "port"
 summary = "Where it listens"
 required = false
 key = true
+[parameters.password]
+type = "secret"
+summary = "What opens it"
+required = false
 [probe]
 script = "look"
 [operations.install]

@@ -10,6 +10,7 @@ mod keys;
 mod panics;
 mod removal;
 mod retry;
+mod secrets;
 mod settling;
 mod waiting;
 
