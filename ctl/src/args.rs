@@ -314,4 +314,36 @@ mod tests {
             assert_eq!(parsed.is_ok(), good, "{line}: {:?}", parsed.err().map(|e| e.to_string()));
         }
     }
+
+    /// The words of a line of shell that knows no quotes but single ones.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut quoted = false;
+        for c in line.chars() {
+            match c {
+                '\'' => quoted = !quoted,
+                ' ' if !quoted => words.push(String::new()),
+                c => words.last_mut().unwrap().push(c),
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        words
+    }
+
+    #[test]
+    fn the_commands_of_the_readme_and_of_the_demo_s_last_words_can_be_typed_as_they_stand() {
+        let texts = [include_str!("../../README.md"), include_str!("../../tests/demo/run.sh")];
+        for text in texts {
+            let commands: Vec<_> =
+                text.lines().map(str::trim).filter(|l| l.starts_with("settlectl ")).collect();
+            assert!(commands.len() > 2, "{commands:?}");
+            for command in commands {
+                let line = command.replace("SHA256:...", &format!("SHA256:{}", "x".repeat(43)));
+                let parsed = Cli::try_parse_from(words(&line)).unwrap_or_else(|e| panic!("{command}: {e}"));
+                if let Command::Install(install) = parsed.command {
+                    install.values.parameters().unwrap_or_else(|e| panic!("{command}: {:?}", e.lines));
+                }
+            }
+        }
+    }
 }

@@ -121,5 +121,5 @@ cat <<'EOF'
   ssh-keyscan HOST | ssh-keygen -lf -       # compare with the server's own: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub
   settlectl server add NAME HOST --user root --identity ~/.ssh/id_ed25519 --host-key SHA256:... --wait
   settlectl package list
-  settlectl install scheduled_task --server NAME --name hello --set user=root --set 'expression=@daily' --set 'command=date' --wait
+  settlectl install scheduled_task --server NAME --name hello --set user=root --set 'expression=0 4 * * *' --set 'command=date' --wait
 EOF

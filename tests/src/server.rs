@@ -53,6 +53,14 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    /// Steps live on without their connection, and without a trace of it in their environment.
+    fn drop(&mut self) {
+        self.sshd.stop();
+        sshd::end_processes_in(self.state.path());
+    }
+}
+
 /// A request id that nobody has used.
 #[expect(clippy::disallowed_methods, reason = "a client makes its own ids")]
 pub fn fresh_id() -> String {
@@ -120,4 +128,26 @@ pub async fn resource(daemon: &TestDaemon, path: &str) -> Option<v1::Resource> {
 pub async fn observed(daemon: &TestDaemon, path: &str) -> v1::Observed {
     until("a probe looks at the resource", async || resource(daemon, path).await.and_then(|r| r.observed))
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_step_outlives_its_server() {
+        let server = Server::start();
+        let mut works_there =
+            Command::new("sleep").arg("600").current_dir(server.state.path()).spawn().unwrap();
+        let script = server.path("step/script").display().to_string();
+        let mut is_named =
+            Command::new("sh").args(["-c", "read line; :", &script]).stdin(Stdio::piped()).spawn().unwrap();
+        drop(server);
+        for child in [&mut works_there, &mut is_named] {
+            assert_eq!(child.wait().unwrap().signal(), Some(9));
+        }
+    }
 }

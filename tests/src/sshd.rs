@@ -305,6 +305,19 @@ fn sessions_of(listener: u32) -> Vec<u32> {
     found.split_off(1)
 }
 
+/// Ends every process that works in the directory, or whose command line names it.
+pub(crate) fn end_processes_in(directory: &Path) {
+    let text = directory.display().to_string();
+    let names = |pid: &u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let at = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&text) || at.starts_with(directory)
+    };
+    for pid in processes().filter(|&pid| pid != std::process::id()).filter(names) {
+        signal(pid, Signal::KILL);
+    }
+}
+
 /// The parent of a process whose name begins with `sshd`.
 fn sshd_parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -81,7 +81,8 @@ fn text(value: &str) -> Result<String, String> {
         None => Ok(value.to_owned()),
         Some(text) if text.starts_with('@') => Ok(text.to_owned()),
         Some(file) => {
-            let bytes = read_file(Path::new(file), VALUE_BYTES_MAX)?;
+            let bytes = read_file(Path::new(file), VALUE_BYTES_MAX)
+                .map_err(|why| format!("{why}; if the value is the text '@{file}', write '@@{file}'"))?;
             String::from_utf8(bytes).map_err(|_| format!("{file} is not text (UTF-8)"))
         }
     }

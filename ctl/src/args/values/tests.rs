@@ -91,6 +91,7 @@ fn settings_come_from_the_line_or_from_a_file() {
     }
     let refusal = |text: &str| args(&[text], &[]).parameters().unwrap_err().lines[0].clone();
     assert!(refusal("k=@/does/not/exist").starts_with("--set k: /does/not/exist cannot be read"));
+    assert!(refusal("k=@daily").contains("write '@@daily'"));
     std::fs::write(&file, [0xff]).unwrap();
     assert!(refusal(&from_file).contains("not text"));
     std::fs::write(&file, vec![b'x'; 64 * 1024 + 1]).unwrap();
