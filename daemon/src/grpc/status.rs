@@ -98,7 +98,7 @@ fn full(place: &str) -> Status {
     Status::with_error_details(
         Code::ResourceExhausted,
         message,
-        ErrorDetails::with_quota_failure_violation("disk", "is full"),
+        ErrorDetails::with_quota_failure_violation("disk", "the daemon's disk is full"),
     )
 }
 
