@@ -14,7 +14,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use self::resources::{
-    DoArgs, InstallArgs, OperateArgs, QueueArgs, ResourceCommand, ResourceListArgs, TargetArgs, UpdateArgs, ValueArgs,
+    DoArgs, InstallArgs, OperateArgs, QueueArgs, ResourceCommand, ResourceListArgs, TargetArgs, UpdateArgs,
+    ValueArgs,
 };
 pub(crate) use self::runs::{CancelArgs, FollowArgs, RetryArgs, RunCommand, RunListArgs};
 pub(crate) use self::servers::{

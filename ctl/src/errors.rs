@@ -285,7 +285,10 @@ mod tests {
     fn a_full_disk_is_one_sentence_and_a_certain_refusal() {
         let message = "the daemon's disk is full: free space in /var/lib/settled; nothing was stored";
         let details = ErrorDetails::with_quota_failure_violation("disk", "the daemon's disk is full");
-        let error = Error::from_status(&Status::with_error_details(Code::ResourceExhausted, message, details), "install");
+        let error = Error::from_status(
+            &Status::with_error_details(Code::ResourceExhausted, message, details),
+            "install",
+        );
         assert_eq!((error.exit, error.lines), (Exit::Refused, vec![message.to_owned()]));
     }
 

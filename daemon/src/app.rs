@@ -44,7 +44,7 @@ const ATTACH_WAIT: Duration = Duration::from_secs(20);
 /// How long lanes get to leave at a stop.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
-pub use reload::Anew;
+pub use reload::{Anew, ReadAgain, SetLevel};
 
 use living::Living;
 use reload::Reloading;
@@ -72,7 +72,9 @@ pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow:
     let Parts { clock, remote, anew } = parts;
     make_private_dir(&config.data_dir)?;
     let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref()).await?;
-    let house = with_more_time(&process.systemd, &*clock, open(&config, &process, Arc::clone(&clock), remote)).await?;
+    let house =
+        with_more_time(&process.systemd, &*clock, open(&config, &process, Arc::clone(&clock), remote))
+            .await?;
     let stop = process.stop.soft_token().clone();
 
     let living = Arc::new(Living::new(config.clone()));
@@ -86,18 +88,13 @@ pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow:
     };
     let serving = tokio::spawn(grpc::serve(listener, parts));
     let working = tokio::spawn(dispatch::run(house.crew.clone(), stop.clone()));
-    let renewing =
-        tokio::spawn(duties::renew(config.lane.renew(), &house, Arc::clone(&clock), stop.clone()));
+    let renewing = tokio::spawn(duties::renew(config.lane.renew(), &house, Arc::clone(&clock), stop.clone()));
     let duties = duties::duties(&house, reconciler, Arc::clone(&living));
     let heartbeat = process.heartbeat.clone();
     let ticking =
         tokio::spawn(scheduler::run(duties, Arc::clone(&clock), move || heartbeat.beat(), stop.clone()));
-    let reloading = Reloading {
-        anew,
-        living,
-        engine: house.engine.clone(),
-        permits: Arc::clone(&house.crew.permits),
-    };
+    let reloading =
+        Reloading { anew, living, engine: house.engine.clone(), permits: Arc::clone(&house.crew.permits) };
     tokio::spawn(reloading.serve(process.clone(), stop.clone()));
 
     // What ended meanwhile is told below; a stop while nobody was served yet is a stop like any other.
@@ -299,12 +296,8 @@ async fn first_to_end(
         ended = &mut ticking => { ended.context("the tick broke")?.context("the tick broke")?; bail!("the tick ended by itself") }
     }
     let until = clock.monotonic() + LEAVE_WITHIN;
-    let late = [
-        serving.abort_handle(),
-        working.abort_handle(),
-        renewing.abort_handle(),
-        ticking.abort_handle(),
-    ];
+    let late =
+        [serving.abort_handle(), working.abort_handle(), renewing.abort_handle(), ticking.abort_handle()];
     let all = async { tokio::join!(serving, working, renewing, ticking) };
     tokio::select! {
         _ = all => {}
@@ -315,4 +308,3 @@ async fn first_to_end(
     }
     Ok(())
 }
-

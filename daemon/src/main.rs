@@ -9,10 +9,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
+use settled::app::{self, Anew};
 use settled::clock::SystemClock;
 use settled::config::{Config, Faults, Flag, Sources, Surroundings};
 use settled::process::{Process, Signals, unit};
-use settled::app::{self, Anew};
 use settled::telemetry;
 
 const FAILED: u8 = 1;
@@ -135,10 +135,7 @@ fn serve(settings: Settings) -> Result<(), Failure> {
         config.check_watchdog(interval).map_err(cannot_work)?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
-    let anew = Anew {
-        config: Box::new(move || load(&sources)),
-        log: Box::new(move |text| level.set(text)),
-    };
+    let anew = Anew { config: Box::new(move || load(&sources)), log: Box::new(move |text| level.set(text)) };
     runtime.block_on(supervise(config, process, anew)).map_err(failed)
 }
 

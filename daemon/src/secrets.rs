@@ -222,9 +222,13 @@ mod tests {
         std::fs::write(&path, [7; KEY_BYTES]).unwrap();
         let elsewhere = Path::new("/run/credentials/other.service");
         // (mode, as an ordinary file, as a credential)
-        for (mode, ordinary, credential) in
-            [(0o600, true, true), (0o400, true, true), (0o440, false, true), (0o460, false, false), (0o444, false, false)]
-        {
+        for (mode, ordinary, credential) in [
+            (0o600, true, true),
+            (0o400, true, true),
+            (0o440, false, true),
+            (0o460, false, false),
+            (0o444, false, false),
+        ] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let read = |credentials| Sealer::from_file(&path, credentials, || [0; KEY_BYTES]);
             assert_eq!(read(None).is_ok(), ordinary, "{mode:o}");

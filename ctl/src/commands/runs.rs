@@ -82,8 +82,12 @@ async fn retry(ctx: &Context, args: RetryArgs) -> Result<Exit, Error> {
     let request = GetRunRequest { run_id: args.run };
     let run = ctx.client.ask(&request, async |q| ctx.client.runs().get(q).await).await?;
     if run.resource_id.is_empty() {
-        return Err(refused(format!("Run {} was about server {} and no resource.", run.id, text::clean(&run.server)))
-            .hint(format!("Have settled meet it again: settlectl server probe {}", text::clean(&run.server))));
+        return Err(refused(format!(
+            "Run {} was about server {} and no resource.",
+            run.id,
+            text::clean(&run.server)
+        ))
+        .hint(format!("Have settled meet it again: settlectl server probe {}", text::clean(&run.server))));
     }
     let resource = resources::get(ctx, &run.resource_id).await?;
     let path = text::clean(&format!("{}/{}/{}", resource.server, resource.package, resource.name));

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use settled_proto::v1::{
     AuditEntry, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, DeleteServerResponse,
     Evidence, Failure, FollowRunResponse, GetStatusResponse, IdentityKind, Kind, Observed, Outcome, Package,
-    Presence, Reach, Reason, ReconcileResponse, ReloadPackagesResponse, Resource, ResourceStatus, Run, RunState, Server,
-    ServerStatus, Step, StepState, WaitReason, Waiting, WatchResponse, follow_run_response, transition,
-    watch_response,
+    Presence, Reach, Reason, ReconcileResponse, ReloadPackagesResponse, Resource, ResourceStatus, Run,
+    RunState, Server, ServerStatus, Step, StepState, WaitReason, Waiting, WatchResponse, follow_run_response,
+    transition, watch_response,
 };
 
 use super::text;

@@ -74,4 +74,3 @@ pub(super) fn duties(house: &House, reconciler: Arc<Now>, living: Arc<Living>) -
     });
     vec![reconcile, expire]
 }
-

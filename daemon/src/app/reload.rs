@@ -14,12 +14,17 @@ use crate::engine::{Engine, Limits};
 use crate::process::Process;
 use crate::telemetry;
 
+/// Reads the configuration again, from where the start read it.
+pub type ReadAgain = Box<dyn Fn() -> anyhow::Result<Config> + Send + Sync>;
+/// Logs from this level on.
+pub type SetLevel = Box<dyn Fn(&str) -> anyhow::Result<()> + Send + Sync>;
+
 /// How to read and change what lies outside of this house.
 pub struct Anew {
-    /// Reads the configuration again, from where the start read it.
-    pub config: Box<dyn Fn() -> anyhow::Result<Config> + Send + Sync>,
-    /// Logs from this level on.
-    pub log: Box<dyn Fn(&str) -> anyhow::Result<()> + Send + Sync>,
+    /// The configuration as its sources say now.
+    pub config: ReadAgain,
+    /// What is logged.
+    pub log: SetLevel,
 }
 
 /// What a reload changes.
@@ -102,8 +107,7 @@ mod tests {
     #[tokio::test]
     async fn fewer_permits_are_taken_as_they_come_back_and_more_are_there_at_once() {
         let permits = Arc::new(Semaphore::new(3));
-        let mut at_work: Vec<_> =
-            (0..3).map(|_| Arc::clone(&permits).try_acquire_owned().unwrap()).collect();
+        let mut at_work: Vec<_> = (0..3).map(|_| Arc::clone(&permits).try_acquire_owned().unwrap()).collect();
         resize(&permits, 3, 1);
         tokio::task::yield_now().await;
         for free in [0, 0, 1] {

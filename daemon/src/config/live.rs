@@ -59,7 +59,8 @@ mod tests {
     use super::*;
 
     fn with(settings: &[(&str, &str)]) -> Config {
-        let env = settings.iter().map(|(name, value)| (format!("SETTLED_{name}"), (*value).to_owned())).collect();
+        let env =
+            settings.iter().map(|(name, value)| (format!("SETTLED_{name}"), (*value).to_owned())).collect();
         Config::load(&Sources { env, ..Sources::default() }, &Surroundings::bare("/home/ann")).unwrap()
     }
 

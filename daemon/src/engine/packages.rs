@@ -48,9 +48,7 @@ impl Command for Reload {
         let catalog = self.read.as_ref().map_err(|problems| not_in_order(problems))?;
         let answer = Answer { ids: changes(&self.engine.catalog(), catalog), ..Answer::default() };
         KeepPackages(catalog.clone()).run(unit).await?;
-        self.asked
-            .keep(unit, &answer, self.engine.clock().ulid().to_string(), "packages".to_owned())
-            .await?;
+        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), "packages".to_owned()).await?;
         Ok((answer, Some(catalog.clone())))
     }
 }

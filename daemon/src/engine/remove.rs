@@ -62,7 +62,13 @@ impl Command for Remove {
         let earlier = resource.status;
         resource.status =
             at_accept(&Operation::Remove, earlier).map_err(|e| Refusal::not_now(e.to_string()))?;
-        let work = Work { operation: Operation::Remove, definition, plan, retry_of: None, queue_limit: self.queue_limit };
+        let work = Work {
+            operation: Operation::Remove,
+            definition,
+            plan,
+            retry_of: None,
+            queue_limit: self.queue_limit,
+        };
         let mut run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
         resource.open_run = Some(run.id);
         unit.update_resource(&mut resource).await?;
@@ -100,8 +106,7 @@ impl Remove {
         open: crate::domain::id::RunId,
         resource: Resource,
     ) -> Result<Resource, Refusal> {
-        let run =
-            unit.run(open).await?.ok_or(Refusal::NotFound { what: "run", name: open.to_string() })?;
+        let run = unit.run(open).await?.ok_or(Refusal::NotFound { what: "run", name: open.to_string() })?;
         if !matches!(run.state, RunState::Queued { .. }) {
             return Err(Refusal::busy(open));
         }

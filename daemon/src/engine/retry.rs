@@ -63,8 +63,13 @@ impl Command for Retry {
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
         let definition = self.engine.definition_for(unit, &resource).await?;
         let plan = accept::plan(&definition, &operation, &resource)?;
-        let work =
-            Work { operation, definition, plan, retry_of: failed.map(|run| run.id), queue_limit: self.queue_limit };
+        let work = Work {
+            operation,
+            definition,
+            plan,
+            retry_of: failed.map(|run| run.id),
+            queue_limit: self.queue_limit,
+        };
         let mut run =
             self.engine.new_resource_run(unit, &resource, ResourceStatus::Failed, &work, &self.asked);
         resource.status = ResourceStatus::Pending;

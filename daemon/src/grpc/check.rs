@@ -84,7 +84,8 @@ pub(super) fn word<T: TryFrom<i32>>(field: &str, number: i32) -> Result<T, Refus
 /// How long a run may stay queued, in seconds; 0 means that none was given.
 pub(super) fn queue_limit(seconds: u32) -> Result<Option<Duration>, Refusal> {
     if seconds > QUEUE_LIMIT_S_MAX {
-        let message = format!("must be 1 to {QUEUE_LIMIT_S_MAX} seconds (30 days), or 0 for the daemon's default");
+        let message =
+            format!("must be 1 to {QUEUE_LIMIT_S_MAX} seconds (30 days), or 0 for the daemon's default");
         return Err(Refusal::field("queue_limit_s", message));
     }
     Ok((seconds > 0).then(|| Duration::from_secs(seconds.into())))

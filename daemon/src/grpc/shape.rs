@@ -95,7 +95,8 @@ impl Shapes {
             };
             let Some(field) = fields.get(&number) else {
                 let type_name = message.trim_start_matches('.');
-                let text = format!("{type_name} has no field {number} here: is the client newer than the daemon?");
+                let text =
+                    format!("{type_name} has no field {number} here: is the client newer than the daemon?");
                 return Err(problem(&join(path, &format!("#{number}")), text));
             };
             self.check_value(field, &value, &join(path, &field.name), depth)?;
@@ -103,7 +104,13 @@ impl Shapes {
         Ok(())
     }
 
-    fn check_value(&self, field: &Field, value: &Value<'_>, path: &str, depth: usize) -> Result<(), FieldProblem> {
+    fn check_value(
+        &self,
+        field: &Field,
+        value: &Value<'_>,
+        path: &str,
+        depth: usize,
+    ) -> Result<(), FieldProblem> {
         match (&field.kind, value) {
             (Kind::Varint, Value::Varint)
             | (Kind::Fixed64, Value::Fixed64)

@@ -93,8 +93,10 @@ fn store(error: &StoreError, engine: &Engine) -> Status {
 /// Refused, not unavailable: the answer is certain, nothing was stored, and repeating it at once would not help.
 fn full(place: &str) -> Status {
     tracing::error!(place, "a command was refused: the disk is full");
-    let message =
-        format!("the daemon's disk is full: free space in {}; nothing was stored", clipped(place, NAME_BYTES_MAX));
+    let message = format!(
+        "the daemon's disk is full: free space in {}; nothing was stored",
+        clipped(place, NAME_BYTES_MAX)
+    );
     Status::with_error_details(
         Code::ResourceExhausted,
         message,

@@ -66,7 +66,9 @@ impl From<sqlx::Error> for StoreError {
             {
                 Self::Corrupt(db.message().to_owned())
             }
-            sqlx::Error::Database(db) if db.code().is_some_and(|code| DISK_FULL.contains(&&*code)) => Self::Full,
+            sqlx::Error::Database(db) if db.code().is_some_and(|code| DISK_FULL.contains(&&*code)) => {
+                Self::Full
+            }
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
                 Self::Corrupt(error.to_string())
             }

@@ -129,4 +129,3 @@ pub(crate) fn definition(name: &str, parameter: &str) -> String {
          [operations.remove]\n[[operations.remove.steps]]\ntitle = 'Do nothing'\nscript = 'true'\n"
     )
 }
-

@@ -55,7 +55,11 @@ fn p13_what_cannot_work_ends_with_2_and_a_second_daemon_with_1() {
     home.configure("[lane]\nrenew_s = 20");
     let ended = home.run("");
     assert_eq!(ended.status.code(), Some(2), "{}", text(&ended.stderr));
-    assert!(text(&ended.stderr).starts_with("settled: lane.lease_s = 30 is too small"), "{}", text(&ended.stderr));
+    assert!(
+        text(&ended.stderr).starts_with("settled: lane.lease_s = 30 is too small"),
+        "{}",
+        text(&ended.stderr)
+    );
 
     home.configure("");
     home.package("typo", &definition("typo", "a").replace("script", "scirpt"));
@@ -78,7 +82,10 @@ fn p13_what_cannot_work_ends_with_2_and_a_second_daemon_with_1() {
 fn a_term_stops_it_within_two_seconds_with_0_and_its_store_is_where_its_directory_says() {
     let home = Home::new();
     let daemon = home.start();
-    assert!(home.path(".settled/settled.db").exists(), "the path of the data directory is taken as it stands");
+    assert!(
+        home.path(".settled/settled.db").exists(),
+        "the path of the data directory is taken as it stands"
+    );
     let asked = Instant::now();
     daemon.signal(Signal::TERM);
     daemon.hears("STOPPING=1");

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use bytes::{Buf as _, BufMut as _};
+use http::uri::PathAndQuery;
 use settled_proto::v1::{
     CancelRunRequest, CheckPackageRequest, CreateServerRequest, DeleteServerRequest, DoRequest,
     FollowRunRequest, GetPackageRequest, GetResourceRequest, GetRunRequest, GetServerRequest, InstallRequest,
     ListAuditRequest, ListResourcesRequest, ListRunsRequest, ListServersRequest, PauseResourceRequest,
-    PauseServerRequest, ProbeResourceRequest, ProbeServerRequest, ReconcileRequest, ReloadPackagesRequest, RemoveResourceRequest,
-    ResumeResourceRequest, ResumeServerRequest, RetryResourceRequest, UpdateResourceRequest,
-    UpdateServerRequest, WatchRequest, watch_request::Start,
+    PauseServerRequest, ProbeResourceRequest, ProbeServerRequest, ReconcileRequest, ReloadPackagesRequest,
+    RemoveResourceRequest, ResumeResourceRequest, ResumeServerRequest, RetryResourceRequest,
+    UpdateResourceRequest, UpdateServerRequest, WatchRequest, watch_request::Start,
 };
-use bytes::{Buf as _, BufMut as _};
-use http::uri::PathAndQuery;
 use settled_tests::engine::{Served, install};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Status};

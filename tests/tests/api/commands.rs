@@ -178,8 +178,11 @@ async fn p8_a_removal_cancels_what_is_queued_and_says_removing_at_once() {
     let api = Served::start().await;
     api.server("web1").await;
     let first = api.resources().install(install("i1", "web1", "a")).await.unwrap().into_inner().run.unwrap();
-    let remove =
-        RemoveResourceRequest { request_id: "r1".to_owned(), resource: "web1/scheduled_task/a".to_owned(), ..Default::default() };
+    let remove = RemoveResourceRequest {
+        request_id: "r1".to_owned(),
+        resource: "web1/scheduled_task/a".to_owned(),
+        ..Default::default()
+    };
     let answer = api.resources().remove(remove).await.unwrap().into_inner();
     assert_eq!(answer.resource.unwrap().status(), ResourceStatus::Removing);
     let first = api.runs().get(GetRunRequest { run_id: first.id }).await.unwrap().into_inner();

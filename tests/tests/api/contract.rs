@@ -59,15 +59,19 @@ async fn reflection_lists_every_service_and_tells_every_method() {
     let ask = async |request: MessageRequest| {
         let request = ServerReflectionRequest { host: String::new(), message_request: Some(request) };
         let mut client = ServerReflectionClient::new(api.channel());
-        let mut answers = client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
+        let mut answers =
+            client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
         answers.message().await.unwrap().unwrap().message_response.unwrap()
     };
-    let MessageResponse::ListServicesResponse(list) = ask(MessageRequest::ListServices(String::new())).await else {
+    let MessageResponse::ListServicesResponse(list) = ask(MessageRequest::ListServices(String::new())).await
+    else {
         panic!("no list of services");
     };
     let listed: BTreeSet<String> = list.service.into_iter().map(|s| s.name).collect();
-    let declared: BTreeSet<&str> =
-        settled_proto::ACCESS.iter().filter_map(|(path, ..)| path.trim_start_matches('/').split('/').next()).collect();
+    let declared: BTreeSet<&str> = settled_proto::ACCESS
+        .iter()
+        .filter_map(|(path, ..)| path.trim_start_matches('/').split('/').next())
+        .collect();
     for service in declared {
         assert!(listed.contains(service), "{service}: {listed:?}");
         let MessageResponse::FileDescriptorResponse(files) =
@@ -83,7 +87,11 @@ async fn reflection_lists_every_service_and_tells_every_method() {
                 let package = file.package().to_owned();
                 file.service.into_iter().flat_map(move |service| {
                     let path = format!("/{package}.{}", service.name());
-                    service.method.into_iter().map(move |method| format!("{path}/{}", method.name())).collect::<Vec<_>>()
+                    service
+                        .method
+                        .into_iter()
+                        .map(move |method| format!("{path}/{}", method.name()))
+                        .collect::<Vec<_>>()
                 })
             })
             .collect();

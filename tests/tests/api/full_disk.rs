@@ -18,7 +18,8 @@ async fn p1_a_full_disk_refuses_by_name_stores_nothing_and_is_over_when_there_is
     // What was set aside before may take a few more.
     let mut accepted = 0;
     let status = loop {
-        match api.resources().install(install(&format!("i{accepted}"), "web1", &format!("t{accepted}"))).await {
+        match api.resources().install(install(&format!("i{accepted}"), "web1", &format!("t{accepted}"))).await
+        {
             Ok(_) => accepted += 1,
             Err(status) => break status,
         }

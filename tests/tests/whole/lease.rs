@@ -33,8 +33,10 @@ async fn p3_a_reconciler_that_hangs_does_not_cost_the_lease() {
     .await;
     for _ in 0..3 {
         let before = lease().await.unwrap();
-        until("a renewal while the reconciler hangs", async || lease().await.ok().filter(|now| *now > before))
-            .await;
+        until("a renewal while the reconciler hangs", async || {
+            lease().await.ok().filter(|now| *now > before)
+        })
+        .await;
     }
     transaction.rollback().await.unwrap();
     let (ended, _home) = daemon.stop().await;

@@ -65,7 +65,11 @@ async fn a_site_is_installed_updated_broken_mended_and_removed() {
     assert_eq!(page(), "second");
 
     std::fs::write(&menu, "tea").unwrap();
-    let retry = RetryResourceRequest { request_id: fresh_id(), resource: "web/deployment/shop".to_owned(), ..Default::default() };
+    let retry = RetryResourceRequest {
+        request_id: fresh_id(),
+        resource: "web/deployment/shop".to_owned(),
+        ..Default::default()
+    };
     let answer = daemon.resources().retry(retry).await.unwrap().into_inner();
     assert_eq!(answer.resource.unwrap().status(), ResourceStatus::Pending);
     let again = answer.run.unwrap();
@@ -74,7 +78,11 @@ async fn a_site_is_installed_updated_broken_mended_and_removed() {
     let shop = resource(&daemon, "web/deployment/shop").await.unwrap();
     assert_eq!((shop.status(), shop.last_error), (ResourceStatus::Success, None));
 
-    let remove = RemoveResourceRequest { request_id: fresh_id(), resource: "web/deployment/shop".to_owned(), ..Default::default() };
+    let remove = RemoveResourceRequest {
+        request_id: fresh_id(),
+        resource: "web/deployment/shop".to_owned(),
+        ..Default::default()
+    };
     let answer = daemon.resources().remove(remove).await.unwrap().into_inner();
     assert_eq!(answer.resource.unwrap().status(), ResourceStatus::Removing);
     assert_eq!(settled(&daemon, &answer.run.unwrap().id).await.outcome(), Outcome::Succeeded);

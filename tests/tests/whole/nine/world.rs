@@ -126,12 +126,14 @@ impl World {
     }
 
     pub(super) async fn remove(&self) -> (Resource, Run) {
-        let request = RemoveResourceRequest { request_id: fresh_id(), resource: self.path(), ..Default::default() };
+        let request =
+            RemoveResourceRequest { request_id: fresh_id(), resource: self.path(), ..Default::default() };
         both(self.daemon.resources().remove(request).await.unwrap().into_inner())
     }
 
     pub(super) async fn pause(&self) -> (Resource, Run) {
-        let request = PauseResourceRequest { request_id: fresh_id(), resource: self.path(), ..Default::default() };
+        let request =
+            PauseResourceRequest { request_id: fresh_id(), resource: self.path(), ..Default::default() };
         both(self.daemon.resources().pause(request).await.unwrap().into_inner())
     }
 
