@@ -161,7 +161,8 @@ fn details(status: &Status, command: &str) -> Vec<String> {
         }
     }
     if let Some(failure) = details.quota_failure() {
-        for v in &failure.violations {
+        // What the sentence says already is not said again.
+        for v in failure.violations.iter().filter(|v| !status.message().contains(&v.description)) {
             lines.push(join_colon(&v.subject, &v.description));
         }
     }
@@ -228,6 +229,9 @@ fn next_step(status: &Status) -> Option<&'static str> {
         Code::Internal | Code::Unknown | Code::DataLoss if status.source().is_none() => {
             Some("This is a fault in settled. Its log tells more: journalctl -u settled")
         }
+        // A daemon that said so itself runs, and its sentence tells what to do.
+        Code::Unavailable if status.source().is_none() => None,
+        Code::DeadlineExceeded => Some("Look how it is: settlectl status"),
         _ if is_transient(status) => Some("Look whether it runs: systemctl status settled"),
         _ => None,
     }
@@ -275,6 +279,29 @@ mod tests {
         let silent = Status::from_error(Box::new(tonic::TimeoutExpired(())));
         assert!(timed_out(&silent) && !timed_out(&broken));
         assert_eq!(Error::from_status(&silent, "run").lines[0], "settled did not answer in time.");
+    }
+
+    #[test]
+    fn a_full_disk_is_one_sentence_and_a_certain_refusal() {
+        let message = "the daemon's disk is full: free space in /var/lib/settled; nothing was stored";
+        let details = ErrorDetails::with_quota_failure_violation("disk", "the daemon's disk is full");
+        let error = Error::from_status(
+            &Status::with_error_details(Code::ResourceExhausted, message, details),
+            "install",
+        );
+        assert_eq!((error.exit, error.lines), (Exit::Refused, vec![message.to_owned()]));
+    }
+
+    #[test]
+    fn what_to_do_next_is_true() {
+        let next = |status: &Status| next_step(status).unwrap_or_default();
+        assert_eq!(next(&Status::unavailable("the daemon is stopping: connect again")), "");
+        let broken = Status::from_error(Box::new(std::io::Error::other("reset by peer")));
+        assert!(next(&broken).contains("systemctl status settled"));
+        assert!(next(&Status::deadline_exceeded("")).contains("settlectl status"));
+        assert!(next(&Status::internal("a fault")).contains("journalctl -u settled"));
+        assert!(next(&Status::permission_denied("you may not")).contains("sudo"));
+        assert_eq!(next(&Status::invalid_argument("port")), "");
     }
 
     #[test]

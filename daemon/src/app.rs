@@ -44,7 +44,7 @@ const ATTACH_WAIT: Duration = Duration::from_secs(20);
 /// How long lanes get to leave at a stop.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
-pub use reload::Anew;
+pub use reload::{Anew, ReadAgain, SetLevel};
 
 use living::Living;
 use reload::Reloading;

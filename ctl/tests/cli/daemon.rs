@@ -43,6 +43,8 @@ pub(crate) enum Piece {
 pub(crate) struct Script {
     /// Answers to Install, in order.
     pub(crate) installs: VecDeque<Result<CommandResponse, Status>>,
+    /// The run that failed last on the resource.
+    pub(crate) failed_last: &'static str,
     /// Streams of Watch, in order: sequence numbers, then no end.
     pub(crate) watches: VecDeque<Vec<u64>>,
     /// Streams of Follow, in order.
@@ -62,6 +64,7 @@ pub(crate) struct Seen {
     pub(crate) offsets: Vec<u64>,
     pub(crate) secrets: Vec<BTreeMap<String, Vec<u8>>>,
     pub(crate) starts: Vec<Option<Start>>,
+    pub(crate) retries: Vec<RetryResourceRequest>,
 }
 
 #[derive(Clone, Default)]
@@ -126,6 +129,7 @@ fn a_run() -> Run {
         id: "01R".into(),
         server: "web1".into(),
         package: "site".into(),
+        resource_id: "01X".into(),
         resource: "a".into(),
         operation: "install".into(),
         state: RunState::Queued as i32,
@@ -249,8 +253,15 @@ macro_rules! absent {
                 answer.unwrap_or_else(|| Err(Status::internal("the script is over"))).map(Response::new)
             }
 
+            async fn retry(&self, request: Request<RetryResourceRequest>) -> Result<Response<CommandResponse>, Status> {
+                self.seen.lock().unwrap().retries.push(request.into_inner());
+                Ok(Response::new(queued()))
+            }
+
             async fn get(&self, _: Request<GetResourceRequest>) -> Result<Response<Resource>, Status> {
-                Ok(Response::new(resource()))
+                let run_id = self.script.lock().unwrap().failed_last.to_owned();
+                let last_error = Some(Failure { run_id, ..Failure::default() });
+                Ok(Response::new(Resource { last_error, ..resource() }))
             }
 
             $(async fn $name(&self, _: Request<$request>) -> Result<Response<$response>, Status> {
@@ -265,7 +276,6 @@ absent! {
     remove(RemoveResourceRequest) -> CommandResponse;
     pause(PauseResourceRequest) -> CommandResponse;
     resume(ResumeResourceRequest) -> CommandResponse;
-    retry(RetryResourceRequest) -> CommandResponse;
     probe(ProbeResourceRequest) -> CommandResponse;
     r#do(DoRequest) -> CommandResponse;
     list(ListResourcesRequest) -> ListResourcesResponse;

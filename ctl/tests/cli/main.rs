@@ -128,6 +128,26 @@ fn a_refusal_ends_with_4_and_names_what_is_in_the_way() {
 }
 
 #[test]
+fn a_run_that_failed_last_is_retried_by_its_resource_and_no_other_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path(), Script { failed_last: "01R", ..Script::default() });
+    let output = run(dir.path(), "run retry 01R --request-id fresh --queue-limit 2h");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let seen = daemon.seen().retries;
+    assert_eq!(seen.len(), 1);
+    let asked = (seen[0].resource.as_str(), seen[0].request_id.as_str(), seen[0].queue_limit_s);
+    assert_eq!(asked, ("01X", "fresh", 7200));
+    drop(daemon);
+
+    let daemon = Daemon::start(dir.path(), Script { failed_last: "01LATER", ..Script::default() });
+    let output = run(dir.path(), "run retry 01R");
+    assert_eq!(output.status.code(), Some(4));
+    assert!(stderr(&output).contains("is not what failed last on web1/site/a"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("settlectl resource show web1/site/a"), "{}", stderr(&output));
+    assert!(daemon.seen().retries.is_empty());
+}
+
+#[test]
 fn p2_a_broken_command_is_sent_again_with_the_same_request_id() {
     let dir = tempfile::tempdir().unwrap();
     let daemon =

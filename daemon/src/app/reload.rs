@@ -14,12 +14,17 @@ use crate::engine::{Engine, Limits};
 use crate::process::Process;
 use crate::telemetry;
 
+/// Reads the configuration again, from where the start read it.
+pub type ReadAgain = Box<dyn Fn() -> anyhow::Result<Config> + Send + Sync>;
+/// Logs from this level on.
+pub type SetLevel = Box<dyn Fn(&str) -> anyhow::Result<()> + Send + Sync>;
+
 /// How to read and change what lies outside of this house.
 pub struct Anew {
-    /// Reads the configuration again, from where the start read it.
-    pub config: Box<dyn Fn() -> anyhow::Result<Config> + Send + Sync>,
-    /// Logs from this level on.
-    pub log: Box<dyn Fn(&str) -> anyhow::Result<()> + Send + Sync>,
+    /// The configuration as its sources say now.
+    pub config: ReadAgain,
+    /// What is logged.
+    pub log: SetLevel,
 }
 
 /// What a reload changes.

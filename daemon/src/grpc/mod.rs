@@ -15,10 +15,12 @@ mod resources;
 mod runs;
 mod serve;
 mod servers;
+mod shape;
 mod socket;
 mod status;
 mod stream;
 mod transitions;
+mod wire;
 
 use std::sync::Arc;
 

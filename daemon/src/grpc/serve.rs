@@ -19,6 +19,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::guard::GuardLayer;
+use super::wire::WireLayer;
 use super::{Api, GrpcParts, socket};
 use crate::clock::Clock;
 
@@ -40,6 +41,9 @@ pub enum ServeError {
     /// The contract's descriptors cannot be served by reflection.
     #[error("the API's own description is not understood: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The contract's descriptors cannot be read.
+    #[error("the API's own description cannot be read: {0}")]
+    Descriptors(#[from] prost::DecodeError),
 }
 
 /// Why a daemon cannot say that it serves.
@@ -95,6 +99,7 @@ pub async fn serve(listener: UnixListener, parts: GrpcParts) -> Result<(), Serve
         .http2_keepalive_timeout(Some(KEEPALIVE_LIMIT))
         .max_concurrent_streams(STREAMS_MAX)
         .layer(GuardLayer::new(parts.gate.clone()))
+        .layer(WireLayer::new()?)
         .add_service(health_service)
         .add_service(reflection)
         .add_service(service!(ServersServer, api))

@@ -61,6 +61,15 @@ pub(super) fn refused(refusal: Refusal, engine: &Engine) -> Status {
     Status::with_error_details(code, message, details)
 }
 
+/// The status of a request that is not of the shape that the contract says.
+pub(super) fn malformed(problem: &FieldProblem) -> Status {
+    if problem.field.is_empty() {
+        return Status::invalid_argument(format!("the request {}", problem.message));
+    }
+    let message = clipped(&format!("{}: {}", problem.field, problem.message), MESSAGE_BYTES_MAX);
+    Status::with_error_details(Code::InvalidArgument, message, violations(std::slice::from_ref(problem)))
+}
+
 fn store(error: &StoreError, engine: &Engine) -> Status {
     match error {
         StoreError::Conflict => Status::with_error_details(
@@ -91,7 +100,7 @@ fn full(place: &str) -> Status {
     Status::with_error_details(
         Code::ResourceExhausted,
         message,
-        ErrorDetails::with_quota_failure_violation("disk", "is full"),
+        ErrorDetails::with_quota_failure_violation("disk", "the daemon's disk is full"),
     )
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use bytes::{Buf as _, BufMut as _};
+use http::uri::PathAndQuery;
 use settled_proto::v1::{
     CancelRunRequest, CheckPackageRequest, CreateServerRequest, DeleteServerRequest, DoRequest,
     FollowRunRequest, GetPackageRequest, GetResourceRequest, GetRunRequest, GetServerRequest, InstallRequest,
@@ -11,6 +13,8 @@ use settled_proto::v1::{
     UpdateResourceRequest, UpdateServerRequest, WatchRequest, watch_request::Start,
 };
 use settled_tests::engine::{Served, install};
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::{Code, Status};
 
 use crate::fields;
 
@@ -193,5 +197,93 @@ async fn runs_transitions_packages_and_admin_name_the_field() {
         api.admin(), reconcile, ReconcileRequest::default() => ["request_id"];
         api.admin(), list_audit, ListAuditRequest { page_size: 501, ..Default::default() } => ["page_size"];
         api.admin(), list_audit, ListAuditRequest { page_token: "x".into(), ..Default::default() } => ["page_token"];
+    }
+}
+
+/// A message as it is, without anybody's idea of its shape.
+#[derive(Clone, Copy, Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Vec<u8>;
+    type Decode = ();
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, bytes: Vec<u8>, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put_slice(&bytes);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = ();
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
+        from.advance(from.remaining());
+        Ok(Some(()))
+    }
+}
+
+/// How a method answers these bytes. A stream counts as an answer when its first message does.
+async fn answer(api: &Served, path: &'static str, messages: Vec<Vec<u8>>) -> Status {
+    let mut client = tonic::client::Grpc::new(api.channel()).max_encoding_message_size(64 << 20);
+    client.ready().await.unwrap();
+    let request = tonic::Request::new(tokio_stream::iter(messages));
+    let answer = client.streaming(request, PathAndQuery::from_static(path), Raw).await;
+    let status = match answer {
+        Ok(mut stream) => stream.get_mut().message().await.map(drop).err(),
+        Err(status) => Some(status),
+    };
+    status.unwrap_or_else(|| panic!("{path} accepted it"))
+}
+
+#[tokio::test]
+async fn every_method_refuses_what_is_malformed_missing_oversized_or_unknown() {
+    let api = Served::start().await;
+    for &(path, ..) in settled_proto::ACCESS {
+        let refused = async |messages: Vec<Vec<u8>>, part: &str| {
+            let status = answer(&api, path, messages).await;
+            assert_eq!(status.code(), Code::InvalidArgument, "{path}: {status:?}");
+            assert!(status.message().contains(part), "{path}: {status:?}");
+            status
+        };
+        refused(vec![vec![0xff]], "not in protobuf form").await;
+        refused(vec![vec![0x0a, 0x7f, b'a']], "not in protobuf form").await;
+        refused(vec![], "no message").await;
+        refused(vec![vec![], vec![]], "more than one message").await;
+        refused(vec![vec![0; settled_proto::MESSAGE_BYTES_MAX + 1]], "4194305 bytes").await;
+        // Field 15000, a number.
+        let status = refused(vec![vec![0xc0, 0xa9, 0x07, 0x01]], "has no field 15000").await;
+        assert_eq!(fields(&status), ["#15000"], "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_field_that_is_not_what_the_contract_says_is_named_at_any_depth() {
+    let api = Served::start().await;
+    let table: [(&str, &[u8], &str); 4] = [
+        ("/settled.v1.Resources/Install", &[0x08, 0x01], "request_id"),
+        ("/settled.v1.Resources/Install", &[0x0a, 0x01, 0xff], "request_id"),
+        ("/settled.v1.Resources/Install", &[0x2a, 0x03, 0x12, 0x01, 0xff], "parameters.value"),
+        ("/settled.v1.Transitions/Watch", &[0x0a, 0x02, 0x78, 0x01], "since.#15"),
+    ];
+    for (path, bytes, field) in table {
+        let status = answer(&api, path, vec![bytes.to_vec()]).await;
+        assert_eq!(fields(&status), [field], "{path}: {status:?}");
     }
 }

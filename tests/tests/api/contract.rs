@@ -2,11 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use prost_types::FileDescriptorSet;
+use prost::Message as _;
+use prost_types::{FileDescriptorProto, FileDescriptorSet};
 use settled_tests::engine::Served;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 fn descriptors() -> FileDescriptorSet {
     prost::Message::decode(settled_proto::DESCRIPTORS).expect("the descriptors are sound")
@@ -45,5 +50,54 @@ async fn every_service_is_healthy() {
         let answer =
             health.check(HealthCheckRequest { service: service.clone() }).await.unwrap().into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving, "`{service}`");
+    }
+}
+
+#[tokio::test]
+async fn reflection_lists_every_service_and_tells_every_method() {
+    let api = Served::start().await;
+    let ask = async |request: MessageRequest| {
+        let request = ServerReflectionRequest { host: String::new(), message_request: Some(request) };
+        let mut client = ServerReflectionClient::new(api.channel());
+        let mut answers =
+            client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
+        answers.message().await.unwrap().unwrap().message_response.unwrap()
+    };
+    let MessageResponse::ListServicesResponse(list) = ask(MessageRequest::ListServices(String::new())).await
+    else {
+        panic!("no list of services");
+    };
+    let listed: BTreeSet<String> = list.service.into_iter().map(|s| s.name).collect();
+    let declared: BTreeSet<&str> = settled_proto::ACCESS
+        .iter()
+        .filter_map(|(path, ..)| path.trim_start_matches('/').split('/').next())
+        .collect();
+    for service in declared {
+        assert!(listed.contains(service), "{service}: {listed:?}");
+        let MessageResponse::FileDescriptorResponse(files) =
+            ask(MessageRequest::FileContainingSymbol(service.to_owned())).await
+        else {
+            panic!("{service} is not described");
+        };
+        let described: BTreeSet<String> = files
+            .file_descriptor_proto
+            .iter()
+            .map(|bytes| FileDescriptorProto::decode(&bytes[..]).unwrap())
+            .flat_map(|file| {
+                let package = file.package().to_owned();
+                file.service.into_iter().flat_map(move |service| {
+                    let path = format!("/{package}.{}", service.name());
+                    service
+                        .method
+                        .into_iter()
+                        .map(move |method| format!("{path}/{}", method.name()))
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let of_service = settled_proto::ACCESS.iter().map(|(path, ..)| *path);
+        for path in of_service.filter(|path| path.starts_with(&format!("/{service}/"))) {
+            assert!(described.contains(path), "{path}: {described:?}");
+        }
     }
 }

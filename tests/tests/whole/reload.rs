@@ -41,11 +41,11 @@ async fn reload(daemon: &TestDaemon, request_id: &str) -> Result<ReloadPackagesR
 
 async fn digest(daemon: &TestDaemon) -> String {
     let request = GetPackageRequest { package: "thing".to_owned() };
-    daemon.packages().get(request).await.unwrap().into_inner().digest
+    daemon.packages().get(request).await.expect("it is loaded").into_inner().digest
 }
 
 fn write(dir: &Path, name: &str, text: &str) {
-    std::fs::write(dir.join(format!("{name}.toml")), text).unwrap();
+    std::fs::write(dir.join(format!("{name}.toml")), text).expect("a definition is written");
 }
 
 #[tokio::test(flavor = "multi_thread")]

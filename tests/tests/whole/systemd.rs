@@ -34,10 +34,11 @@ async fn ready_is_said_when_health_answers_and_stopping_when_it_stops() {
 /// A daemon that has run before, whose store a stranger holds: the next start stands in the middle of it until the stranger lets go.
 async fn held_store() -> (tempfile::TempDir, SqliteConnection) {
     let (ended, home) = daemon::TestDaemon::start().await.stop().await;
-    ended.unwrap();
+    ended.expect("it ends well");
     let path = home.path().join(".settled/settled.db");
-    let mut stranger = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
-    sqlx::query("BEGIN EXCLUSIVE").execute(&mut stranger).await.unwrap();
+    let stranger = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await;
+    let mut stranger = stranger.expect("a stranger can open it");
+    sqlx::query("BEGIN EXCLUSIVE").execute(&mut stranger).await.expect("it can be held");
     (home, stranger)
 }
 
