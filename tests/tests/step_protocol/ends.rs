@@ -5,7 +5,7 @@ use std::time::Duration;
 use settled::domain::step::Cause;
 use settled::remote::{Remote, StepStatus};
 
-use crate::bench::{Bench, alive, exited, guarded, until};
+use crate::bench::{Bench, alive, exited, guarded, processes_with, until};
 
 #[tokio::test]
 async fn p7_the_verdict_is_the_exit_code_and_the_output_is_every_byte() {
@@ -158,6 +158,19 @@ async fn a_try_that_was_cleared_away_leaves_a_tombstone_and_nothing_else() {
     assert_eq!(bench.start(&spec).await.status, StepStatus::Reaped);
     assert_eq!(bench.steps.list(&bench.target).await, Ok(Vec::new()));
     until(|| (!bench.step_dir(spec.id).exists()).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_try_that_is_cleared_away_at_once_leaves_no_process() {
+    let bench = Bench::new().await;
+    for _ in 0..10 {
+        // The end is told as soon as the leaf has written it: the supervisor has not looked yet.
+        let spec = bench.spec("true");
+        bench.run(&spec).await;
+        bench.steps.reap(&bench.target, spec.id, 1).await.expect("cleared away");
+    }
+    let ours = bench.dir.path().display().to_string();
+    until(|| processes_with(&ours).is_empty().then_some(())).await;
 }
 
 #[tokio::test]

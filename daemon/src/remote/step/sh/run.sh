@@ -105,7 +105,8 @@ watch() {
   read -r timeout grace _ <limits
   read -r _ begun <started
   deadline=$((begun + timeout)) termed='' struck='' ticks=0
-  while [ ! -e exit ]; do
+  # A step that was cleared away has nothing left to watch: its end was read between two looks.
+  while [ ! -e exit ] && [ -e started ]; do
     now
     [ "$now" -ge "$deadline" ] && raise expired
     [ -e cancel ] || [ -e expired ] && end_payload
@@ -160,6 +161,7 @@ look_after_leaf() {
 
 # After the verdict: what is still in the fifo gets 2 s, and a child that keeps it open gets no more.
 finish() {
+  [ -e started ] || return 0
   patience=0
   while held pump.lock && [ "$patience" -lt 40 ]; do
     patience=$((patience + 1))
