@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test demo bench fmt lint
+.PHONY: help build test demo bench kills fmt lint
 .DEFAULT_GOAL := help
 
 help: ## List the tasks
@@ -31,6 +31,11 @@ demo: ## Watch settled do its main job on a throwaway server of its own
 bench: ## Measure settled beside raw baselines
 	@.ci/setup
 	$(CARGO) bench --package settled-tests
+
+kills: ## Kill the server's side of the step protocol at every telling system call (some 20 minutes)
+	@.ci/setup
+	$(CARGO) test --package settled-tests --test step_protocol -- \
+		--ignored --nocapture --exact kills::p5_a_kill_at_every_point_never_runs_twice_and_never_lies
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

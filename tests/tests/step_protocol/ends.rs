@@ -164,6 +164,19 @@ async fn a_try_that_was_cleared_away_leaves_a_tombstone_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_try_that_is_cleared_away_at_once_leaves_no_process() {
+    let bench = Bench::new().await;
+    for _ in 0..10 {
+        // The end is told as soon as the leaf has written it: the supervisor has not looked yet.
+        let spec = bench.spec("true");
+        bench.run(&spec).await;
+        bench.steps.reap(&bench.target, spec.id, 1).await.expect("cleared away");
+    }
+    let ours = bench.dir.path().display().to_string();
+    until(|| processes_with(&ours).is_empty().then_some(())).await;
+}
+
+#[tokio::test]
 async fn a_running_try_is_not_cleared_away() {
     let bench = Bench::new().await;
     let spec = bench.spec("sleep 60");

@@ -44,11 +44,9 @@ impl Before<'_> {
     }
 
     async fn start(&self, spec: &StepSpec) {
-        let environment: String = spec
-            .env
-            .iter()
-            .map(|(name, value)| format!("{name}={}\nexport {name}\n", quoted(value)))
-            .collect();
+        let exported =
+            |(name, value): &(String, String)| [name, "=", &quoted(value), "\nexport ", name, "\n"].concat();
+        let environment = spec.env.iter().map(exported).collect::<Vec<_>>().concat();
         let data = format!(
             "id={id}\nepoch={epoch}\ndigest={digest}\nneeds_dpkg=0\nlimits={limits}\nenvironment={environment}\n\
              script={script}\nrun={run}\nsecret_count=0\nsecrets() {{\n  return 0\n}}\n",

@@ -29,7 +29,7 @@ pub(super) async fn open(via: &Session, target: &Target) -> Result<(Tunnel, Cut)
     let opening = via.handle.channel_open_direct_tcpip(&target.host, u32::from(target.port), "127.0.0.1", 0);
     let channel = match timeout(via.patience, opening).await {
         Ok(Ok(channel)) => channel,
-        Ok(Err(russh::Error::ChannelOpenFailure(why))) => return Err(refusal(via, target, why)),
+        Ok(Err(russh::Error::ChannelOpenFailure(why))) => return Err(refusal(via, target, &why)),
         Ok(Err(_)) => {
             via.mark_silent();
             return Err(RemoteError::Unreachable(via.epitaph()));
@@ -47,7 +47,7 @@ pub(super) async fn open(via: &Session, target: &Target) -> Result<(Tunnel, Cut)
 }
 
 /// What the jump host says about the server, in words.
-fn refusal(via: &Session, target: &Target, why: ChannelOpenFailure) -> RemoteError {
+fn refusal(via: &Session, target: &Target, why: &ChannelOpenFailure) -> RemoteError {
     let (jump, server) = (&via.address, words::place(target));
     match why {
         ChannelOpenFailure::AdministrativelyProhibited => RemoteError::Refused(format!(

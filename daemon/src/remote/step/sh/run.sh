@@ -6,6 +6,11 @@
 #   payload  becomes the payload
 #   pump     moves output from the fifo to the disk, up to the limit, and forgets the rest
 #
+# A scope and not a service: in a scope the supervisor stays a process that this text has started, so everything here is the same with
+# and without systemd; and when it dies, systemd leaves the rest of the scope alone. A service is the manager's: the death of its main
+# process ends leaf and payload with it, and what it leaves behind would be told by ExecStopPost, a second way to a verdict that needs
+# the manager alive. Here two processes can each write the verdict, and when both are dead the locks and the processes prove the rest.
+#
 # Locks: sup.lock = somebody watches; lock = first supervisor or leaf alive, or payload not yet noted; leaf.lock = leaf alive;
 # pump.lock = output may still come. Descriptors: 3 leaf.lock, 4 pump.lock, 5 sup.lock, 6 epoch.lock, 7 fifo, 8 lane, 9 lock.
 
@@ -105,7 +110,7 @@ watch() {
   read -r timeout grace _ <limits
   read -r _ begun <started
   deadline=$((begun + timeout)) termed='' struck='' ticks=0
-  # What is cleared away loses `started` before `exit`: whoever slept meanwhile sees that there is nothing left to watch.
+  # A step that was cleared away has nothing left to watch: its end was read between two looks.
   while [ ! -e exit ] && [ -e started ]; do
     now
     [ "$now" -ge "$deadline" ] && raise expired
