@@ -17,7 +17,7 @@ use crate::domain::server::{IdentityKind, Reach, Server};
 use crate::domain::step::Ended;
 use crate::domain::verdict::{Outcome, Reason};
 use crate::domain::waiting::WaitReason;
-use crate::engine::{Advance, LaneError, LaneHold};
+use crate::engine::{Advance, LaneError, LaneHold, log};
 use crate::remote::{Login, Target};
 
 /// A lane at work.
@@ -261,7 +261,7 @@ impl Lane {
                 .engine
                 .advance(self.hold, Advance { run: run.id, event, end: None, titles })
                 .await?;
-            Work::log_start(&run);
+            log::attempt_starts(&run);
             self.work = Some(Work::begun(run, prepared));
         } else {
             // It was running before this daemon had the lane: it counts as being at work as soon as there is room.
@@ -352,7 +352,7 @@ impl Lane {
             .engine
             .advance(self.hold, Advance { run: run.id, event, end, titles: [].into() })
             .await?;
-        Work::log_end(&after, after.position().attempt);
+        log::attempt_ended(&after, after.position().attempt);
         Ok(after)
     }
 
@@ -362,7 +362,7 @@ impl Lane {
         let failure = failures::plain(run.id, message, self.crew.engine.clock().now());
         let event = Event::Refused(Outcome::Blocked, Reason::Forbidden, failure);
         let run = self.tell(run, event).await?;
-        Work::log_end(&run, run.position().attempt);
+        log::attempt_ended(&run, run.position().attempt);
         Ok(())
     }
 

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::stepping::Work;
 use super::{Lane, Next, failures};
 use crate::catalog::read_probe;
 use crate::domain::operation::Operation;
@@ -16,7 +15,7 @@ use crate::domain::server::Reach;
 use crate::domain::step::{Cause, Ended};
 use crate::domain::verdict::Reason;
 use crate::domain::waiting::WaitReason;
-use crate::engine::{Advance, LaneError};
+use crate::engine::{Advance, LaneError, log};
 use crate::remote::{Hello, ProbeAnswer, ProbeSpec, RemoteError};
 use crate::secrets::Mask;
 
@@ -69,7 +68,7 @@ impl Lane {
             Ok(hello) => {
                 let run = self.started(run).await?;
                 let run = self.crew.engine.met_server(self.hold, run.id, facts(hello)).await?;
-                Work::log_end(&run, run.position().attempt);
+                log::attempt_ended(&run, run.position().attempt);
                 Ok(Next::Now)
             }
             Err(RemoteError::Unreachable(message)) => self.unreachable(&run, message).await,
@@ -131,7 +130,7 @@ impl Lane {
         let event = Event::Started { timeout: LOOK_TIMEOUT };
         let advance = Advance { run: run.id, event, end: None, titles: [LOOK.to_owned()].into() };
         let run = self.crew.engine.advance(self.hold, advance).await?;
-        Work::log_start(&run);
+        log::attempt_starts(&run);
         Ok(run)
     }
 
@@ -154,7 +153,7 @@ impl Lane {
             .engine
             .advance(self.hold, Advance { run: run.id, event, end, titles: [].into() })
             .await?;
-        Work::log_end(&run, run.position().attempt);
+        log::attempt_ended(&run, run.position().attempt);
         Ok(Next::Now)
     }
 

@@ -13,10 +13,10 @@ use crate::store::retention::Horizon;
 use crate::store::{Command, StoreError, Unit};
 
 /// What became of a run that looked overdue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
-    /// It was settled now.
-    Now,
+    /// It was settled now, like this.
+    Now(Box<Run>),
     /// It is not overdue any more.
     NotNeeded,
 }
@@ -51,7 +51,7 @@ impl Command for Settle {
             close_unsent(unit, &before).await?;
         }
         self.engine.look_after(unit, &run).await?;
-        Ok(Settled::Now)
+        Ok(Settled::Now(Box::new(run)))
     }
 }
 

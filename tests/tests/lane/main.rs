@@ -6,6 +6,7 @@ mod attempts;
 mod cancel;
 mod crash;
 mod fence;
+mod log;
 mod panics;
 mod removal;
 mod settling;
