@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::domain::id::RunId;
 use crate::domain::time::Timestamp;
-use crate::engine::{Engine, Lease, Settled};
+use crate::engine::{Engine, Lease, Settled, log};
 use crate::store::StoreError;
 
 /// How long nothing is settled by time after a start, a sleep, a lost lease or a jump of the wall clock.
@@ -76,18 +76,15 @@ impl Reconciler {
             if !self.lease.is_trusted() {
                 break;
             }
-            let settled = match self.engine.settle_overdue(run.id).await {
-                Ok(settled) => settled,
-                Err(error) => {
-                    // The next look tries again; those behind it do not wait for it.
-                    tracing::error!(run = %run.id, %error, "a run could not be settled");
-                    continue;
+            match self.engine.settle_overdue(run.id).await {
+                Ok(Settled::Now(run)) => {
+                    log::settled_by_time(&run);
+                    self.engine.hub().wake_server(run.server);
+                    report.settled.push(run.id);
                 }
-            };
-            if settled == Settled::Now {
-                tracing::warn!(run = %run.id, server = %run.server_name, operation = %run.operation, "a run was settled by time");
-                self.engine.hub().wake_server(run.server);
-                report.settled.push(run.id);
+                Ok(Settled::NotNeeded) => {}
+                // The next look tries again; those behind it do not wait for it.
+                Err(error) => tracing::error!(run = %run.id, %error, "a run could not be settled"),
             }
         }
         Ok(report)

@@ -6,11 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::stepping::Work;
 use super::{Lane, Next, failures};
 use crate::domain::run::{Event, Run, StepFacts};
 use crate::domain::step::{Ended, StepId};
-use crate::engine::{Advance, LaneError};
+use crate::engine::{Advance, LaneError, log};
 use crate::remote::StepStatus;
 
 /// Panics over one step, without progress between them, after which it is given up.
@@ -62,7 +61,7 @@ impl Lane {
     async fn end_attempt(&mut self, run: &Run) -> Result<Next, LaneError> {
         let failure = failures::plain(run.id, FAULT.to_owned(), self.crew.engine.clock().now());
         let after = self.tell(run, Event::Broken(failure)).await?;
-        Work::log_end(&after, run.position().attempt.max(1));
+        log::attempt_ended(&after, run.position().attempt.max(1));
         self.progressed();
         Ok(Next::Now)
     }
@@ -99,7 +98,7 @@ impl Lane {
         let advance =
             Advance { run: run.id, event: Event::Abandoned(ended, facts), end, titles: Arc::from([]) };
         let after = self.crew.engine.advance(self.hold, advance).await?;
-        Work::log_end(&after, run.position().attempt);
+        log::attempt_ended(&after, run.position().attempt);
         self.progressed();
         self.reap(id).await;
         Ok(Next::Now)

@@ -1,14 +1,20 @@
-//! What all lanes share: the engine, the way to servers, and the right to touch them.
+//! What all lanes share: the engine, the way to servers, the right to touch them, and what any part of a lane may tell of a run.
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::Settings;
+use super::{Settings, failures};
 use crate::auth::Gate;
 use crate::domain::id::InstallationId;
-use crate::engine::{Engine, LaneError, Lease};
-use crate::remote::Remote;
+use crate::domain::run::{Event, Run, Subject};
+use crate::domain::server::{IdentityKind, Reach, Server};
+use crate::domain::step::Ended;
+use crate::domain::time::Timestamp;
+use crate::domain::verdict::{Outcome, Reason};
+use crate::domain::waiting::WaitReason;
+use crate::engine::{Advance, Engine, LaneError, LaneHold, Lease, log};
+use crate::remote::{Login, Remote, Target};
 
 /// What all lanes share. Cheap to clone.
 #[derive(Clone)]
@@ -34,5 +40,88 @@ impl Crew {
     /// the lease may have passed since the lane's step began.
     pub(super) fn acting(&self) -> Result<&dyn Remote, LaneError> {
         if self.lease.is_trusted() { Ok(&*self.remote) } else { Err(LaneError::Lost) }
+    }
+
+    /// Where a server is, and how to get in.
+    pub(super) async fn target_of(&self, server: &Server) -> Result<Target, LaneError> {
+        let login = match server.identity {
+            IdentityKind::Agent => Login::Agent,
+            IdentityKind::Key => {
+                let key = self.engine.identity(server.id).await?;
+                Login::Key(key.ok_or_else(|| {
+                    LaneError::Fault(format!("the login key of {} is missing", server.name))
+                })?)
+            }
+        };
+        Ok(Target {
+            server: server.id,
+            host: server.host.clone(),
+            port: server.port,
+            user: server.user.clone(),
+            host_key: server.host_key.clone(),
+            login,
+            via: None,
+        })
+    }
+
+    /// The read-only run of a server that goes on, or the one that is next. On a server that refuses, only looking at it anew makes sense.
+    pub(super) async fn reading(&self, server: &Server) -> Result<Option<Run>, LaneError> {
+        let refused = server.reach == Reach::Refused;
+        let fits = |run: &Run| !run.exclusive && (!refused || run.subject == Subject::Server);
+        let mut reader = self.engine.store().read().await?;
+        let running = reader.db().running(server.id).await?.into_iter().find(&fits);
+        if running.is_some() {
+            return Ok(running);
+        }
+        let limit = if refused { self.engine.limits().queue_max } else { 1 };
+        Ok(reader.db().queue(server.id, false, limit).await?.into_iter().find(&fits))
+    }
+
+    /// Stores why a run waits, unless that stands there already.
+    pub(super) async fn waits(
+        &self,
+        hold: LaneHold,
+        run: &Run,
+        reason: WaitReason,
+        who: String,
+        next_try: Option<Timestamp>,
+    ) -> Result<(), LaneError> {
+        if run.waiting().is_some_and(|w| w.reason == reason && w.who == who && w.next_try == next_try) {
+            return Ok(());
+        }
+        self.tell(hold, run, Event::Waits { reason, who, next_try }).await.map(drop)
+    }
+
+    /// Tells what happened to a run of which no try begins with that.
+    pub(super) async fn tell(&self, hold: LaneHold, run: &Run, event: Event) -> Result<Run, LaneError> {
+        self.engine.advance(hold, Advance { run: run.id, event, end: None, titles: Arc::from([]) }).await
+    }
+
+    /// Ends a run that its server refuses for good; a try of it that only looked ends with it.
+    pub(super) async fn refuse(
+        &self,
+        hold: LaneHold,
+        run: &Run,
+        reason: Reason,
+        message: String,
+    ) -> Result<Run, LaneError> {
+        let end =
+            run.live_step().map(|id| failures::end_of(id, &Ended::Rejected { why: message.clone() }, false));
+        let failure = failures::plain(run.id, message, self.engine.clock().now());
+        let event = Event::Refused(Outcome::Failed, reason, failure);
+        let advance = Advance { run: run.id, event, end, titles: Arc::from([]) };
+        let after = self.engine.advance(hold, advance).await?;
+        log::attempt_ended(&after, after.position().attempt);
+        Ok(after)
+    }
+
+    /// Ends a queued run whose principal may not do this any more (P14).
+    pub(super) async fn forbid(&self, hold: LaneHold, run: &Run) -> Result<(), LaneError> {
+        let message = format!("{} lost the right to do this before it began", run.principal);
+        let failure = failures::plain(run.id, message, self.engine.clock().now());
+        let event = Event::Refused(Outcome::Blocked, Reason::Forbidden, failure);
+        let run = self.tell(hold, run, event).await?;
+        log::attempt_ended(&run, run.position().attempt);
+        Ok(())
     }
 }

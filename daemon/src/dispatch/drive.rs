@@ -6,7 +6,8 @@ use futures::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Crew, Dispatcher, Lane, Next};
+use super::{Crew, Dispatcher, Lane, Next, Readings};
+use crate::engine::Engine;
 
 /// Runs until `stop`: then no further step begins, and what runs on servers goes on there.
 pub async fn run(crew: Crew, stop: CancellationToken) {
@@ -35,8 +36,18 @@ pub async fn run(crew: Crew, stop: CancellationToken) {
     while lanes.join_next().await.is_some() {}
 }
 
-/// One lane until it is given back. A panic in a step costs that step: the lane looks again from what is stored.
+/// One lane until it is given back, and its read-only runs beside it. Both go on in one task, and neither waits for the other.
 async fn drive(mut lane: Lane, stop: CancellationToken) {
+    let (readings, engine) = (lane.readings(), lane.crew().engine.clone());
+    tokio::select! {
+        () = exclusive(&mut lane, &stop) => {}
+        () = beside(readings, engine, &stop) => {}
+    }
+    lane.left();
+}
+
+/// A panic in a step costs that step: the lane looks again from what is stored.
+async fn exclusive(lane: &mut Lane, stop: &CancellationToken) {
     let wake = lane.wake();
     loop {
         let stepped = tokio::select! {
@@ -59,5 +70,24 @@ async fn drive(mut lane: Lane, stop: CancellationToken) {
             },
         }
     }
-    lane.left();
+}
+
+/// The read-only runs, until the stop.
+async fn beside(mut readings: Readings, engine: Engine, stop: &CancellationToken) {
+    let wake = readings.wake();
+    loop {
+        let stepped = tokio::select! {
+            next = AssertUnwindSafe(readings.step()).catch_unwind() => next,
+            () = stop.cancelled() => break,
+        };
+        let until = match stepped.unwrap_or_else(|_| readings.broke()) {
+            Next::At(at) => at,
+            Next::Now | Next::Permit | Next::Gone => continue,
+        };
+        tokio::select! {
+            () = wake.notified() => {}
+            () = engine.clock().sleep_until(until) => {}
+            () = stop.cancelled() => break,
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! A lane: one server's exclusive queue in the hands of this daemon.
 //!
-//! `step` looks at what is stored and does the one next thing: claim the epoch, answer read-only runs, find the run that is next, start,
-//! follow or end one of its steps. It keeps nothing that the store does not know, except where it stands in a step's output.
+//! `step` looks at what is stored and does the one next thing: find the run that is next, claim the epoch, start, follow or end one of its
+//! steps. Read-only runs are not its business, see `reading`. It keeps nothing that the store does not know, except where it stands in a step's output.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +9,18 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::broken::Panics;
+use super::reading::Readings;
 use super::stepping::Work;
-use super::{Crew, LIMIT, Next, failures};
+use super::{Crew, LIMIT, Next};
 use crate::domain::id::ServerId;
-use crate::domain::run::{Event, Run, RunState};
-use crate::domain::server::{IdentityKind, Reach, Server};
-use crate::domain::step::Ended;
-use crate::domain::verdict::{Outcome, Reason};
+use crate::domain::operation::Operation;
+use crate::domain::run::{Event, Run};
+use crate::domain::server::{Reach, Server};
+use crate::domain::time::Timestamp;
+use crate::domain::verdict::Reason;
 use crate::domain::waiting::WaitReason;
-use crate::engine::{Advance, LaneError, LaneHold};
-use crate::remote::{Login, Target};
+use crate::engine::{Advance, LaneError, LaneHold, log};
+use crate::remote::Target;
 
 /// A lane at work.
 pub struct Lane {
@@ -82,6 +84,11 @@ impl Lane {
         self.permit = permit;
     }
 
+    /// What answers read-only runs beside it.
+    pub fn readings(&self) -> Readings {
+        Readings::new(self.crew.clone(), self.hold.server, self.wake())
+    }
+
     /// The last act of its driver.
     pub fn left(self) {
         self.crew.engine.hub().leave(self.hold.server);
@@ -143,22 +150,19 @@ impl Lane {
         {
             return Ok(next);
         }
-        if !self.claimed {
-            return self.claim().await;
-        }
         if self.work.is_none() {
             return self.find_work().await;
         }
         self.step_work().await
     }
 
-    /// Reads the server again, and answers read-only runs, which do not wait for the run in hand.
+    /// Reads the server again. Before the first contact with it, and while it refuses, only read-only runs have something to do there.
     async fn look_around(&mut self) -> Result<Option<Next>, LaneError> {
         let Some(server) = self.crew.engine.store().read().await?.db().server(self.hold.server).await? else {
             return Ok(Some(Next::Gone));
         };
         self.looked_at = self.crew.engine.clock().monotonic();
-        let target = self.target_of(&server).await?;
+        let target = self.crew.target_of(&server).await?;
         let place = |target: &Target| (target.host.clone(), target.port, target.user.clone());
         if self.target.as_ref().is_some_and(|before| place(before) != place(&target)) {
             // Someone has edited the server: what is there now knows nothing of our epoch.
@@ -166,37 +170,15 @@ impl Lane {
         }
         self.target = Some(target);
         let refused = server.reach == Reach::Refused;
-        self.server = Some(server);
-        if let Some(next) = self.answer_readings().await? {
-            // What the server said may have changed how it stands.
-            self.server = None;
-            return Ok(Some(next));
+        let reading = self.crew.reading(&server).await?;
+        if reading.is_some_and(|run| refused || run.operation == Operation::Register) {
+            return Ok(Some(self.later(self.crew.settings.poll)));
         }
         if refused {
             return self.give_back().await.map(Some);
         }
+        self.server = Some(server);
         Ok(None)
-    }
-
-    async fn target_of(&self, server: &Server) -> Result<Target, LaneError> {
-        let login = match server.identity {
-            IdentityKind::Agent => Login::Agent,
-            IdentityKind::Key => {
-                let key = self.crew.engine.identity(server.id).await?;
-                Login::Key(key.ok_or_else(|| {
-                    LaneError::Fault(format!("the login key of {} is missing", server.name))
-                })?)
-            }
-        };
-        Ok(Target {
-            server: server.id,
-            host: server.host.clone(),
-            port: server.port,
-            user: server.user.clone(),
-            host_key: server.host_key.clone(),
-            login,
-            via: None,
-        })
     }
 
     pub(super) fn target(&self) -> Result<Target, LaneError> {
@@ -215,7 +197,10 @@ impl Lane {
         drop(reader);
         let Some(run) = head else { return self.idle().await };
         self.idle_since = None;
-        if matches!(run.state, RunState::Queued { .. })
+        if !self.claimed {
+            return self.claim().await;
+        }
+        if run.is_queued()
             && let Some(next) = self.held_up(&run).await?
         {
             return Ok(next);
@@ -231,7 +216,7 @@ impl Lane {
             return self.idle().await.map(Some);
         }
         if !self.crew.gate.still_admits(&run.principal) {
-            self.forbid(run).await?;
+            self.crew.forbid(self.hold, run).await?;
             return Ok(Some(Next::Now));
         }
         if let Some(next) = self.unresolved(run).await? {
@@ -253,7 +238,7 @@ impl Lane {
             Ok(prepared) => prepared,
             Err(refusal) => return self.cannot_begin(run, refusal).await,
         };
-        if matches!(run.state, RunState::Queued { .. }) {
+        if run.is_queued() {
             let timeout = prepared.plan.steps.first().map_or(std::time::Duration::ZERO, |step| step.timeout);
             let event = Event::Started { timeout };
             let titles = Arc::clone(&prepared.titles);
@@ -262,7 +247,7 @@ impl Lane {
                 .engine
                 .advance(self.hold, Advance { run: run.id, event, end: None, titles })
                 .await?;
-            Work::log_start(&run);
+            log::attempt_starts(&run);
             self.work = Some(Work::begun(run, prepared));
         } else {
             // It was running before this daemon had the lane: it counts as being at work as soon as there is room.
@@ -281,7 +266,7 @@ impl Lane {
             LaneError::Unavailable(error) => Err(LaneError::Unavailable(error)),
             // Something of it may live on the server: it is settled by its time, not by our trouble.
             _ if run.live_step().is_some() => Err(LaneError::Fault(message)),
-            _ => self.refuse(&run, Reason::Internal, message).await.map(|_| Next::Now),
+            _ => self.crew.refuse(self.hold, &run, Reason::Internal, message).await.map(|_| Next::Now),
         }
     }
 
@@ -289,6 +274,15 @@ impl Lane {
     async fn idle(&mut self) -> Result<Next, LaneError> {
         self.permit = None;
         let now = self.crew.engine.clock().monotonic();
+        if let Some(server) = &self.server
+            && self
+                .crew
+                .reading(server)
+                .await?
+                .is_some_and(|run| !run.is_queued() || server.reach != Reach::Paused)
+        {
+            return Ok(Next::At(now + self.crew.settings.poll));
+        }
         let since = *self.idle_since.get_or_insert(now);
         let until = since + self.crew.settings.linger;
         if now < until {
@@ -311,13 +305,9 @@ impl Lane {
         run: &Run,
         reason: WaitReason,
         who: String,
-        next_try: Option<crate::domain::time::Timestamp>,
+        next_try: Option<Timestamp>,
     ) -> Result<(), LaneError> {
-        if run.waiting().is_some_and(|w| w.reason == reason && w.who == who && w.next_try == next_try) {
-            return Ok(());
-        }
-        let event = Event::Waits { reason, who, next_try };
-        self.tell(run, event).await.map(drop)
+        self.crew.waits(self.hold, run, reason, who, next_try).await
     }
 
     pub(super) async fn tell(&self, run: &Run, event: Event) -> Result<Run, LaneError> {
@@ -340,31 +330,6 @@ impl Lane {
             Some(run) => Ok(Some(run)),
             None => Ok(reader.db().queue(self.hold.server, true, 1).await?.pop()),
         }
-    }
-
-    /// Ends a run that its server refuses for good; a try of it that only looked ends with it.
-    pub(super) async fn refuse(&self, run: &Run, reason: Reason, message: String) -> Result<Run, LaneError> {
-        let end =
-            run.live_step().map(|id| failures::end_of(id, &Ended::Rejected { why: message.clone() }, false));
-        let failure = failures::plain(run.id, message, self.crew.engine.clock().now());
-        let event = Event::Refused(Outcome::Failed, reason, failure);
-        let after = self
-            .crew
-            .engine
-            .advance(self.hold, Advance { run: run.id, event, end, titles: [].into() })
-            .await?;
-        Work::log_end(&after, after.position().attempt);
-        Ok(after)
-    }
-
-    /// Ends a queued run whose principal may not do this any more (P14).
-    pub(super) async fn forbid(&self, run: &Run) -> Result<(), LaneError> {
-        let message = format!("{} lost the right to do this before it began", run.principal);
-        let failure = failures::plain(run.id, message, self.crew.engine.clock().now());
-        let event = Event::Refused(Outcome::Blocked, Reason::Forbidden, failure);
-        let run = self.tell(run, event).await?;
-        Work::log_end(&run, run.position().attempt);
-        Ok(())
     }
 
     pub(super) fn rest(&mut self) {

@@ -21,6 +21,7 @@ use std::time::Duration;
 pub use crew::Crew;
 pub use drive::run;
 pub use lane::Lane;
+pub use reading::Readings;
 
 use crate::domain::id::ServerId;
 use crate::engine::LaneError;

@@ -1,164 +1,260 @@
-//! Read-only runs need no lane of their own: first contact with a server, and probes. They are answered between two looks at the run in hand,
-//! which goes on at its server meanwhile.
+//! Read-only runs need no lane of their own: first contact with a server, and probes. They are answered beside the run in hand, by a
+//! stepper of their own, so that a slow look delays neither its output nor its cancel.
 //!
-//! The server is asked first and the answer stored then, so that a server which cannot be reached leaves the run queued, and waiting.
+//! A look leaves nothing on a server. It is stored as started before the server is asked; a server that cannot be reached leaves it
+//! running, and waiting, and it is asked again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::stepping::Work;
-use super::{Lane, Next, failures};
+use tokio::sync::Notify;
+
+use super::{Crew, Next, failures};
 use crate::catalog::read_probe;
+use crate::domain::id::ServerId;
 use crate::domain::operation::Operation;
 use crate::domain::resource::Presence;
-use crate::domain::run::{Event, Run, RunState, StepFacts, Subject};
-use crate::domain::server::Reach;
+use crate::domain::run::{Event, Run, StepFacts, Subject};
+use crate::domain::server::{Reach, Server};
 use crate::domain::step::{Cause, Ended};
 use crate::domain::verdict::Reason;
 use crate::domain::waiting::WaitReason;
-use crate::engine::{Advance, LaneError};
-use crate::remote::{Hello, ProbeAnswer, ProbeSpec, RemoteError};
+use crate::engine::{Advance, LaneError, LaneHold, log};
+use crate::remote::{Hello, ProbeAnswer, ProbeSpec, RemoteError, Target};
 use crate::secrets::Mask;
 
 /// The milestone of a run that only looks.
 const LOOK: &str = "Connect and look around";
-/// How long a look may take.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long first contact may take.
+const MEET_TIMEOUT: Duration = Duration::from_secs(60);
 
-impl Lane {
-    /// Answers the next read-only run, if there is one. `None`: there is none.
-    pub(super) async fn answer_readings(&mut self) -> Result<Option<Next>, LaneError> {
-        let mut reader = self.crew.engine.store().read().await?;
-        let refused = self.server.as_ref().is_some_and(|s| s.reach == Reach::Refused);
-        // On a server that refuses, only looking at it anew makes sense.
-        let fits = |run: &Run| !run.exclusive && (!refused || run.subject == Subject::Server);
-        let left = reader.db().running(self.hold.server).await?.into_iter().find(&fits);
-        let run = if left.is_some() {
-            left
-        } else {
-            let limit = if refused { self.crew.engine.limits().queue_max } else { 1 };
-            reader.db().queue(self.hold.server, false, limit).await?.into_iter().find(&fits)
-        };
-        drop(reader);
-        let Some(run) = run else { return Ok(None) };
-        if self.server.as_ref().is_some_and(|s| s.reach == Reach::Paused) {
-            let who = self.server.as_ref().map_or_else(String::new, |s| s.reach_detail.clone());
-            self.waits(&run, WaitReason::Paused, who, None).await?;
-            return Ok(None);
-        }
-        if matches!(run.state, RunState::Queued { .. }) && !self.crew.gate.still_admits(&run.principal) {
-            self.forbid(&run).await?;
-            return Ok(Some(Next::Now));
-        }
-        match run.subject {
-            Subject::Server => self.meet(run).await.map(Some),
-            Subject::Resource { .. } if self.server.as_ref().is_some_and(|s| s.reach == Reach::Refused) => {
-                Ok(None)
+/// Answers the read-only runs of one server, one after the other, as long as its lane is ours. A stepper.
+pub struct Readings {
+    crew: Crew,
+    server: ServerId,
+    wake: Arc<Notify>,
+    /// Wakes the lane, when what a look told may concern it.
+    lane: Arc<Notify>,
+    panicked: bool,
+}
+
+/// A read-only run in hand.
+struct Reading {
+    hold: LaneHold,
+    server: Server,
+    target: Target,
+    run: Run,
+}
+
+impl Readings {
+    pub(super) fn new(crew: Crew, server: ServerId, lane: Arc<Notify>) -> Self {
+        let wake = crew.engine.hub().enter(server);
+        Self { crew, server, wake, lane, panicked: false }
+    }
+
+    /// What wakes it.
+    pub fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
+    }
+
+    /// A step panicked: the run in hand has had its attempt.
+    pub fn broke(&mut self) -> Next {
+        tracing::error!(server = %self.server, "a look at a server panicked");
+        let again = std::mem::replace(&mut self.panicked, true);
+        if again { self.later(self.crew.settings.poll) } else { Next::Now }
+    }
+
+    /// Does the next thing.
+    pub async fn step(&mut self) -> Next {
+        let wait = match self.try_step().await {
+            Ok(next) => return next,
+            // The lane or the run has moved.
+            Err(LaneError::Lost | LaneError::Illegal(_)) => self.crew.settings.poll,
+            Err(LaneError::Unavailable(error)) => {
+                tracing::warn!(server = %self.server, %error, "the store does not answer; looks at the server wait");
+                self.crew.settings.poll
             }
-            Subject::Resource { .. } => self.look(run).await.map(Some),
+            Err(LaneError::Fault(error)) => {
+                tracing::error!(server = %self.server, %error, "a look at the server cannot go on; it is tried again");
+                self.crew.settings.unreachable_retry
+            }
+        };
+        self.later(wait)
+    }
+
+    fn later(&self, wait: Duration) -> Next {
+        Next::At(self.crew.engine.clock().monotonic() + wait)
+    }
+
+    async fn try_step(&mut self) -> Result<Next, LaneError> {
+        let settings = self.crew.settings;
+        let idle = if settings.shared { settings.poll } else { settings.linger };
+        if !self.crew.lease.is_trusted() {
+            return Ok(self.later(settings.poll));
+        }
+        let Some(hold) = self.hold().await? else { return Ok(self.later(settings.poll)) };
+        let server = self.crew.engine.store().read().await?.db().server(self.server).await?;
+        let Some(server) = server else { return Ok(self.later(idle)) };
+        let Some(run) = self.crew.reading(&server).await? else {
+            self.panicked = false;
+            return Ok(self.later(idle));
+        };
+        if self.panicked {
+            self.end_broken(hold, &run).await?;
+            return Ok(Next::Now);
+        }
+        if run.is_queued() && server.reach == Reach::Paused {
+            let who = server.reach_detail.clone();
+            self.crew.waits(hold, &run, WaitReason::Paused, who, None).await?;
+            return Ok(self.later(idle));
+        }
+        if run.is_queued() && !self.crew.gate.still_admits(&run.principal) {
+            self.crew.forbid(hold, &run).await?;
+            return Ok(Next::Now);
+        }
+        let target = self.crew.target_of(&server).await?;
+        let reading = Reading { hold, server, target, run };
+        match reading.run.subject {
+            Subject::Server => self.meet(reading).await,
+            Subject::Resource { .. } => self.look(reading).await,
         }
     }
 
-    async fn meet(&mut self, run: Run) -> Result<Next, LaneError> {
-        let target = self.target()?;
-        if run.operation == Operation::Probe {
-            // A probe asks anew: a connection made with older settings would prove nothing.
-            self.crew.remote.forget(self.hold.server).await;
-        }
+    /// The lane as it is now, if it is ours.
+    async fn hold(&self) -> Result<Option<LaneHold>, LaneError> {
+        let lane = self.crew.engine.store().read().await?.db().lane(self.server).await?;
+        let mine = lane.filter(|lane| lane.owner == Some(self.crew.engine.me().to_string()));
+        Ok(mine.map(|lane| LaneHold { server: self.server, epoch: lane.epoch }))
+    }
+
+    async fn end_broken(&mut self, hold: LaneHold, run: &Run) -> Result<(), LaneError> {
+        let message = "a fault in settled: looking panicked; the daemon's log tells more".to_owned();
+        let failure = failures::plain(run.id, message, self.crew.engine.clock().now());
+        let after = self.crew.tell(hold, run, Event::Broken(failure)).await?;
+        log::attempt_ended(&after, after.position().attempt);
+        self.panicked = false;
+        Ok(())
+    }
+
+    /// Asks the server who it is.
+    async fn meet(&mut self, reading: Reading) -> Result<Next, LaneError> {
+        let Reading { hold, server, target, run } = self.started(reading, MEET_TIMEOUT).await?;
+        // It is asked anew: a connection made with older settings would prove nothing.
+        self.crew.remote.forget(self.server).await;
         match self.crew.remote.hello(&target).await {
             Ok(hello) => {
-                let run = self.started(run).await?;
-                let run = self.crew.engine.met_server(self.hold, run.id, facts(hello)).await?;
-                Work::log_end(&run, run.position().attempt);
+                let run = self.crew.engine.met_server(hold, run.id, facts(hello)).await?;
+                log::attempt_ended(&run, run.position().attempt);
+                self.lane.notify_one();
                 Ok(Next::Now)
             }
-            Err(RemoteError::Unreachable(message)) => self.unreachable(&run, message).await,
-            Err(RemoteError::Refused(message)) => {
-                let run = self.started(run).await?;
-                self.refuse(&run, Reason::Refused, message.clone()).await?;
-                self.crew.engine.set_reach(self.hold, Reach::Refused, message).await?;
-                Ok(Next::Now)
-            }
-            Err(other) => {
-                let run = self.started(run).await?;
-                self.refuse(&run, Reason::Internal, other.to_string()).await?;
-                Ok(Next::Now)
-            }
+            Err(error) => self.trouble(hold, &server, &run, error, MEET_TIMEOUT).await,
         }
     }
 
-    async fn look(&mut self, run: Run) -> Result<Next, LaneError> {
-        let target = self.target()?;
-        let (resource, plan) =
-            match self.crew.engine.prepare_probe(&run).await.map_err(|e| (e.to_string(), LaneError::from(e)))
-            {
-                Ok(prepared) => prepared,
-                Err((_, LaneError::Unavailable(error))) => return Err(LaneError::Unavailable(error)),
-                Err((message, _)) => {
-                    self.refuse(&run, Reason::Internal, message).await?;
-                    return Ok(Next::Now);
+    /// Asks the server what there is of a resource.
+    async fn look(&mut self, reading: Reading) -> Result<Next, LaneError> {
+        let (resource, plan) = match self.crew.engine.prepare_probe(&reading.run).await {
+            Ok(prepared) => prepared,
+            Err(refusal) => {
+                let message = refusal.to_string();
+                if let LaneError::Unavailable(error) = LaneError::from(refusal) {
+                    return Err(LaneError::Unavailable(error));
                 }
-            };
+                self.crew.refuse(reading.hold, &reading.run, Reason::Internal, message).await?;
+                return Ok(Next::Now);
+            }
+        };
+        let Reading { hold, server, target, run } = self.started(reading, plan.timeout).await?;
         let spec = ProbeSpec { script: plan.script, env: plan.env, timeout: plan.timeout };
-        match self.crew.remote.probe(&target, &spec).await {
-            Ok(mut answer) => {
-                let masked = self.crew.engine.masked(resource).await?;
-                answer.output = Mask::new(masked).pass(&answer.output, true);
-                let reading = read_probe(&answer.output);
-                let known = reading.presence.filter(|_| answer.exit_code == 0).unwrap_or(Presence::Unknown);
-                let run = self.started(run).await?;
-                self.crew.engine.observe(self.hold, resource, known, reading.facts).await?;
-                self.answered(&run, answer).await
-            }
-            Err(RemoteError::Unreachable(message)) => self.unreachable(&run, message).await,
-            Err(other) => {
-                self.refuse(&run, Reason::Refused, other.to_string()).await?;
-                Ok(Next::Now)
-            }
-        }
+        let mut answer = match self.crew.remote.probe(&target, &spec).await {
+            Ok(answer) => answer,
+            Err(error) => return self.trouble(hold, &server, &run, error, spec.timeout).await,
+        };
+        let masked = self.crew.engine.masked(resource).await?;
+        answer.output = Mask::new(masked).pass(&answer.output, true);
+        let reading = read_probe(&answer.output);
+        let known = reading.presence.filter(|_| answer.exit_code == 0).unwrap_or(Presence::Unknown);
+        self.crew.engine.observe(hold, resource, known, reading.facts).await?;
+        self.answered(hold, &run, answer).await
     }
 
-    async fn started(&self, run: Run) -> Result<Run, LaneError> {
-        if matches!(run.state, RunState::Running(_)) {
-            return Ok(run);
+    /// Stores that it begins. A look that an earlier daemon began is begun again.
+    async fn started(&self, reading: Reading, timeout: Duration) -> Result<Reading, LaneError> {
+        if !reading.run.is_queued() {
+            return Ok(reading);
         }
-        let event = Event::Started { timeout: LOOK_TIMEOUT };
-        let advance = Advance { run: run.id, event, end: None, titles: [LOOK.to_owned()].into() };
-        let run = self.crew.engine.advance(self.hold, advance).await?;
-        Work::log_start(&run);
-        Ok(run)
+        let event = Event::Started { timeout };
+        let advance = Advance { run: reading.run.id, event, end: None, titles: [LOOK.to_owned()].into() };
+        let run = self.crew.engine.advance(reading.hold, advance).await?;
+        log::attempt_starts(&run);
+        Ok(Reading { run, ..reading })
     }
 
-    async fn answered(&mut self, run: &Run, answer: ProbeAnswer) -> Result<Next, LaneError> {
+    async fn answered(&self, hold: LaneHold, run: &Run, answer: ProbeAnswer) -> Result<Next, LaneError> {
         let id = run.live_step().ok_or(LaneError::Lost)?;
         let last_lines = String::from_utf8_lossy(&answer.output).replace('\0', "\u{fffd}");
         let ended = Ended::Exited { code: answer.exit_code, cause: Cause::Itself };
         let record = self.crew.engine.store().read().await?.db().step(id).await?.ok_or(LaneError::Lost)?;
         // A daemon that died after it had stored the output looks again: what was seen first stays.
         if record.output_bytes == 0 && !answer.output.is_empty() {
-            self.crew.engine.output(self.hold, id, 0, answer.output).await?;
+            self.crew.engine.output(hold, id, 0, answer.output).await?;
         }
         let now = self.crew.engine.clock().now();
         let failure = failures::of_step(run.id, LOOK, &ended, last_lines, now);
         let facts = StepFacts { next: None, busy: false, hopeless: true, retry_on_timeout: false, failure };
         let end = Some(failures::end_of(id, &ended, false));
         let event = Event::StepEnded(ended, facts);
-        let run = self
-            .crew
-            .engine
-            .advance(self.hold, Advance { run: run.id, event, end, titles: [].into() })
-            .await?;
-        Work::log_end(&run, run.position().attempt);
+        let advance = Advance { run: run.id, event, end, titles: [].into() };
+        let run = self.crew.engine.advance(hold, advance).await?;
+        log::attempt_ended(&run, run.position().attempt);
         Ok(Next::Now)
     }
 
-    async fn unreachable(&mut self, run: &Run, message: String) -> Result<Next, LaneError> {
-        self.rest();
-        let retry = self.crew.settings.unreachable_retry;
-        self.crew.engine.set_reach(self.hold, Reach::Unreachable, message.clone()).await?;
-        let at = self.crew.engine.clock().now() + retry;
-        self.waits(run, WaitReason::Unreachable, message, Some(at)).await?;
-        Ok(self.later(retry))
+    /// The server did not answer as asked: it is asked again later, or the look has ended.
+    async fn trouble(
+        &self,
+        hold: LaneHold,
+        server: &Server,
+        run: &Run,
+        error: RemoteError,
+        timeout: Duration,
+    ) -> Result<Next, LaneError> {
+        match error {
+            RemoteError::Unreachable(message) => {
+                let retry = self.crew.settings.unreachable_retry;
+                self.found(hold, server, Reach::Unreachable, message.clone()).await?;
+                let next_try = self.crew.engine.clock().now() + retry;
+                let event = Event::Unanswered { who: message, next_try, timeout };
+                self.crew.tell(hold, run, event).await?;
+                Ok(self.later(retry))
+            }
+            RemoteError::Refused(message) => {
+                self.crew.refuse(hold, run, Reason::Refused, message.clone()).await?;
+                self.found(hold, server, Reach::Refused, message).await?;
+                Ok(Next::Now)
+            }
+            other => {
+                self.crew.refuse(hold, run, Reason::Internal, other.to_string()).await?;
+                Ok(Next::Now)
+            }
+        }
+    }
+
+    /// Stores how the server stands. The lane hears of it when that is news.
+    async fn found(
+        &self,
+        hold: LaneHold,
+        before: &Server,
+        reach: Reach,
+        detail: String,
+    ) -> Result<(), LaneError> {
+        self.crew.engine.set_reach(hold, reach, detail).await?;
+        if before.reach != reach {
+            self.lane.notify_one();
+        }
+        Ok(())
     }
 }
 

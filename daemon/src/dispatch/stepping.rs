@@ -9,7 +9,7 @@ use crate::domain::run::{Event, Phase, Progress, Run, RunState, StepFacts};
 use crate::domain::step::{Ended, StepId, StepState};
 use crate::domain::verdict::Outcome;
 use crate::domain::waiting::WaitReason;
-use crate::engine::{Advance, LaneError, Prepared};
+use crate::engine::{Advance, LaneError, Prepared, log};
 use crate::remote::{Holder, Limits, RemoteError, Report, StepSpec, StepStatus};
 use crate::secrets::Mask;
 
@@ -68,50 +68,6 @@ impl Work {
         let step = self.prepared.plan.steps.get(id.step as usize);
         step.ok_or_else(|| LaneError::Fault(format!("step {id} is not in the plan of its run")))
     }
-
-    /// The first line of an attempt.
-    pub(super) fn log_start(run: &Run) {
-        tracing::info!(
-            run = %run.id, server = %run.server_name, operation = %run.operation, principal = %run.principal,
-            resource = resource_name(run), package = package_name(run), attempt = run.position().attempt, "attempt starts"
-        );
-    }
-
-    /// The last line of an attempt.
-    pub(super) fn log_end(run: &Run, attempt: u32) {
-        let failure = match (run.verdict(), run.waiting()) {
-            (Some(verdict), _) if verdict.outcome == Outcome::Succeeded => None,
-            (Some(verdict), _) => {
-                let reason = verdict.reason.map_or("", |r| r.as_str());
-                Some(verdict.failure.as_ref().map_or_else(|| reason.to_owned(), |f| f.message.clone()))
-            }
-            (None, waiting) => waiting.map(|w| w.who.clone()),
-        };
-        match failure {
-            None => tracing::info!(
-                run = %run.id, server = %run.server_name, operation = %run.operation, principal = %run.principal,
-                resource = resource_name(run), package = package_name(run), attempt, "attempt succeeded"
-            ),
-            Some(error) => tracing::warn!(
-                run = %run.id, server = %run.server_name, operation = %run.operation, principal = %run.principal,
-                resource = resource_name(run), package = package_name(run), attempt, error, "attempt ended"
-            ),
-        }
-    }
-}
-
-fn resource_name(run: &Run) -> &str {
-    match &run.subject {
-        crate::domain::run::Subject::Server => "",
-        crate::domain::run::Subject::Resource { name, .. } => name,
-    }
-}
-
-fn package_name(run: &Run) -> &str {
-    match &run.subject {
-        crate::domain::run::Subject::Server => "",
-        crate::domain::run::Subject::Resource { package, .. } => package,
-    }
 }
 
 impl Lane {
@@ -158,7 +114,7 @@ impl Lane {
         let step = &work.prepared.plan.steps.get(progress.position.step as usize);
         let timeout = step.map_or(Duration::ZERO, |step| step.timeout);
         if progress.position.step == 0 && progress.position.try_no == 1 {
-            Work::log_start(run);
+            log::attempt_starts(run);
         }
         let run = self.tell(run, Event::TryStarted { timeout }).await?;
         if let Some(work) = &mut self.work {
@@ -266,7 +222,7 @@ impl Lane {
         let failure = failures::plain(run.id, message, self.crew.engine.clock().now());
         let after = self.tell(run, Event::HeldUp(failure)).await?;
         if after.verdict().is_some() {
-            Work::log_end(&after, run.position().attempt);
+            log::attempt_ended(&after, run.position().attempt);
             self.work = None;
         }
         Ok(Next::Now)
@@ -422,7 +378,7 @@ impl Lane {
         self.reap(id).await;
         let ended = after.verdict().is_some();
         if ended || after.position().attempt != before.position().attempt {
-            Work::log_end(&after, before.position().attempt);
+            log::attempt_ended(&after, before.position().attempt);
         }
         if !ended {
             if let Some(work) =

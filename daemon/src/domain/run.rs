@@ -256,6 +256,11 @@ impl Run {
         }
     }
 
+    /// Whether nothing of it has started.
+    pub const fn is_queued(&self) -> bool {
+        matches!(self.state, RunState::Queued { .. })
+    }
+
     /// Its position; zeros before the first step.
     pub fn position(&self) -> Position {
         match &self.state {
@@ -389,7 +394,7 @@ impl Run {
                 }
             }
 
-            (RunState::Running(progress), Event::CancelRequested) if progress.is_stepping() => {
+            (RunState::Running(progress), Event::CancelRequested) if progress.is_stepping() && !stepless => {
                 self.cancel_requested = true;
             }
             (RunState::Queued { .. } | RunState::Running(_), Event::CancelRequested) => {
@@ -436,7 +441,7 @@ impl Run {
             (RunState::Queued { .. }, Event::Overdue(failure)) => {
                 self.fail(Reason::NeverStarted, Evidence::NotStarted, failure, true, now);
             }
-            (RunState::Running(progress), Event::Overdue(failure)) if progress.is_stepping() => {
+            (RunState::Running(progress), Event::Overdue(failure)) if progress.is_stepping() && !stepless => {
                 self.payload = true;
                 self.fail(Reason::Lost, Evidence::None, failure, true, now);
             }

@@ -11,6 +11,7 @@ mod error;
 mod install;
 mod lane;
 mod lease;
+pub mod log;
 mod once;
 mod operate;
 mod packages;

@@ -13,10 +13,10 @@ use crate::store::retention::Horizon;
 use crate::store::{Command, StoreError, Unit};
 
 /// What became of a run that looked overdue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
-    /// It was settled now.
-    Now,
+    /// It was settled now, like this.
+    Now(Box<Run>),
     /// It is not overdue any more.
     NotNeeded,
 }
@@ -42,16 +42,17 @@ impl Command for Settle {
         let failure = overdue(&run, self.why, now);
         let mut run = run.apply(Event::Overdue(failure), now, self.engine.timings())?;
         self.engine.write_run(unit, &mut run, None).await?;
-        if let Some(id) = before.live_step() {
-            let why = "settled by time, without proof that it has ended".to_owned();
-            let state = StepState::Lost;
-            let end = StepEnd { id, state, exit_code: None, why, truncated: false, proven: false };
-            end_step(unit, &run, &end).await?;
-        } else {
-            close_unsent(unit, &before).await?;
+        match before.live_step() {
+            Some(id) if run.operation.has_steps() => {
+                let why = "settled by time, without proof that it has ended".to_owned();
+                let state = StepState::Lost;
+                let end = StepEnd { id, state, exit_code: None, why, truncated: false, proven: false };
+                end_step(unit, &run, &end).await?;
+            }
+            _ => close_unsent(unit, &before).await?,
         }
         self.engine.look_after(unit, &run).await?;
-        Ok(Settled::Now)
+        Ok(Settled::Now(Box::new(run)))
     }
 }
 
@@ -59,7 +60,7 @@ fn overdue(run: &Run, why: &str, at: Timestamp) -> Failure {
     let waited = run.waiting().map(|w| format!("; it waited: {} ({})", w.reason, w.who)).unwrap_or_default();
     let message = match &run.state {
         RunState::Queued { .. } => format!("it was never started within its limit{waited}"),
-        _ if run.live_step().is_some() => {
+        _ if run.live_step().is_some() && run.operation.has_steps() => {
             format!("nobody can prove how it ended: no exit record could be read in time ({why}){waited}")
         }
         _ => format!("it could not go on within its limit{waited}"),

@@ -18,7 +18,7 @@ pub mod watching;
 #[derive(Clone)]
 pub struct Hub {
     committed: watch::Receiver<Committed>,
-    lanes: Arc<Mutex<HashMap<ServerId, Arc<Notify>>>>,
+    lanes: Arc<Mutex<HashMap<ServerId, Vec<Arc<Notify>>>>>,
     called: Arc<Mutex<BTreeSet<ServerId>>>,
     dispatcher: Arc<Notify>,
 }
@@ -37,18 +37,20 @@ impl Hub {
     /// Tells the server's lane to look again; a server without a lane at work is called to the dispatcher's attention.
     pub fn wake_server(&self, server: ServerId) {
         let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lane) = lanes.get(&server) {
-            lane.notify_one();
+        if let Some(parts) = lanes.get(&server) {
+            parts.iter().for_each(|part| part.notify_one());
         } else {
             self.called.lock().unwrap_or_else(PoisonError::into_inner).insert(server);
             self.dispatcher.notify_one();
         }
     }
 
-    /// The signal of a lane that begins to work.
+    /// The signal of a part of a lane that begins to work. Each part has its own.
     pub fn enter(&self, server: ServerId) -> Arc<Notify> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(lanes.entry(server).or_default())
+        let signal = Arc::<Notify>::default();
+        lanes.entry(server).or_default().push(Arc::clone(&signal));
+        signal
     }
 
     /// Whether the server's lane is at work here.

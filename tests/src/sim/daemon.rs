@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use settled::catalog::Catalog;
 use settled::clock::Clock as _;
-use settled::dispatch::{self, Crew, Dispatcher, Lane, Next};
+use settled::dispatch::{self, Crew, Dispatcher, Lane, Next, Readings};
 use settled::domain::id::{DaemonId, ServerId};
 use settled::engine::{self, Engine, Lease};
 use settled::hub::Hub;
@@ -44,6 +44,8 @@ pub enum Actor {
     Dispatcher,
     /// Drives one server.
     Lane(ServerId),
+    /// Answers its read-only runs.
+    Readings(ServerId),
     /// Settles what time has overtaken.
     Reconciler,
 }
@@ -68,6 +70,14 @@ pub enum Kill {
 
 struct Slot {
     lane: Lane,
+    wake: Arc<Notify>,
+    next: Next,
+    beside: Beside,
+}
+
+/// What answers read-only runs beside a lane.
+struct Beside {
+    readings: Readings,
     wake: Arc<Notify>,
     next: Next,
 }
@@ -169,13 +179,19 @@ impl Daemon {
                 slot.lane.woken();
                 slot.next = Next::Now;
             }
-            let due = match slot.next {
+            if slot.beside.wake.notified().now_or_never().is_some() {
+                slot.beside.next = Next::Now;
+            }
+            let due = |next| match next {
                 Next::Now | Next::Gone => true,
                 Next::At(at) => at <= now,
                 Next::Permit => self.crew.permits.available_permits() > 0,
             };
-            if due {
+            if due(slot.next) {
                 actors.push(Actor::Lane(*server));
+            }
+            if due(slot.beside.next) {
+                actors.push(Actor::Readings(*server));
             }
         }
         if self.reconcile_at <= now {
@@ -186,10 +202,8 @@ impl Daemon {
 
     /// When the next part is due; only asked when none is now.
     pub fn next_due(&self) -> Duration {
-        let lanes = self.lanes.values().filter_map(|slot| match slot.next {
-            Next::At(at) => Some(at),
-            _ => None,
-        });
+        let nexts = self.lanes.values().flat_map(|slot| [slot.next, slot.beside.next]);
+        let lanes = nexts.filter_map(|next| if let Next::At(at) = next { Some(at) } else { None });
         let own = [self.renew_at, self.dispatcher_at, self.reconcile_at];
         own.into_iter().chain(lanes).min().unwrap_or_default()
     }
@@ -222,11 +236,13 @@ impl Daemon {
                 let (taken, next) = self.dispatcher.step().await;
                 self.dispatcher_at = if let Next::At(at) = next { at } else { now };
                 for lane in taken {
-                    let (server, wake) = (lane.server_id(), lane.wake());
-                    self.lanes.insert(server, Slot { lane, wake, next: Next::Now });
+                    let (server, wake, readings) = (lane.server_id(), lane.wake(), lane.readings());
+                    let beside = Beside { wake: readings.wake(), readings, next: Next::Now };
+                    self.lanes.insert(server, Slot { lane, wake, next: Next::Now, beside });
                 }
             }
             Actor::Lane(server) => self.step_lane(server).await,
+            Actor::Readings(server) => self.step_readings(server).await,
             Actor::Reconciler => {
                 self.reports.push(self.reconciler.step().await?);
                 self.reconcile_at = now + self.knobs.reconcile_every;
@@ -253,6 +269,12 @@ impl Daemon {
         {
             slot.lane.left();
         }
+    }
+
+    async fn step_readings(&mut self, server: ServerId) {
+        let Some(Slot { beside, .. }) = self.lanes.get_mut(&server) else { return };
+        let stepped = AssertUnwindSafe(beside.readings.step()).catch_unwind().await;
+        beside.next = stepped.unwrap_or_else(|_| beside.readings.broke());
     }
 
     /// The reconciler looks now, whatever the time.

@@ -1,8 +1,9 @@
 //! Attempts: how many, when, and which status the resource shows meanwhile.
 
+use settled::domain::server::Reach;
 use settled::domain::verdict::{Evidence, Outcome, Reason};
 use settled::domain::waiting::WaitReason;
-use settled_tests::scripted::{End, Play};
+use settled_tests::scripted::{End, Luck, Play};
 
 use super::{ended, executions, seconds, succeeded, world};
 
@@ -160,4 +161,17 @@ async fn p7_a_lost_step_that_nothing_proves_is_lost() {
     ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
     assert!(run.verdict().unwrap().failure.as_ref().unwrap().message.contains("reboot"), "{run:#?}");
     assert_eq!(executions(&w, &run), 1, "nobody knows, so nobody tries again");
+}
+
+#[tokio::test]
+async fn a_look_whose_answer_nobody_understands_is_a_fault_and_no_refusal() {
+    let mut w = world(&["alpha"]).await;
+    let install = w.install("alpha", "thing", "one").await.unwrap();
+    succeeded(&w.end(install, seconds(5)).await.unwrap());
+    w.remote.once("probe", Luck::Garbled);
+    let asked = w.asked("Resources.Probe");
+    let answer = w.daemon.engine.probe_resource(asked, "alpha/thing/one".to_owned()).await.unwrap();
+    let probe = w.end(answer.run.unwrap().id.parse().unwrap(), seconds(30)).await.unwrap();
+    ended(&probe, Outcome::Failed, Reason::Internal, Evidence::NotStarted);
+    assert_eq!(w.server_of("alpha").await.unwrap().reach, Reach::Ok);
 }

@@ -62,8 +62,8 @@ async fn p5_a_probe_survives_the_death_of_the_daemon_after_each_commit() {
         let asked = w.asked("Resources.Probe");
         let answer = w.daemon.engine.probe_resource(asked, "alpha/thing/one".to_owned()).await.unwrap();
         let probe = answer.run.unwrap().id.parse().unwrap();
-        assert!(w.daemon.runnable().contains(&Actor::Lane(alpha)));
-        w.step(Actor::Lane(alpha), Kill::AfterCommit(commits)).await.unwrap();
+        assert!(w.daemon.runnable().contains(&Actor::Readings(alpha)));
+        w.step(Actor::Readings(alpha), Kill::AfterCommit(commits)).await.unwrap();
         succeeded(&w.end(probe, seconds(60)).await.unwrap());
         let resource = w.resource("alpha/thing/one").await.unwrap().unwrap();
         let expected = read_probe(b"state=present\nfact.version=1\n");

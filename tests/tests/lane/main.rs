@@ -7,6 +7,7 @@ mod cancel;
 mod crash;
 mod fence;
 mod keys;
+mod log;
 mod panics;
 mod removal;
 mod retry;
