@@ -13,7 +13,6 @@ use tokio::sync::Notify;
 use super::{Crew, Next, failures};
 use crate::catalog::read_probe;
 use crate::domain::id::ServerId;
-use crate::domain::operation::Operation;
 use crate::domain::resource::Presence;
 use crate::domain::run::{Event, Run, StepFacts, Subject};
 use crate::domain::server::{Reach, Server};

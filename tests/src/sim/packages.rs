@@ -22,10 +22,10 @@ required = false
 script = "look"
 [operations.install]
 proof = { state = "present", "fact.version" = "$version" }
-steps = [{ title = "Get the thing ready", script = "prepare" }, { title = "Put the thing", script = "put" }]
+steps = [{ title = "Get the thing ready", script = "prepare" }, { title = "Put the thing", script = "put", secrets = ["password"] }]
 [operations.update]
 proof = { state = "present", "fact.version" = "$version" }
-steps = [{ title = "Put the new thing", script = "put" }]
+steps = [{ title = "Put the new thing", script = "put", secrets = ["password"] }]
 [operations.remove]
 proof = { state = "absent" }
 steps = [{ title = "Take the thing away", script = "take" }]
