@@ -124,7 +124,11 @@ impl Run {
         if self.attempts_max > 1 { Reason::AttemptsExhausted } else { Reason::StepFailed }
     }
 
+    /// The task that drove it broke. Nothing of it lives on the server, so a cancel that was asked for is done.
     pub(super) fn attempt_broken(&mut self, failure: Failure, now: Timestamp, timings: &Timings) {
+        if self.cancel_requested {
+            return self.complete_cancelled(self.evidence_so_far(), now);
+        }
         self.attempt_failed(failure, self.evidence_so_far(), Reason::Internal, now, timings);
     }
 
