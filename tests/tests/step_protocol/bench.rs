@@ -105,7 +105,8 @@ impl Bench {
     pub(crate) fn laid_out(program: &Path, change: impl FnOnce(&mut Layout)) -> Self {
         let dir = TempDir::with_prefix("settled-steps-").expect("a directory");
         // One for the steps, one for the verbs: a test may swap either.
-        let (shell, speaker) = (dir.path().join("sh"), dir.path().join("speaker"));
+        let (shell, speaker) = (dir.path().join("sh"), dir.path().join("speaker/sh"));
+        std::fs::create_dir(dir.path().join("speaker")).expect("made");
         std::os::unix::fs::symlink(program, &shell).expect("a link");
         std::os::unix::fs::symlink(program, &speaker).expect("a link");
         let mut layout = Layout {
@@ -157,7 +158,7 @@ impl Bench {
 
     /// The shell that plays the server, bare.
     pub(crate) fn local(&self) -> LocalExec {
-        LocalExec { shell: self.path("speaker"), home: self.dir.path().to_owned() }
+        LocalExec { shell: self.path("speaker/sh"), home: self.dir.path().to_owned() }
     }
 
     /// A try that has not been sent yet.

@@ -56,7 +56,8 @@ async fn p3_a_takeover_fences_the_other_installation_off() {
     let bench = Bench::new().await;
     let spec = bench.spec("sleep 60");
     bench.start(&spec).await;
-    let (other, theirs) = (bench.through(&bench.path("speaker")), InstallationId(SystemClock::new().ulid()));
+    let (other, theirs) =
+        (bench.through(&bench.path("speaker/sh")), InstallationId(SystemClock::new().ulid()));
     let equal = other.take_over(&bench.target, theirs, 1).await;
     assert_eq!(equal, Err(RemoteError::Fenced { highest: 1 }));
     assert_eq!(other.take_over(&bench.target, theirs, 2).await, Ok(2));

@@ -67,7 +67,7 @@ async fn p3_a_copied_store_cannot_act_in_an_epoch_that_the_original_has_taken() 
     let spec = bench.spec("sleep 60");
     bench.start(&spec).await;
     // The same installation and the same epoch, because the store is the same to the last byte: another process.
-    let copy = bench.through(&bench.path("speaker"));
+    let copy = bench.through(&bench.path("speaker/sh"));
     let fenced = || RemoteError::Fenced { highest: 1 };
     assert_eq!(copy.claim(&bench.target, bench.installation, 1).await, Err(fenced()));
     assert_eq!(copy.start(&bench.target, &bench.spec("true")).await, Err(fenced()));
@@ -86,7 +86,7 @@ async fn p3_a_copied_store_cannot_act_in_an_epoch_that_the_original_has_taken() 
 async fn p3_an_epoch_from_before_claimants_were_noted_is_accepted_once() {
     let bench = Bench::new().await;
     std::fs::remove_file(bench.path("state/claim")).expect("removed");
-    let first = bench.through(&bench.path("speaker"));
+    let first = bench.through(&bench.path("speaker/sh"));
     assert_eq!(first.claim(&bench.target, bench.installation, 1).await, Ok(1));
     let error = bench.steps.claim(&bench.target, bench.installation, 1).await;
     assert_eq!(error, Err(RemoteError::Fenced { highest: 1 }));

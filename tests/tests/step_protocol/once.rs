@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::future::join_all;
+use rustix::fs::{FlockOperation, flock};
 use settled::domain::step::{Cause, Ended};
 use settled::remote::{Remote, RemoteError, StepSpec, StepStatus};
 
@@ -154,6 +155,33 @@ async fn p5_what_was_accepted_and_not_started_starts_when_it_is_sent_again() {
     assert_eq!(runs(&witness), 0);
     assert_eq!(bench.run(&spec).await.0, exited(4, Cause::Itself));
     assert_eq!(runs(&witness), 1);
+}
+
+#[tokio::test]
+async fn p5_a_supervisor_whose_step_was_cleared_away_meanwhile_starts_nothing() {
+    let bench = Bench::new().await;
+    let (spec, witness, gate) = witnessed(&bench);
+    std::fs::write(&gate, "").expect("written");
+    bench.leave_accepted(&spec).await;
+    // It has come as far as the lock that whoever clears away holds.
+    let lock = |name: &str| std::fs::File::open(bench.path("state").join(name)).expect("a lock file");
+    let (epoch, lane) = (lock("epoch.lock"), lock("lane"));
+    flock(&epoch, FlockOperation::LockExclusive).expect("locked");
+    let supervisor = bench.supervise(spec.id);
+    let cleared = async {
+        until(|| {
+            let taken = flock(&lane, FlockOperation::NonBlockingLockShared).is_err();
+            flock(&lane, FlockOperation::Unlock).expect("unlocked");
+            taken.then_some(())
+        })
+        .await;
+        // The directory is out of the way and not yet removed, as when the remover is killed.
+        std::fs::rename(bench.step_dir(spec.id), bench.path("state/tmp/away")).expect("moved");
+        flock(&epoch, FlockOperation::Unlock).expect("unlocked");
+    };
+    tokio::join!(supervisor, cleared);
+    assert_eq!(runs(&witness), 0);
+    assert!(!bench.path("state/tmp/away/started").exists());
 }
 
 #[tokio::test]

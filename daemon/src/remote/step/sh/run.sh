@@ -50,6 +50,8 @@ begin() {
   lock_within 8 || lane=busy
   exec 6>>../../epoch.lock
   flock 6 || return 1
+  # Whoever clears away moves the directory under this lock, and may have been killed before all of it was removed.
+  [ "../../steps/$id" -ef . ] || return 1
   [ -e exit ] && return 1
   [ -e started ] && return 0
   read -r highest _ <../../epoch

@@ -225,14 +225,17 @@ reap_verb() {
   done_with step "$id" reaped 0 0
 }
 
-# The tombstone first: whatever happens then, the step is never started again.
+# The tombstone first: whatever happens then, the step is never started again. Out of `steps`, it is gone; a supervisor that comes late
+# may hold up its removal, which gc then does.
 bury() {
   : >"$STATE/reaped/$id" && sync_files "$STATE/reaped" || return 1
   rm -f "$STATE/cancelled/$id"
   [ -d "$step" ] || return 0
   (cd "$step" && forget_secrets)
+  mv "$step" "$STATE/tmp/$id.$nonce" || return 1
   # `started` before the rest: see `watch`.
-  mv "$step" "$STATE/tmp/$id.$nonce" && rm -f "$STATE/tmp/$id.$nonce/started" && rm -rf -- "$STATE/tmp/$id.$nonce"
+  rm -f "$STATE/tmp/$id.$nonce/started"
+  rm -rf -- "$STATE/tmp/$id.$nonce" 2>/dev/null || true
 }
 
 # Clears away what the caller names, whose store knows that no start of it can come any more, and what a kill left half built. No age
