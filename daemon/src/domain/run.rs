@@ -497,6 +497,7 @@ impl Run {
             // What may live on the server is not ended by words.
             Event::Refused(..) => self.live_step().is_some() && self.operation.has_steps(),
             Event::Answered => self.operation.has_steps(),
+            Event::HeldUp(_) | Event::Judged(..) | Event::Abandoned(..) => !self.operation.has_steps(),
             // Whoever looked may have seen an earlier state: the run may have gone on since.
             Event::Overdue(_) => self.settles_by(timings).is_some_and(|due| now <= due),
             _ => false,

@@ -8,6 +8,7 @@ mod crash;
 mod fence;
 mod log;
 mod panics;
+mod readings;
 mod removal;
 mod settling;
 mod waiting;
