@@ -4,6 +4,7 @@
 //! cannot happen here. It never knows how a fact was learned.
 
 mod ends;
+mod events;
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::resource::{self, Declared, Fate, ResourceStatus};
 use super::step::{Ended, StepId};
 use super::time::Timestamp;
 use super::timings::Timings;
-use super::verdict::{Evidence, Outcome, Reason, Verdict};
+use super::verdict::{Outcome, Reason, Verdict};
 use super::waiting::{WaitReason, Waiting};
 
 /// What a run works on. Ids and names stay after their objects are gone.
@@ -360,142 +361,17 @@ impl Run {
     /// The run after the event.
     pub fn apply(mut self, event: Event, now: Timestamp, timings: &Timings) -> Result<Self, Illegal> {
         let illegal = Illegal { state: self.state_word(), event: event.word() };
-        if self.contradicts(&event, now, timings) {
+        let legal = !self.contradicts(&event, now, timings)
+            && match &self.state {
+                RunState::Queued { .. } => self.when_queued(event, now, timings),
+                RunState::Running(progress) if progress.is_stepping() => {
+                    self.when_stepping(event, now, timings)
+                }
+                RunState::Running(_) => self.when_between(event, now, timings),
+                RunState::Completed { .. } => false,
+            };
+        if !legal {
             return Err(illegal);
-        }
-        let stepless = !self.operation.has_steps();
-        match (&mut self.state, event) {
-            (RunState::Queued { .. }, Event::Started { timeout }) => {
-                let phase = Phase::Stepping { deadline: now + timeout };
-                self.state = RunState::Running(Progress {
-                    started_at: now,
-                    position: Position::FIRST,
-                    phase,
-                    waiting: None,
-                });
-            }
-            (
-                RunState::Queued { waiting } | RunState::Running(Progress { waiting, .. }),
-                Event::Waits { reason, who, next_try },
-            ) => {
-                let since = waiting.as_ref().filter(|w| w.reason == reason).map_or(now, |w| w.since);
-                *waiting = Some(Waiting { reason, who, since, next_try });
-            }
-            (RunState::Running(progress), Event::Unanswered { who, next_try, timeout })
-                if progress.is_stepping() =>
-            {
-                self.unanswered(who, next_try, timeout, now);
-            }
-            (RunState::Queued { waiting }, Event::GoesOn { .. }) => *waiting = None,
-            (RunState::Running(progress), Event::GoesOn { began }) => {
-                progress.waiting = None;
-                if let (Phase::Stepping { deadline }, Some(timeout)) = (&mut progress.phase, began) {
-                    *deadline = (*deadline).max(now + timeout);
-                }
-            }
-
-            (RunState::Running(progress), Event::CancelRequested) if progress.is_stepping() && !stepless => {
-                self.cancel_requested = true;
-            }
-            (RunState::Queued { .. } | RunState::Running(_), Event::CancelRequested) => {
-                self.complete_cancelled(self.evidence_so_far(), now);
-            }
-
-            (RunState::Running(progress), Event::TryStarted { timeout })
-                if matches!(progress.phase, Phase::Between { .. }) =>
-            {
-                progress.phase = Phase::Stepping { deadline: now + timeout };
-                // Whether the lock is free shows only when the server has answered: until then it waits since it began to.
-                progress.waiting.take_if(|w| w.reason != WaitReason::Busy);
-            }
-            (RunState::Running(progress), Event::HeldUp(failure)) if progress.is_stepping() => {
-                self.held_up(failure, now, timings);
-            }
-            (RunState::Running(progress), Event::StepEnded(ended, facts)) if progress.is_stepping() => {
-                self.step_ended(&ended, facts, now, timings);
-            }
-            (RunState::Running(progress), Event::Judged(proof, facts)) if progress.is_stepping() => {
-                self.payload = true;
-                match proof {
-                    Proof::Success => self.succeed(Evidence::Probe, now),
-                    Proof::Nothing if !self.cancel_requested => {
-                        self.attempt_failed(facts.failure, Evidence::Probe, self.exhausted(), now, timings);
-                    }
-                    Proof::Nothing => self.complete_cancelled(Evidence::Probe, now),
-                    Proof::None => self.fail(Reason::Lost, Evidence::None, facts.failure, false, now),
-                }
-            }
-            (RunState::Running(progress), Event::Answered) if progress.is_stepping() => {
-                self.succeed(Evidence::Probe, now);
-            }
-            (RunState::Queued { .. } | RunState::Running(_), Event::Refused(outcome, reason, failure)) => {
-                self.complete(Verdict {
-                    outcome,
-                    reason: Some(reason),
-                    evidence: self.evidence_so_far(),
-                    reconciled: false,
-                    failure: Some(failure),
-                    at: now,
-                });
-            }
-            (RunState::Queued { .. }, Event::Overdue(failure)) => {
-                self.fail(Reason::NeverStarted, Evidence::NotStarted, failure, true, now);
-            }
-            (RunState::Running(progress), Event::Overdue(failure)) if progress.is_stepping() && !stepless => {
-                self.payload = true;
-                self.fail(Reason::Lost, Evidence::None, failure, true, now);
-            }
-            (RunState::Running(progress), Event::Overdue(failure)) => {
-                let reason = match progress.waiting.as_ref().map(|w| w.reason) {
-                    Some(WaitReason::Refused) => Reason::Refused,
-                    Some(WaitReason::Busy) => Reason::StepFailed,
-                    _ => Reason::Unreachable,
-                };
-                self.fail(reason, self.evidence_so_far(), failure, true, now);
-            }
-            (RunState::Queued { .. }, Event::Broken(failure)) => {
-                if self.attempts_max > 1 {
-                    self.state = RunState::Running(Progress {
-                        started_at: now,
-                        position: Position::FIRST,
-                        phase: Phase::Between { since: now },
-                        waiting: None,
-                    });
-                    self.attempt_broken(failure, now, timings);
-                } else {
-                    self.fail(Reason::Internal, Evidence::NotStarted, failure, false, now);
-                }
-            }
-            (RunState::Running(progress), Event::Broken(failure)) if !progress.is_stepping() || stepless => {
-                self.attempt_broken(failure, now, timings);
-            }
-            (RunState::Running(progress), Event::Abandoned(ended, facts)) if progress.is_stepping() => {
-                self.abandoned(&ended, facts, now);
-            }
-
-            (RunState::Completed { .. }, _)
-            | (
-                RunState::Queued { .. },
-                Event::Unanswered { .. }
-                | Event::TryStarted { .. }
-                | Event::HeldUp(_)
-                | Event::StepEnded(..)
-                | Event::Judged(..)
-                | Event::Answered
-                | Event::Abandoned(..),
-            )
-            | (
-                RunState::Running(_),
-                Event::Started { .. }
-                | Event::Unanswered { .. }
-                | Event::TryStarted { .. }
-                | Event::HeldUp(_)
-                | Event::StepEnded(..)
-                | Event::Judged(..)
-                | Event::Answered
-                | Event::Broken(_)
-                | Event::Abandoned(..),
-            ) => return Err(illegal),
         }
         self.version += 1;
         Ok(self)
@@ -509,6 +385,7 @@ impl Run {
             // What may live on the server is not ended by words.
             Event::Refused(..) => self.live_step().is_some() && self.operation.has_steps(),
             Event::Answered => self.operation.has_steps(),
+            Event::HeldUp(_) | Event::Judged(..) | Event::Abandoned(..) => !self.operation.has_steps(),
             // Whoever looked may have seen an earlier state: the run may have gone on since.
             Event::Overdue(_) => self.settles_by(timings).is_some_and(|due| now <= due),
             _ => false,

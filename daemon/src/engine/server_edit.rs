@@ -167,7 +167,8 @@ impl ChangeServer {
     /// Who answers there now may be another machine, even one that is registered already: it is met before anything is done there.
     async fn meet_again(&self, unit: &mut Unit<'_>, server: &Server) -> Result<(), Refusal> {
         let principal = &self.asked.principal;
-        let new = self.engine.reading(Subject::Server, server.id, &server.name, Operation::Register, principal);
+        let new =
+            self.engine.reading(Subject::Server, server.id, &server.name, Operation::Register, principal);
         let mut run = self.engine.new_run(unit, new);
         Ok(unit.insert_run(&mut run, self.engine.timings()).await?)
     }

@@ -38,7 +38,9 @@ impl Hub {
     pub fn wake_server(&self, server: ServerId) {
         let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(parts) = lanes.get(&server) {
-            parts.iter().for_each(|part| part.notify_one());
+            for part in parts {
+                part.notify_one();
+            }
         } else {
             self.called.lock().unwrap_or_else(PoisonError::into_inner).insert(server);
             self.dispatcher.notify_one();

@@ -68,6 +68,7 @@ struct World {
     decide: Decide,
     toss: Toss,
     quiet: BTreeMap<ServerId, Duration>,
+    held: Option<&'static str>,
     verbs: u64,
     bug: Option<Bug>,
 }
@@ -78,6 +79,8 @@ pub struct Scripted {
     patience: Patience,
     hung: Notify,
     released: Notify,
+    holding: Notify,
+    let_go: Notify,
     world: Mutex<World>,
 }
 
@@ -89,10 +92,19 @@ impl Scripted {
             decide: Box::new(|_, _| Play::exit(0)),
             toss: Box::new(|_, _| Luck::Answered),
             quiet: BTreeMap::new(),
+            held: None,
             verbs: 0,
             bug: None,
         };
-        Self { clock, patience, hung: Notify::new(), released: Notify::new(), world: Mutex::new(world) }
+        Self {
+            clock,
+            patience,
+            hung: Notify::new(),
+            released: Notify::new(),
+            holding: Notify::new(),
+            let_go: Notify::new(),
+            world: Mutex::new(world),
+        }
     }
 
     /// From now on this tells how a payload goes: it is given the server's address and the step.
@@ -126,6 +138,33 @@ impl Scripted {
             used |= now;
             if now { luck } else { Luck::Answered }
         });
+    }
+
+    /// From now on this verb takes as long as it is held.
+    pub fn hold(&self, verb: &'static str) {
+        self.world().held = Some(verb);
+    }
+
+    /// What is held goes on.
+    pub fn let_go(&self) {
+        self.world().held = None;
+        self.let_go.notify_waiters();
+    }
+
+    /// Rings when a verb is held.
+    pub async fn holding(&self) {
+        self.holding.notified().await;
+    }
+
+    async fn while_held(&self, verb: &'static str) {
+        loop {
+            let free = self.let_go.notified();
+            if self.world().held != Some(verb) {
+                return;
+            }
+            self.holding.notify_one();
+            free.await;
+        }
     }
 
     /// All servers have this fault.
@@ -245,6 +284,7 @@ impl Scripted {
         verb: &'static str,
         act: impl FnOnce(&mut Host, Duration, &mut Decide) -> Result<T, RemoteError>,
     ) -> Result<T, RemoteError> {
+        self.while_held(verb).await;
         let (answer, luck) = {
             let now = self.clock.monotonic();
             let mut world = self.world();

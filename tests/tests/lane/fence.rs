@@ -23,7 +23,7 @@ async fn last_seq(w: &World) -> i64 {
     w.daemon.engine.store().read().await.unwrap().db().last_seq().await.unwrap()
 }
 
-fn lost<T: std::fmt::Debug>(answer: Result<T, LaneError>) {
+fn lost<T: std::fmt::Debug>(answer: &Result<T, LaneError>) {
     assert!(matches!(answer, Err(LaneError::Lost)), "{answer:?}");
 }
 
@@ -47,9 +47,9 @@ async fn p3_between_losing_a_lane_and_its_next_owner_nothing_is_written() {
     let before = last_seq(&w).await;
     let waits =
         Event::Waits { reason: WaitReason::Unreachable, who: "the network".to_owned(), next_try: None };
-    lost(engine.advance(hold, advance(id, waits)).await);
-    lost(engine.set_reach(hold, Reach::Unreachable, "away".to_owned()).await);
-    lost(engine.observe(hold, resource, Presence::Absent, BTreeMap::new()).await);
-    lost(engine.met_server(hold, probe, BTreeMap::new()).await);
+    lost(&engine.advance(hold, advance(id, waits)).await);
+    lost(&engine.set_reach(hold, Reach::Unreachable, "away".to_owned()).await);
+    lost(&engine.observe(hold, resource, Presence::Absent, BTreeMap::new()).await);
+    lost(&engine.met_server(hold, probe, BTreeMap::new()).await);
     assert_eq!(last_seq(&w).await, before);
 }

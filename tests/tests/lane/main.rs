@@ -9,6 +9,7 @@ mod fence;
 mod keys;
 mod log;
 mod panics;
+mod readings;
 mod removal;
 mod retry;
 mod secrets;

@@ -72,6 +72,11 @@ pub(super) fn between() -> Run {
     running(Phase::Between { since: NOW }, position, Some(waiting))
 }
 
+/// A probe of the resource, which has no steps: its server is being asked.
+pub(super) fn asking() -> Run {
+    apply(Run { attempts_max: 1, ..queued_for(Operation::Probe, ResourceStatus::Active) }, STARTED)
+}
+
 /// As [`stepping`], and someone asked for its cancellation.
 pub(super) fn cancelling() -> Run {
     Run { cancel_requested: true, ..stepping() }

@@ -13,40 +13,40 @@ use crate::domain::verdict::{Outcome, Reason, Verdict};
 use crate::domain::waiting::WaitReason;
 
 const TABLE: &str = "
-event                       | queued                             | stepping                           | cancelling                         | between                            | completed
-started                     | stepping 1.0.1                     | -                                  | -                                  | -                                  | -
-waits                       | queued ~unreachable                | stepping 1.1.1 ~unreachable        | stepping 1.1.1 ~unreachable !      | between 1.1.2 ~unreachable         | -
-unanswered                  | -                                  | stepping 1.1.1 ~unreachable        | stepping 1.1.1 ~unreachable !      | -                                  | -
-goes on                     | queued                             | stepping 1.1.1                     | stepping 1.1.1 !                   | between 1.1.2                      | -
-try started                 | -                                  | -                                  | -                                  | stepping 1.1.2 ~busy               | -
-held up                     | -                                  | between 1.1.1 ~busy                | cancelled:cancelled/exit_record    | -                                  | -
-exit 0, more steps          | -                                  | stepping 1.2.1                     | cancelled:cancelled/exit_record    | -                                  | -
-exit 0, last step           | -                                  | succeeded/exit_record              | succeeded/exit_record              | -                                  | -
-exit 1                      | -                                  | between 2.0.1 ~backoff             | cancelled:cancelled/exit_record    | -                                  | -
-exit 1, more steps          | -                                  | between 2.0.1 ~backoff             | cancelled:cancelled/exit_record    | -                                  | -
-exit 1, busy                | -                                  | between 1.1.2 ~busy                | cancelled:cancelled/exit_record    | -                                  | -
-exit 1, hopeless            | -                                  | failed:step_failed/exit_record     | cancelled:cancelled/exit_record    | -                                  | -
-exit 143 at deadline        | -                                  | failed:timeout/exit_record         | cancelled:cancelled/exit_record    | -                                  | -
-exit 143 at deadline, retry | -                                  | between 2.0.1 ~backoff             | cancelled:cancelled/exit_record    | -                                  | -
-exit 0 at deadline          | -                                  | failed:timeout/exit_record         | cancelled:cancelled/exit_record    | -                                  | -
-exit 143 by cancel          | -                                  | cancelled:cancelled/exit_record    | cancelled:cancelled/exit_record    | -                                  | -
-exit 0 by cancel            | -                                  | cancelled:cancelled/exit_record    | cancelled:cancelled/exit_record    | -                                  | -
-exit 137 from outside       | -                                  | between 2.0.1 ~backoff             | cancelled:cancelled/exit_record    | -                                  | -
-rejected: disk              | -                                  | between 1.1.2 ~busy                | cancelled:cancelled/exit_record    | -                                  | -
-rejected: cancelled         | -                                  | cancelled:cancelled/exit_record    | cancelled:cancelled/exit_record    | -                                  | -
-lost                        | -                                  | stepping 1.1.1                     | stepping 1.1.1 !                   | -                                  | -
-judged: success             | -                                  | succeeded/probe                    | succeeded/probe                    | -                                  | -
-judged: nothing             | -                                  | between 2.0.1 ~backoff             | cancelled:cancelled/probe          | -                                  | -
-judged: no proof            | -                                  | failed:lost/none                   | failed:lost/none                   | -                                  | -
-answered                    | -                                  | -                                  | -                                  | -                                  | -
-cancel requested            | cancelled:cancelled/not_started    | stepping 1.1.1 !                   | stepping 1.1.1 !                   | cancelled:cancelled/exit_record    | -
-refused: blocked            | blocked:forbidden/not_started      | -                                  | -                                  | blocked:forbidden/exit_record      | -
-refused: `succeeded`        | -                                  | -                                  | -                                  | -                                  | -
-overdue                     | failed:never_started/not_started * | failed:lost/none *                 | failed:lost/none *                 | failed:step_failed/exit_record *   | -
-broken                      | between 2.0.1 ~backoff             | -                                  | -                                  | between 2.0.1 ~backoff             | -
-abandoned: exit 143         | -                                  | failed:internal/exit_record        | cancelled:cancelled/exit_record    | -                                  | -
-abandoned: exit 0, last     | -                                  | succeeded/exit_record              | succeeded/exit_record              | -                                  | -
-abandoned: lost             | -                                  | failed:lost/none                   | failed:lost/none                   | -                                  | -
+event                       | queued                             | stepping                           | cancelling                         | between                            | asking                             | completed
+started                     | stepping 1.0.1                     | -                                  | -                                  | -                                  | -                                  | -
+waits                       | queued ~unreachable                | stepping 1.1.1 ~unreachable        | stepping 1.1.1 ~unreachable !      | between 1.1.2 ~unreachable         | stepping 1.0.1 ~unreachable        | -
+unanswered                  | -                                  | stepping 1.1.1 ~unreachable        | stepping 1.1.1 ~unreachable !      | -                                  | stepping 1.0.1 ~unreachable        | -
+goes on                     | queued                             | stepping 1.1.1                     | stepping 1.1.1 !                   | between 1.1.2                      | stepping 1.0.1                     | -
+try started                 | -                                  | -                                  | -                                  | stepping 1.1.2 ~busy               | -                                  | -
+held up                     | -                                  | between 1.1.1 ~busy                | cancelled:cancelled/exit_record    | -                                  | -                                  | -
+exit 0, more steps          | -                                  | stepping 1.2.1                     | cancelled:cancelled/exit_record    | -                                  | stepping 1.1.1                     | -
+exit 0, last step           | -                                  | succeeded/exit_record              | succeeded/exit_record              | -                                  | succeeded/exit_record              | -
+exit 1                      | -                                  | between 2.0.1 ~backoff             | cancelled:cancelled/exit_record    | -                                  | failed:step_failed/exit_record     | -
+exit 1, more steps          | -                                  | between 2.0.1 ~backoff             | cancelled:cancelled/exit_record    | -                                  | failed:step_failed/exit_record     | -
+exit 1, busy                | -                                  | between 1.1.2 ~busy                | cancelled:cancelled/exit_record    | -                                  | between 1.0.2 ~busy                | -
+exit 1, hopeless            | -                                  | failed:step_failed/exit_record     | cancelled:cancelled/exit_record    | -                                  | failed:step_failed/exit_record     | -
+exit 143 at deadline        | -                                  | failed:timeout/exit_record         | cancelled:cancelled/exit_record    | -                                  | failed:timeout/exit_record         | -
+exit 143 at deadline, retry | -                                  | between 2.0.1 ~backoff             | cancelled:cancelled/exit_record    | -                                  | failed:step_failed/exit_record     | -
+exit 0 at deadline          | -                                  | failed:timeout/exit_record         | cancelled:cancelled/exit_record    | -                                  | failed:timeout/exit_record         | -
+exit 143 by cancel          | -                                  | cancelled:cancelled/exit_record    | cancelled:cancelled/exit_record    | -                                  | cancelled:cancelled/exit_record    | -
+exit 0 by cancel            | -                                  | cancelled:cancelled/exit_record    | cancelled:cancelled/exit_record    | -                                  | cancelled:cancelled/exit_record    | -
+exit 137 from outside       | -                                  | between 2.0.1 ~backoff             | cancelled:cancelled/exit_record    | -                                  | failed:step_failed/exit_record     | -
+rejected: disk              | -                                  | between 1.1.2 ~busy                | cancelled:cancelled/exit_record    | -                                  | between 1.0.2 ~busy                | -
+rejected: cancelled         | -                                  | cancelled:cancelled/exit_record    | cancelled:cancelled/exit_record    | -                                  | cancelled:cancelled/not_started    | -
+lost                        | -                                  | stepping 1.1.1                     | stepping 1.1.1 !                   | -                                  | stepping 1.0.1                     | -
+judged: success             | -                                  | succeeded/probe                    | succeeded/probe                    | -                                  | -                                  | -
+judged: nothing             | -                                  | between 2.0.1 ~backoff             | cancelled:cancelled/probe          | -                                  | -                                  | -
+judged: no proof            | -                                  | failed:lost/none                   | failed:lost/none                   | -                                  | -                                  | -
+answered                    | -                                  | -                                  | -                                  | -                                  | succeeded/probe                    | -
+cancel requested            | cancelled:cancelled/not_started    | stepping 1.1.1 !                   | stepping 1.1.1 !                   | cancelled:cancelled/exit_record    | cancelled:cancelled/not_started    | -
+refused: blocked            | blocked:forbidden/not_started      | -                                  | -                                  | blocked:forbidden/exit_record      | blocked:forbidden/not_started      | -
+refused: `succeeded`        | -                                  | -                                  | -                                  | -                                  | -                                  | -
+overdue                     | failed:never_started/not_started * | failed:lost/none *                 | failed:lost/none *                 | failed:step_failed/exit_record *   | failed:unreachable/not_started *   | -
+broken                      | between 2.0.1 ~backoff             | -                                  | -                                  | between 2.0.1 ~backoff             | failed:internal/not_started        | -
+abandoned: exit 143         | -                                  | failed:internal/exit_record        | cancelled:cancelled/exit_record    | -                                  | -                                  | -
+abandoned: exit 0, last     | -                                  | succeeded/exit_record              | succeeded/exit_record              | -                                  | -                                  | -
+abandoned: lost             | -                                  | failed:lost/none                   | failed:lost/none                   | -                                  | -                                  | -
 ";
 
 fn events() -> Vec<(&'static str, Event)> {
@@ -94,12 +94,13 @@ fn events() -> Vec<(&'static str, Event)> {
     ]
 }
 
-fn states() -> [(&'static str, Run); 5] {
+fn states() -> [(&'static str, Run); 6] {
     [
         ("queued", queued()),
         ("stepping", stepping()),
         ("cancelling", cancelling()),
         ("between", between()),
+        ("asking", asking()),
         ("completed", completed()),
     ]
 }
