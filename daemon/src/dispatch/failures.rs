@@ -67,3 +67,23 @@ pub(super) fn leaving(end: StepEnd, processes: &[String]) -> StepEnd {
     let why = if end.why.is_empty() { left } else { format!("{}; {left}", end.why) };
     StepEnd { why, ..end }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lives_on_is_named_beside_the_end() {
+        let end = |why: &str| StepEnd {
+            id: "00000000000000000000000001.0.1.1".parse().expect("an id"),
+            state: StepState::Killed,
+            exit_code: Some(143),
+            why: why.to_owned(),
+            truncated: false,
+        };
+        let left = ["12 sleep".to_owned(), "13 sh".to_owned()];
+        assert_eq!(leaving(end("cancel"), &left).why, "cancel; processes of it live on: 12 sleep, 13 sh");
+        assert_eq!(leaving(end(""), &left).why, "processes of it live on: 12 sleep, 13 sh");
+        assert_eq!(leaving(end("cancel"), &[]).why, "cancel");
+    }
+}

@@ -46,6 +46,7 @@ pub struct Host {
     pub(super) down: Vec<(Duration, Duration)>,
     pub(super) refuses: Option<String>,
     pub(super) dpkg: Option<Hold>,
+    pub(super) interrupted: Option<String>,
     pub(super) bug: Option<Bug>,
     boots: u64,
     epoch: u64,
@@ -316,6 +317,9 @@ impl Host {
             let age = now.saturating_sub(hold.since);
             let holder = Holder { name: hold.name.clone(), pid: 4711, age };
             return Ok(report(StepStatus::Busy { holder }, 0));
+        }
+        if let Some(packages) = self.interrupted.clone().filter(|_| spec.needs_dpkg) {
+            return Ok(report(StepStatus::Interrupted { packages }, 0));
         }
         let play = play();
         if play.slow {

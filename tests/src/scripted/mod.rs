@@ -192,6 +192,11 @@ impl Scripted {
         self.on(address, |host| host.dpkg = Some(hold));
     }
 
+    /// An interrupted dpkg has left these packages half done, or somebody has mended them.
+    pub fn interrupt_dpkg(&self, address: &str, packages: Option<&str>) {
+        self.on(address, |host| host.interrupted = packages.map(str::to_owned));
+    }
+
     /// Power goes and comes back.
     pub fn reboot(&self, address: &str) {
         let now = self.clock.monotonic();

@@ -149,6 +149,20 @@ async fn p4_a_foreign_dpkg_lock_is_waited_for_by_name() {
 }
 
 #[tokio::test]
+async fn p4_an_interrupted_dpkg_is_waited_for_with_the_command_that_mends_it() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.interrupt_dpkg("alpha", Some("libc6 half-configured"));
+    let run = w.install("alpha", "task", "work").await.unwrap();
+    let waits = w.until(run, seconds(5), |run| run.waiting().is_some()).await.unwrap();
+    let who = "dpkg was interrupted on the server (libc6 half-configured): run `dpkg --configure -a` there";
+    assert!(waits.waiting().unwrap().who.ends_with(who), "{waits:#?}");
+    w.remote.interrupt_dpkg("alpha", None);
+    let run = w.end(run, seconds(200)).await.unwrap();
+    succeeded(&run);
+    assert_eq!((run.position().attempt, executions(&w, &run)), (1, 1));
+}
+
+#[tokio::test]
 async fn p4_a_server_that_cannot_be_reached_costs_no_attempt() {
     let mut w = world(&["alpha"]).await;
     w.go(seconds(60)).await.unwrap();
