@@ -17,6 +17,9 @@ const JUMP: Duration = Duration::from_secs(30);
 /// Runs looked at in one go: bounds how long a look takes.
 const BATCH: i64 = 256;
 
+/// The figure of how long after its time a run was settled, in seconds.
+pub const SETTLE_LAG: &str = "settled_settle_lag_seconds";
+
 /// What a look found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
@@ -72,6 +75,7 @@ impl Reconciler {
         let overdue =
             self.engine.store().read().await?.db().overdue(self.engine.clock().now(), BATCH).await?;
         for run in overdue {
+            let due = run.settles_by(self.engine.timings());
             let settled = match self.engine.settle_overdue(run.id).await {
                 Ok(settled) => settled,
                 Err(error) => {
@@ -81,6 +85,10 @@ impl Reconciler {
                 }
             };
             if settled == Settled::Now {
+                if let Some(due) = due {
+                    metrics::histogram!(SETTLE_LAG)
+                        .record(self.engine.clock().now().since(due).as_secs_f64());
+                }
                 tracing::warn!(run = %run.id, server = %run.server_name, operation = %run.operation, "a run was settled by time");
                 self.engine.hub().wake_server(run.server);
                 report.settled.push(run.id);

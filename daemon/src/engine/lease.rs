@@ -34,6 +34,12 @@ impl Lease {
         self.clock.monotonic() < Duration::from_micros(self.trusted_until_us.load(Ordering::Acquire))
     }
 
+    /// For how long it may act without another renewal.
+    pub fn margin(&self) -> Duration {
+        let until = Duration::from_micros(self.trusted_until_us.load(Ordering::Acquire));
+        until.saturating_sub(self.clock.monotonic())
+    }
+
     fn renewed(&self, sent: Duration) {
         let until = sent + self.length.saturating_sub(DISTRUST.min(self.length / 3));
         self.trusted_until_us.store(u64::try_from(until.as_micros()).unwrap_or(u64::MAX), Ordering::Release);
