@@ -17,10 +17,8 @@ pub trait Lookup {
     ) -> impl Future<Output = Result<Option<Server>, StoreError>> + Send;
 
     /// A resource by id.
-    fn resource(
-        &mut self,
-        id: ResourceId,
-    ) -> impl Future<Output = Result<Option<Resource>, StoreError>> + Send;
+    fn resource(&mut self, id: ResourceId)
+    -> impl Future<Output = Result<Option<Resource>, StoreError>> + Send;
 
     /// A resource by server, package and name.
     fn resource_by_path(

@@ -22,9 +22,7 @@ impl Sets {
         let set = set.collect::<Vec<_>>().join(", ");
         Self::sized(|size| {
             let rows = rows(size, columns.len());
-            format!(
-                "UPDATE {table} SET {set} FROM (SELECT {named} FROM (VALUES {rows}) AS x) AS v WHERE {guard}"
-            )
+            format!("UPDATE {table} SET {set} FROM (SELECT {named} FROM (VALUES {rows}) AS x) AS v WHERE {guard}")
         })
     }
 

@@ -127,8 +127,7 @@ pub(crate) async fn a_command_that_writes_nothing_is_not_committed(house: House)
         })
         .await;
     assert!(matches!(refused, Err(StoreError::Conflict)));
-    let read =
-        house.write(move |unit| Box::pin(async move { unit.db().await?.server(server.id).await })).await;
+    let read = house.write(move |unit| Box::pin(async move { unit.db().await?.server(server.id).await })).await;
     assert!(read.unwrap().is_some());
     assert_eq!(*house.opened.writer.committed().borrow(), before);
 }

@@ -74,8 +74,7 @@ impl Known {
         let resources: Vec<_> = worked_on.chain(wants.resources).collect();
         self.load_resources(db, &resources).await?;
         let paths = wants.paths.into_iter();
-        let paths =
-            paths.filter_map(|(server, package, name)| Some((self.server_id(&server)?, package, name)));
+        let paths = paths.filter_map(|(server, package, name)| Some((self.server_id(&server)?, package, name)));
         self.load_paths(db, paths.collect()).await?;
 
         let queues: Vec<_> = wants.queues.iter().filter_map(|server| self.server_id(server)).collect();
@@ -134,17 +133,14 @@ impl Known {
     async fn load_resources(&mut self, db: &mut Db<'_>, ids: &[ResourceId]) -> Result<(), StoreError> {
         let found: Vec<ResourceRow> = fetch_all!(db, RESOURCES, ids, id => id.to_string());
         self.resources.extend(ids.iter().map(|id| (*id, None)));
-        found
-            .into_iter()
-            .try_for_each(|row| Resource::try_from(row).map(|resource| self.put_resource(resource)))
+        found.into_iter().try_for_each(|row| Resource::try_from(row).map(|resource| self.put_resource(resource)))
     }
 
     async fn load_paths(&mut self, db: &mut Db<'_>, paths: Vec<Path>) -> Result<(), StoreError> {
-        let found: Vec<ResourceRow> = fetch_all!(db, RESOURCES_BY_PATH, &paths, (server, package, name) => server.to_string(), package, name);
+        let found: Vec<ResourceRow> =
+            fetch_all!(db, RESOURCES_BY_PATH, &paths, (server, package, name) => server.to_string(), package, name);
         self.paths.extend(paths.into_iter().map(|path| (path, None)));
-        found
-            .into_iter()
-            .try_for_each(|row| Resource::try_from(row).map(|resource| self.put_resource(resource)))
+        found.into_iter().try_for_each(|row| Resource::try_from(row).map(|resource| self.put_resource(resource)))
     }
 
     async fn load_runs(&mut self, db: &mut Db<'_>, ids: &[RunId]) -> Result<(), StoreError> {

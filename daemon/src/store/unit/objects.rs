@@ -297,8 +297,9 @@ impl Unit<'_> {
 
     /// Stores a changed step, if nobody changed it meanwhile, nor added output, which has its own way. The version rises here.
     pub async fn update_step(&mut self, step: &mut StepRecord) -> Result<(), StoreError> {
-        let fits =
-            |known: &StepRecord| known.version == step.version && known.output_bytes == step.output_bytes;
+        let fits = |known: &StepRecord| {
+            known.version == step.version && known.output_bytes == step.output_bytes
+        };
         seen(self.known.steps.get(&step.id), fits)?;
         let seen_version = step.version;
         step.version += 1;

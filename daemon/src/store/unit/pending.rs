@@ -49,150 +49,51 @@ pub(super) struct Pending {
 
 static INSERT_RESOURCES: LazyLock<Sets> = LazyLock::new(|| {
     let columns = [
-        "id",
-        "server_id",
-        "server_name",
-        "package",
-        "name",
-        "status",
-        "desired",
-        "applied",
-        "applied_digest",
-        "applied_known",
-        "secrets",
-        "last_error",
-        "observed",
-        "open_run",
-        "created_at",
-        "updated_at",
-        "version",
-        "seq",
+        "id", "server_id", "server_name", "package", "name", "status", "desired", "applied", "applied_digest",
+        "applied_known", "secrets", "last_error", "observed", "open_run", "created_at", "updated_at", "version", "seq",
     ];
     Sets::insert("resource", &columns, "ON CONFLICT (server_id, package, name) DO NOTHING")
 });
 
 static UPDATE_RESOURCES: LazyLock<Sets> = LazyLock::new(|| {
     let columns = [
-        "id",
-        "seen",
-        "status",
-        "desired",
-        "applied",
-        "applied_digest",
-        "applied_known",
-        "secrets",
-        "last_error",
-        "observed",
-        "open_run",
-        "updated_at",
-        "version",
-        "seq",
+        "id", "seen", "status", "desired", "applied", "applied_digest", "applied_known", "secrets", "last_error",
+        "observed", "open_run", "updated_at", "version", "seq",
     ];
     Sets::update("resource", &columns, 2, "resource.id = v.id AND resource.version = v.seen")
 });
 
 static INSERT_RUNS: LazyLock<Sets> = LazyLock::new(|| {
     let columns = [
-        "id",
-        "queue_no",
-        "server_id",
-        "server_name",
-        "resource_id",
-        "resource_name",
-        "package",
-        "digest",
-        "earlier",
-        "in_progress",
-        "success",
-        "operation",
-        "exclusive",
-        "attempts_max",
-        "principal",
-        "retry_of",
-        "accepted_at",
-        "queue_until",
-        "cancel_requested",
-        "payload",
-        "state",
-        "attempt",
-        "step",
-        "try_no",
-        "reconciled",
-        "settles_by",
-        "epoch",
-        "version",
-        "seq",
+        "id", "queue_no", "server_id", "server_name", "resource_id", "resource_name", "package", "digest", "earlier",
+        "in_progress", "success", "operation", "exclusive", "attempts_max", "principal", "retry_of", "accepted_at",
+        "queue_until", "cancel_requested", "payload", "state", "attempt", "step", "try_no", "reconciled", "settles_by",
+        "epoch", "version", "seq",
     ];
     Sets::insert("run", &columns, "")
 });
 
 static UPDATE_RUNS: LazyLock<Sets> = LazyLock::new(|| {
     let columns = [
-        "id",
-        "seen",
-        "cancel_requested",
-        "payload",
-        "state",
-        "started_at",
-        "attempt",
-        "step",
-        "try_no",
-        "deadline",
-        "between_since",
-        "wait_reason",
-        "wait_who",
-        "wait_since",
-        "wait_next_try",
-        "outcome",
-        "reason",
-        "evidence",
-        "reconciled",
-        "failure",
-        "completed_at",
-        "settles_by",
-        "epoch",
-        "version",
-        "seq",
+        "id", "seen", "cancel_requested", "payload", "state", "started_at", "attempt", "step", "try_no", "deadline",
+        "between_since", "wait_reason", "wait_who", "wait_since", "wait_next_try", "outcome", "reason", "evidence",
+        "reconciled", "failure", "completed_at", "settles_by", "epoch", "version", "seq",
     ];
-    let guard =
-        "run.id = v.id AND run.version = v.seen AND run.state <> 'completed' AND run.epoch <= v.epoch";
+    let guard = "run.id = v.id AND run.version = v.seen AND run.state <> 'completed' AND run.epoch <= v.epoch";
     Sets::update("run", &columns, 2, guard)
 });
 
 static INSERT_STEPS: LazyLock<Sets> = LazyLock::new(|| {
     let columns = [
-        "id",
-        "run_id",
-        "server_id",
-        "resource_id",
-        "no",
-        "title",
-        "state",
-        "exit_code",
-        "why",
-        "started_at",
-        "ended_at",
-        "output_bytes",
-        "truncated",
-        "version",
-        "seq",
+        "id", "run_id", "server_id", "resource_id", "no", "title", "state", "exit_code", "why", "started_at", "ended_at",
+        "output_bytes", "truncated", "version", "seq",
     ];
     Sets::insert("step", &columns, "")
 });
 
 static UPDATE_STEPS: LazyLock<Sets> = LazyLock::new(|| {
     let columns = [
-        "id",
-        "seen",
-        "seen_bytes",
-        "state",
-        "exit_code",
-        "why",
-        "ended_at",
-        "output_bytes",
-        "truncated",
-        "version",
-        "seq",
+        "id", "seen", "seen_bytes", "state", "exit_code", "why", "ended_at", "output_bytes", "truncated", "version", "seq",
     ];
     let guard = "step.id = v.id AND step.version = v.seen AND step.output_bytes = v.seen_bytes";
     Sets::update("step", &columns, 3, guard)
@@ -208,16 +109,7 @@ static INSERT_REQUESTS: LazyLock<Sets> = LazyLock::new(|| {
 
 static INSERT_TRANSITIONS: LazyLock<Sets> = LazyLock::new(|| {
     let columns = [
-        "seq",
-        "at",
-        "kind",
-        "change",
-        "object_id",
-        "server_id",
-        "resource_id",
-        "run_id",
-        "old_labels",
-        "object",
+        "seq", "at", "kind", "change", "object_id", "server_id", "resource_id", "run_id", "old_labels", "object",
     ];
     Sets::insert("transition", &columns, "")
 });
@@ -297,11 +189,7 @@ pub(super) async fn write_transitions(db: &mut Db<'_>, rows: &[TransitionRow]) -
 }
 
 /// Writes rows of the audit.
-pub(super) async fn write_audit(
-    db: &mut Db<'_>,
-    rows: &[AuditRow],
-    now: Timestamp,
-) -> Result<(), StoreError> {
+pub(super) async fn write_audit(db: &mut Db<'_>, rows: &[AuditRow], now: Timestamp) -> Result<(), StoreError> {
     execute_all!(db, INSERT_AUDIT, rows, a =>
         &a.id, now.0, &a.principal, &a.method, &a.object, &a.result, &a.run_id);
     Ok(())
