@@ -2,16 +2,20 @@
 
 mod duties;
 mod living;
+mod metrics;
 mod reload;
 mod steward;
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -72,6 +76,7 @@ pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow:
     let Parts { clock, remote, anew } = parts;
     make_private_dir(&config.data_dir)?;
     let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref()).await?;
+    let counted = count(config.listen.metrics).await?;
     let house =
         with_more_time(&process.systemd, &*clock, open(&config, &process, Arc::clone(&clock), remote))
             .await?;
@@ -79,7 +84,7 @@ pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow:
 
     let living = Arc::new(Living::new(config.clone()));
     let reconciler = Reconciler::new(house.engine.clone(), house.crew.lease.clone(), duties::RECONCILE_EVERY);
-    let reconciler = Arc::new(Now::new(reconciler));
+    let reconciler = Arc::new(Now::new(reconciler, Arc::clone(&clock)));
     let parts = GrpcParts {
         engine: house.engine.clone(),
         gate: house.crew.gate.clone(),
@@ -89,6 +94,16 @@ pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow:
     };
     let serving = tokio::spawn(grpc::serve(listener, parts));
     let working = tokio::spawn(dispatch::run(house.crew.clone(), stop.clone()));
+    if let Some((listener, handle)) = counted {
+        let page = metrics::Page {
+            handle,
+            engine: house.engine.clone(),
+            lease: house.crew.lease.clone(),
+            reconciler: Arc::clone(&reconciler),
+            clock: Arc::clone(&clock),
+        };
+        tokio::spawn(page.serve(listener, stop.clone()));
+    }
     let renewing = tokio::spawn(duties::renew(config.lane.renew(), &house, Arc::clone(&clock), stop.clone()));
     let duties = duties::duties(&house, reconciler, Arc::clone(&living));
     let heartbeat = process.heartbeat.clone();
@@ -114,6 +129,14 @@ pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow:
     stop.cancel();
     detach(&house.engine, &*clock).await;
     outcome
+}
+
+/// Where figures are asked for, if they are, and what keeps them.
+async fn count(address: Option<SocketAddr>) -> anyhow::Result<Option<(TcpListener, PrometheusHandle)>> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.with_context(|| format!("listen.metrics = {address} cannot be listened on"))?;
+    Ok(Some((listener, metrics::keep()?)))
 }
 
 /// Opens what takes its time, a migration for instance, and asks systemd for more of it as long as that goes on.

@@ -11,6 +11,7 @@ mod load;
 mod rules;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,6 +69,8 @@ pub struct Listen {
     pub unix: PathBuf,
     /// Group that owns the socket (mode 0660); without it the daemon's own group.
     pub unix_group: Option<String>,
+    /// Where figures are served in the text form of Prometheus: a loopback address with a port. Off when it is left out.
+    pub metrics: Option<SocketAddr>,
     /// Users who are admins beside root and the daemon's own user, by numeric id.
     pub admins: Vec<u32>,
 }
@@ -213,7 +216,12 @@ impl Config {
         Self {
             data_dir: data_dir.to_owned(),
             database: Database { url: sqlite_url(&data_dir.join("settled.db")) },
-            listen: Listen { unix: surroundings.socket(data_dir), unix_group: None, admins: Vec::new() },
+            listen: Listen {
+                unix: surroundings.socket(data_dir),
+                unix_group: None,
+                metrics: None,
+                admins: Vec::new(),
+            },
             packages: Packages::default(),
             run: Run::default(),
             lane: Lane::default(),

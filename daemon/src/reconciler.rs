@@ -20,6 +20,9 @@ const MISSED_MAX: u32 = 3;
 /// Runs looked at in one go: bounds how long a look takes.
 const BATCH: i64 = 256;
 
+/// The figure of how long after its time a run was settled, in seconds.
+pub const SETTLE_LAG: &str = "settled_settle_lag_seconds";
+
 /// What a look found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
@@ -76,8 +79,13 @@ impl Reconciler {
             if !self.lease.is_trusted() {
                 break;
             }
+            let due = run.settles_by(self.engine.timings());
             match self.engine.settle_overdue(run.id).await {
                 Ok(Settled::Now(run)) => {
+                    if let Some(due) = due {
+                        let lag = self.engine.clock().now().since(due);
+                        metrics::histogram!(SETTLE_LAG).record(lag.as_secs_f64());
+                    }
                     log::settled_by_time(&run);
                     self.engine.hub().wake_server(run.server);
                     report.settled.push(run.id);

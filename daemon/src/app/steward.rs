@@ -1,6 +1,7 @@
 //! What the API asks of the whole house: a look of the reconciler, the package files, what is not well.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
@@ -8,20 +9,33 @@ use tokio::sync::Mutex;
 use super::living::Living;
 use super::read_catalog;
 use crate::catalog::{Catalog, FileProblem};
+use crate::clock::Clock;
 use crate::engine::Refusal;
 use crate::grpc::{ReconcileReport, Steward};
 use crate::reconciler::{ReconcileError, Reconciler, Report};
 
 /// The reconciler, for the tick and for whoever asks; one look at a time.
-pub(super) struct Now(Mutex<Reconciler>);
+pub(super) struct Now {
+    reconciler: Mutex<Reconciler>,
+    clock: Arc<dyn Clock>,
+    /// When a look was last finished, by the monotonic clock.
+    looked: RwLock<Option<Duration>>,
+}
 
 impl Now {
-    pub(super) fn new(reconciler: Reconciler) -> Self {
-        Self(Mutex::new(reconciler))
+    pub(super) fn new(reconciler: Reconciler, clock: Arc<dyn Clock>) -> Self {
+        Self { reconciler: Mutex::new(reconciler), clock, looked: RwLock::default() }
     }
 
     pub(super) async fn look(&self) -> Result<Report, ReconcileError> {
-        self.0.lock().await.step().await
+        let report = self.reconciler.lock().await.step().await?;
+        *self.looked.write().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.monotonic());
+        Ok(report)
+    }
+
+    /// When a look was last finished, by the monotonic clock.
+    pub(super) fn last_look(&self) -> Option<Duration> {
+        *self.looked.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -181,7 +181,7 @@ fn ranges(config: &Config) -> impl Iterator<Item = Fault> {
 }
 
 fn texts(config: &Config) -> impl Iterator<Item = Fault> {
-    [url(config), socket(&config.listen.unix), empty(config)].into_iter().flatten()
+    [url(config), socket(&config.listen.unix), metrics(config), empty(config)].into_iter().flatten()
 }
 
 fn url(config: &Config) -> Option<Fault> {
@@ -203,6 +203,18 @@ fn socket(path: &Path) -> Option<Fault> {
             super::SYSTEM_RUNTIME_DIR
         ),
         keys: vec!["listen.unix"],
+    })
+}
+
+fn metrics(config: &Config) -> Option<Fault> {
+    let address = config.listen.metrics.filter(|address| !address.ip().is_loopback())?;
+    Some(Fault {
+        text: format!(
+            "listen.metrics = {address} can be reached from elsewhere, and whoever reaches it is answered: \
+             use a loopback address such as 127.0.0.1:{}",
+            address.port()
+        ),
+        keys: vec!["listen.metrics"],
     })
 }
 
@@ -310,6 +322,17 @@ mod tests {
 
         let message = with(&[("listen.unix", &format!("/{}", "x".repeat(107)))]).unwrap_err();
         assert!(message.contains("listen.unix") && message.contains("107"), "{message}");
+    }
+
+    #[test]
+    fn metrics_are_served_on_loopback_only() {
+        for good in ["127.0.0.1:9464", "127.3.4.5:1", "[::1]:9464"] {
+            assert!(with(&[("listen.metrics", good)]).is_ok(), "{good}");
+        }
+        for bad in ["0.0.0.0:9464", "[::]:9464", "192.0.2.1:9464", "9464", "localhost:9464"] {
+            let message = with(&[("listen.metrics", bad)]).unwrap_err();
+            assert!(message.contains("listen.metrics"), "{message}");
+        }
     }
 
     #[test]

@@ -40,6 +40,12 @@ impl Lease {
         Duration::from_micros(self.trusted_since_us.load(Ordering::Acquire))
     }
 
+    /// For how long it may act without another renewal.
+    pub fn margin(&self) -> Duration {
+        let until = Duration::from_micros(self.trusted_until_us.load(Ordering::Acquire));
+        until.saturating_sub(self.clock.monotonic())
+    }
+
     fn renewed(&self, sent: Duration) {
         if !self.is_trusted() {
             self.trusted_since_us.store(micros(self.clock.monotonic()), Ordering::Release);

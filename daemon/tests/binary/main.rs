@@ -5,6 +5,8 @@
 mod daemon;
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use daemon::{Daemon, Home, definition, text};
@@ -102,6 +104,42 @@ fn p6_the_tick_feeds_the_watchdog() {
     let daemon = home.start();
     daemon.hears("WATCHDOG=1");
     daemon.hears("WATCHDOG=1");
+}
+
+#[test]
+fn metrics_are_served_on_their_own_address_and_nothing_else_is() {
+    let home = Home::new();
+    // An address that no other test has: all of 127.0.0.0/8 is this machine.
+    let pid = std::process::id();
+    let address = format!("127.{}.{}.{}:9464", pid >> 16 & 0x7f, pid >> 8 & 0xff, (pid & 0xff).max(1));
+    home.configure(&format!("[listen]\nmetrics = '{address}'"));
+    let daemon = home.start();
+    let get = |path: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    // The tick looks first and feeds the watchdog then.
+    daemon.hears("WATCHDOG=1");
+    let answer = get("/metrics");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    let value = |name: &str| -> f64 {
+        let line = answer.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap_or_else(|| panic!("{name}: {answer}")).parse().unwrap()
+    };
+    assert!((0.0..0.1).contains(&value("settled_runs_open")), "{answer}");
+    assert!((0.0..0.1).contains(&value("settled_runs_queued")), "{answer}");
+    let margin = value("settled_lease_margin_seconds");
+    assert!(margin > 0.0 && margin <= 20.0, "{margin}");
+    assert!(value("settled_reconciler_last_look_seconds") < 60.0, "{answer}");
+    assert!(get("/").starts_with("HTTP/1.1 404"));
+    // Who connects and says nothing keeps nobody for long.
+    let silent = TcpStream::connect(&address).unwrap();
+    assert!(get("/metrics").starts_with("HTTP/1.1 200"));
+    drop(silent);
 }
 
 /// What the daemon says of itself over its socket.

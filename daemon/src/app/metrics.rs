@@ -1,0 +1,123 @@
+//! Figures for a monitoring system, in the text form of Prometheus, on a loopback address of their own (`listen.metrics`, off by default).
+//!
+//! Gauges are computed when somebody asks, so they cannot be out of date. Each caller is served alone and within a limit: who is slow
+//! or says nothing keeps nobody for long. There is no access control, so there is nothing in it that names servers or people.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use super::steward::Now;
+use crate::clock::Clock;
+use crate::engine::{Engine, Lease};
+use crate::reconciler::SETTLE_LAG;
+
+/// How long one caller may take.
+const CALLER_LIMIT: Duration = Duration::from_secs(2);
+/// Longest head of a request, in bytes.
+const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Pause after a failed accept: without it a lack of file descriptors would be a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Borders of the lag histogram, in seconds.
+const LAG_BUCKETS_S: [f64; 7] = [1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0];
+
+/// Begins to keep figures. Once per process.
+///
+/// # Errors
+/// Something else in this process keeps them already.
+pub(super) fn keep() -> anyhow::Result<PrometheusHandle> {
+    let builder = PrometheusBuilder::new();
+    let builder = builder.set_buckets_for_metric(Matcher::Full(SETTLE_LAG.to_owned()), &LAG_BUCKETS_S)?;
+    let handle = builder.install_recorder()?;
+    metrics::describe_histogram!(SETTLE_LAG, "How long after its time a run was settled by time, in seconds");
+    metrics::describe_gauge!("settled_runs_open", "Runs that are not completed");
+    metrics::describe_gauge!("settled_runs_queued", "Runs that wait for their turn");
+    metrics::describe_gauge!(
+        "settled_lease_margin_seconds",
+        "How long this daemon may act without another renewal; 0: it starts nothing"
+    );
+    metrics::describe_gauge!(
+        "settled_reconciler_last_look_seconds",
+        "How long ago the reconciler last finished a look; absent before the first"
+    );
+    Ok(handle)
+}
+
+/// What the figures come from.
+pub(super) struct Page {
+    pub(super) handle: PrometheusHandle,
+    pub(super) engine: Engine,
+    pub(super) lease: Lease,
+    pub(super) reconciler: Arc<Now>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Page {
+    /// Serves until `stop`, one caller after the other.
+    pub(super) async fn serve(self, listener: TcpListener, stop: CancellationToken) {
+        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+            match accepted {
+                Ok((caller, _)) => tokio::select! {
+                    answered = self.answer(caller) => if let Err(error) = answered {
+                        tracing::debug!(%error, "a caller for metrics was not answered");
+                    },
+                    () = self.clock.sleep_until(self.clock.monotonic() + CALLER_LIMIT) => {}
+                    () = stop.cancelled() => return,
+                },
+                Err(error) => {
+                    tracing::warn!(%error, "a caller for metrics could not be accepted; trying again");
+                    self.clock.sleep_until(self.clock.monotonic() + ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn answer(&self, mut caller: TcpStream) -> anyhow::Result<()> {
+        let (status, body) = match asked_for(&mut caller).await?.as_deref() {
+            Some("/metrics") => ("200 OK", self.text().await?),
+            _ => ("404 Not Found", "The metrics are at /metrics.\n".to_owned()),
+        };
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        caller.write_all(&[head.as_bytes(), body.as_bytes()].concat()).await?;
+        Ok(caller.shutdown().await?)
+    }
+
+    /// A store that does not answer leaves the counts as they were; the lease and the reconciler tell of it.
+    #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 runs")]
+    async fn text(&self) -> anyhow::Result<String> {
+        if let Ok(mut reader) = self.engine.store().read().await
+            && let Ok(counts) = reader.db().counts().await
+        {
+            metrics::gauge!("settled_runs_open").set((counts.queued + counts.running) as f64);
+            metrics::gauge!("settled_runs_queued").set(counts.queued as f64);
+        }
+        metrics::gauge!("settled_lease_margin_seconds").set(self.lease.margin().as_secs_f64());
+        if let Some(at) = self.reconciler.last_look() {
+            let ago = self.clock.monotonic().saturating_sub(at);
+            metrics::gauge!("settled_reconciler_last_look_seconds").set(ago.as_secs_f64());
+        }
+        // Without it, histograms that nobody asks for would grow.
+        self.handle.run_upkeep();
+        Ok(self.handle.render())
+    }
+}
+
+/// The path of a GET; nothing for anything else.
+async fn asked_for(caller: &mut TcpStream) -> anyhow::Result<Option<String>> {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        if head.len() >= HEAD_BYTES_MAX || caller.read_buf(&mut head).await? == 0 {
+            return Ok(None);
+        }
+    }
+    let head = String::from_utf8_lossy(&head);
+    let mut words = head.split_ascii_whitespace();
+    Ok((words.next() == Some("GET")).then(|| words.next().map(str::to_owned)).flatten())
+}
