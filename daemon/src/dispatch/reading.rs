@@ -250,7 +250,8 @@ impl Readings {
         detail: String,
     ) -> Result<(), LaneError> {
         self.crew.engine.set_reach(hold, reach, detail).await?;
-        if before.reach != reach {
+        // A pause stays one, whatever the network says.
+        if before.reach != reach && before.reach != Reach::Paused {
             self.lane.notify_one();
         }
         Ok(())
