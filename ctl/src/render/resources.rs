@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use settled_proto::v1::{Observed, Presence, Resource, ResourceStatus};
+use settled_proto::v1::{Failure, Observed, Presence, Resource, ResourceStatus};
 
 use super::table::{self, Style};
 use super::words::word_or_empty;
 use super::{text, verdict};
+
+/// The last words of what failed say more in a narrow column than the exit code does.
+fn in_its_own_words(failure: &Failure) -> &str {
+    failure.last_lines.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(&failure.message)
+}
 
 /// A list of resources.
 pub(crate) fn list(resources: &[Resource], wide: bool, style: Style, now: Timestamp) -> String {
@@ -23,7 +28,7 @@ pub(crate) fn list(resources: &[Resource], wide: bool, style: Style, now: Timest
             text::clean(&r.name),
             word_or_empty::<ResourceStatus>(r.status),
             seen.map(presence).unwrap_or_default(),
-            r.last_error.as_ref().map(|f| text::short(&f.message, 60)).unwrap_or_default(),
+            r.last_error.as_ref().map(|f| text::short(in_its_own_words(f), 60)).unwrap_or_default(),
             text::age(r.updated_at.as_ref(), now),
         ];
         if wide {
@@ -129,8 +134,6 @@ pub(crate) fn facts(facts: &BTreeMap<String, String>, style: Style) -> String {
 
 #[cfg(test)]
 mod tests {
-    use settled_proto::v1::Failure;
-
     use super::*;
 
     fn resource() -> Resource {
@@ -153,6 +156,16 @@ mod tests {
         let text = list(&[resource()], false, Style::default(), Timestamp::UNIX_EPOCH);
         let row: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(row, ["web1", "site", "a", "failed", "drifted", "No", "space."]);
+    }
+
+    #[test]
+    fn a_list_shows_the_last_words_of_what_failed() {
+        let mut failed = resource();
+        let last_lines = "reading menu\nmenu.txt is missing\n\n".into();
+        failed.last_error =
+            Some(Failure { message: "ended with 1".into(), last_lines, ..Failure::default() });
+        let text = list(&[failed], false, Style::default(), Timestamp::UNIX_EPOCH);
+        assert!(text.contains("menu.txt is missing") && !text.contains("ended with"), "{text}");
     }
 
     #[test]

@@ -156,7 +156,7 @@ impl Definition {
         env
     }
 
-    fn no_such_operation(&self, operation: &Operation) -> PlanError {
+    pub(crate) fn no_such_operation(&self, operation: &Operation) -> PlanError {
         let names: Vec<_> = self.operations.keys().map(String::as_str).collect();
         PlanError::NoSuchOperation {
             package: self.name.clone(),

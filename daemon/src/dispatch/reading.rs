@@ -23,8 +23,10 @@ use crate::engine::{Advance, LaneError, LaneHold, log};
 use crate::remote::{Hello, ProbeAnswer, ProbeSpec, RemoteError, Target};
 use crate::secrets::Mask;
 
-/// The milestone of a run that only looks.
-const LOOK: &str = "Connect and look around";
+/// The milestone of first contact with a server, and of a look at it.
+const MEET: &str = "Connect and look around";
+/// The milestone of a probe of a resource.
+const LOOK: &str = "Look at what is there";
 /// How long first contact may take.
 const MEET_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -185,7 +187,11 @@ impl Readings {
             return Ok(reading);
         }
         let event = Event::Started { timeout };
-        let advance = Advance { run: reading.run.id, event, end: None, titles: [LOOK.to_owned()].into() };
+        let title = match reading.run.subject {
+            Subject::Server => MEET,
+            Subject::Resource { .. } => LOOK,
+        };
+        let advance = Advance { run: reading.run.id, event, end: None, titles: [title.to_owned()].into() };
         let run = self.crew.engine.advance(reading.hold, advance).await?;
         log::attempt_starts(&run);
         Ok(Reading { run, ..reading })

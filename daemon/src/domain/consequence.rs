@@ -37,6 +37,8 @@ pub fn for_resource(run: &Run, resource: Resource) -> After {
         Some(verdict) if verdict.outcome == Outcome::Succeeded => {
             after.open_run = None;
             after.last_error = None;
+            // What was seen before is not what is there now.
+            after.observed = None;
             if let Operation::Install | Operation::Update = run.operation {
                 let (params, digest) = (after.desired.clone(), digest.clone());
                 after.applied = Some(Applied { params, digest, known: true });

@@ -183,6 +183,8 @@ pub fn at_end(
             O::Remove => Fate::Gone,
             O::Pause => Fate::Status(ResourceStatus::Paused),
             O::Resume => Fate::Status(ResourceStatus::Active),
+            // What is paused stays so: an own operation does not wake it.
+            O::Own(_) if earlier == ResourceStatus::Paused => Fate::Status(earlier),
             O::Install | O::Update | O::Own(_) => Fate::Status(declared.success),
             O::Probe | O::Register => Fate::Status(earlier),
         };

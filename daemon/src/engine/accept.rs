@@ -137,6 +137,14 @@ pub(super) struct Work {
     pub(super) queue_limit: Option<Duration>,
 }
 
+/// Refuses an operation that the package does not have, in whatever status the resource is.
+pub(super) fn offers(definition: &Definition, operation: &Operation) -> Result<(), Refusal> {
+    if definition.operations.contains_key(operation.as_str()) {
+        return Ok(());
+    }
+    Err(Refusal::field("operation", definition.no_such_operation(operation).to_string()))
+}
+
 /// Plans an operation; a package that cannot do it is the caller's error.
 pub(super) fn plan(
     definition: &Definition,

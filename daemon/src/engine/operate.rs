@@ -92,11 +92,12 @@ impl Command for OperateCommand {
             return Err(Refusal::busy(run));
         }
         let operation = self.ask.operation.clone();
+        let definition = self.engine.definition_for(unit, &resource).await?;
+        accept::offers(&definition, &operation)?;
         let earlier = resource.status;
         resource.status = at_accept(&operation, earlier).map_err(|e| Refusal::not_now(e.to_string()))?;
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
 
-        let definition = self.engine.definition_for(unit, &resource).await?;
         if operation == Operation::Update {
             self.new_parameters(&definition, &mut resource)?;
             accept::check_keys(unit, &definition, &resource).await?;

@@ -65,7 +65,7 @@ impl RemoveServer {
             format!("{name} has more than {FORGET_MAX} resources: remove some of them first")
         } else {
             format!(
-                "{name} still has resources: remove them first, or drop their records with --forget (the host is not touched)"
+                "{name} still has records of resources: remove them first, or drop them with --forget (the host is not touched)"
             )
         };
         let path = |r: &Resource| format!("{name}/{}/{}", r.package, r.name);

@@ -175,3 +175,23 @@ async fn a_look_whose_answer_nobody_understands_is_a_fault_and_no_refusal() {
     ended(&probe, Outcome::Failed, Reason::Internal, Evidence::NotStarted);
     assert_eq!(w.server_of("alpha").await.unwrap().reach, Reach::Ok);
 }
+
+#[tokio::test]
+async fn an_own_operation_does_not_wake_what_is_paused_and_a_change_forgets_what_was_seen_before() {
+    let mut w = world(&["alpha"]).await;
+    let install = w.install("alpha", "thing", "one").await.unwrap();
+    w.end(install, seconds(60)).await.unwrap();
+    w.remote.decide(|_, _| Play::exit(78));
+    let shake = w.operate("alpha/thing/one", "shake").await.unwrap();
+    w.end(shake, seconds(900)).await.unwrap();
+    let seen = |r: settled::domain::resource::Resource| r.observed.is_some();
+    assert!(w.resource("alpha/thing/one").await.unwrap().is_some_and(seen), "looked at after the failure");
+
+    w.remote.decide(|_, _| Play::exit(0));
+    let pause = w.operate("alpha/thing/one", "pause").await.unwrap();
+    w.end(pause, seconds(60)).await.unwrap();
+    assert!(!w.resource("alpha/thing/one").await.unwrap().is_some_and(seen));
+    let shake = w.operate("alpha/thing/one", "shake").await.unwrap();
+    succeeded(&w.end(shake, seconds(60)).await.unwrap());
+    assert_eq!(w.status("alpha/thing/one").await.unwrap(), "paused");
+}

@@ -9,7 +9,7 @@ const LIFE: &str = "
 operation | in the lane | success | not, before started | not, after started
 install   | in progress | done    | failed              | failed
 update    | updating    | done    | earlier             | failed
-rollback  | updating    | done    | earlier             | earlier
+rollback  | updating    | as it was if paused, else done | earlier | earlier
 pause     | updating    | paused  | earlier             | earlier
 resume    | updating    | active  | earlier             | earlier
 remove    | removing    | gone    | earlier             | earlier
@@ -45,6 +45,8 @@ fn fate(cell: &str, earlier: S, declared: Declared) -> Fate {
         "earlier" => Fate::Status(earlier),
         "in progress" => Fate::Status(declared.in_progress),
         "done" => Fate::Status(declared.success),
+        "as it was if paused, else done" if earlier == S::Paused => Fate::Status(earlier),
+        "as it was if paused, else done" => Fate::Status(declared.success),
         word => Fate::Status(S::parse(word).expect(word)),
     }
 }
