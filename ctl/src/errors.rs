@@ -78,8 +78,14 @@ impl Error {
     /// What the daemon answered instead of a result. `command` is the group that was typed, for the names of flags.
     pub(crate) fn from_status(status: &Status, command: &str) -> Self {
         let exit = exit_of(status);
-        let mut lines = vec![headline(status, exit)];
-        lines.extend(details(status, command));
+        let violations = status.get_error_details().bad_request().map_or(0, |bad| bad.field_violations.len());
+        let headline = match violations {
+            0 => Some(headline(status, exit)),
+            // The daemon's sentence names the fields by their wire names; the lines below by what was typed.
+            1 => None,
+            n => Some(format!("{n} values cannot be used:")),
+        };
+        let mut lines: Vec<_> = headline.into_iter().chain(details(status, command)).collect();
         lines.extend(next_step(status).map(str::to_owned));
         Self { exit, lines }
     }
@@ -340,8 +346,11 @@ mod tests {
         assert_eq!(error.exit, Exit::Usage);
         assert_eq!(
             error.lines,
-            ["2 fields are wrong.", "--set port: must be 1 to 65535", "--name: is too long"]
+            ["2 values cannot be used:", "--set port: must be 1 to 65535", "--name: is too long"]
         );
+        let one = ErrorDetails::with_bad_request(vec![FieldViolation::new("name", "is too long")]);
+        let status = Status::with_error_details(Code::InvalidArgument, "name: is too long", one);
+        assert_eq!(Error::from_status(&status, "install").lines, ["--name: is too long"], "said once");
     }
 
     #[test]
