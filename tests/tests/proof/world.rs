@@ -1,0 +1,104 @@
+//! Servers, a store, and the homes of the daemons that share it.
+
+use std::path::PathBuf;
+
+use settled_proto::v1::servers_client::ServersClient;
+use settled_proto::v1::{Outcome, Run};
+use settled_tests::postgres::Postgres;
+use settled_tests::process::Home;
+use settled_tests::server::{Server, package_dir};
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+use crate::clients;
+use crate::witness::{DEFINITION, PACKAGE};
+
+/// Where the store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// Servers and daemons' homes. Nothing runs yet.
+pub(crate) struct World {
+    pub(crate) homes: Vec<Home>,
+    pub(crate) servers: Vec<Server>,
+    /// The name of the database, on PostgreSQL.
+    pub(crate) database: Option<String>,
+    _packages: TempDir,
+}
+
+/// Settings that hurry what waits for time; on PostgreSQL a dead daemon's lanes are free after three seconds.
+const HURRY: [(&str, &str, &str); 6] = [
+    ("lane", "lease_s", "3"),
+    ("lane", "renew_s", "1"),
+    ("lane", "unreachable_retry_s", "2"),
+    ("lane", "busy_retry_s", "1"),
+    ("ssh", "connect_timeout_s", "2"),
+    ("run", "backoff_s", "1"),
+];
+
+impl World {
+    pub(crate) async fn new(engine: Engine, homes: usize, servers: usize) -> Self {
+        let url = match engine {
+            Engine::Sqlite => None,
+            Engine::Postgres => {
+                Some(tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap())
+            }
+        };
+        let packages = package_dir(PACKAGE, DEFINITION);
+        let key = key_file(&packages);
+        let homes = (0..homes).map(|n| home(n, url.as_deref(), &packages, &key)).collect();
+        let servers = Server::several(servers);
+        for server in &servers {
+            std::fs::create_dir(server.path("work")).unwrap();
+        }
+        let database = url.and_then(|url| Some(url.split(['/', '?']).nth(3)?.to_owned()));
+        Self { homes, servers, database, _packages: packages }
+    }
+
+    /// Makes every server known through this channel, and waits until each was met.
+    pub(crate) async fn register(&self, channel: &Channel) {
+        for (n, server) in self.servers.iter().enumerate() {
+            let request = server.introduction(&name(n));
+            let answer = ServersClient::new(channel.clone()).create(request).await.unwrap().into_inner();
+            let met: Run = clients::completed(channel, &answer.run.unwrap().id).await.0;
+            assert_eq!(met.outcome(), Outcome::Succeeded, "{met:?}");
+        }
+    }
+
+    /// The directories of the witnesses.
+    pub(crate) fn witnesses(&self) -> Vec<PathBuf> {
+        self.servers.iter().map(|server| server.path("work")).collect()
+    }
+
+    /// How long all witnesses are together: it grows while work is done.
+    pub(crate) fn progress(&self) -> u64 {
+        self.witnesses().iter().map(|dir| crate::witness::length(dir)).sum()
+    }
+}
+
+/// The name by which settled knows a server.
+pub(crate) fn name(n: usize) -> String {
+    format!("server-{n}")
+}
+
+/// Daemons that share a store share the key to its secrets.
+fn key_file(dir: &TempDir) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = dir.path().join("key");
+    std::fs::write(&path, [7; 32]).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+fn home(n: usize, url: Option<&str>, packages: &TempDir, key: &std::path::Path) -> Home {
+    let (packages, key) = (format!("'{}'", packages.path().display()), format!("'{}'", key.display()));
+    // By its name the database tells the daemons apart.
+    let url = url.map(|url| format!("'{url}&application_name=daemon-{n}'"));
+    let mut settings = vec![("packages", "dir", packages.as_str()), ("secrets", "key_file", key.as_str())];
+    settings.extend(HURRY);
+    settings.extend(url.as_deref().map(|url| ("database", "url", url)));
+    Home::new(&settings)
+}
