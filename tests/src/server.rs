@@ -43,9 +43,13 @@ impl Server {
         Self { sshd, state }
     }
 
-    /// Where settled keeps what it knows of its steps on the server.
-    pub fn step_state(&self) -> PathBuf {
-        self.path("state")
+    /// Ends every step, and leaves no trace of any: neither records nor that there ever were some.
+    pub fn lose_steps(&self) {
+        let steps = self.path("state/steps");
+        sshd::end_processes_in(&steps);
+        for entry in std::fs::read_dir(&steps).expect("there were steps") {
+            std::fs::remove_dir_all(entry.expect("there were steps").path()).expect("a step can be removed");
+        }
     }
 
     /// A directory on the server for what a test makes there.

@@ -8,5 +8,6 @@
 mod clients;
 mod judge;
 mod kill_nine;
+mod run_126;
 mod witness;
 mod world;

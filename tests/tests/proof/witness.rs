@@ -65,6 +65,44 @@ timeout = "1m"
 steps = [{ title = "Remove", script = "work" }]
 "#;
 
+/// A package whose step ends when its resource's directory holds a file `go`.
+pub(crate) const PATIENT: &str = "patient";
+
+/// Installing has two minutes; `hurry` waits for a file `stop`, and has two seconds.
+pub(crate) const PATIENT_DEFINITION: &str = r#"
+name = "patient"
+summary = "Waits for a file"
+
+[parameters.dir]
+type = "path"
+summary = "Where its files are"
+
+[operations.install]
+timeout = "2m"
+
+[[operations.install.steps]]
+title = "Wait"
+script = '''
+echo "begin $SETTLED_STEP" >>"$P_DIR/witness"
+while [ ! -e "$P_DIR/go" ]; do sleep 0.05; done
+echo "end $SETTLED_STEP" >>"$P_DIR/witness"
+'''
+
+[operations.hurry]
+timeout = "2s"
+
+[[operations.hurry.steps]]
+title = "Wait, but not for long"
+script = '''
+echo "begin $SETTLED_STEP" >>"$P_DIR/witness"
+while [ ! -e "$P_DIR/stop" ]; do sleep 0.05; done
+echo "end $SETTLED_STEP" >>"$P_DIR/witness"
+'''
+
+[operations.remove]
+steps = [{ title = "Nothing", script = "true" }]
+"#;
+
 /// What one server has seen.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {

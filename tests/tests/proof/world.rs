@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 
 use crate::clients;
-use crate::witness::{DEFINITION, PACKAGE};
+use crate::witness::{DEFINITION, PACKAGE, PATIENT, PATIENT_DEFINITION};
 
 /// Where the store is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,7 @@ impl World {
             }
         };
         let packages = package_dir(PACKAGE, DEFINITION);
+        std::fs::write(packages.path().join(format!("{PATIENT}.toml")), PATIENT_DEFINITION).unwrap();
         let key = key_file(&packages);
         let homes = (0..homes).map(|n| home(n, url.as_deref(), &packages, &key)).collect();
         let servers = Server::several(servers);
