@@ -79,7 +79,7 @@ pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow:
 
     let living = Arc::new(Living::new(config.clone()));
     let look_every = duties::look_every(&config);
-    let reconciler = Reconciler::new(house.engine.clone(), house.crew.lease.clone(), look_every);
+    let reconciler = Reconciler::new(house.engine.clone(), house.crew.lease.clone(), duties::LOOK_EVERY_MAX);
     let reconciler = Arc::new(Now::new(reconciler));
     let parts = GrpcParts {
         engine: house.engine.clone(),

@@ -16,7 +16,7 @@ use crate::scheduler::{self, Duty};
 use crate::store::retention::Horizon;
 
 /// How often time is asked whom it has overtaken, at least.
-const LOOK_EVERY_MAX: Duration = Duration::from_secs(5);
+pub(super) const LOOK_EVERY_MAX: Duration = Duration::from_secs(5);
 /// How often old records are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// Records of each kind that go in one transaction.

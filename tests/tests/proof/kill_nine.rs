@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clients;
 use crate::judge::judge;
-use crate::world::{Engine, World};
+use crate::world::{Engine, Lease, World};
 
 const SERVERS: usize = 4;
 const CLIENTS_PER_SERVER: usize = 2;
@@ -29,7 +29,7 @@ async fn p5_p1_p3_p6_p7_a_thousand_kills_lose_double_and_falsify_nothing_on_post
     kill_again_and_again(Engine::Postgres).await;
 }
 
-fn number(variable: &str, default: u64) -> u64 {
+pub(crate) fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }
 
@@ -37,7 +37,7 @@ fn number(variable: &str, default: u64) -> u64 {
 async fn kill_again_and_again(engine: Engine) {
     let (kills, seed) = (number("SETTLED_KILLS", 20), number("SETTLED_SEED", 1));
     let mut random = StdRng::seed_from_u64(seed);
-    let world = World::new(engine, 1, SERVERS).await;
+    let world = World::new(engine, Lease::SHORT, 1, SERVERS).await;
     let home = &world.homes[0];
     let channel = home.channel();
     let mut daemon = home.start();

@@ -8,6 +8,7 @@
 mod clients;
 mod judge;
 mod kill_nine;
+mod paused;
 mod run_126;
 mod witness;
 mod world;

@@ -19,12 +19,12 @@ use tonic::transport::Channel;
 
 use crate::clients::completed;
 use crate::witness::{PATIENT, Seen};
-use crate::world::{Engine, World, name};
+use crate::world::{Engine, Lease, World, name};
 
 /// After a start nothing is settled by time for so long, then the next look does it.
 const GRACE_AND_LOOK_S: i64 = 60 + 10;
 
-async fn get(channel: &Channel, run: &str) -> Run {
+pub(crate) async fn get(channel: &Channel, run: &str) -> Run {
     RunsClient::new(channel.clone()).get(GetRunRequest { run_id: run.to_owned() }).await.unwrap().into_inner()
 }
 
@@ -38,7 +38,7 @@ async fn runs(channel: &Channel, run: &str) -> Run {
 }
 
 /// Installs the patient package, and waits until its step is at work.
-async fn waits(channel: &Channel, world: &World, server: usize, dir: &Path) -> Run {
+pub(crate) async fn waits(channel: &Channel, world: &World, server: usize, dir: &Path) -> Run {
     std::fs::create_dir(dir).unwrap();
     let request = install(&name(server), PATIENT, "it", &[("dir", &dir.display().to_string())]);
     let answer = ResourcesClient::new(channel.clone()).install(request).await.unwrap().into_inner();
@@ -83,7 +83,7 @@ fn begun(dir: &Path) -> Vec<u32> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_p7_a_run_that_nothing_is_known_of_is_lost_in_words_and_a_fresh_one_goes_on() {
-    let world = World::new(Engine::Sqlite, 1, 2).await;
+    let world = World::new(Engine::Sqlite, Lease::LONG, 1, 2).await;
     let (home, work) = (&world.homes[0], world.witnesses());
     let channel = home.channel();
     let daemon = home.start();
@@ -128,7 +128,7 @@ async fn p6_p7_a_run_that_nothing_is_known_of_is_lost_in_words_and_a_fresh_one_g
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_p7_a_run_whose_server_is_gone_is_reconciled_when_its_time_has_passed() {
-    let mut world = World::new(Engine::Sqlite, 1, 1).await;
+    let mut world = World::new(Engine::Sqlite, Lease::LONG, 1, 1).await;
     let dir = world.witnesses()[0].join("left");
     let channel = world.homes[0].channel();
     let daemon = world.homes[0].start();
@@ -154,7 +154,9 @@ async fn p6_p7_a_run_whose_server_is_gone_is_reconciled_when_its_time_has_passed
     home.serves().await;
     let started = AdminClient::new(channel.clone()).get_status(GetStatusRequest {}).await.unwrap();
     let started = seconds(started.into_inner().started_at.as_ref());
-    let settled = until_within(Duration::from_secs(150), "it is settled by time", async || {
+    let open = seconds(left.settles_by.as_ref()) - seconds(left.started_at.as_ref());
+    println!("it is to settle {open} s after its start");
+    let settled = until_within(Duration::from_secs(180), "it is settled by time", async || {
         let run = get(&channel, &left.id).await;
         if run.state() == RunState::Running {
             assert_eq!(run.settles_by, left.settles_by, "what was published stands");

@@ -24,23 +24,34 @@ pub(crate) enum Engine {
 pub(crate) struct World {
     pub(crate) homes: Vec<Home>,
     pub(crate) servers: Vec<Server>,
-    /// The name of the database, on PostgreSQL.
-    pub(crate) database: Option<String>,
+    /// The database's URL, on PostgreSQL.
+    pub(crate) url: Option<String>,
     _packages: TempDir,
 }
 
-/// Settings that hurry what waits for time; on PostgreSQL a dead daemon's lanes are free after three seconds.
+/// Settings that hurry what waits for time.
 const HURRY: [(&str, &str, &str); 6] = [
-    ("lane", "lease_s", "3"),
-    ("lane", "renew_s", "1"),
     ("lane", "unreachable_retry_s", "2"),
     ("lane", "busy_retry_s", "1"),
     ("ssh", "connect_timeout_s", "2"),
     ("run", "backoff_s", "1"),
+    ("run", "kill_grace_s", "1"),
+    ("run", "settle_margin_s", "90"),
 ];
 
+/// How long daemons have their lanes without a sign of life, and how often they give one. In seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lease(pub(crate) u64, pub(crate) u64);
+
+impl Lease {
+    /// As short as whole seconds allow: the lanes of the dead are free soon.
+    pub(crate) const SHORT: Self = Self(3, 1);
+    /// The defaults.
+    pub(crate) const LONG: Self = Self(30, 10);
+}
+
 impl World {
-    pub(crate) async fn new(engine: Engine, homes: usize, servers: usize) -> Self {
+    pub(crate) async fn new(engine: Engine, lease: Lease, homes: usize, servers: usize) -> Self {
         let url = match engine {
             Engine::Sqlite => None,
             Engine::Postgres => {
@@ -50,13 +61,12 @@ impl World {
         let packages = package_dir(PACKAGE, DEFINITION);
         std::fs::write(packages.path().join(format!("{PATIENT}.toml")), PATIENT_DEFINITION).unwrap();
         let key = key_file(&packages);
-        let homes = (0..homes).map(|n| home(n, url.as_deref(), &packages, &key)).collect();
+        let homes = (0..homes).map(|n| home(n, lease, url.as_deref(), &packages, &key)).collect();
         let servers = Server::several(servers);
         for server in &servers {
             std::fs::create_dir(server.path("work")).unwrap();
         }
-        let database = url.and_then(|url| Some(url.split(['/', '?']).nth(3)?.to_owned()));
-        Self { homes, servers, database, _packages: packages }
+        Self { homes, servers, url, _packages: packages }
     }
 
     /// Makes every server known through this channel, and waits until each was met.
@@ -94,12 +104,14 @@ fn key_file(dir: &TempDir) -> PathBuf {
     path
 }
 
-fn home(n: usize, url: Option<&str>, packages: &TempDir, key: &std::path::Path) -> Home {
+fn home(n: usize, lease: Lease, url: Option<&str>, packages: &TempDir, key: &std::path::Path) -> Home {
+    let (lease, renew) = (lease.0.to_string(), lease.1.to_string());
     let (packages, key) = (format!("'{}'", packages.path().display()), format!("'{}'", key.display()));
     // By its name the database tells the daemons apart.
     let url = url.map(|url| format!("'{url}&application_name=daemon-{n}'"));
     let mut settings = vec![("packages", "dir", packages.as_str()), ("secrets", "key_file", key.as_str())];
     settings.extend(HURRY);
+    settings.extend([("lane", "lease_s", lease.as_str()), ("lane", "renew_s", renew.as_str())]);
     settings.extend(url.as_deref().map(|url| ("database", "url", url)));
     Home::new(&settings)
 }
