@@ -1,19 +1,19 @@
--- Looks, at each commit, whether whoever wrote about a server's work has its lane: by the epoch that was written, and by the name under
--- which the daemon is connected. It shares nothing with settled's own guards.
-CREATE TABLE proof_name (app TEXT, id TEXT, PRIMARY KEY (app, id));
+-- Looks, at each commit, whether whoever wrote about a server's work has its lane: by the epoch that was written, and by the user as
+-- whom the daemon is connected. It shares nothing with settled's own guards.
+CREATE TABLE proof_name (app TEXT PRIMARY KEY, id TEXT UNIQUE);
 CREATE TABLE proof_violation (what TEXT, tab TEXT, app TEXT, detail TEXT);
 CREATE SEQUENCE proof_looked;
 
 CREATE FUNCTION proof_names() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO proof_name VALUES (current_setting('application_name'), NEW.id) ON CONFLICT DO NOTHING;
+    INSERT INTO proof_name VALUES (session_user, NEW.id) ON CONFLICT DO NOTHING;
     RETURN NULL;
 END $$;
 CREATE TRIGGER proof_names AFTER INSERT OR UPDATE ON daemon FOR EACH ROW EXECUTE FUNCTION proof_names();
 
 CREATE FUNCTION proof_write() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    writer TEXT := current_setting('application_name');
+    writer TEXT := session_user;
     of TEXT;
     holder TEXT;
     now_epoch BIGINT;

@@ -8,6 +8,7 @@
 mod clients;
 mod judge;
 mod kill_nine;
+mod million;
 mod paused;
 mod run_126;
 mod witness;

@@ -16,7 +16,7 @@ use crate::clients::{completed, work};
 use crate::judge::judge;
 use crate::kill_nine::number;
 use crate::run_126::waits;
-use crate::world::{Engine, Lease, World};
+use crate::world::{Engine, Lease, World, user};
 
 const DAEMONS: usize = 3;
 const SERVERS: usize = 4;
@@ -42,14 +42,25 @@ async fn put_up_fence(database: &mut PgConnection) {
     .await;
 }
 
-const VIOLATIONS: &str = "SELECT COUNT(*) FROM proof_violation";
+/// The number of a daemon that has a lane: only of it something can be taken.
+async fn somebody_with_a_lane(database: &mut PgConnection, random: &mut StdRng) -> usize {
+    let names = "SELECT n.app FROM lane l JOIN proof_name n ON n.id = l.owner ORDER BY l.server_id";
+    let names = until("somebody has a lane", async || {
+        let names: Vec<String> = sqlx::query_scalar(names).fetch_all(&mut *database).await.unwrap();
+        (!names.is_empty()).then_some(names)
+    })
+    .await;
+    let name = &names[random.random_range(0..names.len())];
+    (0..DAEMONS).find(|n| user(*n) == *name).expect("a daemon's name")
+}
 
-/// The fence sees an old epoch when there is one; otherwise its silence means nothing.
+/// The fence sees an old epoch, and a writer who has no lane, when there is one; otherwise its silence means nothing.
 async fn the_fence_would_have_seen_it(database: &mut PgConnection) {
     let forged = "UPDATE run SET epoch = epoch - 1 WHERE id = \
                   (SELECT r.id FROM run r JOIN lane l ON l.server_id = r.server_id WHERE r.epoch = l.epoch AND r.attempt > 0 LIMIT 1)";
     assert_eq!(sqlx::query(forged).execute(&mut *database).await.unwrap().rows_affected(), 1);
-    assert!(count(database, VIOLATIONS).await > 0, "the fence is blind");
+    let kinds = "SELECT COUNT(DISTINCT what) FROM proof_violation";
+    assert_eq!(count(database, kinds).await, 2, "the fence is blind to an old epoch, or to a stranger");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,13 +78,14 @@ async fn p3_a_daemon_that_stood_still_for_three_leases_starts_and_writes_nothing
     let mut database = connect(&world).await;
     put_up_fence(&mut database).await;
 
+    let mut watching = connect(&world).await;
     let (stop, began) = (CancellationToken::new(), Instant::now());
     let pausing = async {
         for _ in 0..pauses {
             let before = world.progress();
             until("work is done", async || (world.progress() > before).then_some(())).await;
             a_moment(Duration::from_millis(random.random_range(0..700))).await;
-            let daemon = &daemons[random.random_range(0..DAEMONS)];
+            let daemon = &daemons[somebody_with_a_lane(&mut watching, &mut random).await];
             daemon.stop();
             a_moment(Duration::from_secs(3 * Lease::SHORT.0)).await;
             daemon.go_on();
@@ -102,6 +114,7 @@ async fn p3_a_daemon_that_stood_still_for_three_leases_starts_and_writes_nothing
             .unwrap();
     assert!(violations.is_empty(), "written by who had lost the lane: {violations:#?}");
     assert!(finding.is_good(), "seed {seed}: {finding:#?}");
+    assert!(handed_over > i64::try_from(world.servers.len()).unwrap(), "nobody took over from anyone");
     assert!(looked > 0 && finding.outputs_compared > 0, "nothing was judged");
     the_fence_would_have_seen_it(&mut database).await;
 }

@@ -103,6 +103,32 @@ echo "end $SETTLED_STEP" >>"$P_DIR/witness"
 steps = [{ title = "Nothing", script = "true" }]
 "#;
 
+/// A package whose step writes a line every second until its directory holds a file `go`.
+pub(crate) const TICKING: &str = "ticking";
+
+pub(crate) const TICKING_DEFINITION: &str = r#"
+name = "ticking"
+summary = "Writes a line every second"
+
+[parameters.dir]
+type = "path"
+summary = "Where its files are"
+
+[operations.install]
+timeout = "30m"
+
+[[operations.install.steps]]
+title = "Tick"
+script = '''
+echo "begin $SETTLED_STEP" >>"$P_DIR/witness"
+while [ ! -e "$P_DIR/go" ]; do echo tick; sleep 1; done
+echo "end $SETTLED_STEP" >>"$P_DIR/witness"
+'''
+
+[operations.remove]
+steps = [{ title = "Nothing", script = "true" }]
+"#;
+
 /// What one server has seen.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {

@@ -7,11 +7,12 @@ use settled_proto::v1::{Outcome, Run};
 use settled_tests::postgres::Postgres;
 use settled_tests::process::Home;
 use settled_tests::server::{Server, package_dir};
+use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
 use crate::clients;
-use crate::witness::{DEFINITION, PACKAGE, PATIENT, PATIENT_DEFINITION};
+use crate::witness::{DEFINITION, PACKAGE, PATIENT, PATIENT_DEFINITION, TICKING, TICKING_DEFINITION};
 
 /// Where the store is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +59,13 @@ impl World {
                 Some(tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap())
             }
         };
+        if let Some(url) = &url {
+            make_users(url, homes).await;
+        }
         let packages = package_dir(PACKAGE, DEFINITION);
-        std::fs::write(packages.path().join(format!("{PATIENT}.toml")), PATIENT_DEFINITION).unwrap();
+        for (name, text) in [(PATIENT, PATIENT_DEFINITION), (TICKING, TICKING_DEFINITION)] {
+            std::fs::write(packages.path().join(format!("{name}.toml")), text).unwrap();
+        }
         let key = key_file(&packages);
         let homes = (0..homes).map(|n| home(n, lease, url.as_deref(), &packages, &key)).collect();
         let servers = Server::several(servers);
@@ -95,6 +101,23 @@ pub(crate) fn name(n: usize) -> String {
     format!("server-{n}")
 }
 
+/// As whom a daemon is connected to PostgreSQL: by that the database tells the daemons apart.
+pub(crate) fn user(n: usize) -> String {
+    format!("daemon_{n}")
+}
+
+/// Makes the users, each of whom may do everything. They are the whole cluster's: another test may have been first.
+async fn make_users(url: &str, count: usize) {
+    let mut database = PgConnection::connect(url).await.unwrap();
+    for n in 0..count {
+        let make = format!(
+            "DO $$ BEGIN CREATE ROLE {} SUPERUSER LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$",
+            user(n)
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(make)).execute(&mut database).await.unwrap();
+    }
+}
+
 /// Daemons that share a store share the key to its secrets.
 fn key_file(dir: &TempDir) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
@@ -107,8 +130,7 @@ fn key_file(dir: &TempDir) -> PathBuf {
 fn home(n: usize, lease: Lease, url: Option<&str>, packages: &TempDir, key: &std::path::Path) -> Home {
     let (lease, renew) = (lease.0.to_string(), lease.1.to_string());
     let (packages, key) = (format!("'{}'", packages.path().display()), format!("'{}'", key.display()));
-    // By its name the database tells the daemons apart.
-    let url = url.map(|url| format!("'{url}&application_name=daemon-{n}'"));
+    let url = url.map(|url| format!("'{}'", url.replace("//settled@", &format!("//{}@", user(n)))));
     let mut settings = vec![("packages", "dir", packages.as_str()), ("secrets", "key_file", key.as_str())];
     settings.extend(HURRY);
     settings.extend([("lane", "lease_s", lease.as_str()), ("lane", "renew_s", renew.as_str())]);
