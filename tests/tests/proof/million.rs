@@ -8,6 +8,7 @@ use settled_proto::v1::resources_client::ResourcesClient;
 use settled_proto::v1::runs_client::RunsClient;
 use settled_tests::patience::until_within;
 use settled_tests::server::install;
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, PgConnection, SqliteConnection};
 use tonic::transport::Channel;
 
@@ -132,16 +133,18 @@ async fn fill(world: &World, runs: u64) {
         let mut database = PgConnection::connect(url).await.unwrap();
         let columns = "SELECT column_name::TEXT FROM information_schema.columns WHERE table_name = 'run'";
         let columns: Vec<String> = sqlx::query_scalar(columns).fetch_all(&mut database).await.unwrap();
-        let copy = copy(&columns).replace("substr(", "right(");
+        let copy = copy(&columns).replace("substr(", "right(").replace(", -24)", ", 24)");
         sqlx::raw_sql(sqlx::AssertSqlSafe(copy)).execute(&mut database).await.unwrap();
     } else {
         let path = world.homes[0].path("data/settled.db");
-        let mut database = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+        // The store's collation compares bytes.
+        let options =
+            SqliteConnectOptions::new().filename(path).collation("C", |a, b| a.as_bytes().cmp(b.as_bytes()));
+        let mut database = SqliteConnection::connect_with(&options).await.unwrap();
         let columns: Vec<String> = sqlx::query_scalar("SELECT name FROM pragma_table_info('run')")
             .fetch_all(&mut database)
             .await
             .unwrap();
-        // The store's collation is its own; bytes in order are the same as SQLite's own.
         sqlx::raw_sql(sqlx::AssertSqlSafe(copy(&columns))).execute(&mut database).await.unwrap();
     }
 }
