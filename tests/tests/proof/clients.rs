@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use settled_proto::v1::follow_run_response::Event;
 use settled_proto::v1::resources_client::ResourcesClient;
@@ -10,7 +11,7 @@ use settled_proto::v1::runs_client::RunsClient;
 use settled_proto::v1::{
     CommandResponse, FollowRunRequest, Outcome, RemoveResourceRequest, Run, UpdateResourceRequest,
 };
-use settled_tests::patience::until;
+use settled_tests::patience::until_within;
 use settled_tests::server::{fresh_id, install};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -18,6 +19,9 @@ use tonic::{Code, Response, Status};
 
 use crate::witness::PACKAGE;
 use crate::world::{World, name};
+
+/// A guard against hanging for ever: a run may have its turn only after many daemons, each of whom lives for a moment.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What was acknowledged: ids of runs, in the order of the answers.
 #[derive(Default)]
@@ -97,7 +101,7 @@ impl Client<'_> {
         };
         let removing = RemoveResourceRequest { request_id: fresh_id(), resource, ..Default::default() };
         let mut resources = ResourcesClient::new(self.channel.clone());
-        until(&format!("{operation} is answered"), async || {
+        until_within(PATIENCE, &format!("{operation} is answered"), async || {
             answered(match operation {
                 "install" => resources.install(installing.clone()).await,
                 "update" => resources.update(updating.clone()).await,
@@ -127,7 +131,7 @@ pub(crate) type Outputs = BTreeMap<String, Vec<u8>>;
 
 /// Follows a run until it has completed, over as many daemons as that takes: the run as it is then, and what its steps wrote.
 pub(crate) async fn completed(channel: &Channel, run: &str) -> (Run, Outputs) {
-    until(&format!("run {run} completes"), async || follow(channel, run).await).await
+    until_within(PATIENCE, &format!("run {run} completes"), async || follow(channel, run).await).await
 }
 
 /// The story of a run; `None` when it broke off.

@@ -44,17 +44,8 @@ impl Finding {
 pub(crate) async fn judge(world: &World, channel: &Channel, journal: &Journal) -> Finding {
     let mut seen = Seen::default();
     world.witnesses().iter().for_each(|dir| seen.read(dir));
-    let mut finding = Finding { overlaps: seen.overlaps.clone(), ..Finding::default() };
-    finding.twice = seen.begun.iter().filter(|(_, times)| **times > 1).map(|(id, _)| id.clone()).collect();
-
     let all = all_runs(channel).await;
-    let ids: BTreeSet<_> = all.iter().map(|run| run.id.clone()).collect();
-    let acknowledged = journal.runs();
-    finding.acknowledged = acknowledged.len();
-    finding.runs = all.len();
-    finding.lost = acknowledged.into_iter().filter(|id| !ids.contains(id)).collect();
-    finding.open =
-        all.iter().filter(|run| run.state() != RunState::Completed).map(|run| run.id.clone()).collect();
+    let mut finding = Finding::of(journal.runs(), &all, &seen);
     let mut told = BTreeSet::new();
     for run in all.iter().filter(|run| run.state() == RunState::Completed && !run.package.is_empty()) {
         let (_, outputs) = completed(channel, &run.id).await;
@@ -69,6 +60,21 @@ pub(crate) async fn judge(world: &World, channel: &Channel, journal: &Journal) -
 }
 
 impl Finding {
+    /// Compares what was acknowledged and witnessed with the list of all runs.
+    fn of(acknowledged: Vec<String>, all: &[Run], seen: &Seen) -> Self {
+        let ids: BTreeSet<_> = all.iter().map(|run| &run.id).collect();
+        let open = all.iter().filter(|run| run.state() != RunState::Completed);
+        Self {
+            acknowledged: acknowledged.len(),
+            runs: all.len(),
+            overlaps: seen.overlaps.clone(),
+            twice: seen.begun.iter().filter(|(_, times)| **times > 1).map(|(id, _)| id.clone()).collect(),
+            open: open.map(|run| run.id.clone()).collect(),
+            lost: acknowledged.into_iter().filter(|id| !ids.contains(id)).collect(),
+            ..Self::default()
+        }
+    }
+
     /// Compares what is told of one run with what its server has seen.
     fn look_at(&mut self, run: &Run, outputs: &Outputs, seen: &Seen) {
         let proven = run.outcome() == Outcome::Succeeded && run.evidence() == Evidence::ExitRecord;
@@ -108,5 +114,67 @@ async fn all_runs(channel: &Channel) -> Vec<Run> {
             return runs;
         }
         request.page_token = page.next_page_token;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use settled_proto::v1::Step;
+
+    use super::*;
+
+    /// A run that went well, and the witness of it.
+    fn good() -> (Run, Outputs, Seen) {
+        let step = Step {
+            id: "1.0.1.1".into(),
+            state: StepState::Exited.into(),
+            exit_code: Some(0),
+            ..Step::default()
+        };
+        let run = Run {
+            id: "1".into(),
+            state: RunState::Completed.into(),
+            outcome: Outcome::Succeeded.into(),
+            evidence: Evidence::ExitRecord.into(),
+            attempt: 1,
+            step_titles: vec!["One".into()],
+            steps: vec![step],
+            ..Run::default()
+        };
+        let mut seen = Seen::default();
+        seen.begun.insert("1.0.1.1".into(), 1);
+        seen.ended.insert("1.0.1.1".into(), 1);
+        seen.sums.insert("1.0.1.1".into(), hex::encode(Sha256::digest(b"said")));
+        (run, Outputs::from([("1.0.1.1".to_owned(), b"said".to_vec())]), seen)
+    }
+
+    /// What is found after one thing was falsified.
+    fn after(falsify: impl FnOnce(&mut Run, &mut Outputs, &mut Seen)) -> bool {
+        let (mut run, mut outputs, mut seen) = good();
+        falsify(&mut run, &mut outputs, &mut seen);
+        let mut finding = Finding::of(vec!["1".into()], std::slice::from_ref(&run), &seen);
+        finding.look_at(&run, &outputs, &seen);
+        finding.is_good()
+    }
+
+    #[test]
+    fn the_judge_believes_what_fits_and_finds_each_lie() {
+        assert!(after(|_, _, _| {}));
+        let lies: [fn(&mut Run, &mut Outputs, &mut Seen); 11] = [
+            |run, _, _| run.id = "2".into(),
+            |run, _, _| run.state = RunState::Running.into(),
+            |run, _, _| run.outcome = Outcome::Failed.into(),
+            |run, _, _| run.evidence = Evidence::Probe.into(),
+            |run, _, _| run.attempt = 2,
+            |run, _, _| run.step_titles.push("Two".into()),
+            |run, _, _| run.steps[0].state = StepState::Rejected.into(),
+            |_, outputs, _| drop(outputs.insert("1.0.1.1".into(), b"sai".to_vec())),
+            |_, _, seen| *seen.begun.get_mut("1.0.1.1").unwrap() = 2,
+            |_, _, seen| seen.ended.clear(),
+            |_, _, seen| seen.overlaps.push("1.0.1.1".into()),
+        ];
+        for (n, lie) in lies.into_iter().enumerate() {
+            assert!(!after(lie), "lie {n} is believed");
+        }
     }
 }
