@@ -69,7 +69,7 @@ async fn kill_again_and_again(engine: Engine) {
         "{engine:?}, seed {seed}: {kills} kills in {:.1} s ({:.2} s per kill), {} servers; {} commands acknowledged, {} runs, \
          {} steps, {} outputs compared",
         took.as_secs_f64(),
-        took.as_secs_f64() / kills.max(1) as f64,
+        (took / u32::try_from(kills.max(1)).unwrap()).as_secs_f64(),
         world.servers.len(),
         finding.acknowledged,
         finding.runs,
