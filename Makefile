@@ -2,11 +2,11 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test demo bench kills fmt lint
+.PHONY: help build test demo bench kills kill-nine million fmt lint
 .DEFAULT_GOAL := help
 
 help: ## List the tasks
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build settled and settlectl
 	$(CARGO) build --workspace --bins
@@ -36,6 +36,19 @@ kills: ## Kill the server's side of the step protocol at every telling system ca
 	@.ci/setup
 	$(CARGO) test --package settled-tests --test step_protocol -- \
 		--ignored --nocapture --exact kills::p5_a_kill_at_every_point_never_runs_twice_and_never_lies
+
+PROOF = $(CARGO) test --package settled-tests --test proof -- --nocapture --test-threads 1
+
+kill-nine: ## Kill the daemon 1000 times on each store, stop one of three 100 times (SETTLED_SEED chooses; about 80 minutes)
+	@.ci/setup
+	$(CARGO) build --workspace --bins
+	SETTLED_KILLS=1000 $(PROOF) kill_nine
+	SETTLED_PAUSES=100 $(PROOF) paused
+
+million: ## Restart after a kill with 1 000 000 finished runs in the store and 100 steps at work (some minutes)
+	@.ci/setup
+	$(CARGO) build --workspace --bins
+	$(PROOF) --ignored million
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

@@ -83,7 +83,8 @@ pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow:
     let stop = process.stop.soft_token().clone();
 
     let living = Arc::new(Living::new(config.clone()));
-    let reconciler = Reconciler::new(house.engine.clone(), house.crew.lease.clone(), duties::RECONCILE_EVERY);
+    let look_every = duties::look_every(&config);
+    let reconciler = Reconciler::new(house.engine.clone(), house.crew.lease.clone(), duties::LOOK_EVERY_MAX);
     let reconciler = Arc::new(Now::new(reconciler, Arc::clone(&clock)));
     let parts = GrpcParts {
         engine: house.engine.clone(),
@@ -105,7 +106,7 @@ pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow:
         tokio::spawn(page.serve(listener, stop.clone()));
     }
     let renewing = tokio::spawn(duties::renew(config.lane.renew(), &house, Arc::clone(&clock), stop.clone()));
-    let duties = duties::duties(&house, reconciler, Arc::clone(&living));
+    let duties = duties::duties(&house, look_every, reconciler, Arc::clone(&living));
     let heartbeat = process.heartbeat.clone();
     let ticking =
         tokio::spawn(scheduler::run(duties, Arc::clone(&clock), move || heartbeat.beat(), stop.clone()));

@@ -18,7 +18,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use load::{Faults, Flag, Sources, Surroundings};
-pub use rules::{LEASE_TRUST_MARGIN_S, TAKEOVER_GRACE_S};
+pub use rules::TAKEOVER_GRACE_S;
 
 /// Where a service that systemd starts keeps its records, as the unit has it (`StateDirectory=settled`).
 pub const SYSTEM_DATA_DIR: &str = "/var/lib/settled";

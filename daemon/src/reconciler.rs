@@ -54,7 +54,7 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// A reconciler of a daemon that starts now. It is to be called `every` so often.
+    /// A reconciler of a daemon that starts now. It is to be called `every` so often, or more often.
     pub fn new(engine: Engine, lease: Lease, every: Duration) -> Self {
         let grace_from = engine.clock().monotonic();
         Self { engine, lease, every, grace_from, last: None }

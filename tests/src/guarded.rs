@@ -51,18 +51,23 @@ pub(crate) struct Running {
 impl Guarded<'_> {
     /// Starts the program and waits until it writes a line with `ready` in it to standard error.
     pub(crate) fn start(self, ready: &str) -> Result<Running, String> {
+        let mut running = self.spawn(Stdio::piped())?;
+        let lines = lines_of(running.child.stderr.take().ok_or("no standard error")?);
+        await_line(&lines, ready).map(|()| running)
+    }
+
+    /// Starts the program, and waits for nothing.
+    pub(crate) fn spawn(self, stderr: Stdio) -> Result<Running, String> {
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg(WATCHER).arg("sh").arg(self.signal).arg(self.remove.unwrap_or(Path::new("")));
         command.arg(self.program).args(&self.arguments).process_group(0);
         if let Some((user, group)) = self.identity {
             command.uid(user).gid(group).current_dir("/");
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(stderr);
         let mut child = command.spawn().map_err(|error| format!("/bin/sh cannot be started: {error}"))?;
         let lifeline = child.stdin.take();
-        let lines = lines_of(child.stderr.take().ok_or("no standard error")?);
-        let running = Running { child, lifeline };
-        await_line(&lines, ready).map(|()| running)
+        Ok(Running { child, lifeline })
     }
 }
 

@@ -7,6 +7,7 @@ mod guarded;
 pub mod notify;
 pub mod patience;
 pub mod postgres;
+pub mod process;
 pub mod scripted;
 pub mod server;
 pub mod sim;

@@ -8,11 +8,16 @@ use tokio::time::timeout;
 pub const WITHIN: Duration = Duration::from_secs(60);
 
 /// Looks until there is something to see. Panics, naming `what`, when nothing comes.
+pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    until_within(WITHIN, what, look).await
+}
+
+/// Like [`until`], for what takes its time by its nature.
 #[expect(
     clippy::disallowed_methods,
     reason = "the pause between two looks at what cannot be awaited; nothing depends on its length"
 )]
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until_within<T>(within: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let looking = async {
         loop {
             if let Some(seen) = look().await {
@@ -21,5 +26,5 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(WITHIN, looking).await.unwrap_or_else(|_| panic!("in vain for {} s: {what}", WITHIN.as_secs()))
+    timeout(within, looking).await.unwrap_or_else(|_| panic!("in vain for {} s: {what}", within.as_secs()))
 }

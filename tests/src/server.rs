@@ -24,11 +24,32 @@ pub struct Server {
 impl Server {
     /// Starts one.
     pub fn start() -> Self {
+        Self::start_as(sshd::Options::default())
+    }
+
+    /// Starts several, each a machine of its own; only one where that cannot be done.
+    pub fn several(count: usize) -> Vec<Self> {
+        if !sshd::namespaces() {
+            return vec![Self::start()];
+        }
+        (0..count).map(|_| Self::start_as(sshd::Options::default().own_machine())).collect()
+    }
+
+    fn start_as(options: sshd::Options) -> Self {
         let state =
             tempfile::Builder::new().prefix("settled-host-").tempdir().expect("a temporary directory");
         let at = state.path().join("state").display().to_string();
-        let sshd = sshd::Options::default().env("SETTLED_HOST_STATE", &at).start();
+        let sshd = options.env("SETTLED_HOST_STATE", &at).start();
         Self { sshd, state }
+    }
+
+    /// Ends every step, and leaves no trace of any: neither records nor that there ever were some.
+    pub fn lose_steps(&self) {
+        let steps = self.path("state/steps");
+        sshd::end_processes_in(&steps);
+        for entry in std::fs::read_dir(&steps).expect("there were steps") {
+            std::fs::remove_dir_all(entry.expect("there were steps").path()).expect("a step can be removed");
+        }
     }
 
     /// A directory on the server for what a test makes there.
@@ -38,7 +59,14 @@ impl Server {
 
     /// Registers it as `name`, and waits until the daemon has met it.
     pub async fn register(&self, daemon: &TestDaemon, name: &str) -> v1::Run {
-        let request = v1::CreateServerRequest {
+        let request = self.introduction(name);
+        let answer = daemon.servers().create(request).await.expect("a new server is accepted").into_inner();
+        settled(daemon, &answer.run.expect("a run").id).await
+    }
+
+    /// The request that registers it as `name`.
+    pub fn introduction(&self, name: &str) -> v1::CreateServerRequest {
+        v1::CreateServerRequest {
             request_id: fresh_id(),
             name: name.to_owned(),
             host: "127.0.0.1".to_owned(),
@@ -47,9 +75,7 @@ impl Server {
             host_key: self.sshd.host_key_fingerprint(),
             identity_key: std::fs::read(self.sshd.client_key(Kind::Ed25519)).expect("the client's key"),
             labels: BTreeMap::new(),
-        };
-        let answer = daemon.servers().create(request).await.expect("a new server is accepted").into_inner();
-        settled(daemon, &answer.run.expect("a run").id).await
+        }
     }
 }
 

@@ -42,6 +42,7 @@ impl Kind {
 pub struct Options {
     env: Vec<(String, String)>,
     lines: Vec<String>,
+    own_machine: bool,
 }
 
 impl Options {
@@ -56,6 +57,14 @@ impl Options {
     #[must_use]
     pub fn line(mut self, line: &str) -> Self {
         self.lines.push(line.to_owned());
+        self
+    }
+
+    /// Gives the server a machine-id of its own, so that it is not the same machine as the next one here. Where
+    /// [`namespaces`] cannot be made this cannot be done.
+    #[must_use]
+    pub fn own_machine(mut self) -> Self {
+        self.own_machine = true;
         self
     }
 
@@ -158,9 +167,16 @@ impl Sshd {
     pub fn restart(&mut self) {
         self.stop();
         let config = self.config();
+        let machine = self.directory.path().join("machine-id");
+        let mut arguments = Vec::new();
+        if self.options.own_machine {
+            arguments.extend(["-m", "/bin/sh", "-c", OWN_MACHINE].map(OsStr::new));
+            arguments.extend([machine.as_os_str(), self.program.as_os_str()]);
+        }
+        arguments.extend([OsStr::new("-D"), OsStr::new("-e"), OsStr::new("-f"), config.as_os_str()]);
         let guarded = Guarded {
-            program: &self.program,
-            arguments: [OsStr::new("-D"), OsStr::new("-e"), OsStr::new("-f"), config.as_os_str()].to_vec(),
+            program: if self.options.own_machine { Path::new("/usr/bin/unshare") } else { &self.program },
+            arguments,
             signal: "KILL",
             identity: None,
             remove: None,
@@ -258,6 +274,19 @@ impl Drop for Sshd {
             signal(pid, Signal::KILL);
         }
     }
+}
+
+/// In a mount namespace: the file `$0` takes the place of the machine's id, then the program goes on.
+const OWN_MACHINE: &str = r#"
+[ -e "$0" ] || tr -d - </proc/sys/kernel/random/uuid >"$0"
+mount --bind "$0" /etc/machine-id && exec "$@"
+"#;
+
+/// Whether this user may give a server a mount namespace.
+pub fn namespaces() -> bool {
+    let mut bind = Command::new("/usr/bin/unshare");
+    bind.args(["-m", "mount", "--bind", "/etc/machine-id", "/etc/machine-id"]);
+    bind.output().is_ok_and(|done| done.status.success())
 }
 
 /// Where sessions find the machine's programs.

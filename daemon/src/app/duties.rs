@@ -11,11 +11,12 @@ use super::House;
 use super::living::Living;
 use super::steward::Now;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::scheduler::{self, Duty};
 use crate::store::retention::Horizon;
 
-/// How often time is asked whom it has overtaken.
-pub(super) const RECONCILE_EVERY: Duration = Duration::from_secs(5);
+/// How often time is asked whom it has overtaken, at least.
+pub(super) const LOOK_EVERY_MAX: Duration = Duration::from_secs(5);
 /// How often old records are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// Records of each kind that go in one transaction.
@@ -42,9 +43,19 @@ pub(super) fn renew(
     scheduler::keep(every, clock, act, stop)
 }
 
+/// How often time is asked whom it has overtaken: no more rarely than leases are renewed, so that a short lease frees its lanes soon.
+pub(super) fn look_every(config: &Config) -> Duration {
+    LOOK_EVERY_MAX.min(config.lane.renew())
+}
+
 /// What is done again and again. Each handles its own errors: the next tick tries again.
-pub(super) fn duties(house: &House, reconciler: Arc<Now>, living: Arc<Living>) -> Vec<Duty> {
-    let reconcile = Duty::new(RECONCILE_EVERY, move || {
+pub(super) fn duties(
+    house: &House,
+    look_every: Duration,
+    reconciler: Arc<Now>,
+    living: Arc<Living>,
+) -> Vec<Duty> {
+    let reconcile = Duty::new(look_every, move || {
         let reconciler = Arc::clone(&reconciler);
         async move {
             if let Err(error) = reconciler.look().await {

@@ -12,8 +12,8 @@ use super::Engine;
 use crate::clock::Clock;
 use crate::store::{Command, StoreError, Unit};
 
-/// How much of the lease is left unused, against clocks that run apart.
-const DISTRUST: Duration = Duration::from_secs(10);
+/// How much of the lease is left unused at most, against clocks that run apart; of a short lease it is a third.
+const DISTRUST_MAX: Duration = Duration::from_secs(10);
 
 /// Whether this daemon may still act.
 #[derive(Clone)]
@@ -46,12 +46,16 @@ impl Lease {
         until.saturating_sub(self.clock.monotonic())
     }
 
+    /// How long a lease of this length is trusted after its renewal was sent.
+    pub fn trusted_for(length: Duration) -> Duration {
+        length.saturating_sub(DISTRUST_MAX.min(length / 3))
+    }
+
     fn renewed(&self, sent: Duration) {
         if !self.is_trusted() {
             self.trusted_since_us.store(micros(self.clock.monotonic()), Ordering::Release);
         }
-        let until = sent + self.length.saturating_sub(DISTRUST.min(self.length / 3));
-        self.trusted_until_us.store(micros(until), Ordering::Release);
+        self.trusted_until_us.store(micros(sent + Self::trusted_for(self.length)), Ordering::Release);
     }
 }
 

@@ -1,5 +1,9 @@
 //! The lease is renewed whatever else the daemon waits for.
 
+use std::time::Duration;
+
+use settled::config::{Config, Sources, Surroundings};
+use settled::engine::Lease;
 use settled_tests::daemon;
 use settled_tests::patience::until;
 use settled_tests::postgres::Postgres;
@@ -41,4 +45,21 @@ async fn p3_a_reconciler_that_hangs_does_not_cost_the_lease() {
     transaction.rollback().await.unwrap();
     let (ended, _home) = daemon.stop().await;
     ended.unwrap();
+}
+
+#[test]
+fn p13_the_shortest_lease_that_is_accepted_is_renewed_before_it_is_distrusted() {
+    let config = |renew: u64, lease: u64| {
+        let set = |key: &str, value: u64| (format!("SETTLED_{key}"), value.to_string());
+        // What else a long lease demands.
+        let env =
+            vec![set("LANE__RENEW_S", renew), set("LANE__LEASE_S", lease), set("RUN__SETTLE_MARGIN_S", 4000)];
+        Config::load(&Sources { env, ..Sources::default() }, &Surroundings::bare("/home/ann"))
+    };
+    for renew in [1, 2, 3, 5, 7, 10, 14, 15, 16, 100, 1200] {
+        let shortest = config(renew, 2 * renew + 1).unwrap().lane;
+        assert!(Lease::trusted_for(shortest.lease()) > shortest.renew(), "{shortest:?}");
+        assert!(config(renew, 2 * renew).is_err(), "a lease of {} s", 2 * renew);
+    }
+    assert_eq!(Lease::trusted_for(Duration::from_secs(30)), Duration::from_secs(20));
 }
