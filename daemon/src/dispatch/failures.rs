@@ -80,6 +80,7 @@ mod tests {
             exit_code: Some(143),
             why: why.to_owned(),
             truncated: false,
+            proven: true,
         };
         let left = ["12 sleep".to_owned(), "13 sh".to_owned()];
         assert_eq!(leaving(end("cancel"), &left).why, "cancel; processes of it live on: 12 sleep, 13 sh");
