@@ -24,10 +24,15 @@ pub struct Server {
 impl Server {
     /// Starts one.
     pub fn start() -> Self {
+        Self::start_with(sshd::Options::default())
+    }
+
+    /// Starts one that is like this.
+    pub fn start_with(options: sshd::Options) -> Self {
         let state =
             tempfile::Builder::new().prefix("settled-host-").tempdir().expect("a temporary directory");
         let at = state.path().join("state").display().to_string();
-        let sshd = sshd::Options::default().env("SETTLED_HOST_STATE", &at).start();
+        let sshd = options.env("SETTLED_HOST_STATE", &at).start();
         Self { sshd, state }
     }
 
@@ -38,7 +43,12 @@ impl Server {
 
     /// Registers it as `name`, and waits until the daemon has met it.
     pub async fn register(&self, daemon: &TestDaemon, name: &str) -> v1::Run {
-        let request = v1::CreateServerRequest {
+        registered(daemon, self.record(name)).await
+    }
+
+    /// What registers it as `name`.
+    pub fn record(&self, name: &str) -> v1::CreateServerRequest {
+        v1::CreateServerRequest {
             request_id: fresh_id(),
             name: name.to_owned(),
             host: "127.0.0.1".to_owned(),
@@ -47,9 +57,8 @@ impl Server {
             host_key: self.sshd.host_key_fingerprint(),
             identity_key: std::fs::read(self.sshd.client_key(Kind::Ed25519)).expect("the client's key"),
             labels: BTreeMap::new(),
-        };
-        let answer = daemon.servers().create(request).await.expect("a new server is accepted").into_inner();
-        settled(daemon, &answer.run.expect("a run").id).await
+            via: String::new(),
+        }
     }
 }
 
@@ -59,6 +68,12 @@ impl Drop for Server {
         self.sshd.stop();
         sshd::end_processes_in(self.state.path());
     }
+}
+
+/// Registers a server, and waits until the daemon has met it.
+pub async fn registered(daemon: &TestDaemon, request: v1::CreateServerRequest) -> v1::Run {
+    let answer = daemon.servers().create(request).await.expect("a new server is accepted").into_inner();
+    settled(daemon, &answer.run.expect("a run").id).await
 }
 
 /// A request id that nobody has used.
