@@ -147,8 +147,8 @@ mod tests {
         let RemoteError::Refused(text) = refusal("web1", "192.0.2.7:22", "SHA256:ccc", &shown) else {
             panic!("refused")
         };
-        for part in ["web1:22", "ed25519 SHA256:aaa", "rsa SHA256:bbb", "SHA256:ccc", "--host-key SHA256:aaa"]
-        {
+        let next = "`settlectl server rekey web1 --host-key SHA256:aaa`";
+        for part in ["192.0.2.7:22", "ed25519 SHA256:aaa", "rsa SHA256:bbb", "SHA256:ccc", next] {
             assert!(text.contains(part), "{part} is missing in: {text}");
         }
         let RemoteError::Refused(text) = refusal("web1", "192.0.2.7:22", "", &shown[1..]) else {
