@@ -29,6 +29,7 @@ CREATE TABLE server (
     login TEXT NOT NULL,
     host_key TEXT NOT NULL,
     identity TEXT NOT NULL CHECK (identity IN ('key', 'agent')),
+    via TEXT COLLATE "C" REFERENCES server (name) CHECK (via <> name),
     labels TEXT NOT NULL,
     machine_id TEXT UNIQUE,
     status TEXT NOT NULL CHECK (status IN ('pending', 'updating', 'success', 'failed')),
@@ -43,20 +44,26 @@ CREATE TABLE server (
     seq BIGINT NOT NULL
 );
 
--- A server's exclusive queue. The epoch rises each time it changes hands.
+CREATE INDEX server_by_via ON server (via) WHERE via IS NOT NULL;
+
+-- A server's exclusive queue. The epoch rises each time it changes hands. `takeover`: the next claim takes the server from another
+-- installation.
 CREATE TABLE lane (
     server_id TEXT COLLATE "C" PRIMARY KEY REFERENCES server (id) ON DELETE CASCADE,
     owner TEXT COLLATE "C",
-    epoch BIGINT NOT NULL
+    epoch BIGINT NOT NULL,
+    takeover TEXT CHECK (takeover IN ('asked', 'forced'))
 );
 CREATE INDEX lane_by_owner ON lane (owner) WHERE owner IS NOT NULL;
 
--- Steps that are not proven to have ended: nothing exclusive starts on their server.
+-- Steps that are not proven to have ended: nothing exclusive starts on their server. `abandon`: an operator has given it up, and the
+-- server has yet to confirm that.
 CREATE TABLE unresolved (
     step_id TEXT COLLATE "C" PRIMARY KEY,
     server_id TEXT COLLATE "C" NOT NULL REFERENCES server (id) ON DELETE CASCADE,
     since BIGINT NOT NULL,
-    detail TEXT NOT NULL
+    detail TEXT NOT NULL,
+    abandon BOOLEAN NOT NULL
 );
 CREATE INDEX unresolved_by_server ON unresolved (server_id);
 
@@ -252,6 +259,7 @@ CREATE TABLE audit (
     principal TEXT NOT NULL,
     method TEXT NOT NULL,
     object TEXT NOT NULL,
+    detail TEXT NOT NULL,
     result TEXT NOT NULL,
     run_id TEXT
 );

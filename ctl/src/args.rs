@@ -19,7 +19,8 @@ pub(crate) use self::resources::{
 };
 pub(crate) use self::runs::{CancelArgs, FollowArgs, RetryArgs, RunCommand, RunListArgs};
 pub(crate) use self::servers::{
-    AddArgs, EditArgs, RemoveServerArgs, ServerCommand, ServerListArgs, ServerTargetArgs,
+    AddArgs, EditArgs, RekeyArgs, RemoveServerArgs, ServerCommand, ServerListArgs, ServerTargetArgs,
+    TakeoverArgs, UnlockArgs,
 };
 pub(crate) use self::watch::WatchArgs;
 
@@ -291,6 +292,12 @@ mod tests {
             ("server add web1 [2001:db8::1]:2222 --user deploy --label site=fra", true),
             ("server add web1 2001:db8::1 --user deploy", false),
             ("server edit web1", false),
+            ("server edit web1 --via gate", true),
+            ("server edit web1 --via gate --direct", false),
+            ("server rekey web1", false),
+            ("server takeover web1 --force", true),
+            ("server unlock web1", false),
+            ("server unlock web1 --reason hangs", true),
             ("server edit web1 --agent --identity key", false),
             ("resource list --status active", true),
             ("resource list --status gone", false),

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use settled::auth::Gate;
 use settled::catalog::{Catalog, FileProblem};
 use settled::clock::{Clock, SystemClock};
-use settled::domain::id::DaemonId;
+use settled::domain::id::{DaemonId, ServerId};
 use settled::domain::timings::Timings;
-use settled::engine::{Engine, Refusal, Settings};
+use settled::engine::{Engine, Refusal, Settings, targets};
 use settled::grpc::{self, GrpcParts, ReconcileReport, ServeError, Steward};
 use settled::hub::Hub;
 use settled::secrets::Sealer;
@@ -151,6 +151,12 @@ impl Served {
         self.stop.cancel();
         let serving = self.serving.take().expect("it is stopped once");
         serving.await.expect("serving does not panic")
+    }
+
+    /// The id of a server.
+    pub async fn server_id(&self, name: &str) -> ServerId {
+        let mut reader = self.engine.store().read().await.expect("the store can be read");
+        targets::find_server(&mut reader.db(), name).await.expect("the server is there").id
     }
 
     /// Registers a server that nobody connects to.

@@ -24,7 +24,7 @@ pub struct Server {
 impl Server {
     /// Starts one.
     pub fn start() -> Self {
-        Self::start_as(sshd::Options::default())
+        Self::start_with(sshd::Options::default())
     }
 
     /// Starts several, each a machine of its own; only one where that cannot be done.
@@ -32,10 +32,11 @@ impl Server {
         if !sshd::namespaces() {
             return vec![Self::start()];
         }
-        (0..count).map(|_| Self::start_as(sshd::Options::default().own_machine())).collect()
+        (0..count).map(|_| Self::start_with(sshd::Options::default().own_machine())).collect()
     }
 
-    fn start_as(options: sshd::Options) -> Self {
+    /// Starts one that is like this.
+    pub fn start_with(options: sshd::Options) -> Self {
         let state =
             tempfile::Builder::new().prefix("settled-host-").tempdir().expect("a temporary directory");
         let at = state.path().join("state").display().to_string();
@@ -59,13 +60,11 @@ impl Server {
 
     /// Registers it as `name`, and waits until the daemon has met it.
     pub async fn register(&self, daemon: &TestDaemon, name: &str) -> v1::Run {
-        let request = self.introduction(name);
-        let answer = daemon.servers().create(request).await.expect("a new server is accepted").into_inner();
-        settled(daemon, &answer.run.expect("a run").id).await
+        registered(daemon, self.record(name)).await
     }
 
-    /// The request that registers it as `name`.
-    pub fn introduction(&self, name: &str) -> v1::CreateServerRequest {
+    /// What registers it as `name`.
+    pub fn record(&self, name: &str) -> v1::CreateServerRequest {
         v1::CreateServerRequest {
             request_id: fresh_id(),
             name: name.to_owned(),
@@ -75,6 +74,7 @@ impl Server {
             host_key: self.sshd.host_key_fingerprint(),
             identity_key: std::fs::read(self.sshd.client_key(Kind::Ed25519)).expect("the client's key"),
             labels: BTreeMap::new(),
+            via: String::new(),
         }
     }
 }
@@ -85,6 +85,12 @@ impl Drop for Server {
         self.sshd.stop();
         sshd::end_processes_in(self.state.path());
     }
+}
+
+/// Registers a server, and waits until the daemon has met it.
+pub async fn registered(daemon: &TestDaemon, request: v1::CreateServerRequest) -> v1::Run {
+    let answer = daemon.servers().create(request).await.expect("a new server is accepted").into_inner();
+    settled(daemon, &answer.run.expect("a run").id).await
 }
 
 /// A request id that nobody has used.

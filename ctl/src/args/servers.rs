@@ -19,6 +19,7 @@ pub(crate) enum ServerCommand {
         server: String,
     },
     Edit(EditArgs),
+    Rekey(RekeyArgs),
     /// Connect to a server and store what it tells
     ///
     /// Also ends 'refused', once the cause is mended.
@@ -38,6 +39,8 @@ pub(crate) enum ServerCommand {
         #[command(flatten)]
         change: ChangeArgs,
     },
+    Takeover(TakeoverArgs),
+    Unlock(UnlockArgs),
     Remove(RemoveServerArgs),
 }
 
@@ -52,7 +55,8 @@ Examples:
   settlectl server add web1 192.0.2.7 --user deploy --host-key SHA256:... --wait
   settlectl server add web2 [2001:db8::7]:2222 --user root --host-key SHA256:... \\
       --identity ~/.ssh/settled
-  settlectl server add web3 web3.example.org --user deploy --label site=fra --label tier=front")]
+  settlectl server add web3 web3.example.org --user deploy --label site=fra --label tier=front
+  settlectl server add inner 10.0.0.7 --user root --host-key SHA256:... --via web1")]
 pub(crate) struct AddArgs {
     /// A name of your choice: a-z, 0-9, '-' and '.'
     pub(crate) name: String,
@@ -69,6 +73,9 @@ pub(crate) struct AddArgs {
     /// Fingerprint of the host key, as 'ssh-keygen -lf' prints it
     #[arg(long, value_name = "SHA256:...", value_parser = values::host_key)]
     pub(crate) host_key: Option<String>,
+    /// The server through which this one is reached, its jump host; name or id
+    #[arg(long, value_name = "SERVER")]
+    pub(crate) via: Option<String>,
     /// A label; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = values::pair)]
     pub(crate) labels: Vec<(String, String)>,
@@ -85,15 +92,15 @@ pub(crate) struct ServerListArgs {
 
 /// Change how a server is reached
 ///
-/// What is not given stays. Ends 'refused', so that waiting work goes on.
+/// What is not given stays. Ends 'refused', so that waiting work goes on. Another host key is pinned by 'server rekey'.
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("change_of").required(true).multiple(true)
-    .args(["host", "user", "host_key", "identity", "agent"]))]
+    .args(["host", "user", "identity", "agent", "via", "direct"]))]
 #[command(after_help = "\
 Examples:
-  settlectl server edit web1 --host-key SHA256:...
   settlectl server edit web1 --host 192.0.2.8:2222 --user deploy
-  settlectl server edit web1 --identity ~/.ssh/settled")]
+  settlectl server edit web1 --identity ~/.ssh/settled
+  settlectl server edit inner --via web1")]
 pub(crate) struct EditArgs {
     /// Name or id
     pub(crate) server: String,
@@ -103,15 +110,68 @@ pub(crate) struct EditArgs {
     /// New login user
     #[arg(long)]
     pub(crate) user: Option<String>,
-    /// New fingerprint of the host key
-    #[arg(long, value_name = "SHA256:...", value_parser = values::host_key)]
-    pub(crate) host_key: Option<String>,
     /// New private key file without passphrase
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
     /// Forget the private key and use settled's ssh-agent
     #[arg(long, conflicts_with = "identity")]
     pub(crate) agent: bool,
+    /// The server through which this one is reached from now on; name or id
+    #[arg(long, value_name = "SERVER")]
+    pub(crate) via: Option<String>,
+    /// Reach it without a jump host from now on
+    #[arg(long, conflicts_with = "via")]
+    pub(crate) direct: bool,
+    #[command(flatten)]
+    pub(crate) change: ChangeArgs,
+}
+
+/// Pin another host key
+///
+/// Compare the fingerprint with what 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' prints on the server itself. The audit keeps
+/// the old and the new one. settled meets the server again before work goes on there.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  settlectl server rekey web1 --host-key SHA256:...")]
+pub(crate) struct RekeyArgs {
+    /// Name or id
+    pub(crate) server: String,
+    /// Fingerprint of the new host key, as 'ssh-keygen -lf' prints it
+    #[arg(long, value_name = "SHA256:...", value_parser = values::host_key)]
+    pub(crate) host_key: String,
+    #[command(flatten)]
+    pub(crate) change: ChangeArgs,
+}
+
+/// Take a server from another installation of settled
+///
+/// Done with the next work on the server; from then on the other installation can do nothing there. While a step of it runs there, the
+/// takeover is refused, unless --force ends that step first.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  settlectl server takeover web1")]
+pub(crate) struct TakeoverArgs {
+    /// Name or id
+    pub(crate) server: String,
+    /// Also while steps of the other installation run there: end them
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) change: ChangeArgs,
+}
+
+/// Free a server's lane from steps that are not proven to have ended
+///
+/// For the case that you know better: nothing starts on a server beside a step that may still run there. Look first; what still lives
+/// of these steps is not ended by this, and the next work runs beside it. The reason is kept in the audit.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  settlectl server unlock web1 --reason 'its processes hang in a dead mount'"
+)]
+pub(crate) struct UnlockArgs {
+    /// Name or id
+    pub(crate) server: String,
+    /// Why; kept in the audit
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
     #[command(flatten)]
     pub(crate) change: ChangeArgs,
 }

@@ -1,14 +1,16 @@
 //! The verbs of servers.
 
 use settled_proto::v1::{
-    CreateServerRequest, CreateServerResponse, DeleteServerRequest, GetServerRequest, ListServersRequest,
-    PauseServerRequest, ProbeServerRequest, ResumeServerRequest, Server, UpdateServerRequest,
+    CreateServerRequest, CreateServerResponse, DeleteServerRequest, ForceUnlockServerRequest,
+    GetServerRequest, ListServersRequest, PauseServerRequest, ProbeServerRequest, RekeyServerRequest,
+    ResumeServerRequest, Server, TakeoverServerRequest, UpdateServerRequest,
 };
 
 use super::wait::{self, Left};
 use super::{Context, pages};
 use crate::args::{
-    AddArgs, EditArgs, RemoveServerArgs, ServerCommand, ServerListArgs, ServerTargetArgs, values,
+    AddArgs, EditArgs, RekeyArgs, RemoveServerArgs, ServerCommand, ServerListArgs, ServerTargetArgs,
+    TakeoverArgs, UnlockArgs, values,
 };
 use crate::clock;
 use crate::errors::{Error, Exit};
@@ -37,6 +39,9 @@ pub(crate) async fn run(
                 .await?;
             show(&ctx, &server)
         }
+        ServerCommand::Rekey(args) => rekey(&open().await?, args).await,
+        ServerCommand::Takeover(args) => takeover(&open().await?, args).await,
+        ServerCommand::Unlock(args) => unlock(&open().await?, args).await,
         ServerCommand::List(args) => list(&open().await?, args).await,
         ServerCommand::Show { server } => {
             let ctx = open().await?;
@@ -75,6 +80,7 @@ fn create_request(args: &AddArgs) -> Result<CreateServerRequest, Error> {
         host_key: args.host_key.clone().unwrap_or_default(),
         identity_key: args.identity.as_deref().map(values::identity).transpose()?.unwrap_or_default(),
         labels: values::map(&args.labels, "--label")?,
+        via: args.via.clone().unwrap_or_default(),
     })
 }
 
@@ -91,8 +97,8 @@ fn update_request(args: EditArgs) -> Result<UpdateServerRequest, Error> {
         host: args.host.map(|h| h.host),
         port,
         user: args.user,
-        host_key: args.host_key,
         identity_key,
+        via: args.via.or(args.direct.then(String::new)),
     })
 }
 
@@ -134,6 +140,37 @@ async fn probe(ctx: &Context, args: ServerTargetArgs) -> Result<Exit, Error> {
         |left| json::run(&left.run),
     )
     .await
+}
+
+async fn rekey(ctx: &Context, args: RekeyArgs) -> Result<Exit, Error> {
+    let request =
+        RekeyServerRequest { request_id: args.change.id(), server: args.server, host_key: args.host_key };
+    let server = ctx
+        .client
+        .command(&request, &request.request_id, async |q| ctx.client.servers().rekey(q).await)
+        .await?;
+    changed(ctx, &server, "has the new host key pinned: it is met again, then its work goes on.")
+}
+
+async fn takeover(ctx: &Context, args: TakeoverArgs) -> Result<Exit, Error> {
+    let request =
+        TakeoverServerRequest { request_id: args.change.id(), server: args.server, force: args.force };
+    let server = ctx
+        .client
+        .command(&request, &request.request_id, async |q| ctx.client.servers().takeover(q).await)
+        .await?;
+    changed(ctx, &server, "is taken from the other installation with the next work on it.")
+}
+
+async fn unlock(ctx: &Context, args: UnlockArgs) -> Result<Exit, Error> {
+    let request =
+        ForceUnlockServerRequest { request_id: args.change.id(), server: args.server, reason: args.reason };
+    let answer = ctx
+        .client
+        .command(&request, &request.request_id, async |q| ctx.client.servers().force_unlock(q).await)
+        .await?;
+    ctx.out.show(&json::unlocked_server(&answer), || servers::unlocked(&answer))?;
+    Ok(Exit::Done)
 }
 
 async fn get(ctx: &Context, server: &str) -> Result<Server, Error> {

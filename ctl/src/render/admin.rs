@@ -42,7 +42,7 @@ pub(crate) fn reconciled(r: &ReconcileResponse) -> String {
 
 /// Commands, newest first.
 pub(crate) fn audit(entries: &[AuditEntry], wide: bool, style: Style, now: Timestamp) -> String {
-    let mut headings = vec!["when", "who", "method", "object", "result", "run"];
+    let mut headings = vec!["when", "who", "method", "object", "detail", "result", "run"];
     if wide {
         headings.push("id");
     }
@@ -52,6 +52,7 @@ pub(crate) fn audit(entries: &[AuditEntry], wide: bool, style: Style, now: Times
             text::clean(&a.principal),
             text::clean(&a.method),
             text::clean(&a.object),
+            text::clean(&a.detail),
             text::clean(&a.result),
             text::clean(&a.run_id),
         ];

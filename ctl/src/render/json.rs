@@ -6,10 +6,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use settled_proto::v1::{
     AuditEntry, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, DeleteServerResponse,
-    Evidence, Failure, FollowRunResponse, GetStatusResponse, IdentityKind, Kind, Observed, Outcome, Package,
-    Presence, Reach, Reason, ReconcileResponse, ReloadPackagesResponse, Resource, ResourceStatus, Run,
-    RunState, Server, ServerStatus, Step, StepState, WaitReason, Waiting, WatchResponse, follow_run_response,
-    transition, watch_response,
+    Evidence, Failure, FollowRunResponse, ForceUnlockServerResponse, GetStatusResponse, IdentityKind, Kind,
+    Observed, Outcome, Package, Presence, Reach, Reason, ReconcileResponse, ReloadPackagesResponse, Resource,
+    ResourceStatus, Run, RunState, Server, ServerStatus, Step, StepState, WaitReason, Waiting, WatchResponse,
+    follow_run_response, transition, watch_response,
 };
 
 use super::text;
@@ -54,7 +54,13 @@ pub(crate) fn server(s: &Server) -> Value {
         "created_at": time(s.created_at.as_ref()),
         "updated_at": time(s.updated_at.as_ref()),
         "seq": s.seq,
+        "via": s.via,
     })
+}
+
+/// The answer to `server unlock`.
+pub(crate) fn unlocked_server(r: &ForceUnlockServerResponse) -> Value {
+    json!({ "server": maybe(r.server.as_ref(), server), "step_ids": r.step_ids })
 }
 
 /// The answer to `server add`.
@@ -315,6 +321,7 @@ pub(crate) fn audit(a: &AuditEntry) -> Value {
         "principal": a.principal,
         "method": a.method,
         "object": a.object,
+        "detail": a.detail,
         "result": a.result,
         "run_id": a.run_id,
     })

@@ -1,7 +1,7 @@
 //! Servers for people.
 
 use jiff::Timestamp;
-use settled_proto::v1::{IdentityKind, Reach, Server, ServerStatus};
+use settled_proto::v1::{ForceUnlockServerResponse, IdentityKind, Reach, Server, ServerStatus};
 
 use super::table::{self, Style};
 use super::words::word_or_empty;
@@ -11,7 +11,7 @@ use super::{resources, text, verdict};
 pub(crate) fn list(servers: &[Server], wide: bool, style: Style, now: Timestamp) -> String {
     let mut headings = vec!["name", "address", "status", "reach", "last seen", "last error"];
     if wide {
-        headings.extend(["id", "identity", "labels", "host key"]);
+        headings.extend(["id", "identity", "via", "labels", "host key"]);
     }
     let rows = servers.iter().map(|s| {
         let why = match &s.last_error {
@@ -29,6 +29,7 @@ pub(crate) fn list(servers: &[Server], wide: bool, style: Style, now: Timestamp)
         if wide {
             row.push(s.id.clone());
             row.push(word_or_empty::<IdentityKind>(s.identity));
+            row.push(text::clean(&s.via));
             row.push(labels(s));
             row.push(text::clean(&s.host_key));
         }
@@ -43,6 +44,16 @@ pub(crate) fn stands(s: &Server) -> String {
     let why =
         if s.reach_detail.is_empty() { String::new() } else { format!(": {}", text::clean(&s.reach_detail)) };
     format!("{} is {status}, reach {}{why}.", text::clean(&s.name), word_or_empty::<Reach>(s.reach))
+}
+
+/// What a force-unlock has given up.
+pub(crate) fn unlocked(r: &ForceUnlockServerResponse) -> String {
+    let name = r.server.as_ref().map(|s| text::clean(&s.name)).unwrap_or_default();
+    let steps: Vec<String> = r.step_ids.iter().map(|id| format!("  {}", text::clean(id))).collect();
+    format!(
+        "The lane of {name} is free: these steps are given up, and its work goes on once the server has heard of it.\n{}",
+        steps.join("\n")
+    )
 }
 
 fn login(s: &Server) -> String {
@@ -62,6 +73,7 @@ pub(crate) fn show(s: &Server, style: Style, now: Timestamp) -> String {
         ("Server", text::clean(&s.name)),
         ("Id", s.id.clone()),
         ("Address", login(s)),
+        ("Via", text::clean(&s.via)),
         ("Identity", word_or_empty::<IdentityKind>(s.identity)),
         ("Host key", text::clean(&s.host_key)),
         ("Labels", labels(s)),

@@ -1,27 +1,58 @@
 //! What a lane does first on a server: it claims its epoch there, clears away what has ended, and looks after what is not proven to have.
 
+use super::takeover::Halt;
 use super::{Lane, Next};
 use crate::domain::run::Run;
 use crate::domain::step::{StepId, StepState};
 use crate::domain::waiting::WaitReason;
 use crate::engine::LaneError;
-use crate::remote::{StepStatus, Target};
+use crate::remote::{Report, StepStatus, Target};
+use crate::store::lanes::UnresolvedRow;
 
 impl Lane {
     /// Tells the server our epoch, and clears away what the store knows to have ended.
     pub(super) async fn claim(&mut self) -> Result<Next, LaneError> {
         let target = self.target()?;
-        let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
-        match self.crew.acting()?.claim(&target, self.crew.installation, epoch).await {
-            Ok(_) => {
+        match self.claim_epoch(&target).await {
+            Ok(()) => {
                 self.claimed = true;
                 self.reached().await?;
+                self.give_up(&target).await?;
                 self.clear_away(&target).await?;
                 self.forget_tombstones(&target).await?;
                 Ok(Next::Now)
             }
-            Err(error) => self.trouble(error).await,
+            Err(Halt::Remote(error)) => self.trouble(error).await,
+            Err(Halt::Lane(error)) => Err(error),
         }
+    }
+
+    async fn claim_epoch(&self, target: &Target) -> Result<(), Halt> {
+        if let Some(how) = self.crew.engine.takeover(self.hold.server).await? {
+            return self.take_over(target, how).await;
+        }
+        let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
+        self.crew.acting()?.claim(target, self.crew.installation, epoch).await?;
+        Ok(())
+    }
+
+    /// Gives up on the server what an operator has given up here. What is left of it is looked at before the next run starts.
+    async fn give_up(&mut self, target: &Target) -> Result<(), LaneError> {
+        let open = self.crew.engine.store().read().await?.db().unresolved(self.hold.server).await?;
+        let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
+        for row in open.iter().filter(|row| row.abandon) {
+            let id = step_of(row)?;
+            match self.crew.acting()?.abandon(target, id, epoch).await {
+                Ok(Report { status: StepStatus::Ended(_), .. }) => {
+                    self.crew.engine.step_resolved(self.hold, id).await?;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(step = %id, %error, "a step could not be given up on its server; it is tried again");
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Clears ended steps away on the server, and takes resolved ones off the list. Best effort: the next claim does what is left.
@@ -63,13 +94,15 @@ impl Lane {
     pub(super) async fn unresolved(&mut self, run: &Run) -> Result<Option<Next>, LaneError> {
         let open = self.crew.engine.store().read().await?.db().unresolved(self.hold.server).await?;
         let Some(first) = open.first() else { return Ok(None) };
-        let id: StepId = first
-            .step_id
-            .parse()
-            .map_err(|_| LaneError::Fault(format!("the store holds step id `{}`", first.step_id)))?;
+        let id = step_of(first)?;
         let target = self.target()?;
         // Its time has passed: it is ended if it still lives, and a start that is still on its way is refused there.
         let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
+        if first.abandon
+            && let Err(error) = self.crew.acting()?.abandon(&target, id, epoch).await
+        {
+            return self.trouble(error).await.map(Some);
+        }
         match self.crew.acting()?.cancel(&target, id, epoch).await {
             Ok(report) => match report.status {
                 StepStatus::Ended(_) | StepStatus::Absent | StepStatus::Reaped => {
@@ -78,7 +111,11 @@ impl Lane {
                     Ok(Some(Next::Now))
                 }
                 still => {
-                    let who = format!("step {id} of an earlier run is not proven to have ended: {still:?}");
+                    let who = format!(
+                        "step {id} of an earlier run is not proven to have ended: {still:?}; if you know that it has, run \
+                         `settlectl server unlock {} --reason TEXT`",
+                        target.name
+                    );
                     let at = self.crew.engine.clock().now() + self.crew.settings.unreachable_retry;
                     self.rest();
                     self.waits(run, WaitReason::Unresolved, who, Some(at)).await?;
@@ -88,4 +125,8 @@ impl Lane {
             Err(error) => self.trouble(error).await.map(Some),
         }
     }
+}
+
+fn step_of(row: &UnresolvedRow) -> Result<StepId, LaneError> {
+    row.step_id.parse().map_err(|_| LaneError::Fault(format!("the store holds step id `{}`", row.step_id)))
 }

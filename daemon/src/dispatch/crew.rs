@@ -42,8 +42,16 @@ impl Crew {
         if self.lease.is_trusted() { Ok(&*self.remote) } else { Err(LaneError::Lost) }
     }
 
-    /// Where a server is, and how to get in.
+    /// Where a server is, and how to get in, through all its jump hosts.
     pub(super) async fn target_of(&self, server: &Server) -> Result<Target, LaneError> {
+        let mut via = None;
+        for jump in self.engine.jumps(server).await?.iter().rev() {
+            via = Some(Box::new(self.hop(jump, via).await?));
+        }
+        self.hop(server, via).await
+    }
+
+    async fn hop(&self, server: &Server, via: Option<Box<Target>>) -> Result<Target, LaneError> {
         let login = match server.identity {
             IdentityKind::Agent => Login::Agent,
             IdentityKind::Key => {
@@ -55,12 +63,13 @@ impl Crew {
         };
         Ok(Target {
             server: server.id,
+            name: server.name.clone(),
             host: server.host.clone(),
             port: server.port,
             user: server.user.clone(),
             host_key: server.host_key.clone(),
             login,
-            via: None,
+            via,
         })
     }
 

@@ -37,6 +37,12 @@ pub struct Lane {
     pub(super) panics: Panics,
 }
 
+/// Where a server is: with the whole way, because the same address may be another machine behind another jump host.
+fn place(target: &Target) -> Vec<(&str, u16, &str)> {
+    let way = std::iter::successors(Some(target), |hop| hop.via.as_deref());
+    way.map(|hop| (hop.host.as_str(), hop.port, hop.user.as_str())).collect()
+}
+
 impl Lane {
     /// A lane that was just taken.
     pub fn new(crew: Crew, hold: LaneHold) -> Self {
@@ -163,7 +169,6 @@ impl Lane {
         };
         self.looked_at = self.crew.engine.clock().monotonic();
         let target = self.crew.target_of(&server).await?;
-        let place = |target: &Target| (target.host.clone(), target.port, target.user.clone());
         if self.target.as_ref().is_some_and(|before| place(before) != place(&target)) {
             // Someone has edited the server: what is there now knows nothing of our epoch.
             self.claimed = false;

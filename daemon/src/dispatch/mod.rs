@@ -12,6 +12,7 @@ mod lane;
 mod proof;
 mod reading;
 mod stepping;
+mod takeover;
 mod tombstones;
 mod trouble;
 

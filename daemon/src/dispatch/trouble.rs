@@ -27,9 +27,8 @@ impl Lane {
             RemoteError::Unreachable(message) | RemoteError::Protocol(message) => {
                 self.permit = None;
                 let retry = self.crew.settings.unreachable_retry;
-                if let Some(server) = &mut self.server {
-                    server.reach = Reach::Unreachable;
-                }
+                // Read anew before the next try: someone may have changed the way to it, or a jump host on the way.
+                self.server = None;
                 self.crew.engine.set_reach(self.hold, Reach::Unreachable, message.clone()).await?;
                 if let Some(run) = waiting {
                     self.unreached(&run, message, retry).await?;

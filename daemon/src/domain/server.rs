@@ -44,6 +44,22 @@ text_enum! {
     }
 }
 
+/// Jump hosts on the way to a server, at most.
+pub const JUMPS_MAX: usize = 3;
+
+/// Whether a server can be reached through these jump hosts, the one next to it first. `behind`: the hops of the longest way that leads
+/// through the server itself.
+pub fn check_way(server: &str, jumps: &[String], behind: usize) -> Result<(), String> {
+    if jumps.iter().any(|jump| jump == server) {
+        return Err(format!("leads in a circle: {server} is reached through {}", jumps.join(", then ")));
+    }
+    if jumps.len() + behind > JUMPS_MAX {
+        let all = jumps.len() + behind;
+        return Err(format!("makes a way of {all} jump hosts in a row: at most {JUMPS_MAX} are allowed"));
+    }
+    Ok(())
+}
+
 /// A Linux host reached over SSH.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
@@ -61,6 +77,8 @@ pub struct Server {
     pub host_key: String,
     /// How settled logs in.
     pub identity: IdentityKind,
+    /// Name of the server through which it is reached; `None`: directly. Names never change.
+    pub via: Option<String>,
     /// Labels for people and filters.
     pub labels: BTreeMap<String, String>,
     /// Status of registering and probing.
@@ -83,4 +101,22 @@ pub struct Server {
     pub version: i64,
     /// Sequence number of its last transition.
     pub seq: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_is_short_and_leads_nowhere_twice() {
+        let check = |jumps: &[&str], behind: usize| {
+            let jumps: Vec<_> = jumps.iter().map(|&jump| jump.to_owned()).collect();
+            check_way("web1", &jumps, behind).err().unwrap_or_default()
+        };
+        assert_eq!(check(&["a", "b", "c"], 0), "");
+        assert_eq!(check(&["a"], 2), "");
+        assert!(check(&["a", "b", "c", "d"], 0).contains("4 jump hosts"));
+        assert!(check(&["a", "b"], 2).contains("4 jump hosts"));
+        assert_eq!(check(&["a", "web1"], 0), "leads in a circle: web1 is reached through a, then web1");
+    }
 }

@@ -23,10 +23,13 @@ mod retry;
 mod server_add;
 mod server_edit;
 mod server_remove;
+mod server_takeover;
+mod server_unlock;
 mod settle;
 pub mod targets;
 mod titles;
 mod valid;
+mod way;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -40,6 +43,7 @@ pub use operate::Operate;
 pub use prepared::Prepared;
 pub use server_add::AddServer;
 pub use server_edit::{EditServer, Login};
+pub use server_takeover::Takeover;
 pub use settle::Settled;
 
 use crate::catalog::Catalog;

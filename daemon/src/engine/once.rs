@@ -84,6 +84,18 @@ impl Asked {
         audit_id: String,
         object: String,
     ) -> Result<(), Refusal> {
+        self.keep_with(unit, answer, audit_id, object, String::new()).await
+    }
+
+    /// The same; the audit tells `detail` too.
+    pub(super) async fn keep_with(
+        &self,
+        unit: &mut Unit<'_>,
+        answer: &Answer,
+        audit_id: String,
+        object: String,
+        detail: String,
+    ) -> Result<(), Refusal> {
         let text = serde_json::to_string(answer)
             .map_err(|e| Refusal::Internal(format!("the answer cannot be kept: {e}")))?;
         unit.keep_request((&self.principal, self.method, &self.request_id), &self.digest, &text).await?;
@@ -92,6 +104,7 @@ impl Asked {
             principal: self.principal.clone(),
             method: self.method.to_owned(),
             object,
+            detail,
             result: "accepted".to_owned(),
             run_id: answer.run.as_ref().map(|run| run.id.clone()),
         });

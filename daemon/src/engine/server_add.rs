@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use super::{Answer, Asked, Engine, LaneError, LaneHold, Refusal, targets, valid};
+use super::{Answer, Asked, Engine, LaneError, LaneHold, Refusal, targets, valid, way};
 use crate::domain::failure::Failure;
 use crate::domain::id::{RunId, ServerId};
 use crate::domain::operation::Operation;
@@ -32,6 +32,8 @@ pub struct AddServer {
     pub identity_key: Vec<u8>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// Name or id of its jump host; empty: it is reached directly.
+    pub via: String,
 }
 
 struct AddServerCommand {
@@ -90,7 +92,8 @@ impl Command for AddServerCommand {
         if let Some(answer) = self.asked.recall(unit).await? {
             return Ok((answer, false));
         }
-        let mut server = self.server(unit);
+        let via = way::through(unit, &self.ask.name, &self.ask.via).await?;
+        let mut server = self.server(unit, via);
         match unit.insert_server(&mut server).await {
             Err(StoreError::Duplicate(_)) => {
                 let found = unit.server_by_name(&server.name).await?;
@@ -127,7 +130,7 @@ impl Command for AddServerCommand {
 }
 
 impl AddServerCommand {
-    fn server(&self, unit: &Unit<'_>) -> Server {
+    fn server(&self, unit: &Unit<'_>, via: Option<String>) -> Server {
         let identity = if self.ask.identity_key.is_empty() { IdentityKind::Agent } else { IdentityKind::Key };
         Server {
             id: self.id,
@@ -137,6 +140,7 @@ impl AddServerCommand {
             user: self.ask.user.clone(),
             host_key: self.ask.host_key.clone(),
             identity,
+            via,
             labels: self.ask.labels.clone(),
             status: ServerStatus::Pending,
             reach: Reach::Ok,
@@ -183,7 +187,9 @@ impl Command for Met {
         };
         let event = match &twin {
             None => Event::Answered,
-            Some(twin) => Event::Refused(Outcome::Failed, Reason::Refused, same_machine(&run, twin, unit)),
+            Some(twin) => {
+                Event::Refused(Outcome::Failed, Reason::Refused, same_machine(&run, &server, twin, unit))
+            }
         };
         let now = unit.now();
         let mut run = run.apply(event, now, self.engine.timings())?;
@@ -194,7 +200,10 @@ impl Command for Met {
                 found(&mut server, Reach::Ok, String::new());
             }
             // Two lanes for one machine would not know of each other.
-            Some(twin) => found(&mut server, Reach::Refused, same_machine_as(twin)),
+            Some(twin) => {
+                let detail = same_machine_as(&server, twin);
+                found(&mut server, Reach::Refused, detail);
+            }
         }
         unit.update_server(&mut server).await?;
         self.engine.write_run(unit, &mut run, None).await?;
@@ -214,21 +223,22 @@ fn found(server: &mut Server, reach: Reach, detail: String) {
     }
 }
 
-fn same_machine(run: &Run, twin: &Server, unit: &Unit<'_>) -> Failure {
+fn same_machine(run: &Run, server: &Server, twin: &Server, unit: &Unit<'_>) -> Failure {
     Failure {
         step: String::new(),
         exit_code: None,
-        message: same_machine_as(twin),
+        message: same_machine_as(server, twin),
         last_lines: String::new(),
         run: run.id,
         at: unit.now(),
     }
 }
 
-fn same_machine_as(twin: &Server) -> String {
+fn same_machine_as(server: &Server, twin: &Server) -> String {
     format!(
-        "this machine is registered already, as `{}` ({}:{}): use that server, or remove it first",
-        twin.name, twin.host, twin.port
+        "this machine is registered already, as `{}` ({}:{}): use that server, and remove this second record \
+         (`settlectl server remove {}`)",
+        twin.name, twin.host, twin.port, server.name
     )
 }
 

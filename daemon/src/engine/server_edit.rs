@@ -1,9 +1,10 @@
-//! Changes how a server is reached, pauses it, ends its pause. An edit clears `refused`, and has the server met again before work goes on.
+//! Changes how a server is reached, pins another host key, pauses it, ends its pause. An edit and another key clear `refused`, and have the
+//! server met again before work goes on.
 
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 
-use super::{Answer, Asked, Engine, Refusal, targets, valid};
+use super::{Answer, Asked, Engine, Refusal, targets, valid, way};
 use crate::domain::id::ServerId;
 use crate::domain::operation::Operation;
 use crate::domain::run::Subject;
@@ -22,10 +23,10 @@ pub struct EditServer {
     pub port: Option<u32>,
     /// New login user.
     pub user: Option<String>,
-    /// New host key to pin.
-    pub host_key: Option<String>,
     /// New way to log in.
     pub login: Option<Login>,
+    /// Name or id of the new jump host; empty: it is reached directly.
+    pub via: Option<String>,
 }
 
 /// A way to log in.
@@ -39,6 +40,7 @@ pub enum Login {
 
 enum Change {
     Edit(EditServer),
+    Rekey(String),
     Pause,
     Resume,
 }
@@ -57,7 +59,6 @@ impl EditServer {
             |field: &str, result: Option<Result<(), String>>| problems.check(field, result.unwrap_or(Ok(())));
         each("host", self.host.as_deref().map(valid::host));
         each("user", self.user.as_deref().map(valid::user));
-        each("host_key", self.host_key.as_deref().map(valid::host_key));
         each(
             "port",
             self.port.map(|port| {
@@ -80,19 +81,21 @@ impl EditServer {
         if let Some(user) = &self.user {
             server.user.clone_from(user);
         }
-        if let Some(host_key) = &self.host_key {
-            server.host_key.clone_from(host_key);
-        }
         match &self.login {
             Some(Login::Key(_)) => server.identity = IdentityKind::Key,
             Some(Login::Agent) => server.identity = IdentityKind::Agent,
             None => {}
         }
-        if server.reach != Reach::Paused {
-            server.reach = Reach::Ok;
-            server.reach_detail.clear();
-        }
+        trusted_again(server);
         Ok(())
+    }
+}
+
+/// Whatever it refused may be mended. A pause is a person's word, and stays.
+fn trusted_again(server: &mut Server) {
+    if server.reach != Reach::Paused {
+        server.reach = Reach::Ok;
+        server.reach_detail.clear();
     }
 }
 
@@ -102,6 +105,20 @@ impl Engine {
         ask.check()?;
         let server = ask.server.clone();
         self.change_server(asked, server, Change::Edit(ask)).await
+    }
+
+    /// Pins another host key.
+    pub async fn rekey_server(
+        &self,
+        asked: Asked,
+        server: String,
+        host_key: String,
+    ) -> Result<Answer, Refusal> {
+        if host_key.is_empty() {
+            return Err(Refusal::field("host_key", "is missing"));
+        }
+        valid::host_key(&host_key).map_err(|message| Refusal::field("host_key", message))?;
+        self.change_server(asked, server, Change::Rekey(host_key)).await
     }
 
     /// Lets nothing new start on a server.
@@ -135,8 +152,20 @@ impl Command for ChangeServer {
             return Ok((answer, None));
         }
         let mut server = targets::find_server(unit, &self.server).await?;
+        let mut detail = String::new();
         match &self.change {
-            Change::Edit(edit) => edit.apply(&mut server)?,
+            Change::Edit(edit) => {
+                edit.apply(&mut server)?;
+                if let Some(via) = &edit.via {
+                    server.via = way::through(unit, &server.name, via).await?;
+                }
+            }
+            Change::Rekey(host_key) => {
+                let before = if server.host_key.is_empty() { "none" } else { &server.host_key };
+                detail = format!("{before} -> {host_key}");
+                server.host_key.clone_from(host_key);
+                trusted_again(&mut server);
+            }
             Change::Pause => {
                 server.reach = Reach::Paused;
                 server.reach_detail = format!("paused by {}", self.asked.principal);
@@ -154,11 +183,12 @@ impl Command for ChangeServer {
             let identity = BTreeMap::from([(targets::IDENTITY.to_owned(), key.clone())]);
             self.engine.put_secrets(unit, &server.id.to_string(), &identity).await?;
         }
-        if let Change::Edit(_) = &self.change {
+        if let Change::Edit(_) | Change::Rekey(_) = &self.change {
             self.meet_again(unit, &server).await?;
         }
         let answer = Answer { server: Some(ServerRow::from(&server)), ..Answer::default() };
-        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), server.name.clone()).await?;
+        let id = self.engine.clock().ulid().to_string();
+        self.asked.keep_with(unit, &answer, id, server.name.clone(), detail).await?;
         Ok((answer, Some(server.id)))
     }
 }

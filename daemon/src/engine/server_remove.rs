@@ -39,6 +39,7 @@ impl Command for RemoveServer {
         }
         let mut server = targets::find_server(unit, &self.server).await?;
         no_open_runs(unit, &server).await?;
+        nobody_behind(unit, &server).await?;
         let resources = self.resources(unit, &server).await?;
         let mut ids = Vec::with_capacity(resources.len());
         for mut resource in resources {
@@ -76,6 +77,18 @@ impl RemoveServer {
             resources: found.iter().take(take).map(path).collect(),
         })
     }
+}
+
+async fn nobody_behind(unit: &mut Unit<'_>, server: &Server) -> Result<(), Refusal> {
+    let behind = unit.db().await?.servers_via(&server.name, NAMED_MAX).await?;
+    if behind.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::not_now(format!(
+        "{} is the jump host of {}: give them another way first (settlectl server edit NAME --via SERVER, or --direct)",
+        server.name,
+        behind.join(", ")
+    )))
 }
 
 async fn no_open_runs(unit: &mut Unit<'_>, server: &Server) -> Result<(), Refusal> {

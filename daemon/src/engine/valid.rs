@@ -12,6 +12,8 @@ const HOST_BYTES_MAX: usize = 253;
 const USER_BYTES_MAX: usize = 32;
 /// Longest private key, in bytes.
 const IDENTITY_BYTES_MAX: usize = 16 * 1024;
+/// Longest reason that a person gives, in bytes.
+const REASON_BYTES_MAX: usize = 500;
 /// Most labels of a server.
 const LABELS_MAX: usize = 32;
 
@@ -104,6 +106,17 @@ pub(super) fn host_key(key: &str) -> Result<(), String> {
 }
 
 const HOST_KEY_FORM: &str = "must be a fingerprint as `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` prints it: SHA256: and 43 characters";
+
+/// Reasons that people give for the audit.
+pub(super) fn reason(reason: &str) -> Result<(), String> {
+    if reason.trim().is_empty() {
+        return Err("is missing: say why, it is kept in the audit".to_owned());
+    }
+    if reason.len() > REASON_BYTES_MAX || reason.chars().any(char::is_control) {
+        return Err(format!("must have at most {REASON_BYTES_MAX} bytes and no control characters"));
+    }
+    Ok(())
+}
 
 /// Private keys, by form only; whether they work shows when they are used.
 pub(super) fn identity(key: &[u8]) -> Result<(), String> {

@@ -68,6 +68,7 @@ fn entry((at, row): (i64, AuditRow)) -> v1::AuditEntry {
         principal: row.principal,
         method: row.method,
         object: row.object,
+        detail: row.detail,
         result: row.result,
         run_id: row.run_id.unwrap_or_default(),
     }

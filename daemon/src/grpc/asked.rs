@@ -25,7 +25,7 @@ macro_rules! commands {
 }
 
 commands! {
-    CreateServerRequest UpdateServerRequest ProbeServerRequest PauseServerRequest ResumeServerRequest DeleteServerRequest
+    CreateServerRequest UpdateServerRequest RekeyServerRequest TakeoverServerRequest ForceUnlockServerRequest ProbeServerRequest PauseServerRequest ResumeServerRequest DeleteServerRequest
     InstallRequest UpdateResourceRequest RemoveResourceRequest PauseResourceRequest ResumeResourceRequest
     RetryResourceRequest ProbeResourceRequest DoRequest CancelRunRequest
     ReloadPackagesRequest ReconcileRequest

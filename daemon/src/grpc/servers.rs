@@ -13,6 +13,7 @@ impl Api {
         request: Request<v1::CreateServerRequest>,
     ) -> Result<v1::CreateServerResponse, Status> {
         let (asked, m) = self.asked("Servers.Create", request)?;
+        self.named_via(&m.via)?;
         let ask = AddServer {
             name: m.name,
             host: m.host,
@@ -21,6 +22,7 @@ impl Api {
             host_key: m.host_key,
             identity_key: m.identity_key,
             labels: m.labels,
+            via: m.via,
         };
         let answer = self.engine().add_server(asked, ask).await.map_err(|r| self.refuse(r))?;
         let run = self.run_of(&answer)?;
@@ -52,6 +54,23 @@ impl Api {
 
     fn named_server(&self, name: &str) -> Result<(), Status> {
         check::name("server", name).map_err(|r| self.refuse(r))
+    }
+
+    /// A jump host may be left out.
+    fn named_via(&self, name: &str) -> Result<(), Status> {
+        if name.is_empty() { Ok(()) } else { check::name("via", name).map_err(|r| self.refuse(r)) }
+    }
+
+    async fn force_unlock_server(
+        &self,
+        request: Request<v1::ForceUnlockServerRequest>,
+    ) -> Result<v1::ForceUnlockServerResponse, Status> {
+        let (asked, m) = self.asked("Servers.ForceUnlock", request)?;
+        self.named_server(&m.server)?;
+        let mut answer =
+            self.engine().unlock_server(asked, m.server, m.reason).await.map_err(|r| self.refuse(r))?;
+        let step_ids = std::mem::take(&mut answer.ids);
+        Ok(v1::ForceUnlockServerResponse { server: Some(self.server_of(answer)?), step_ids })
     }
 }
 
@@ -85,17 +104,38 @@ impl v1::servers_server::Servers for Api {
     ) -> Result<Response<v1::Server>, Status> {
         let (asked, m) = self.asked("Servers.Update", request)?;
         self.named_server(&m.server)?;
+        self.named_via(m.via.as_deref().unwrap_or_default())?;
         let login = m.identity_key.map(|key| if key.is_empty() { Login::Agent } else { Login::Key(key) });
-        let ask = EditServer {
-            server: m.server,
-            host: m.host,
-            port: m.port,
-            user: m.user,
-            host_key: m.host_key,
-            login,
-        };
+        let ask =
+            EditServer { server: m.server, host: m.host, port: m.port, user: m.user, login, via: m.via };
         let answer = self.engine().edit_server(asked, ask).await.map_err(|r| self.refuse(r))?;
         self.server_of(answer).map(Response::new)
+    }
+
+    async fn rekey(&self, request: Request<v1::RekeyServerRequest>) -> Result<Response<v1::Server>, Status> {
+        let (asked, m) = self.asked("Servers.Rekey", request)?;
+        self.named_server(&m.server)?;
+        let answer =
+            self.engine().rekey_server(asked, m.server, m.host_key).await.map_err(|r| self.refuse(r))?;
+        self.server_of(answer).map(Response::new)
+    }
+
+    async fn takeover(
+        &self,
+        request: Request<v1::TakeoverServerRequest>,
+    ) -> Result<Response<v1::Server>, Status> {
+        let (asked, m) = self.asked("Servers.Takeover", request)?;
+        self.named_server(&m.server)?;
+        let answer =
+            self.engine().take_over_server(asked, m.server, m.force).await.map_err(|r| self.refuse(r))?;
+        self.server_of(answer).map(Response::new)
+    }
+
+    async fn force_unlock(
+        &self,
+        request: Request<v1::ForceUnlockServerRequest>,
+    ) -> Result<Response<v1::ForceUnlockServerResponse>, Status> {
+        self.force_unlock_server(request).await.map(Response::new)
     }
 
     async fn probe(&self, request: Request<v1::ProbeServerRequest>) -> Result<Response<v1::Run>, Status> {

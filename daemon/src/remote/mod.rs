@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 pub use self::holder::Holder;
 use crate::domain::id::{InstallationId, ServerId};
+pub use crate::domain::server::JUMPS_MAX;
 use crate::domain::step::{Ended, StepId};
 
 pub mod exec;
@@ -23,6 +24,8 @@ pub mod step;
 pub struct Target {
     /// The server; connections are shared by it.
     pub server: ServerId,
+    /// Its name, for what people are told to type.
+    pub name: String,
     /// Host name or address.
     pub host: String,
     /// TCP port.
@@ -37,9 +40,6 @@ pub struct Target {
     /// [`JUMPS_MAX`] of them in a row.
     pub via: Option<Box<Target>>,
 }
-
-/// Jump hosts on the way to a server.
-pub const JUMPS_MAX: usize = 3;
 
 /// How to log in.
 #[derive(Clone)]

@@ -14,6 +14,8 @@ pub struct LaneRow {
     pub owner: Option<String>,
     /// Rises with every change of hands.
     pub epoch: i64,
+    /// `asked` or `forced`: the next claim takes the server from another installation.
+    pub takeover: Option<String>,
 }
 
 /// A step that is not proven to have ended.
@@ -25,6 +27,8 @@ pub struct UnresolvedRow {
     pub detail: String,
     /// Since when.
     pub since: i64,
+    /// An operator has given it up, and its server has yet to confirm that.
+    pub abandon: bool,
 }
 
 impl Db<'_> {
@@ -65,13 +69,14 @@ impl Db<'_> {
 
     /// The lane of a server.
     pub async fn lane(&mut self, server: ServerId) -> Result<Option<LaneRow>, StoreError> {
-        let sql = "SELECT server_id, owner, epoch FROM lane WHERE server_id = $1";
+        let sql = "SELECT server_id, owner, epoch, takeover FROM lane WHERE server_id = $1";
         Ok(on!(self, c => sqlx::query_as(sql).bind(server.to_string()).fetch_optional(c).await)?)
     }
 
     /// Steps that are not proven to have ended on a server.
     pub async fn unresolved(&mut self, server: ServerId) -> Result<Vec<UnresolvedRow>, StoreError> {
-        let sql = "SELECT step_id, detail, since FROM unresolved WHERE server_id = $1 ORDER BY step_id";
+        let sql =
+            "SELECT step_id, detail, since, abandon FROM unresolved WHERE server_id = $1 ORDER BY step_id";
         Ok(on!(self, c => sqlx::query_as(sql).bind(server.to_string()).fetch_all(c).await)?)
     }
 }
@@ -178,9 +183,39 @@ impl Unit<'_> {
         detail: &str,
     ) -> Result<(), StoreError> {
         let now = self.now().0;
-        let sql = "INSERT INTO unresolved (step_id, server_id, since, detail) VALUES ($1, $2, $3, $4) ON CONFLICT (step_id) DO NOTHING";
+        let sql = "INSERT INTO unresolved (step_id, server_id, since, detail, abandon) VALUES ($1, $2, $3, $4, FALSE) \
+                   ON CONFLICT (step_id) DO NOTHING";
         on!(self.writing().await?, c => sqlx::query(sql).bind(step.to_string()).bind(server.to_string()).bind(now).bind(clean(detail))
             .execute(c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Takes a lane from whoever has it: the epoch rises, and what is on its list is given up, which its server has yet to confirm.
+    pub async fn force_lane(&mut self, server: ServerId) -> Result<i64, StoreError> {
+        let sql = "UPDATE lane SET owner = NULL, epoch = epoch + 1 WHERE server_id = $1 RETURNING epoch";
+        let epoch: Option<i64> = on!(self.writing().await?, c => sqlx::query_scalar(sql).bind(server.to_string())
+            .fetch_optional(c).await)?;
+        self.guarded(u64::from(epoch.is_some()))?;
+        self.forget_lane(server);
+        self.abandon_unresolved(server).await?;
+        epoch.ok_or(StoreError::Conflict)
+    }
+
+    /// An operator gives up all that is on a server's list.
+    pub async fn abandon_unresolved(&mut self, server: ServerId) -> Result<(), StoreError> {
+        let sql = "UPDATE unresolved SET abandon = TRUE WHERE server_id = $1";
+        Ok(
+            on!(self.writing().await?, c => sqlx::query(sql).bind(server.to_string()).execute(c).await.map(drop))?,
+        )
+    }
+
+    /// The next claim of a server takes it from another installation (`asked`, `forced`), or has done so (`None`).
+    pub async fn set_takeover(&mut self, server: ServerId, takeover: Option<&str>) -> Result<(), StoreError> {
+        let sql = "UPDATE lane SET takeover = $2 WHERE server_id = $1";
+        let done = on!(self.writing().await?, c => sqlx::query(sql).bind(server.to_string()).bind(takeover)
+            .execute(c).await.map(|d| d.rows_affected()))?;
+        self.guarded(done)?;
+        self.forget_lane(server);
         Ok(())
     }
 

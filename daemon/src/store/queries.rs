@@ -26,14 +26,15 @@ struct AuditColumns {
     principal: String,
     method: String,
     object: String,
+    detail: String,
     result: String,
     run_id: Option<String>,
 }
 
 impl From<AuditColumns> for (i64, AuditRow) {
     fn from(c: AuditColumns) -> Self {
-        let AuditColumns { at, id, principal, method, object, result, run_id } = c;
-        (at, AuditRow { id, principal, method, object, result, run_id })
+        let AuditColumns { at, id, principal, method, object, detail, result, run_id } = c;
+        (at, AuditRow { id, principal, method, object, detail, result, run_id })
     }
 }
 
@@ -131,6 +132,23 @@ impl Db<'_> {
         let row: Option<ServerRow> =
             on!(self, c => sqlx::query_as(sql).bind(machine_id).fetch_optional(c).await)?;
         row.map(TryInto::try_into).transpose()
+    }
+
+    /// Hops of the longest way that leads through this server: 0 when nobody is reached through it, at most 3.
+    pub async fn hops_behind(&mut self, name: &str) -> Result<i64, StoreError> {
+        let sql = "SELECT CAST(CASE \
+                     WHEN EXISTS (SELECT 1 FROM server a JOIN server b ON b.via = a.name JOIN server c ON c.via = b.name \
+                                  WHERE a.via = $1) THEN 3 \
+                     WHEN EXISTS (SELECT 1 FROM server a JOIN server b ON b.via = a.name WHERE a.via = $1) THEN 2 \
+                     WHEN EXISTS (SELECT 1 FROM server a WHERE a.via = $1) THEN 1 \
+                     ELSE 0 END AS BIGINT)";
+        Ok(on!(self, c => sqlx::query_scalar(sql).bind(name).fetch_one(c).await)?)
+    }
+
+    /// Names of servers that are reached through this one, at most `limit`, in order.
+    pub async fn servers_via(&mut self, name: &str, limit: i64) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT name FROM server WHERE via = $1 ORDER BY name LIMIT $2";
+        Ok(on!(self, c => sqlx::query_scalar(sql).bind(name).bind(limit).fetch_all(c).await)?)
     }
 
     /// Servers in order of name, after `after`.

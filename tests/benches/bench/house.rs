@@ -62,6 +62,7 @@ impl House {
             host_key: String::new(),
             identity_key: Vec::new(),
             labels: BTreeMap::new(),
+            via: String::new(),
         };
         self.engine.add_server(self.asked("Servers.Create"), ask).await?;
         Ok(())

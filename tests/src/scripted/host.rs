@@ -24,6 +24,8 @@ pub struct Execution {
     pub began: Duration,
     /// When its last process was gone; `None` while it lives.
     pub gone: Option<Duration>,
+    /// When an operator gave it up: from then on it may live beside others.
+    pub given_up: Option<Duration>,
     /// Its true exit code, when it ended with one.
     pub code: Option<i32>,
     /// What it wrote.
@@ -344,7 +346,8 @@ impl Host {
     }
 
     fn execution(&self, id: StepId, began: Duration) -> Execution {
-        Execution { host: self.address.clone(), id, began, gone: None, code: None, output: Vec::new() }
+        let host = self.address.clone();
+        Execution { host, id, began, gone: None, given_up: None, code: None, output: Vec::new() }
     }
 
     fn keep(&mut self, spec: &StepSpec, stage: Stage) {
@@ -406,6 +409,9 @@ impl Host {
         self.fence(epoch)?;
         let orphaned = self.report(id, now).status == StepStatus::Orphaned;
         if orphaned && let Some(one) = self.tries.get_mut(&id) {
+            if let Stage::Live(live) = &one.stage {
+                self.witness[live.witness].given_up = Some(now);
+            }
             one.stage = Stage::Over(Ended::Lost { why: "forced".to_owned() }, Vec::new());
         }
         Ok(self.report(id, now))

@@ -309,7 +309,8 @@ fn one_at_a_time(witness: &[Execution]) -> anyhow::Result<()> {
     for ran in by_host.values_mut() {
         ran.sort_by_key(|e| e.began);
         for pair in ran.windows(2) {
-            let apart = pair[0].gone.is_some_and(|gone| gone <= pair[1].began);
+            let free = [pair[0].gone, pair[0].given_up].into_iter().flatten().min();
+            let apart = free.is_some_and(|free| free <= pair[1].began);
             ensure!(apart, "two payloads at once: {:#?} and {:#?}", pair[0], pair[1]);
         }
     }

@@ -279,6 +279,7 @@ pub(super) fn add_server(name: &str) -> AddServer {
         host_key: String::new(),
         identity_key: Vec::new(),
         labels: BTreeMap::new(),
+        via: String::new(),
     }
 }
 

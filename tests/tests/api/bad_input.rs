@@ -6,10 +6,11 @@ use bytes::{Buf as _, BufMut as _};
 use http::uri::PathAndQuery;
 use settled_proto::v1::{
     CancelRunRequest, CheckPackageRequest, CreateServerRequest, DeleteServerRequest, DoRequest,
-    FollowRunRequest, GetPackageRequest, GetResourceRequest, GetRunRequest, GetServerRequest, InstallRequest,
-    ListAuditRequest, ListResourcesRequest, ListRunsRequest, ListServersRequest, PauseResourceRequest,
-    PauseServerRequest, ProbeResourceRequest, ProbeServerRequest, ReconcileRequest, ReloadPackagesRequest,
-    RemoveResourceRequest, ResumeResourceRequest, ResumeServerRequest, RetryResourceRequest,
+    FollowRunRequest, ForceUnlockServerRequest, GetPackageRequest, GetResourceRequest, GetRunRequest,
+    GetServerRequest, InstallRequest, ListAuditRequest, ListResourcesRequest, ListRunsRequest,
+    ListServersRequest, PauseResourceRequest, PauseServerRequest, ProbeResourceRequest, ProbeServerRequest,
+    ReconcileRequest, RekeyServerRequest, ReloadPackagesRequest, RemoveResourceRequest,
+    ResumeResourceRequest, ResumeServerRequest, RetryResourceRequest, TakeoverServerRequest,
     UpdateResourceRequest, UpdateServerRequest, WatchRequest, watch_request::Start,
 };
 use settled_tests::engine::{Served, install};
@@ -56,6 +57,12 @@ async fn servers_name_the_field() {
         server: "web1".to_owned(),
         ..UpdateServerRequest::default()
     };
+    let rekey = || RekeyServerRequest {
+        request_id: id(),
+        server: "web1".to_owned(),
+        host_key: format!("SHA256:{}", "A".repeat(43)),
+    };
+    let unlock = || ForceUnlockServerRequest { request_id: id(), server: "web1".to_owned(), reason: id() };
     refuses! {
         api.servers(), create, CreateServerRequest { request_id: String::new(), ..new("a") } => ["request_id"];
         api.servers(), create, CreateServerRequest { request_id: text(129), ..new("a") } => ["request_id"];
@@ -81,8 +88,25 @@ async fn servers_name_the_field() {
         api.servers(), update, UpdateServerRequest { port: Some(0), ..edit() } => ["port"];
         api.servers(), update, UpdateServerRequest { host: Some(String::new()), ..edit() } => ["host"];
         api.servers(), update, UpdateServerRequest { user: Some("; id".into()), ..edit() } => ["user"];
-        api.servers(), update, UpdateServerRequest { host_key: Some("MD5:x".into()), ..edit() } => ["host_key"];
         api.servers(), update, UpdateServerRequest { identity_key: Some(b"x".to_vec()), ..edit() } => ["identity_key"];
+        api.servers(), create, CreateServerRequest { via: "nowhere".into(), ..new("a") } => ["via"];
+        api.servers(), create, CreateServerRequest { via: "a".into(), ..new("a") } => ["via"];
+        api.servers(), create, CreateServerRequest { via: text(64), ..new("a") } => ["via"];
+        api.servers(), update, UpdateServerRequest { via: Some("nowhere".into()), ..edit() } => ["via"];
+        api.servers(), update, UpdateServerRequest { via: Some("web1".into()), ..edit() } => ["via"];
+        api.servers(), update, UpdateServerRequest { via: Some(text(64)), ..edit() } => ["via"];
+        api.servers(), rekey, RekeyServerRequest { request_id: String::new(), ..rekey() } => ["request_id"];
+        api.servers(), rekey, RekeyServerRequest { server: String::new(), ..rekey() } => ["server"];
+        api.servers(), rekey, RekeyServerRequest { host_key: String::new(), ..rekey() } => ["host_key"];
+        api.servers(), rekey, RekeyServerRequest { host_key: "MD5:x".into(), ..rekey() } => ["host_key"];
+        api.servers(), takeover, TakeoverServerRequest { server: "web1".into(), ..Default::default() } => ["request_id"];
+        api.servers(), takeover, TakeoverServerRequest { request_id: id(), ..Default::default() } => ["server"];
+        api.servers(), force_unlock, ForceUnlockServerRequest { request_id: String::new(), ..unlock() } => ["request_id"];
+        api.servers(), force_unlock, ForceUnlockServerRequest { server: String::new(), ..unlock() } => ["server"];
+        api.servers(), force_unlock, ForceUnlockServerRequest { reason: String::new(), ..unlock() } => ["reason"];
+        api.servers(), force_unlock, ForceUnlockServerRequest { reason: " ".into(), ..unlock() } => ["reason"];
+        api.servers(), force_unlock, ForceUnlockServerRequest { reason: "a\nb".into(), ..unlock() } => ["reason"];
+        api.servers(), force_unlock, ForceUnlockServerRequest { reason: text(501), ..unlock() } => ["reason"];
         api.servers(), probe, ProbeServerRequest { server: "web1".into(), ..Default::default() } => ["request_id"];
         api.servers(), probe, ProbeServerRequest { request_id: id(), ..Default::default() } => ["server"];
         api.servers(), pause, PauseServerRequest { server: "web1".into(), ..Default::default() } => ["request_id"];

@@ -14,6 +14,8 @@ mod removal;
 mod retry;
 mod secrets;
 mod settling;
+mod takeover;
+mod unlock;
 mod waiting;
 
 use std::time::Duration;

@@ -78,7 +78,7 @@ impl World {
     /// Makes every server known through this channel, and waits until each was met.
     pub(crate) async fn register(&self, channel: &Channel) {
         for (n, server) in self.servers.iter().enumerate() {
-            let request = server.introduction(&name(n));
+            let request = server.record(&name(n));
             let answer = ServersClient::new(channel.clone()).create(request).await.unwrap().into_inner();
             let met: Run = clients::completed(channel, &answer.run.unwrap().id).await.0;
             assert_eq!(met.outcome(), Outcome::Succeeded, "{met:?}");

@@ -20,6 +20,7 @@ fn odd_target(server: &OddServer, user: &str) -> Target {
         user: user.to_owned(),
         host_key: server.fingerprint.clone(),
         login: Login::Key(Zeroizing::new(server.client_key.clone())),
+        name: "web1".to_owned(),
         via: None,
     }
 }

@@ -49,6 +49,7 @@ pub(crate) fn target(sshd: &Server) -> Target {
         user: sshd.user(),
         host_key: sshd.host_key("ed25519"),
         login: identity(&sshd.client_key("ed25519")),
+        name: "web1".to_owned(),
         via: None,
     }
 }

@@ -123,7 +123,7 @@ async fn a_changed_host_key_is_refused_with_the_pinned_and_all_shown_keys() {
         let shown = format!("{kind} {}", sshd.host_key(kind));
         assert!(text.contains(&shown), "{shown} is missing in: {text}");
     }
-    let next = format!("settlectl server edit NAME --host-key {}", sshd.host_key("ed25519"));
+    let next = format!("`settlectl server rekey web1 --host-key {}`", sshd.host_key("ed25519"));
     for part in [&pinned, &next, "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"] {
         assert!(text.contains(part), "{part} is missing in: {text}");
     }

@@ -127,6 +127,7 @@ impl Bench {
             user: "root".to_owned(),
             host_key: String::new(),
             login: Login::Agent,
+            name: "web1".to_owned(),
             via: None,
         };
         let steps = Steps::with_layout(exec, clock, layout.clone());

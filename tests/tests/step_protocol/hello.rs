@@ -45,8 +45,7 @@ async fn another_installation_is_refused_by_name() {
     let error = bench.steps.claim(&bench.target, other, 9).await.expect_err("a refusal");
     let RemoteError::Refused(sentence) = error else { panic!("{error:?}") };
     assert!(sentence.contains(&bench.installation.to_string()), "{sentence}");
-    let state = bench.path("state").display().to_string();
-    assert!(sentence.ends_with(&format!("remove {state} on the server")), "what works today: {sentence}");
+    assert!(sentence.ends_with("run `settlectl server takeover web1`"), "{sentence}");
     let hello = bench.steps.hello(&bench.target).await.expect("an answer");
     assert_eq!(hello.epoch, 1, "a refused claim changes nothing");
 }

@@ -208,6 +208,7 @@ pub(crate) fn new_server(clock: &dyn Clock, name: &str) -> Server {
         user: "root".into(),
         host_key: "SHA256:abc".into(),
         identity: IdentityKind::Key,
+        via: None,
         labels: BTreeMap::new(),
         status: ServerStatus::Pending,
         reach: Reach::Ok,

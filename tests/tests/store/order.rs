@@ -174,6 +174,7 @@ pub(crate) async fn a_refused_command_leaves_no_trace_in_the_audit(house: House)
                             principal: "unix:0".into(),
                             method: "Servers.Add".into(),
                             object: server.name.clone(),
+                            detail: String::new(),
                             result: "accepted".into(),
                             run_id: None,
                         });

@@ -29,6 +29,7 @@ async fn accept(house: &House, server: &Server, name: String) -> Run {
                     principal: "unix:0".into(),
                     method: "Resources.Install".into(),
                     object: resource.name.clone(),
+                    detail: String::new(),
                     result: "accepted".into(),
                     run_id: Some(run.id.to_string()),
                 });

@@ -29,7 +29,7 @@ fn settlectl() -> PathBuf {
 }
 
 /// `settlectl -o json ARGUMENTS`, for this daemon.
-fn settlectl_at(daemon: &TestDaemon, arguments: &[&str]) -> Command {
+pub(crate) fn settlectl_at(daemon: &TestDaemon, arguments: &[&str]) -> Command {
     let mut command = Command::new(settlectl());
     let endpoint = format!("unix:{}", daemon.socket().display());
     command.args(["--endpoint", &endpoint, "-o", "json"]).args(arguments).kill_on_drop(true);

@@ -7,4 +7,5 @@ mod lease;
 mod main_job;
 mod nine;
 mod reload;
+mod servers;
 mod systemd;

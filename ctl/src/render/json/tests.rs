@@ -63,6 +63,7 @@ fn no_field_of_the_contract_is_forgotten() {
         ("CommandResponse", command(&CommandResponse::default())),
         ("CreateServerResponse", created_server(&CreateServerResponse::default())),
         ("DeleteServerResponse", deleted_server(&DeleteServerResponse::default())),
+        ("ForceUnlockServerResponse", unlocked_server(&ForceUnlockServerResponse::default())),
         ("CheckPackageResponse", check(&CheckPackageResponse::default())),
     ];
     for (message, value) in table {

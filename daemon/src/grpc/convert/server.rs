@@ -27,6 +27,7 @@ pub(in crate::grpc) fn server(s: &Server) -> v1::Server {
         created_at: Some(time(s.created_at)),
         updated_at: Some(time(s.updated_at)),
         seq: count(s.seq),
+        via: s.via.clone().unwrap_or_default(),
     }
 }
 

@@ -80,7 +80,7 @@ impl Connector {
                     families.retain(|family| *family != key.family);
                     shown.push(key);
                     if target.host_key.is_empty() || families.is_empty() {
-                        return Err(host_key::refusal(&address, &target.host_key, &shown));
+                        return Err(host_key::refusal(&target.name, &address, &target.host_key, &shown));
                     }
                 }
                 Err(error @ Broken::OddHostKey) => {
@@ -89,7 +89,7 @@ impl Connector {
                 Err(Broken::Ssh(russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, .. }))
                     if !shown.is_empty() =>
                 {
-                    return Err(host_key::refusal(&address, &target.host_key, &shown));
+                    return Err(host_key::refusal(&target.name, &address, &target.host_key, &shown));
                 }
                 Err(Broken::Ssh(error @ russh::Error::NoCommonAlgo { .. })) => {
                     return Err(RemoteError::Refused(format!(

@@ -67,7 +67,7 @@ fn fingerprint(key: &PublicKey) -> String {
 }
 
 /// The refusal of a server whose keys are not the pinned one, with what to do next.
-pub(super) fn refusal(address: &str, pinned: &str, shown: &[Shown]) -> RemoteError {
+pub(super) fn refusal(server: &str, address: &str, pinned: &str, shown: &[Shown]) -> RemoteError {
     let keys = shown.iter().map(|key| format!("{} {}", key.family.name(), key.fingerprint));
     let keys = keys.collect::<Vec<_>>().join(", ");
     let known = if pinned.is_empty() {
@@ -79,7 +79,7 @@ pub(super) fn refusal(address: &str, pinned: &str, shown: &[Shown]) -> RemoteErr
         shown.first().map_or(("ed25519", "SHA256:..."), |key| (key.family.name(), &key.fingerprint));
     RemoteError::Refused(format!(
         "{address} shows {keys}, but {known}: compare with `ssh-keygen -lf /etc/ssh/ssh_host_{family}_key.pub` \
-         on the server, and if they agree run `settlectl server edit NAME --host-key {fingerprint}`"
+         on the server, and if they agree run `settlectl server rekey {server} --host-key {fingerprint}`"
     ))
 }
 
@@ -144,12 +144,16 @@ mod tests {
             Shown { family: Family::Ed25519, fingerprint: "SHA256:aaa".to_owned() },
             Shown { family: Family::Rsa, fingerprint: "SHA256:bbb".to_owned() },
         ];
-        let RemoteError::Refused(text) = refusal("web1:22", "SHA256:ccc", &shown) else { panic!("refused") };
-        for part in ["web1:22", "ed25519 SHA256:aaa", "rsa SHA256:bbb", "SHA256:ccc", "--host-key SHA256:aaa"]
-        {
+        let RemoteError::Refused(text) = refusal("web1", "192.0.2.7:22", "SHA256:ccc", &shown) else {
+            panic!("refused")
+        };
+        let next = "`settlectl server rekey web1 --host-key SHA256:aaa`";
+        for part in ["192.0.2.7:22", "ed25519 SHA256:aaa", "rsa SHA256:bbb", "SHA256:ccc", next] {
             assert!(text.contains(part), "{part} is missing in: {text}");
         }
-        let RemoteError::Refused(text) = refusal("web1:22", "", &shown[1..]) else { panic!("refused") };
+        let RemoteError::Refused(text) = refusal("web1", "192.0.2.7:22", "", &shown[1..]) else {
+            panic!("refused")
+        };
         assert!(text.contains("no host key is pinned"), "{text}");
         assert!(text.contains("ssh_host_rsa_key.pub"), "{text}");
     }

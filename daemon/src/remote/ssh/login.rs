@@ -36,7 +36,7 @@ enum Answer {
 /// Reads the private key, or finds the agent's socket.
 pub(super) fn credentials(target: &Target, agent: Option<&Path>) -> Result<Credentials, RemoteError> {
     match &target.login {
-        Login::Key(text) => private_key(text)
+        Login::Key(text) => private_key(&target.name, text)
             .map(|key| Credentials::Key(Arc::new(key)))
             .map_err(|why| RemoteError::Refused(format!("cannot log in to {}: {why}", words::address(target)))),
         Login::Agent => agent
@@ -46,16 +46,17 @@ pub(super) fn credentials(target: &Target, agent: Option<&Path>) -> Result<Crede
             .ok_or_else(|| {
                 RemoteError::Refused(format!(
                     "{} is to be entered with an ssh-agent, but settled knows none: set `ssh.agent` or SSH_AUTH_SOCK, \
-                     or give the server a key by `settlectl server edit NAME --identity FILE`",
-                    words::address(target)
+                     or give the server a key by `settlectl server edit {} --identity FILE`",
+                    words::address(target),
+                    target.name
                 ))
             }),
     }
 }
 
 /// The reason is a sentence that ends with what to do; it never holds a part of the key.
-fn private_key(text: &[u8]) -> Result<PrivateKey, String> {
-    let advice = "give one by `settlectl server edit NAME --identity FILE`";
+fn private_key(server: &str, text: &[u8]) -> Result<PrivateKey, String> {
+    let advice = format!("give one by `settlectl server edit {server} --identity FILE`");
     let text = std::str::from_utf8(text)
         .map_err(|_| format!("the stored identity is not a private key in text form; {advice}"))?;
     let sealed = text.contains("ENCRYPTED") || text.contains("Encryption: aes");
@@ -222,6 +223,7 @@ impl Visit<'_> {
             Answer::NotSigned(error) => format!("because the ssh-agent did not sign: {error}"),
             Answer::Accepted | Answer::Declined => String::new(),
         };
+        let server = &self.target.name;
         let method = match self.target.login {
             Login::Key(_) => "the stored identity",
             Login::Agent => "the keys of the ssh-agent",
@@ -229,7 +231,7 @@ impl Visit<'_> {
         let spaced = if why.is_empty() { why } else { format!(" {why}") };
         RemoteError::Refused(format!(
             "{address} did not accept {method} for user {user} (offered: {offered}){spaced}: \
-             add the public key to ~{user}/.ssh/authorized_keys there, or run `settlectl server edit NAME --identity FILE`"
+             add the public key to ~{user}/.ssh/authorized_keys there, or run `settlectl server edit {server} --identity FILE`"
         ))
     }
 
@@ -265,7 +267,7 @@ mod tests {
         #[test]
         fn no_text_breaks_the_reader_of_keys(kind in "OPENSSH |RSA |EC |ENCRYPTED |", head in "(DEK-Info: AES-128-CBC,[0-9A-F]{30,34}\n)?", body in "[A-Za-z0-9+/]{0,200}={0,2}") {
             let text = format!("-----BEGIN {kind}PRIVATE KEY-----\n{head}{body}\n-----END {kind}PRIVATE KEY-----\n");
-            let answer = private_key(text.as_bytes());
+            let answer = private_key("web1", text.as_bytes());
             prop_assert!(answer.is_err_and(|why| body.len() < 8 || !why.contains(&body)));
         }
     }

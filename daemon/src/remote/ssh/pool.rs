@@ -150,6 +150,7 @@ mod tests {
     fn every_part_of_the_way_in_counts() {
         let base = Target {
             server: ServerId(Ulid::from_parts(1, 1)),
+            name: "web1".to_owned(),
             host: "web1".to_owned(),
             port: 22,
             user: "root".to_owned(),

@@ -153,7 +153,7 @@ impl<E: Exec> Remote for Steps<E> {
         installation: InstallationId,
         epoch: u64,
     ) -> Result<u64, RemoteError> {
-        let request = self.request().claim(installation, epoch);
+        let request = self.request().claim(&target.name, installation, epoch);
         self.ask_now(target, None, request).await?.claimed()
     }
 

@@ -94,8 +94,13 @@ impl Requests<'_> {
         self.request("hello", &[BASE, SERVER, DPKG, HELLO], String::new())
     }
 
-    pub(super) fn claim(self, installation: InstallationId, epoch: u64) -> Request {
-        self.verb("claim", format!("installation={installation}\nepoch={epoch}\nforce=0\n"))
+    /// `name` is the server's, for what people are told to type.
+    pub(super) fn claim(self, name: &str, installation: InstallationId, epoch: u64) -> Request {
+        let name = quoted(name);
+        self.verb(
+            "claim",
+            format!("server_name={name}\ninstallation={installation}\nepoch={epoch}\nforce=0\n"),
+        )
     }
 
     pub(super) fn take_over(self, installation: InstallationId, epoch: u64) -> Request {

@@ -47,7 +47,7 @@ statements! {
     REQUESTS = "SELECT principal, method, request_id, digest, answer FROM request WHERE", ["principal", "method", "request_id"], "";
     SERVERS = "SELECT * FROM server WHERE", ["id"], "";
     SERVERS_BY_NAME = "SELECT * FROM server WHERE", ["name"], "";
-    LANES = "SELECT server_id, owner, epoch FROM lane WHERE", ["server_id"], "";
+    LANES = "SELECT server_id, owner, epoch, takeover FROM lane WHERE", ["server_id"], "";
     QUEUED = "SELECT server_id, COUNT(*) FROM run WHERE state = 'queued' AND", ["server_id"], "GROUP BY server_id";
     RESOURCES = "SELECT * FROM resource WHERE", ["id"], "";
     RESOURCES_BY_PATH = "SELECT * FROM resource WHERE", ["server_id", "package", "name"], "";

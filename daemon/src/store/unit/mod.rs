@@ -33,6 +33,8 @@ pub struct AuditRow {
     pub method: String,
     /// Of which object.
     pub object: String,
+    /// What else is to be known of it: a reason, what was there before; may be empty.
+    pub detail: String,
     /// `accepted`, or why not.
     pub result: String,
     /// The run that came of it.

@@ -223,7 +223,7 @@ static INSERT_TRANSITIONS: LazyLock<Sets> = LazyLock::new(|| {
 });
 
 static INSERT_AUDIT: LazyLock<Sets> = LazyLock::new(|| {
-    Sets::insert("audit", &["id", "at", "principal", "method", "object", "result", "run_id"], "")
+    Sets::insert("audit", &["id", "at", "principal", "method", "object", "detail", "result", "run_id"], "")
 });
 
 impl Pending {
@@ -303,6 +303,6 @@ pub(super) async fn write_audit(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     execute_all!(db, INSERT_AUDIT, rows, a =>
-        &a.id, now.0, &a.principal, &a.method, &a.object, &a.result, &a.run_id);
+        &a.id, now.0, &a.principal, &a.method, &a.object, &a.detail, &a.result, &a.run_id);
     Ok(())
 }

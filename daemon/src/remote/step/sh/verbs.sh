@@ -6,7 +6,7 @@ claim_verb() {
   outbid
   if [ -n "$owner" ] && [ "$owner" != "$installation" ]; then
     [ "$force" = 1 ] ||
-      refuse "the server belongs to another installation of settled ($owner): if that one is gone and nothing of it runs any more, remove $STATE on the server"
+      refuse "the server belongs to another installation of settled ($owner): if that one is to lose it, run \`settlectl server takeover $server_name\`"
     [ "$epoch" -gt "$highest" ] || done_with fenced "$highest"
   fi
   accept "$installation"
