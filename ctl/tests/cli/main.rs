@@ -111,7 +111,7 @@ fn violations_are_told_by_the_flags_that_were_typed() {
     let daemon = Daemon::start(dir.path(), Script::answers([Err(status)]));
     let output = run(dir.path(), "install site --server web1 --set port=0");
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(stderr(&output), "settlectl: One parameter does not fit.\n  --set port: must be 1 to 65535\n");
+    assert_eq!(stderr(&output), "settlectl: --set port: must be 1 to 65535\n");
     drop(daemon);
 }
 
