@@ -7,11 +7,16 @@ use std::process::Command;
 pub struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    /// `None` when this user may not mount.
+    /// One of 2 MiB; `None` when this user may not mount.
     pub fn mount() -> Option<Self> {
+        Self::of("2m")
+    }
+
+    /// One of this size, in the words of tmpfs; `None` when this user may not mount.
+    pub fn of(size: &str) -> Option<Self> {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
             .arg(directory.path())
             .output()
             .is_ok_and(|done| done.status.success());
@@ -34,6 +39,15 @@ impl SmallDisk {
             .and_then(|mut file| std::io::Write::write_all(&mut file, &[0; 4096]))
             .is_ok()
         {}
+    }
+
+    /// Leaves room for so many pages of 4 KiB.
+    pub fn leave(&self, pages: u64) {
+        self.fill();
+        let filler = std::fs::OpenOptions::new().write(true).open(self.0.path().join("filler"));
+        let filler = filler.expect("it was just filled");
+        let length = filler.metadata().expect("its length").len();
+        filler.set_len(length.saturating_sub(pages * 4096)).expect("it can be cut");
     }
 
     /// Makes room again.

@@ -202,6 +202,64 @@ async fn p1_a_full_disk_acknowledges_nothing_and_work_resumes_by_itself() {
     assert_eq!(numbers.len(), 1 + acknowledged + 5);
 }
 
+/// A daemon that dies while it migrates leaves nothing half done: whoever starts next brings the database up to date.
+async fn migration_is_cut(how: u8) {
+    let url = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
+    let (head, socket_directory) = url.split_once("?host=").unwrap();
+    let line = Line::to(Path::new(socket_directory).join(".s.PGSQL.5432"));
+    let cut = format!("{head}?host={}", line.directory.path().display());
+    line.cut.store(how, Ordering::SeqCst);
+    assert!(open(&cut, Arc::new(SystemClock::new())).await.is_err(), "its line was cut at a COMMIT");
+    assert_eq!(line.cut.load(Ordering::SeqCst), WHOLE);
+    works(&url).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_whose_commit_never_arrived_is_begun_again() {
+    migration_is_cut(BEFORE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_whose_commit_was_not_answered_stands() {
+    migration_is_cut(AFTER).await;
+}
+
+/// Opens a store and writes to it.
+async fn works(url: &str) {
+    let clock: Arc<dyn settled::clock::Clock> = Arc::new(SystemClock::new());
+    let opened = open(url, Arc::clone(&clock)).await.unwrap();
+    write(&opened.writer, move |unit| {
+        let mut server = new_server(&*clock, "web1");
+        Box::pin(async move { unit.insert_server(&mut server).await })
+    })
+    .await
+    .unwrap();
+}
+
+/// The disk fills up after each page that a first start writes, until there is room for all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_runs_out_of_disk_anywhere_is_finished_by_the_next_start() {
+    let Some(disk) = SmallDisk::of("16m") else {
+        eprintln!("not run: this user may not mount a small file system");
+        return;
+    };
+    let path = disk.path().join("settled.db");
+    let url = format!("sqlite://{}", path.display());
+    let (mut pages, mut fitted) = (0, false);
+    while !fitted {
+        disk.leave(pages);
+        fitted = open(&url, Arc::new(SystemClock::new())).await.is_ok();
+        disk.free();
+        works(&url).await;
+        for file in ["settled.db", "settled.db-wal", "settled.db-shm"] {
+            let removed = std::fs::remove_file(disk.path().join(file));
+            assert!(removed.is_ok() || !disk.path().join(file).exists());
+        }
+        pages += 4;
+    }
+    assert!(pages > 20, "it failed in many places: {pages}");
+}
+
 /// PostgreSQL gives a transaction up when a statement fails, and answers COMMIT with a quiet ROLLBACK. What a neighbour had written
 /// before must not be acknowledged then.
 pub(crate) async fn a_read_that_fails_does_not_lose_what_a_neighbour_wrote(house: House) {

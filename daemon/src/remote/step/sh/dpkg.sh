@@ -6,6 +6,8 @@ find_dpkg_holder() {
   holder=''
   # shellcheck disable=SC2086 # a list of paths
   inodes=" $(stat -c %i $dpkg_locks 2>/dev/null | tr '\n' ' ')"
+  # Read in one piece: a shell reads byte by byte, and a list that changes meanwhile would lose lines.
+  locks=$(cat /proc/locks)
   while read -r _ kind _ mode pid where _; do
     [ "$kind $mode" = 'POSIX WRITE' ] || continue
     case $inodes in *" ${where##*:} "*) ;; *) continue ;; esac
@@ -13,7 +15,9 @@ find_dpkg_holder() {
     age_of "$pid"
     holder="$pid $age $(first_line "/proc/$pid/comm")"
     return 0
-  done </proc/locks
+  done <<LOCKS
+$locks
+LOCKS
 }
 
 # The inode's number alone could be another file system's: the holder has one of the files open, as far as one may look.
