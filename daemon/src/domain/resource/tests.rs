@@ -44,9 +44,8 @@ fn fate(cell: &str, earlier: S, declared: Declared) -> Fate {
         "gone" => Fate::Gone,
         "earlier" => Fate::Status(earlier),
         "in progress" => Fate::Status(declared.in_progress),
-        "done" => Fate::Status(declared.success),
         "as it was if paused, else done" if earlier == S::Paused => Fate::Status(earlier),
-        "as it was if paused, else done" => Fate::Status(declared.success),
+        "done" | "as it was if paused, else done" => Fate::Status(declared.success),
         word => Fate::Status(S::parse(word).expect(word)),
     }
 }
