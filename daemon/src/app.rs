@@ -192,7 +192,7 @@ async fn open(
     if let Some(other) = store.read().await?.db().sealed_with_another_key(sealer.key_id()).await? {
         return Err(SecretError::OtherKey(other).into());
     }
-    let hub = Hub::new(writer.committed());
+    let hub = Hub::new(&writer);
     let me = DaemonId(clock.ulid());
     let installation = store.about().installation;
     let engine =

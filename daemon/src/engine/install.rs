@@ -47,11 +47,7 @@ impl Engine {
         ask.check()?;
         let id = ResourceId(self.clock().ulid());
         let command = InstallCommand { engine: self.clone(), asked, ask, id };
-        let (answer, server) = self.writer().commit(command).await?;
-        if let Some(server) = server {
-            self.hub().wake_server(server);
-        }
-        Ok(answer)
+        self.writer().commit(command).await
     }
 
     /// Checks and plans an install; stores nothing. Answers the resource as it would be, and the titles of its steps.
@@ -124,7 +120,7 @@ impl Install {
 
 #[async_trait]
 impl Command for InstallCommand {
-    type Answer = (Answer, Option<crate::domain::id::ServerId>);
+    type Answer = Answer;
     type Refusal = Refusal;
 
     fn wants(&self, wants: &mut Wants) {
@@ -135,7 +131,7 @@ impl Command for InstallCommand {
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
-            return Ok((answer, None));
+            return Ok(answer);
         }
         let server = targets::find_server(unit, &self.ask.server).await?;
         let (mut resource, work) = self.engine.prepare(&self.ask, &server, self.id, unit.now())?;
@@ -154,7 +150,8 @@ impl Command for InstallCommand {
         let answer = self.engine.answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", server.name, resource.package, resource.name);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
-        Ok((answer, Some(server.id)))
+        unit.call(server.id);
+        Ok(answer)
     }
 }
 

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use super::accept::{self, Work};
 use super::{Answer, Asked, Engine, Refusal, targets};
 use crate::catalog::{Definition, Given};
-use crate::domain::id::ServerId;
 use crate::domain::operation::Operation;
 use crate::domain::resource::{Resource, at_accept};
 use crate::domain::run::{Event, RunState};
@@ -30,17 +29,13 @@ impl Engine {
     ) -> Result<Answer, Refusal> {
         asked.check()?;
         let command = Remove { engine: self.clone(), asked, resource, queue_limit };
-        let (answer, server) = self.writer().commit(command).await?;
-        if let Some(server) = server {
-            self.hub().wake_server(server);
-        }
-        Ok(answer)
+        self.writer().commit(command).await
     }
 }
 
 #[async_trait]
 impl Command for Remove {
-    type Answer = (Answer, Option<ServerId>);
+    type Answer = Answer;
     type Refusal = Refusal;
 
     fn wants(&self, wants: &mut Wants) {
@@ -50,7 +45,7 @@ impl Command for Remove {
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
-            return Ok((answer, None));
+            return Ok(answer);
         }
         let mut resource = targets::find_resource(unit, &self.resource).await?;
         let definition = self.definition(unit, &resource).await?;
@@ -77,7 +72,8 @@ impl Command for Remove {
         let answer = self.engine.answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
-        Ok((answer, Some(resource.server)))
+        unit.call(resource.server);
+        Ok(answer)
     }
 }
 

@@ -6,7 +6,6 @@ use async_trait::async_trait;
 
 use super::accept::{self, Work};
 use super::{Answer, Asked, Engine, Refusal, targets};
-use crate::domain::id::ServerId;
 use crate::domain::operation::Operation;
 use crate::domain::resource::ResourceStatus;
 use crate::domain::run::Run;
@@ -32,17 +31,13 @@ impl Engine {
     ) -> Result<Answer, Refusal> {
         asked.check()?;
         let command = Retry { engine: self.clone(), asked, resource, queue_limit };
-        let (answer, server) = self.writer().commit(command).await?;
-        if let Some(server) = server {
-            self.hub().wake_server(server);
-        }
-        Ok(answer)
+        self.writer().commit(command).await
     }
 }
 
 #[async_trait]
 impl Command for Retry {
-    type Answer = (Answer, Option<ServerId>);
+    type Answer = Answer;
     type Refusal = Refusal;
 
     fn wants(&self, wants: &mut Wants) {
@@ -52,7 +47,7 @@ impl Command for Retry {
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
-            return Ok((answer, None));
+            return Ok(answer);
         }
         let mut resource = targets::find_resource(unit, &self.resource).await?;
         if let Some(run) = resource.open_run {
@@ -85,6 +80,7 @@ impl Command for Retry {
         let answer = self.engine.answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
-        Ok((answer, Some(resource.server)))
+        unit.call(resource.server);
+        Ok(answer)
     }
 }

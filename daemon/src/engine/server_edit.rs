@@ -5,7 +5,6 @@ use async_trait::async_trait;
 use std::collections::BTreeMap;
 
 use super::{Answer, Asked, Engine, Refusal, targets, valid, way};
-use crate::domain::id::ServerId;
 use crate::domain::operation::Operation;
 use crate::domain::run::Subject;
 use crate::domain::server::{IdentityKind, Reach, Server};
@@ -134,22 +133,18 @@ impl Engine {
     async fn change_server(&self, asked: Asked, server: String, change: Change) -> Result<Answer, Refusal> {
         asked.check()?;
         let command = ChangeServer { engine: self.clone(), asked, server, change };
-        let (answer, server) = self.writer().commit(command).await?;
-        if let Some(server) = server {
-            self.hub().wake_server(server);
-        }
-        Ok(answer)
+        self.writer().commit(command).await
     }
 }
 
 #[async_trait]
 impl Command for ChangeServer {
-    type Answer = (Answer, Option<ServerId>);
+    type Answer = Answer;
     type Refusal = Refusal;
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
-            return Ok((answer, None));
+            return Ok(answer);
         }
         let mut server = targets::find_server(unit, &self.server).await?;
         let mut detail = String::new();
@@ -189,7 +184,8 @@ impl Command for ChangeServer {
         let answer = Answer { server: Some(ServerRow::from(&server)), ..Answer::default() };
         let id = self.engine.clock().ulid().to_string();
         self.asked.keep_with(unit, &answer, id, server.name.clone(), detail).await?;
-        Ok((answer, Some(server.id)))
+        unit.call(server.id);
+        Ok(answer)
     }
 }
 

@@ -27,7 +27,7 @@ impl House {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let knobs = knobs();
         let Opened { store, writer } = store::open(url, Arc::clone(&clock)).await?;
-        let hub = Hub::new(writer.committed());
+        let hub = Hub::new(&writer);
         let installation = store.about().installation;
         let catalog: Catalog = catalog()?;
         let (sealer, me) = (Sealer::new([7; 32].into()), DaemonId(clock.ulid()));

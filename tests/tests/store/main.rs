@@ -4,6 +4,7 @@
 
 mod fixture;
 
+mod bell;
 mod faults;
 mod guards;
 mod lanes;
@@ -36,6 +37,7 @@ macro_rules! conformance {
 }
 
 conformance! {
+    bell::a_commit_calls_and_a_refusal_does_not,
     objects::every_object_comes_back_as_it_was_stored,
     objects::names_are_ordered_by_their_bytes_and_paged_by_key,
     objects::ids_are_ordered_by_their_bytes_newest_first,
