@@ -30,6 +30,7 @@ pub(super) struct NewRun<'a> {
     pub(super) principal: &'a str,
     pub(super) retry_of: Option<RunId>,
     pub(super) queue_limit: Option<Duration>,
+    pub(super) expected_runtime: Option<Duration>,
 }
 
 impl Engine {
@@ -47,9 +48,12 @@ impl Engine {
             retry_of: new.retry_of,
             accepted_at: unit.now(),
             queue_until: unit.now() + limit,
+            stale: self.limits().stale.of_run(limit, new.expected_runtime),
+            progress_at: unit.now(),
             cancel_requested: false,
             payload: false,
             state: RunState::Queued { waiting: None },
+            grounds: None,
             epoch: 0,
             version: 1,
             seq: 0,
@@ -83,7 +87,8 @@ impl Engine {
             attempts_max: work.plan.attempts_max,
             principal: &asked.principal,
             retry_of: work.retry_of,
-            queue_limit: work.queue_limit,
+            queue_limit: work.queue_limit.or(work.plan.queue_limit),
+            expected_runtime: work.plan.expected_runtime,
         };
         self.new_run(unit, new)
     }

@@ -164,6 +164,7 @@ impl Engine {
             principal,
             retry_of: None,
             queue_limit: None,
+            expected_runtime: None,
         }
     }
 }

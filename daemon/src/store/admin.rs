@@ -15,7 +15,22 @@ pub struct Counts {
     pub reach: Vec<(String, i64)>,
 }
 
+/// A daemon's lease.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct LeaseRow {
+    /// The daemon.
+    pub id: String,
+    /// Until when it lasts, by the time that leases are compared by.
+    pub lease_until: i64,
+}
+
 impl Db<'_> {
+    /// The lease of a daemon; `None` when it has given it back.
+    pub async fn lease(&mut self, daemon: &str) -> Result<Option<LeaseRow>, StoreError> {
+        let sql = "SELECT id, lease_until FROM daemon WHERE id = $1";
+        Ok(on!(self, c => sqlx::query_as(sql).bind(daemon).fetch_optional(c).await)?)
+    }
+
     pub(super) async fn engine(&mut self) -> Result<String, StoreError> {
         Ok(match self {
             Self::Sqlite(conn) => {
@@ -59,6 +74,13 @@ impl Db<'_> {
 }
 
 impl Unit<'_> {
+    /// Adds to the audit what came of a command, once: what stands there stays.
+    pub async fn complete_audit(&mut self, id: &str, detail: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE audit SET detail = $2 WHERE id = $1 AND detail = ''";
+        let done = on!(self.writing().await?, c => sqlx::query(sql).bind(id).bind(detail).execute(c).await.map(|d| d.rows_affected()))?;
+        self.guarded(done)
+    }
+
     /// The time that leases are compared by. Daemons that share a database have different clocks, so there it is the database's.
     pub(super) async fn lease_now(&mut self) -> Result<Timestamp, StoreError> {
         match self.db().await? {
