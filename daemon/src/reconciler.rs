@@ -83,21 +83,13 @@ impl Reconciler {
             }
             let due = run.settles_by(self.engine.timings()).unwrap_or(now);
             match self.engine.settle_overdue(run.id).await {
-                Ok(Settled::Now(run)) => settled.push(self.settled(&run, due)),
+                Ok(Settled::Now(run)) => settled.push(settled_by_time(&run, due)),
                 Ok(Settled::NotNeeded) => {}
                 // The next look tries again; those behind it do not wait for it.
                 Err(error) => tracing::error!(run = %run.id, %error, "a run could not be settled"),
             }
         }
         Ok(settled)
-    }
-
-    fn settled(&self, run: &Run, due: Timestamp) -> SettledRun {
-        let at = run.verdict().map_or(due, |verdict| verdict.at);
-        metrics::histogram!(SETTLE_LAG).record(at.since(due).as_secs_f64());
-        log::settled_by_time(run);
-        let reason = run.verdict().and_then(|verdict| verdict.reason);
-        SettledRun { id: run.id, server: run.server_name.clone(), reason, due, at }
     }
 
     async fn likely_stale(&self) -> Result<Vec<StaleRun>, ReconcileError> {
@@ -137,6 +129,15 @@ impl Reconciler {
             }
         }
         let until = self.grace_from.max(self.lease.trusted_since()) + GRACE;
-        (mono < until).then(|| wall + (until - mono))
+        (mono < until).then(|| wall + until.saturating_sub(mono))
     }
+}
+
+/// Measures and tells that time has ended a run.
+fn settled_by_time(run: &Run, due: Timestamp) -> SettledRun {
+    let at = run.verdict().map_or(due, |verdict| verdict.at);
+    metrics::histogram!(SETTLE_LAG).record(at.since(due).as_secs_f64());
+    log::settled_by_time(run);
+    let reason = run.verdict().and_then(|verdict| verdict.reason);
+    SettledRun { id: run.id, server: run.server_name.clone(), reason, due, at }
 }

@@ -38,8 +38,8 @@ pub(crate) fn reconciled(r: &ReconcileResponse, now: Timestamp) -> String {
         lines.extend(r.settled.iter().map(settled_line));
     }
     if !r.released.is_empty() {
-        let lanes = many(r.released.len() as u64, "lane");
-        lines.push(format!("Released {lanes} whose owner is gone; whoever is free takes them up:"));
+        let released = many(r.released.len() as u64, "lane");
+        lines.push(format!("Released {released} whose owner is gone; whoever is free takes them up:"));
         lines.extend(
             r.released.iter().map(|lane| {
                 format!("  {}, of daemon {}", text::clean(&lane.server), text::clean(&lane.owner))

@@ -43,8 +43,8 @@ pub(crate) fn state(run: &Run) -> String {
         let state = word_or_empty::<RunState>(run.state);
         let state = if run.position > 0 { format!("{state} #{}", run.position) } else { state };
         let state = if run.cancel_requested { format!("{state}, cancelling") } else { state };
-        let stale = run.freshness == Freshness::LikelyStale as i32;
-        return if stale { format!("{state}, likely stale") } else { state };
+        let likely_stale = run.freshness == Freshness::LikelyStale as i32;
+        return if likely_stale { format!("{state}, likely stale") } else { state };
     }
     let mut words = word::<Outcome>(run.outcome).unwrap_or_else(|| "completed".to_owned());
     if verdict::unproven(run) {

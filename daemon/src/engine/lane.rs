@@ -207,7 +207,7 @@ enum Note {
     Release(LaneHold),
     StepSeen { hold: LaneHold, step: StepId },
     Output { hold: LaneHold, step: StepId, pos: u64, data: Vec<u8> },
-    Resolved { hold: LaneHold, step: StepId, late: Late },
+    Resolved { hold: LaneHold, step: StepId, late: Box<Late> },
     Reach { hold: LaneHold, reach: Reach, detail: String },
     Observed { hold: LaneHold, resource: ResourceId, presence: Presence, facts: BTreeMap<String, String> },
 }
@@ -369,7 +369,7 @@ impl Engine {
     /// The end of a try that was not proven to have ended is proven; `late`: what its server has shown. Nothing happens to one that is not
     /// on the list.
     pub async fn step_resolved(&self, hold: LaneHold, step: StepId, late: Late) -> Result<(), LaneError> {
-        self.note(Note::Resolved { hold, step, late }).await.map(drop)
+        self.note(Note::Resolved { hold, step, late: Box::new(late) }).await.map(drop)
     }
 
     /// Stores whether a server can be worked on.
