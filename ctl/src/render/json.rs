@@ -5,12 +5,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use settled_proto::v1::{
-    AuditEntry, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, DeleteServerResponse,
-    Evidence, Failure, FollowRunResponse, ForceUnlockServerResponse, Freshness, GetStatusResponse, Grounds,
-    IdentityKind, Kind, LateEvidence, Observed, Outcome, Package, Presence, Reach, Reason, ReconcileResponse,
-    ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Run, RunDiagnostics, RunState, Server,
-    ServerStatus, SettledRun, StaleRun, Step, StepState, WaitReason, Waiting, WatchResponse,
-    follow_run_response, transition, watch_response,
+    AuditEntry, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, Daemon,
+    DeleteServerResponse, Evidence, Failure, FollowRunResponse, ForceUnlockServerResponse, Freshness,
+    GetStatusResponse, Grounds, IdentityKind, Kind, LateEvidence, Observed, Outcome, Package, Presence,
+    Priority, Reach, Reason, ReconcileResponse, ReleasedLane, ReloadPackagesResponse, Resource,
+    ResourceStatus, Run, RunDiagnostics, RunState, Server, ServerStatus, SettledRun, StaleRun, Step,
+    StepState, WaitReason, Waiting, WatchResponse, follow_run_response, transition, watch_response,
 };
 
 use super::text;
@@ -186,6 +186,7 @@ pub(crate) fn run(r: &Run) -> Value {
         "stale_at": time(r.stale_at.as_ref()),
         "grounds": maybe(r.grounds.as_ref(), grounds),
         "diagnostics": maybe(r.diagnostics.as_ref(), diagnostics),
+        "priority": named::<Priority>(r.priority),
     })
 }
 
@@ -306,6 +307,7 @@ fn transition(t: &settled_proto::v1::Transition) -> Value {
         "server_id": t.server_id,
         "resource_id": t.resource_id,
         "run_id": t.run_id,
+        "old_labels": t.old_labels.as_ref().map(|old| &old.labels),
     });
     let object = match &t.object {
         None => None,
@@ -334,6 +336,18 @@ pub(crate) fn status(s: &GetStatusResponse) -> Value {
         "servers": s.servers,
         "warnings": s.warnings,
         "lanes": s.lanes,
+        "daemons": s.daemons.iter().map(daemon).collect::<Vec<_>>(),
+    })
+}
+
+fn daemon(d: &Daemon) -> Value {
+    json!({
+        "id": d.id,
+        "version": d.version,
+        "started_at": time(d.started_at.as_ref()),
+        "lanes": d.lanes,
+        "answers": d.answers,
+        "other_packages": d.other_packages,
     })
 }
 

@@ -19,5 +19,6 @@ pub mod server;
 pub mod step;
 pub mod time;
 pub mod timings;
+pub mod turn;
 pub mod verdict;
 pub mod waiting;

@@ -17,6 +17,7 @@ use super::resource::{self, Declared, Fate, ResourceStatus};
 use super::step::{Ended, StepId};
 use super::time::Timestamp;
 use super::timings::Timings;
+use super::turn::Priority;
 use super::verdict::{Outcome, Reason, Verdict};
 use super::waiting::{WaitReason, Waiting};
 
@@ -71,6 +72,8 @@ pub struct Run {
     pub stale: Thresholds,
     /// When something last happened to it.
     pub progress_at: Timestamp,
+    /// Before whom it has its turn.
+    pub priority: Priority,
     /// Someone asked for its cancellation.
     pub cancel_requested: bool,
     /// A step's payload may have run.

@@ -1,7 +1,6 @@
 //! Install: a new resource, `pending`, and its run.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -14,6 +13,7 @@ use crate::domain::params::Params;
 use crate::domain::resource::{Resource, ResourceStatus};
 use crate::domain::server::Server;
 use crate::domain::time::Timestamp;
+use crate::domain::turn::Turn;
 use crate::store::{Command, Unit, Wants};
 
 /// Asks for an install.
@@ -29,8 +29,8 @@ pub struct Install {
     pub parameters: Params,
     /// Values of secret parameters.
     pub secrets: BTreeMap<String, Vec<u8>>,
-    /// How long the run may stay queued.
-    pub queue_limit: Option<Duration>,
+    /// How the run waits for its turn.
+    pub turn: Turn,
 }
 
 struct InstallCommand {
@@ -96,7 +96,7 @@ impl Engine {
         };
         let operation = Operation::Install;
         let plan = accept::plan(&definition, &operation, &resource)?;
-        let work = Work { operation, definition, plan, retry_of: None, queue_limit: ask.queue_limit };
+        let work = Work { operation, definition, plan, retry_of: None, turn: ask.turn };
         Ok((resource, work))
     }
 }

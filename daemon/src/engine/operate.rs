@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -12,6 +11,7 @@ use crate::catalog::{Definition, Given};
 use crate::domain::operation::Operation;
 use crate::domain::params::Params;
 use crate::domain::resource::{Resource, at_accept};
+use crate::domain::turn::Turn;
 use crate::store::{Command, Unit, Wants};
 
 /// Asks for an operation on a resource.
@@ -25,8 +25,8 @@ pub struct Operate {
     pub parameters: Params,
     /// New secrets; only for an update.
     pub secrets: BTreeMap<String, Vec<u8>>,
-    /// How long the run may stay queued.
-    pub queue_limit: Option<Duration>,
+    /// How the run waits for its turn.
+    pub turn: Turn,
 }
 
 struct OperateCommand {
@@ -97,8 +97,7 @@ impl Command for OperateCommand {
             accept::check_keys(unit, &definition, &resource).await?;
         }
         let plan = accept::plan(&definition, &operation, &resource)?;
-        let queue_limit = self.ask.queue_limit;
-        let work = Work { operation, definition, plan, retry_of: None, queue_limit };
+        let work = Work { operation, definition, plan, retry_of: None, turn: self.ask.turn };
         let mut run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
 
         if run.exclusive {

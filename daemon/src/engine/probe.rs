@@ -9,6 +9,7 @@ use crate::domain::id::{RunId, ServerId};
 use crate::domain::operation::Operation;
 use crate::domain::resource::{Declared, Resource};
 use crate::domain::run::{Run, Subject};
+use crate::domain::turn::Turn;
 use crate::domain::verdict::Outcome;
 use crate::store::rows::ServerRow;
 use crate::store::{Command, StoreError, Unit};
@@ -163,7 +164,7 @@ impl Engine {
             attempts_max: Some(1),
             principal,
             retry_of: None,
-            queue_limit: None,
+            turn: Turn::default(),
             expected_runtime: None,
         }
     }

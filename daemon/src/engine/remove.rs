@@ -1,7 +1,5 @@
 //! Remove: `removing` at once (P8). A run that is still queued is cancelled in the same transaction.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 
 use super::accept::{self, Work};
@@ -10,25 +8,21 @@ use crate::catalog::{Definition, Given};
 use crate::domain::operation::Operation;
 use crate::domain::resource::{Resource, at_accept};
 use crate::domain::run::{Event, RunState};
+use crate::domain::turn::Turn;
 use crate::store::{Command, Unit, Wants};
 
 struct Remove {
     engine: Engine,
     asked: Asked,
     resource: String,
-    queue_limit: Option<Duration>,
+    turn: Turn,
 }
 
 impl Engine {
     /// Takes a resource off its server.
-    pub async fn remove(
-        &self,
-        asked: Asked,
-        resource: String,
-        queue_limit: Option<Duration>,
-    ) -> Result<Answer, Refusal> {
+    pub async fn remove(&self, asked: Asked, resource: String, turn: Turn) -> Result<Answer, Refusal> {
         asked.check()?;
-        let command = Remove { engine: self.clone(), asked, resource, queue_limit };
+        let command = Remove { engine: self.clone(), asked, resource, turn };
         self.writer().commit(command).await
     }
 }
@@ -57,13 +51,7 @@ impl Command for Remove {
         let earlier = resource.status;
         resource.status =
             at_accept(&Operation::Remove, earlier).map_err(|e| Refusal::not_now(e.to_string()))?;
-        let work = Work {
-            operation: Operation::Remove,
-            definition,
-            plan,
-            retry_of: None,
-            queue_limit: self.queue_limit,
-        };
+        let work = Work { operation: Operation::Remove, definition, plan, retry_of: None, turn: self.turn };
         let mut run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
         resource.open_run = Some(run.id);
         unit.update_resource(&mut resource).await?;

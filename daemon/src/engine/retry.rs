@@ -1,7 +1,5 @@
 //! Retry: the failed operation of a `failed` resource again, as a new run on the same record.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 
 use super::accept::{self, Work};
@@ -9,6 +7,7 @@ use super::{Answer, Asked, Engine, Refusal, targets};
 use crate::domain::operation::Operation;
 use crate::domain::resource::ResourceStatus;
 use crate::domain::run::Run;
+use crate::domain::turn::Turn;
 use crate::store::{Command, Unit, Wants};
 
 /// How many unsuccessful changes are looked through for the one that left the resource `failed`.
@@ -18,19 +17,14 @@ struct Retry {
     engine: Engine,
     asked: Asked,
     resource: String,
-    queue_limit: Option<Duration>,
+    turn: Turn,
 }
 
 impl Engine {
     /// Tries again what failed.
-    pub async fn retry(
-        &self,
-        asked: Asked,
-        resource: String,
-        queue_limit: Option<Duration>,
-    ) -> Result<Answer, Refusal> {
+    pub async fn retry(&self, asked: Asked, resource: String, turn: Turn) -> Result<Answer, Refusal> {
         asked.check()?;
-        let command = Retry { engine: self.clone(), asked, resource, queue_limit };
+        let command = Retry { engine: self.clone(), asked, resource, turn };
         self.writer().commit(command).await
     }
 }
@@ -63,13 +57,7 @@ impl Command for Retry {
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
         let definition = self.engine.definition_for(unit, &resource).await?;
         let plan = accept::plan(&definition, &operation, &resource)?;
-        let work = Work {
-            operation,
-            definition,
-            plan,
-            retry_of: failed.map(|run| run.id),
-            queue_limit: self.queue_limit,
-        };
+        let work = Work { operation, definition, plan, retry_of: failed.map(|run| run.id), turn: self.turn };
         let mut run =
             self.engine.new_resource_run(unit, &resource, ResourceStatus::Failed, &work, &self.asked);
         resource.status = ResourceStatus::Pending;

@@ -26,6 +26,10 @@ pub struct EditServer {
     pub login: Option<Login>,
     /// Name or id of the new jump host; empty: it is reached directly.
     pub via: Option<String>,
+    /// Labels to set.
+    pub set_labels: BTreeMap<String, String>,
+    /// Labels to take off, by key.
+    pub remove_labels: Vec<String>,
 }
 
 /// A way to log in.
@@ -42,6 +46,17 @@ enum Change {
     Rekey(String),
     Pause,
     Resume,
+}
+
+impl Change {
+    /// Who answers there may be another machine after it.
+    fn is_of_the_way(&self) -> bool {
+        match self {
+            Self::Edit(edit) => !edit.only_labels(),
+            Self::Rekey(_) => true,
+            Self::Pause | Self::Resume => false,
+        }
+    }
 }
 
 struct ChangeServer {
@@ -67,7 +82,22 @@ impl EditServer {
         if let Some(Login::Key(key)) = &self.login {
             each("identity_key", Some(valid::identity(key)));
         }
+        each("set_labels", Some(valid::labels(&self.set_labels)));
+        each("remove_labels", Some(valid::label_keys(&self.remove_labels)));
         problems.into_result()
+    }
+
+    /// It changes labels and nothing else: the way to the server stays as it was found.
+    fn only_labels(&self) -> bool {
+        let Self { server: _, host, port, user, login, via, set_labels, remove_labels } = self;
+        let way = host.is_some() || port.is_some() || user.is_some() || login.is_some() || via.is_some();
+        !way && !(set_labels.is_empty() && remove_labels.is_empty())
+    }
+
+    fn apply_labels(&self, server: &mut Server) -> Result<(), Refusal> {
+        server.labels.retain(|key, _| !self.remove_labels.contains(key));
+        server.labels.extend(self.set_labels.clone());
+        valid::labels(&server.labels).map_err(|message| Refusal::field("set_labels", message))
     }
 
     fn apply(&self, server: &mut Server) -> Result<(), Refusal> {
@@ -85,7 +115,10 @@ impl EditServer {
             Some(Login::Agent) => server.identity = IdentityKind::Agent,
             None => {}
         }
-        trusted_again(server);
+        self.apply_labels(server)?;
+        if !self.only_labels() {
+            trusted_again(server);
+        }
         Ok(())
     }
 }
@@ -178,7 +211,7 @@ impl Command for ChangeServer {
             let identity = BTreeMap::from([(targets::IDENTITY.to_owned(), key.clone())]);
             self.engine.put_secrets(unit, &server.id.to_string(), &identity).await?;
         }
-        if let Change::Edit(_) | Change::Rekey(_) = &self.change {
+        if self.change.is_of_the_way() {
             self.meet_again(unit, &server).await?;
         }
         let answer = Answer { server: Some(ServerRow::from(&server)), ..Answer::default() };

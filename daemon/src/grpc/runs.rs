@@ -123,15 +123,15 @@ async fn diagnostics(
     now: Timestamp,
 ) -> Result<v1::RunDiagnostics, StoreError> {
     if row.settles_by.is_none() {
-        return Ok(convert::diagnostics(row, None, None, &[], now));
+        return Ok(convert::diagnostics(row, None, None, &[]));
     }
     let lane = db.lane(server).await?;
     let lease = match lane.as_ref().and_then(|lane| lane.owner.as_ref()) {
-        Some(owner) => db.lease(owner).await?,
+        Some(owner) => db.lease(owner, now).await?,
         None => None,
     };
     let unresolved = db.unresolved(server).await?;
-    Ok(convert::diagnostics(row, lane.as_ref(), lease.as_ref(), &unresolved, now))
+    Ok(convert::diagnostics(row, lane.as_ref(), lease.as_ref(), &unresolved))
 }
 
 #[async_trait]

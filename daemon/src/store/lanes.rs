@@ -5,6 +5,9 @@ use super::{Db, StoreError, Unit};
 use crate::domain::id::{DaemonId, RunId, ServerId};
 use crate::domain::step::StepId;
 
+/// Servers that are called one by one when their lanes have lost their owner.
+const CALLED_MAX: usize = 256;
+
 /// A lane as stored.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LaneRow {
@@ -156,7 +159,8 @@ impl Unit<'_> {
         me: DaemonId,
         everyone_else: bool,
     ) -> Result<Vec<DeadLane>, StoreError> {
-        let now = self.lease_now().await?.0;
+        let wall = self.now();
+        let now = self.db().await?.lease_now(wall).await?.0;
         let me = me.to_string();
         let sql = "SELECT l.server_id, s.name AS server, l.owner FROM lane l JOIN server s ON s.id = l.server_id \
                    WHERE l.owner IS NOT NULL AND l.owner <> $1 AND ($2 OR NOT EXISTS \
@@ -176,18 +180,28 @@ impl Unit<'_> {
         if gone == 0 {
             self.wrote_nothing();
         }
-        self.forget_all();
+        let servers: Vec<_> = dead.iter().map(|lane| lane.server_id.clone()).collect();
+        self.freed(&servers)?;
         Ok(dead)
     }
 
     /// Gives back everything that this daemon has; the last act of a clean stop.
     pub async fn detach(&mut self, me: DaemonId) -> Result<u64, StoreError> {
-        let sql = "UPDATE lane SET owner = NULL WHERE owner = $1";
-        let freed = on!(self.writing().await?, c => sqlx::query(sql).bind(me.to_string()).execute(c).await.map(|d| d.rows_affected()))?;
+        let sql = "UPDATE lane SET owner = NULL WHERE owner = $1 RETURNING server_id";
+        let freed: Vec<String> =
+            on!(self.writing().await?, c => sqlx::query_scalar(sql).bind(me.to_string()).fetch_all(c).await)?;
         let sql = "DELETE FROM daemon WHERE id = $1";
         on!(self.writing().await?, c => sqlx::query(sql).bind(me.to_string()).execute(c).await.map(drop))?;
+        self.freed(&freed)
+    }
+
+    /// Lanes have lost their owner: whoever is to have them next is called. Where there are many, a poll finds them sooner.
+    fn freed(&mut self, servers: &[String]) -> Result<u64, StoreError> {
         self.forget_all();
-        Ok(freed)
+        for server in servers.iter().take(CALLED_MAX) {
+            self.call(server.parse().map_err(|_| StoreError::Corrupt(format!("server id `{server}`")))?);
+        }
+        Ok(servers.len() as u64)
     }
 
     /// Marks what runs on a server as belonging to the new epoch, so that writes with an older one are refused.

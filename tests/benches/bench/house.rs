@@ -7,6 +7,7 @@ use settled::catalog::Catalog;
 use settled::clock::{Clock, SystemClock};
 use settled::dispatch::Crew;
 use settled::domain::id::DaemonId;
+use settled::domain::turn::Turn;
 use settled::engine::{AddServer, Asked, Engine, Install, Lease};
 use settled::hub::Hub;
 use settled::secrets::Sealer;
@@ -75,7 +76,7 @@ impl House {
             name,
             parameters: BTreeMap::new(),
             secrets: BTreeMap::new(),
-            queue_limit: None,
+            turn: Turn::default(),
         };
         self.engine.install(self.asked("Resources.Install"), ask).await?;
         Ok(())

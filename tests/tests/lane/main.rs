@@ -17,6 +17,7 @@ mod secrets;
 mod settling;
 mod stale;
 mod takeover;
+mod turn;
 mod unlock;
 mod waiting;
 

@@ -18,6 +18,7 @@ use settled::domain::server::{IdentityKind, Reach, Server, ServerStatus};
 use settled::domain::step::StepState;
 use settled::domain::time::Timestamp;
 use settled::domain::timings::Timings;
+use settled::domain::turn::Priority;
 use settled::store::rows::StepRecord;
 use settled::store::{Command, Opened, Reader, StoreError, Unit, Writer, open};
 use settled_tests::postgres::Postgres;
@@ -271,6 +272,7 @@ pub(crate) fn new_run(clock: &dyn Clock, resource: &Resource) -> Run {
         queue_until: now + TIMINGS.queue_limit,
         stale: Thresholds::default(),
         progress_at: now,
+        priority: Priority::Normal,
         cancel_requested: false,
         payload: false,
         state: RunState::Queued { waiting: None },

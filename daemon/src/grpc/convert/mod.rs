@@ -1,6 +1,7 @@
 //! From what the store and the domain know to what the contract says. Every word of a vocabulary is matched exhaustively, so that a
 //! new one cannot be forgotten here.
 
+mod daemon;
 mod grounds;
 mod package;
 mod reconcile;
@@ -15,6 +16,7 @@ mod words;
 use prost_types::Timestamp as WireTime;
 use settled_proto::v1;
 
+pub(super) use daemon::{daemons, warning as daemon_warning};
 pub(super) use package::{package, package_line};
 pub(super) use reconcile::reconciled;
 pub(super) use resource::{resource, resource_row};

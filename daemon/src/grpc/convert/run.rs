@@ -63,7 +63,6 @@ pub(in crate::grpc) fn diagnostics(
     lane: Option<&LaneRow>,
     lease: Option<&LeaseRow>,
     unresolved: &[UnresolvedRow],
-    now: Timestamp,
 ) -> v1::RunDiagnostics {
     let threshold = match row.state.as_str() {
         "queued" => row.stale_queued,
@@ -75,7 +74,7 @@ pub(in crate::grpc) fn diagnostics(
         stale_after_s: count(threshold / 1_000_000),
         owner: lane.and_then(|lane| lane.owner.clone()).unwrap_or_default(),
         owner_lease_until: lease.map(|lease| time(Timestamp(lease.lease_until))),
-        owner_alive: lease.is_some_and(|lease| lease.lease_until > now.0),
+        owner_alive: lease.is_some_and(|lease| lease.alive),
         lane_epoch: lane.map(|lane| count(lane.epoch)).unwrap_or_default(),
         unresolved_step_ids: unresolved.iter().map(|step| step.step_id.clone()).collect(),
     }
@@ -106,6 +105,7 @@ fn known(run: &Run) -> v1::Run {
         accepted_at: Some(time(run.accepted_at)),
         seq: count(run.seq),
         epoch: count(run.epoch),
+        priority: words::priority(run.priority).into(),
         ..v1::Run::default()
     }
 }

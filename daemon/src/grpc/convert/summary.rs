@@ -191,6 +191,7 @@ mod tests {
     use crate::domain::operation::Operation;
     use crate::domain::resource::Declared;
     use crate::domain::run::{Phase, Position, Progress};
+    use crate::domain::turn::Priority;
 
     const AT: Timestamp = Timestamp(1_700_000_000_000_000);
 
@@ -217,6 +218,7 @@ mod tests {
             queue_until: AT,
             stale: Thresholds::default(),
             progress_at: AT,
+            priority: Priority::Normal,
             cancel_requested: false,
             payload: true,
             state,

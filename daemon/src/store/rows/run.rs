@@ -13,6 +13,7 @@ use crate::domain::resource::{Declared, ResourceStatus};
 use crate::domain::run::{Phase, Position, Progress, Run, RunState, Subject};
 use crate::domain::time::Timestamp;
 use crate::domain::timings::Timings;
+use crate::domain::turn::Priority;
 use crate::domain::verdict::{Evidence, Outcome, Reason, Verdict};
 use crate::domain::waiting::{WaitReason, Waiting};
 use crate::store::StoreError;
@@ -42,6 +43,7 @@ pub struct RunRow {
     pub stale_queued: i64,
     pub stale_running: i64,
     pub progress_at: i64,
+    pub priority: i64,
     pub cancel_requested: bool,
     pub payload: bool,
     pub state: String,
@@ -128,6 +130,7 @@ impl RunRow {
             stale_queued: micros(run.stale.queued),
             stale_running: micros(run.stale.running),
             progress_at: run.progress_at.0,
+            priority: run.priority.rank(),
             cancel_requested: run.cancel_requested,
             payload: run.payload,
             state: run.state_word().to_owned(),
@@ -288,6 +291,8 @@ impl TryFrom<RunRow> for Run {
             queue_until: Timestamp(row.queue_until),
             stale: row.thresholds()?,
             progress_at: Timestamp(row.progress_at),
+            priority: Priority::from_rank(row.priority)
+                .ok_or_else(|| corrupt("priority", &row.priority.to_string()))?,
             cancel_requested: row.cancel_requested,
             payload: row.payload,
             state: row.run_state()?,

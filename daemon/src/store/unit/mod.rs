@@ -188,14 +188,14 @@ impl<'c> Unit<'c> {
         self.flush().await?;
         pending::write_transitions(&mut self.db, &self.transitions).await?;
         pending::write_audit(&mut self.db, &self.audit, self.now).await?;
+        self.called.sort_unstable();
+        self.called.dedup();
         Ok(Done { seq: self.seq, called: self.called })
     }
 
     /// Once this is committed, the server's lane is told to look again, here and in every daemon on this store.
     pub fn call(&mut self, server: ServerId) {
-        if !self.called.contains(&server) {
-            self.called.push(server);
-        }
+        self.called.push(server);
     }
 
     /// Notes a command for the audit; written with the rest of the unit.

@@ -14,6 +14,7 @@ use crate::domain::run::{Event, Phase, Position, Progress, Run, RunState, StepFa
 use crate::domain::step::{Cause, Ended};
 use crate::domain::time::Timestamp;
 use crate::domain::timings::Timings;
+use crate::domain::turn::Priority;
 use crate::domain::waiting::{WaitReason, Waiting};
 
 pub(super) const NOW: Timestamp = Timestamp(1_000_000_000);
@@ -55,6 +56,7 @@ pub(super) fn queued_for(operation: Operation, earlier: ResourceStatus) -> Run {
         queue_until: NOW + TIMINGS.queue_limit,
         stale: Thresholds::default(),
         progress_at: NOW,
+        priority: Priority::Normal,
         cancel_requested: false,
         payload: false,
         state: RunState::Queued { waiting: None },
