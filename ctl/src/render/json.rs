@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use settled_proto::v1::{
     AuditEntry, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, DeleteServerResponse,
     Evidence, Failure, FollowRunResponse, ForceUnlockServerResponse, GetStatusResponse, IdentityKind, Kind,
-    Observed, Outcome, Package, Presence, Reach, Reason, ReconcileResponse, ReloadPackagesResponse, Resource,
-    ResourceStatus, Run, RunState, Server, ServerStatus, Step, StepState, WaitReason, Waiting, WatchResponse,
-    follow_run_response, transition, watch_response,
+    LaneHeld, Observed, Outcome, Package, Presence, Reach, Reason, ReconcileResponse, ReloadPackagesResponse,
+    Resource, ResourceStatus, Run, RunState, Server, ServerStatus, Step, StepState, WaitReason, Waiting,
+    WatchResponse, follow_run_response, transition, watch_response,
 };
 
 use super::text;
@@ -55,7 +55,15 @@ pub(crate) fn server(s: &Server) -> Value {
         "updated_at": time(s.updated_at.as_ref()),
         "seq": s.seq,
         "via": s.via,
+        "time_zone": s.time_zone,
+        "windows": s.windows,
+        "repair_dpkg": s.repair_dpkg,
+        "held": maybe(s.held.as_ref(), held),
     })
+}
+
+fn held(h: &LaneHeld) -> Value {
+    json!({ "since": time(h.since.as_ref()), "step_id": h.step_id, "processes": h.processes })
 }
 
 /// The answer to `server unlock`.

@@ -118,6 +118,7 @@ pub(super) const NUMBERS: &[Number] = &[
     number("lane.poll_s", |c| c.lane.poll_s, 1, 60),
     number("lane.busy_retry_s", |c| c.lane.busy_retry_s, 1, 3600),
     number("lane.unreachable_retry_s", |c| c.lane.unreachable_retry_s, 1, 3600),
+    number("lane.orphan_alarm_s", |c| c.lane.orphan_alarm_s, 1, 7 * DAY_S),
     number("ssh.connect_timeout_s", |c| c.ssh.connect_timeout_s, 1, 300),
     number("ssh.keepalive_s", |c| c.ssh.keepalive_s, 1, 600),
     number("ssh.keepalive_max", |c| u64::from(c.ssh.keepalive_max), 1, 20),

@@ -8,13 +8,16 @@ mod claim;
 mod crew;
 mod drive;
 mod failures;
+mod held;
 mod lane;
 mod proof;
 mod reading;
+mod repair;
 mod stepping;
 mod takeover;
 mod tombstones;
 mod trouble;
+mod window;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -45,6 +48,8 @@ pub enum Next {
 pub struct Settings {
     /// When a server that cannot be reached is tried again.
     pub unreachable_retry: Duration,
+    /// How long a step without a proven end may hold a lane before that is told.
+    pub orphan_alarm: Duration,
     /// How often the store is asked even if nobody called.
     pub poll: Duration,
     /// How long a lane without work is kept, warm.

@@ -19,3 +19,4 @@ pub mod time;
 pub mod timings;
 pub mod verdict;
 pub mod waiting;
+pub mod window;

@@ -104,6 +104,7 @@ impl Command for OperateCommand {
         }
         let plan = accept::plan(&definition, &operation, &resource)?;
         let queue_limit = self.ask.queue_limit;
+        self.engine.check_window(unit, resource.server, &plan, queue_limit).await?;
         let work = Work { operation, definition, plan, retry_of: None, queue_limit };
         let mut run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
 

@@ -68,6 +68,7 @@ impl Command for Retry {
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
         let definition = self.engine.definition_for(unit, &resource).await?;
         let plan = accept::plan(&definition, &operation, &resource)?;
+        self.engine.check_window(unit, resource.server, &plan, self.queue_limit).await?;
         let work = Work {
             operation,
             definition,

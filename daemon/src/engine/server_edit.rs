@@ -1,10 +1,10 @@
-//! Changes how a server is reached, pins another host key, pauses it, ends its pause. An edit and another key clear `refused`, and have the
-//! server met again before work goes on.
+//! Changes how a server is reached and what is allowed there, pins another host key, pauses it, ends its pause. Another way to it and
+//! another key clear `refused`, and have the server met again before work goes on.
 
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 
-use super::{Answer, Asked, Engine, Refusal, targets, valid, way};
+use super::{Answer, Asked, EditPolicy, Engine, Refusal, targets, valid, way};
 use crate::domain::id::ServerId;
 use crate::domain::operation::Operation;
 use crate::domain::run::Subject;
@@ -12,7 +12,7 @@ use crate::domain::server::{IdentityKind, Reach, Server};
 use crate::store::rows::ServerRow;
 use crate::store::{Command, Unit};
 
-/// Changes how a server is reached. What is `None` stays.
+/// Changes how a server is reached, and what is allowed there. What is `None` stays.
 #[derive(Debug, Clone, Default)]
 pub struct EditServer {
     /// Name or id.
@@ -27,6 +27,8 @@ pub struct EditServer {
     pub login: Option<Login>,
     /// Name or id of the new jump host; empty: it is reached directly.
     pub via: Option<String>,
+    /// What is allowed there from now on.
+    pub policy: EditPolicy,
 }
 
 /// A way to log in.
@@ -68,7 +70,15 @@ impl EditServer {
         if let Some(Login::Key(key)) = &self.login {
             each("identity_key", Some(valid::identity(key)));
         }
+        self.policy.check(&mut problems);
         problems.into_result()
+    }
+
+    /// Whether only what is allowed on the server changes, and not how it is reached.
+    fn leaves_the_way(&self) -> bool {
+        let Self { server: _, host, port, user, login, via, policy } = self;
+        let same = host.is_none() && port.is_none() && user.is_none() && login.is_none() && via.is_none();
+        same && *policy != EditPolicy::default()
     }
 
     fn apply(&self, server: &mut Server) -> Result<(), Refusal> {
@@ -86,7 +96,10 @@ impl EditServer {
             Some(Login::Agent) => server.identity = IdentityKind::Agent,
             None => {}
         }
-        trusted_again(server);
+        self.policy.apply(&mut server.policy)?;
+        if !self.leaves_the_way() {
+            trusted_again(server);
+        }
         Ok(())
     }
 }
@@ -155,7 +168,9 @@ impl Command for ChangeServer {
         let mut detail = String::new();
         match &self.change {
             Change::Edit(edit) => {
+                let before = server.policy.clone();
                 edit.apply(&mut server)?;
+                detail = EditPolicy::told(&before, &server.policy);
                 if let Some(via) = &edit.via {
                     server.via = way::through(unit, &server.name, via).await?;
                 }
@@ -183,8 +198,10 @@ impl Command for ChangeServer {
             let identity = BTreeMap::from([(targets::IDENTITY.to_owned(), key.clone())]);
             self.engine.put_secrets(unit, &server.id.to_string(), &identity).await?;
         }
-        if let Change::Edit(_) | Change::Rekey(_) = &self.change {
-            self.meet_again(unit, &server).await?;
+        match &self.change {
+            Change::Edit(edit) if edit.leaves_the_way() => {}
+            Change::Edit(_) | Change::Rekey(_) => self.meet_again(unit, &server).await?,
+            Change::Pause | Change::Resume => {}
         }
         let answer = Answer { server: Some(ServerRow::from(&server)), ..Answer::default() };
         let id = self.engine.clock().ulid().to_string();
@@ -208,8 +225,8 @@ fn not_paused(server: &Server) -> String {
     let name = &server.name;
     match server.reach {
         Reach::Refused => format!(
-            "{name} is not paused: it refuses ({}); mend that with `settlectl server edit {name}`, or look again with \
-             `settlectl server probe {name}`",
+            "{name} is not paused: it refuses ({}); mend that (another host key: `settlectl server rekey {name}`; another way in: \
+             `settlectl server edit {name}`), or look again with `settlectl server probe {name}`",
             server.reach_detail
         ),
         _ => format!("{name} is not paused: there is nothing to resume"),

@@ -7,7 +7,7 @@ use settled::catalog::Catalog;
 use settled::clock::{Clock, SystemClock};
 use settled::dispatch::Crew;
 use settled::domain::id::DaemonId;
-use settled::engine::{AddServer, Asked, Engine, Install, Lease};
+use settled::engine::{AddServer, Asked, EditPolicy, Engine, Install, Lease};
 use settled::hub::Hub;
 use settled::secrets::Sealer;
 use settled::store::{self, Opened};
@@ -63,6 +63,7 @@ impl House {
             identity_key: Vec::new(),
             labels: BTreeMap::new(),
             via: String::new(),
+            policy: EditPolicy::default(),
         };
         self.engine.add_server(self.asked("Servers.Create"), ask).await?;
         Ok(())

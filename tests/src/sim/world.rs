@@ -14,7 +14,7 @@ use settled::domain::resource::Resource;
 use settled::domain::run::Run;
 use settled::domain::server::Server;
 use settled::domain::timings::Timings;
-use settled::engine::{self, AddServer, Answer, Asked, Install, Operate, Refusal, targets};
+use settled::engine::{self, AddServer, Answer, Asked, EditPolicy, Install, Operate, Refusal, targets};
 use settled::{dispatch, store};
 use tempfile::TempDir;
 
@@ -42,6 +42,7 @@ pub const fn knobs() -> Knobs {
         },
         dispatch: dispatch::Settings {
             unreachable_retry: seconds(15),
+            orphan_alarm: seconds(900),
             poll: seconds(5),
             linger: seconds(30),
             attach_wait: seconds(20),
@@ -280,6 +281,7 @@ pub(super) fn add_server(name: &str) -> AddServer {
         identity_key: Vec::new(),
         labels: BTreeMap::new(),
         via: String::new(),
+        policy: EditPolicy::default(),
     }
 }
 

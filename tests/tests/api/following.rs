@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use settled::domain::failure::Failure;
 use settled::domain::id::{RunId, ServerId};
-use settled::domain::run::{Event as RunEvent, StepFacts};
+use settled::domain::run::{Event as RunEvent, Repair, StepFacts};
 use settled::domain::step::{Cause, Ended, StepId, StepState as DomainState};
 use settled::engine::{Advance, LaneHold, StepEnd};
 use settled_proto::v1::follow_run_response::Event;
@@ -72,7 +72,14 @@ impl<'a> Work<'a> {
             run: self.run,
             at: self.api.engine.clock().now(),
         };
-        let facts = StepFacts { next: None, busy: false, hopeless: false, retry_on_timeout: false, failure };
+        let facts = StepFacts {
+            next: None,
+            busy: false,
+            hopeless: false,
+            retry_on_timeout: false,
+            repair: Repair::No,
+            failure,
+        };
         let why = String::new();
         let end = StepEnd {
             id: self.step,

@@ -6,17 +6,21 @@ mod attempts;
 mod cancel;
 mod crash;
 mod fence;
+mod held;
 mod keys;
 mod log;
+mod looks;
 mod panics;
 mod readings;
 mod removal;
+mod repair;
 mod retry;
 mod secrets;
 mod settling;
 mod takeover;
 mod unlock;
 mod waiting;
+mod windows;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use crate::domain::failure::Failure;
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::operation::Operation;
 use crate::domain::resource::{Declared, ResourceStatus};
-use crate::domain::run::{Event, Phase, Position, Progress, Run, RunState, StepFacts, Subject};
+use crate::domain::run::{Event, Phase, Position, Progress, Repair, Run, RunState, StepFacts, Subject};
 use crate::domain::step::{Cause, Ended};
 use crate::domain::time::Timestamp;
 use crate::domain::timings::Timings;
@@ -119,6 +119,7 @@ pub(super) fn last() -> StepFacts {
         busy: false,
         hopeless: false,
         retry_on_timeout: false,
+        repair: Repair::No,
         failure: failure("it broke"),
     }
 }
