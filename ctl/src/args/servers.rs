@@ -110,7 +110,7 @@ pub(crate) struct ServerListArgs {
 #[command(group = ArgGroup::new("change_of").required(true).multiple(true)
     .args([
         "host", "user", "identity", "agent", "via", "direct", "time_zone", "windows", "no_windows", "repair_dpkg",
-        "no_repair_dpkg",
+        "no_repair_dpkg", "labels", "unlabel",
     ]))]
 #[command(after_help = "\
 Examples:
@@ -118,7 +118,8 @@ Examples:
   settlectl server edit web1 --identity ~/.ssh/settled
   settlectl server edit inner --via web1
   settlectl server edit db1 --time-zone Europe/Berlin --window 'Mon-Fri 22:00-06:00'
-  settlectl server edit db1 --no-windows")]
+  settlectl server edit db1 --no-windows
+  settlectl server edit web1 --label site=berlin --unlabel trial")]
 pub(crate) struct EditArgs {
     /// Name or id
     pub(crate) server: String,
@@ -155,6 +156,12 @@ pub(crate) struct EditArgs {
     /// Leave an interrupted dpkg to people
     #[arg(long, conflicts_with = "repair_dpkg")]
     pub(crate) no_repair_dpkg: bool,
+    /// Set a label; may be given several times
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = values::pair)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// Take a label off; may be given several times
+    #[arg(long = "unlabel", value_name = "KEY")]
+    pub(crate) unlabel: Vec<String>,
     #[command(flatten)]
     pub(crate) change: ChangeArgs,
 }

@@ -106,6 +106,8 @@ fn update_request(args: EditArgs) -> Result<UpdateServerRequest, Error> {
         time_zone: args.time_zone,
         windows,
         repair_dpkg: (args.repair_dpkg || args.no_repair_dpkg).then_some(args.repair_dpkg),
+        set_labels: values::map(&args.labels, "--label")?,
+        remove_labels: args.unlabel,
     })
 }
 

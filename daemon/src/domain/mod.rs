@@ -17,6 +17,7 @@ pub mod server;
 pub mod step;
 pub mod time;
 pub mod timings;
+pub mod turn;
 pub mod verdict;
 pub mod waiting;
 pub mod window;

@@ -14,7 +14,7 @@ use crate::domain::resource::{Observed, Presence};
 use crate::domain::run::{Event, Illegal, Repair, Run, StepFacts};
 use crate::domain::server::{Held, Reach};
 use crate::domain::step::{Ended, StepId, StepState};
-use crate::domain::verdict::{Evidence, Outcome};
+use crate::domain::verdict::Evidence;
 use crate::store::rows::StepRecord;
 use crate::store::{Command, StoreError, Unit, Wants};
 
@@ -354,19 +354,12 @@ impl Engine {
 
     /// Tells what happened to a run.
     pub async fn advance(&self, hold: LaneHold, advance: Advance) -> Result<Run, LaneError> {
-        let run = self.writer().commit(AdvanceCommand { engine: self.clone(), hold, advance }).await?;
-        if run.verdict().is_some_and(|verdict| verdict.outcome != Outcome::Succeeded) {
-            // A look may have been queued behind it.
-            self.hub().wake_server(run.server);
-        }
-        Ok(run)
+        self.writer().commit(AdvanceCommand { engine: self.clone(), hold, advance }).await
     }
 
     /// The server could not be looked at after a failed change: it is as soon as it answers again.
     pub async fn look_later(&self, hold: LaneHold, run: RunId) -> Result<(), LaneError> {
-        self.note(Note::LookLater { hold, run }).await?;
-        self.hub().wake_server(hold.server);
-        Ok(())
+        self.note(Note::LookLater { hold, run }).await.map(drop)
     }
 
     /// The server has the try.

@@ -5,7 +5,6 @@ use async_trait::async_trait;
 use std::collections::BTreeMap;
 
 use super::{Answer, Asked, EditPolicy, Engine, Refusal, targets, valid, way};
-use crate::domain::id::ServerId;
 use crate::domain::operation::Operation;
 use crate::domain::run::Subject;
 use crate::domain::server::{IdentityKind, Reach, Server};
@@ -29,6 +28,10 @@ pub struct EditServer {
     pub via: Option<String>,
     /// What is allowed there from now on.
     pub policy: EditPolicy,
+    /// Labels to set.
+    pub set_labels: BTreeMap<String, String>,
+    /// Labels to take off, by key.
+    pub remove_labels: Vec<String>,
 }
 
 /// A way to log in.
@@ -45,6 +48,17 @@ enum Change {
     Rekey(String),
     Pause,
     Resume,
+}
+
+impl Change {
+    /// Who answers there may be another machine after it.
+    fn is_of_the_way(&self) -> bool {
+        match self {
+            Self::Edit(edit) => !edit.leaves_the_way(),
+            Self::Rekey(_) => true,
+            Self::Pause | Self::Resume => false,
+        }
+    }
 }
 
 struct ChangeServer {
@@ -70,15 +84,24 @@ impl EditServer {
         if let Some(Login::Key(key)) = &self.login {
             each("identity_key", Some(valid::identity(key)));
         }
+        each("set_labels", Some(valid::labels(&self.set_labels)));
+        each("remove_labels", Some(valid::label_keys(&self.remove_labels)));
         self.policy.check(&mut problems);
         problems.into_result()
     }
 
-    /// Whether only what is allowed on the server changes, and not how it is reached.
+    /// It changes labels, or what is allowed on the server, and nothing else: the way to the server stays as it was found.
     fn leaves_the_way(&self) -> bool {
-        let Self { server: _, host, port, user, login, via, policy } = self;
-        let same = host.is_none() && port.is_none() && user.is_none() && login.is_none() && via.is_none();
-        same && *policy != EditPolicy::default()
+        let Self { server: _, host, port, user, login, via, policy, set_labels, remove_labels } = self;
+        let way = host.is_some() || port.is_some() || user.is_some() || login.is_some() || via.is_some();
+        let labels = !(set_labels.is_empty() && remove_labels.is_empty());
+        !way && (labels || *policy != EditPolicy::default())
+    }
+
+    fn apply_labels(&self, server: &mut Server) -> Result<(), Refusal> {
+        server.labels.retain(|key, _| !self.remove_labels.contains(key));
+        server.labels.extend(self.set_labels.clone());
+        valid::labels(&server.labels).map_err(|message| Refusal::field("set_labels", message))
     }
 
     fn apply(&self, server: &mut Server) -> Result<(), Refusal> {
@@ -97,6 +120,7 @@ impl EditServer {
             None => {}
         }
         self.policy.apply(&mut server.policy)?;
+        self.apply_labels(server)?;
         if !self.leaves_the_way() {
             trusted_again(server);
         }
@@ -147,22 +171,18 @@ impl Engine {
     async fn change_server(&self, asked: Asked, server: String, change: Change) -> Result<Answer, Refusal> {
         asked.check()?;
         let command = ChangeServer { engine: self.clone(), asked, server, change };
-        let (answer, server) = self.writer().commit(command).await?;
-        if let Some(server) = server {
-            self.hub().wake_server(server);
-        }
-        Ok(answer)
+        self.writer().commit(command).await
     }
 }
 
 #[async_trait]
 impl Command for ChangeServer {
-    type Answer = (Answer, Option<ServerId>);
+    type Answer = Answer;
     type Refusal = Refusal;
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
-            return Ok((answer, None));
+            return Ok(answer);
         }
         let mut server = targets::find_server(unit, &self.server).await?;
         let mut detail = String::new();
@@ -198,15 +218,14 @@ impl Command for ChangeServer {
             let identity = BTreeMap::from([(targets::IDENTITY.to_owned(), key.clone())]);
             self.engine.put_secrets(unit, &server.id.to_string(), &identity).await?;
         }
-        match &self.change {
-            Change::Edit(edit) if edit.leaves_the_way() => {}
-            Change::Edit(_) | Change::Rekey(_) => self.meet_again(unit, &server).await?,
-            Change::Pause | Change::Resume => {}
+        if self.change.is_of_the_way() {
+            self.meet_again(unit, &server).await?;
         }
         let answer = Answer { server: Some(ServerRow::from(&server)), ..Answer::default() };
         let id = self.engine.clock().ulid().to_string();
         self.asked.keep_with(unit, &answer, id, server.name.clone(), detail).await?;
-        Ok((answer, Some(server.id)))
+        unit.call(server.id);
+        Ok(answer)
     }
 }
 

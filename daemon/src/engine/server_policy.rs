@@ -1,7 +1,5 @@
 //! What is allowed on a server, and when: its maintenance windows, and whether an interrupted dpkg may be repaired there.
 
-use std::time::Duration;
-
 use super::valid::Problems;
 use super::{Engine, Refusal};
 use crate::catalog::Plan;
@@ -9,6 +7,7 @@ use crate::clock;
 use crate::domain::id::ServerId;
 use crate::domain::server::{Policy, Server};
 use crate::domain::time::Timestamp;
+use crate::domain::turn::Turn;
 use crate::domain::window::{self, BadWindow, Opening, WINDOWS_MAX, Window};
 use crate::store::Unit;
 
@@ -108,11 +107,11 @@ impl Engine {
         unit: &mut Unit<'_>,
         server: ServerId,
         plan: &Plan,
-        queue_limit: Option<Duration>,
+        turn: Turn,
     ) -> Result<(), Refusal> {
         let server = if plan.exclusive { unit.server(server).await? } else { None };
         let Some(server) = server else { return Ok(()) };
-        let until = unit.now() + queue_limit.unwrap_or(self.limits().queue_limit);
+        let until = unit.now() + turn.limit.unwrap_or(self.limits().queue_limit);
         match opening(&server.policy, unit.now()) {
             Opening::At(at) if at > until => Err(Refusal::not_now(opens_too_late(&server, at, until))),
             _ => Ok(()),

@@ -17,18 +17,21 @@ impl Api {
     async fn status(&self) -> Result<v1::GetStatusResponse, Refusal> {
         let engine = self.engine();
         let about = engine.store().about();
-        let (counts, seq, held) = {
+        let now = engine.clock().now();
+        let (counts, seq, rows, held) = {
             let mut reader = engine.store().read().await?;
             let mut db = reader.db();
-            (db.counts().await?, db.last_seq().await?, db.held_servers(HELD_MAX).await?)
+            let (counts, seq) = (db.counts().await?, db.last_seq().await?);
+            (counts, seq, db.daemons(now).await?, db.held_servers(HELD_MAX).await?)
         };
+        let daemons = convert::daemons(&rows, engine.me(), &engine.catalog().digests())?;
         let of_servers = counts.reach.iter().filter_map(|(reach, n)| warning(reach, *n));
-        let now = engine.clock().now();
         let of_lanes = held.iter().filter_map(|server| held_too_long(server, now));
         let more = counts.held - i64::try_from(held.len()).unwrap_or(0);
         let more = (more > 0).then(|| format!("{more} more lanes are held. See all: settlectl server list"));
+        let of_daemons = daemons.iter().filter_map(convert::daemon_warning);
         let warnings = self.parts.steward.warnings().into_iter();
-        let warnings = warnings.chain(of_servers).chain(of_lanes).chain(more).collect();
+        let warnings = warnings.chain(of_servers).chain(of_lanes).chain(more).chain(of_daemons).collect();
         Ok(v1::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             installation_id: about.installation.to_string(),
@@ -41,6 +44,7 @@ impl Api {
             servers: counts.reach.iter().map(|(reach, n)| (reach.clone(), convert::count(*n))).collect(),
             warnings,
             lanes: u32::try_from(engine.hub().at_work()).unwrap_or(u32::MAX),
+            daemons,
         })
     }
 

@@ -124,6 +124,8 @@ impl v1::servers_server::Servers for Api {
             login,
             via: m.via,
             policy,
+            set_labels: m.set_labels,
+            remove_labels: m.remove_labels,
         };
         let answer = self.engine().edit_server(asked, ask).await.map_err(|r| self.refuse(r))?;
         self.server_of(answer).map(Response::new)

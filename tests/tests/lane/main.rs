@@ -18,6 +18,7 @@ mod retry;
 mod secrets;
 mod settling;
 mod takeover;
+mod turn;
 mod unlock;
 mod waiting;
 mod windows;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use settled::clock::Clock as _;
 use settled::domain::time::Timestamp;
+use settled::domain::turn::Turn;
 use settled::domain::verdict::{Evidence, Outcome, Reason};
 use settled::domain::waiting::WaitReason;
 use settled::engine::{EditPolicy, EditServer, Install, Refusal};
@@ -125,7 +126,7 @@ async fn a_run_that_would_end_before_its_window_opens_is_refused_with_what_to_do
         name: "one".to_owned(),
         parameters: std::collections::BTreeMap::new(),
         secrets: std::collections::BTreeMap::new(),
-        queue_limit: Some(limit),
+        turn: Turn { limit: Some(limit), ..Turn::default() },
     };
     let refused = w.daemon.engine.install(asked.clone(), ask(HOUR)).await.unwrap_err();
     assert!(matches!(refused, Refusal::NotNow { .. }), "{refused:?}");
