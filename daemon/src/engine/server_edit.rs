@@ -44,7 +44,7 @@ pub enum Login {
 }
 
 enum Change {
-    Edit(EditServer),
+    Edit(Box<EditServer>),
     Rekey(String),
     Pause,
     Resume,
@@ -141,7 +141,7 @@ impl Engine {
     pub async fn edit_server(&self, asked: Asked, ask: EditServer) -> Result<Answer, Refusal> {
         ask.check()?;
         let server = ask.server.clone();
-        self.change_server(asked, server, Change::Edit(ask)).await
+        self.change_server(asked, server, Change::Edit(Box::new(ask))).await
     }
 
     /// Pins another host key.
@@ -214,7 +214,9 @@ impl Command for ChangeServer {
             }
         }
         unit.update_server(&mut server).await?;
-        if let Change::Edit(EditServer { login: Some(Login::Key(key)), .. }) = &self.change {
+        if let Change::Edit(edit) = &self.change
+            && let Some(Login::Key(key)) = &edit.login
+        {
             let identity = BTreeMap::from([(targets::IDENTITY.to_owned(), key.clone())]);
             self.engine.put_secrets(unit, &server.id.to_string(), &identity).await?;
         }
