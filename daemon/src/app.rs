@@ -221,6 +221,7 @@ async fn open(
         permits: Arc::new(Semaphore::new(config.lane.at_work_max as usize)),
         settings: dispatch::Settings {
             unreachable_retry: config.lane.unreachable_retry(),
+            orphan_alarm: config.lane.orphan_alarm(),
             poll: config.lane.poll(),
             linger: LANE_LINGER,
             attach_wait: if alone { ATTACH_WAIT } else { config.lane.poll() },

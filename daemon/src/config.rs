@@ -121,8 +121,10 @@ pub struct Lane {
     pub poll_s: u64,
     /// When a server on which another program holds a lock is looked at again. Seconds.
     pub busy_retry_s: u64,
-    /// When a server that cannot be reached is tried again. Seconds.
+    /// When a server that cannot be reached is tried again; the longer it is away, the more rarely, up to every 5 minutes. Seconds.
     pub unreachable_retry_s: u64,
+    /// How long a step without a proven end may hold a lane before `status` and the server's record tell of it. Seconds.
+    pub orphan_alarm_s: u64,
 }
 
 /// `[stale]`: from when on an open run to which nothing happens is shown as likely stale. It decides nothing: runs end by `settles_by`.
@@ -294,6 +296,7 @@ impl Default for Lane {
             poll_s: 1,
             busy_retry_s: 10,
             unreachable_retry_s: 15,
+            orphan_alarm_s: 900,
         }
     }
 }
@@ -322,6 +325,11 @@ impl Lane {
     /// See [`Lane::unreachable_retry_s`].
     pub fn unreachable_retry(&self) -> Duration {
         Duration::from_secs(self.unreachable_retry_s)
+    }
+
+    /// See [`Lane::orphan_alarm_s`].
+    pub fn orphan_alarm(&self) -> Duration {
+        Duration::from_secs(self.orphan_alarm_s)
     }
 }
 

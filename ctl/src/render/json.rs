@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use settled_proto::v1::{
     AuditEntry, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, Daemon,
     DeleteServerResponse, Evidence, Failure, FollowRunResponse, ForceUnlockServerResponse, Freshness,
-    GetStatusResponse, Grounds, IdentityKind, Kind, LateEvidence, Observed, Outcome, Package, Presence,
-    Priority, Reach, Reason, ReconcileResponse, ReleasedLane, ReloadPackagesResponse, Resource,
+    GetStatusResponse, Grounds, IdentityKind, Kind, LaneHeld, LateEvidence, Observed, Outcome, Package,
+    Presence, Priority, Reach, Reason, ReconcileResponse, ReleasedLane, ReloadPackagesResponse, Resource,
     ResourceStatus, Run, RunDiagnostics, RunState, Server, ServerStatus, SettledRun, StaleRun, Step,
     StepState, WaitReason, Waiting, WatchResponse, follow_run_response, transition, watch_response,
 };
@@ -56,7 +56,15 @@ pub(crate) fn server(s: &Server) -> Value {
         "updated_at": time(s.updated_at.as_ref()),
         "seq": s.seq,
         "via": s.via,
+        "time_zone": s.time_zone,
+        "windows": s.windows,
+        "repair_dpkg": s.repair_dpkg,
+        "held": maybe(s.held.as_ref(), held),
     })
+}
+
+fn held(h: &LaneHeld) -> Value {
+    json!({ "since": time(h.since.as_ref()), "step_id": h.step_id, "processes": h.processes })
 }
 
 /// The answer to `server unlock`.

@@ -132,6 +132,7 @@ pub(super) const NUMBERS: &[Number] = &[
     number("lane.unreachable_retry_s", |c| c.lane.unreachable_retry_s, 1, 3600),
     number("stale.queued_s", |c| c.stale.queued_s, 1, 30 * DAY_S),
     number("stale.running_s", |c| c.stale.running_s, 1, 30 * DAY_S),
+    number("lane.orphan_alarm_s", |c| c.lane.orphan_alarm_s, 1, 7 * DAY_S),
     number("ssh.connect_timeout_s", |c| c.ssh.connect_timeout_s, 1, 300),
     number("ssh.keepalive_s", |c| c.ssh.keepalive_s, 1, 600),
     number("ssh.keepalive_max", |c| u64::from(c.ssh.keepalive_max), 1, 20),

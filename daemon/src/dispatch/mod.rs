@@ -8,14 +8,17 @@ mod claim;
 mod crew;
 mod drive;
 mod failures;
+mod held;
 mod lane;
 mod proof;
 mod reading;
+mod repair;
 mod spread;
 mod stepping;
 mod takeover;
 mod tombstones;
 mod trouble;
+mod window;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -46,6 +49,8 @@ pub enum Next {
 pub struct Settings {
     /// When a server that cannot be reached is tried again.
     pub unreachable_retry: Duration,
+    /// How long a step without a proven end may hold a lane before that is told.
+    pub orphan_alarm: Duration,
     /// How often the store is asked even if nobody called.
     pub poll: Duration,
     /// How long a lane without work is kept, warm.
@@ -115,7 +120,7 @@ impl Dispatcher {
             found.extend(self.find(Some(server), 1).await?);
         }
         let daemons = self.daemons(&found).await?;
-        Ok(self.left.called(found, self.crew.engine.me(), &daemons))
+        Ok(spread::called(found, self.crew.engine.me(), &daemons))
     }
 
     /// Servers that have work and no owner, as far as no other daemon takes them.

@@ -7,7 +7,7 @@ use crate::domain::grounds::Seen;
 use crate::domain::run::{Event, Proof, Run};
 use crate::domain::server::Reach;
 use crate::domain::step::StepState;
-use crate::domain::waiting::WaitReason;
+use crate::domain::waiting::{WaitReason, pause};
 use crate::engine::LaneError;
 use crate::remote::RemoteError;
 
@@ -27,7 +27,7 @@ impl Lane {
         match error {
             RemoteError::Unreachable(message) | RemoteError::Protocol(message) => {
                 self.permit = None;
-                let retry = self.crew.settings.unreachable_retry;
+                let retry = self.retry(waiting.as_ref(), WaitReason::Unreachable);
                 // Read anew before the next try: someone may have changed the way to it, or a jump host on the way.
                 self.server = None;
                 self.crew.engine.set_reach(self.hold, Reach::Unreachable, message.clone()).await?;
@@ -41,8 +41,8 @@ impl Lane {
                 if let Some(run) = waiting {
                     self.waits(&run, WaitReason::Refused, message, None).await?;
                 }
+                // A pause stands instead of the refusal: what has begun there would be taken up again at once.
                 if self.server.take().is_some_and(|server| server.reach == Reach::Paused) {
-                    // Its pause stays, so the lane of what runs there would be taken again at once, and again.
                     self.permit = None;
                     return Ok(self.later(self.crew.settings.unreachable_retry));
                 }
@@ -69,6 +69,15 @@ impl Lane {
                 }
             }
         }
+    }
+
+    /// When what a run waits for is looked at again: the longer it waits, the later. Without a run it is the server that is away.
+    pub(super) fn retry(&self, run: Option<&Run>, reason: WaitReason) -> Duration {
+        let now = self.crew.engine.clock().now();
+        let away =
+            self.server.as_ref().filter(|s| s.reach == Reach::Unreachable).map_or(now, |s| s.updated_at);
+        let since = run.map_or(away, |run| run.waiting_since(reason, now));
+        pause(self.crew.settings.unreachable_retry, now.since(since))
     }
 
     /// Stores that a run waits for its server. As long as the start of its try was not answered, its deadline moves with the wait.

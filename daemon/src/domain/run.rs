@@ -177,10 +177,24 @@ pub struct StepFacts {
     pub hopeless: bool,
     /// A timeout may be tried again.
     pub retry_on_timeout: bool,
+    /// What it has to do with the repair of an interrupted dpkg.
+    pub repair: Repair,
     /// What went wrong, if it did.
     pub failure: Failure,
     /// What was seen on the server beside the end.
     pub seen: Seen,
+}
+
+/// What a try has to do with the repair of an interrupted dpkg. The repair is a try of the step that was refused: it uses no attempt unless
+/// it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repair {
+    /// Nothing.
+    No,
+    /// The server refused the try because dpkg was interrupted, and allows the repair: that is the next try, with this timeout.
+    Begins(Duration),
+    /// The try was the repair: when it has ended well, the step itself is tried, with the timeout in [`StepFacts::next`].
+    Was,
 }
 
 /// What a probe proves about a lost step.

@@ -22,6 +22,7 @@ mod remove;
 mod retry;
 mod server_add;
 mod server_edit;
+mod server_policy;
 mod server_remove;
 mod server_takeover;
 mod server_unlock;
@@ -43,6 +44,7 @@ pub use operate::Operate;
 pub use prepared::Prepared;
 pub use server_add::AddServer;
 pub use server_edit::{EditServer, Login};
+pub use server_policy::{EditPolicy, opening};
 pub use server_takeover::Takeover;
 pub use settle::Settled;
 

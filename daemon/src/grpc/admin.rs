@@ -5,25 +5,33 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::pages::Page;
 use super::{Api, convert};
-use crate::domain::server::Reach;
+use crate::domain::server::{Reach, Server};
 use crate::domain::time::Timestamp;
 use crate::engine::Refusal;
 use crate::store::AuditRow;
+
+/// Most held lanes that `status` names.
+const HELD_MAX: i64 = 5;
 
 impl Api {
     async fn status(&self) -> Result<v1::GetStatusResponse, Refusal> {
         let engine = self.engine();
         let about = engine.store().about();
-        let (counts, seq, rows) = {
+        let now = engine.clock().now();
+        let (counts, seq, rows, held) = {
             let mut reader = engine.store().read().await?;
             let mut db = reader.db();
-            (db.counts().await?, db.last_seq().await?, db.daemons(engine.clock().now()).await?)
+            let (counts, seq) = (db.counts().await?, db.last_seq().await?);
+            (counts, seq, db.daemons(now).await?, db.held_servers(HELD_MAX).await?)
         };
         let daemons = convert::daemons(&rows, engine.me(), &engine.catalog().digests())?;
         let of_servers = counts.reach.iter().filter_map(|(reach, n)| warning(reach, *n));
+        let of_lanes = held.iter().filter_map(|server| held_too_long(server, now));
+        let more = counts.held - i64::try_from(held.len()).unwrap_or(0);
+        let more = (more > 0).then(|| format!("{more} more lanes are held. See all: settlectl server list"));
         let of_daemons = daemons.iter().filter_map(convert::daemon_warning);
-        let warnings =
-            self.parts.steward.warnings().into_iter().chain(of_servers).chain(of_daemons).collect();
+        let warnings = self.parts.steward.warnings().into_iter();
+        let warnings = warnings.chain(of_servers).chain(of_lanes).chain(more).chain(of_daemons).collect();
         Ok(v1::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             installation_id: about.installation.to_string(),
@@ -50,6 +58,21 @@ impl Api {
     }
 }
 
+/// A lane that has been held for too long, by what, and what to do.
+fn held_too_long(server: &Server, now: Timestamp) -> Option<String> {
+    let (held, name) = (server.held.as_ref()?, &server.name);
+    let lives = match held.processes.join(", ") {
+        none if none.is_empty() => String::new(),
+        some => format!(", and processes of it live: {some}"),
+    };
+    Some(format!(
+        "The lane of {name} has been held for {} s: step {} is not proven to have ended{lives}. End what lives there; if you know that \
+         nothing of it does harm: settlectl server unlock {name} --reason TEXT",
+        now.since(held.since).as_secs(),
+        held.step
+    ))
+}
+
 /// What is not well with servers of this reach, and what to do.
 fn warning(reach: &str, n: i64) -> Option<String> {
     let servers = if n == 1 { "1 server".to_owned() } else { format!("{n} servers") };
@@ -60,7 +83,7 @@ fn warning(reach: &str, n: i64) -> Option<String> {
         )),
         Reach::Refused => Some(format!(
             "{servers} refused settled (changed host key, refused login or missing sudo). See which and why: \
-             settlectl server list; then settlectl server edit"
+             settlectl server list; then settlectl server rekey (host key) or settlectl server edit"
         )),
     }
 }

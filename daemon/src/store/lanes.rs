@@ -48,7 +48,8 @@ pub struct UnresolvedRow {
 impl Db<'_> {
     /// Servers with work and a lane without an owner, at most `limit`, in order of id; only `server` when it is given.
     ///
-    /// A paused server has work only while something runs there; a refused one only when it was asked to be looked at anew.
+    /// A paused server has work only while something runs there; a refused one only when it was asked to be looked at anew. What is not
+    /// proven to have ended is work, too, until it is.
     pub async fn lanes_to_take(
         &mut self,
         server: Option<ServerId>,
@@ -59,10 +60,13 @@ impl Db<'_> {
                    WHERE l.owner IS NULL AND ( \
                      s.reach <> 'refused' AND l.server_id IN (SELECT server_id FROM run WHERE state = 'running') \
                      OR s.reach NOT IN ('refused', 'paused') AND l.server_id IN (SELECT server_id FROM run WHERE state = 'queued') \
+                     OR s.reach NOT IN ('refused', 'paused') AND (s.held IS NOT NULL OR l.server_id IN (SELECT server_id FROM unresolved)) \
                      OR s.reach = 'refused' AND EXISTS \
                        (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state IN ('queued', 'running') AND r.resource_id IS NULL)) \
                    AND l.server_id IN (SELECT server_id FROM run WHERE state = 'queued' \
-                                       UNION SELECT server_id FROM run WHERE state = 'running') \
+                                       UNION SELECT server_id FROM run WHERE state = 'running' \
+                                       UNION SELECT server_id FROM unresolved \
+                                       UNION SELECT id FROM server WHERE held IS NOT NULL) \
                    ORDER BY l.server_id LIMIT $1";
         let one = "SELECT l.server_id FROM lane l JOIN server s ON s.id = l.server_id \
                    WHERE l.owner IS NULL AND l.server_id = $2 AND ( \
@@ -70,6 +74,8 @@ impl Db<'_> {
                        (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state = 'running') \
                      OR s.reach NOT IN ('refused', 'paused') AND EXISTS \
                        (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state = 'queued') \
+                     OR s.reach NOT IN ('refused', 'paused') AND (s.held IS NOT NULL OR EXISTS \
+                       (SELECT 1 FROM unresolved u WHERE u.server_id = l.server_id)) \
                      OR s.reach = 'refused' AND EXISTS \
                        (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state IN ('queued', 'running') AND r.resource_id IS NULL)) \
                    LIMIT $1";

@@ -132,6 +132,8 @@ fn metrics_are_served_on_their_own_address_and_nothing_else_is() {
     };
     assert!((0.0..0.1).contains(&value("settled_runs_open")), "{answer}");
     assert!((0.0..0.1).contains(&value("settled_runs_queued")), "{answer}");
+    assert!((0.0..0.1).contains(&value("settled_lanes_held")), "{answer}");
+    assert!((0.0..0.1).contains(&value("settled_runs_waiting{reason=\"window\"}")), "{answer}");
     let margin = value("settled_lease_margin_seconds");
     assert!(margin > 0.0 && margin <= 20.0, "{margin}");
     assert!(value("settled_reconciler_last_look_seconds") < 60.0, "{answer}");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use settled::domain::id::InstallationId;
 use settled::domain::step::{Cause, Ended, StepId};
 use settled::remote::{
-    Holder, Limits, News, ProbeAnswer, ProbeSpec, RemoteError, Report, Scene, StepSpec, StepStatus,
+    Dpkg, Holder, Limits, News, ProbeAnswer, ProbeSpec, RemoteError, Report, Scene, StepSpec, StepStatus,
 };
 
 use super::{Bug, End, Play};
@@ -207,11 +207,13 @@ impl Host {
         }
     }
 
-    /// What the scripts of the test packages do: the word `put` or `take`.
+    /// What the scripts of the test packages do: the word `put` or `take`. And the repair of an interrupted dpkg.
     fn effect(&mut self, script: &str, env: &[(String, String)]) {
         let value = |key: &str| env.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v.as_str());
         let thing = value("SETTLED_NAME").to_owned();
-        if script.contains("put") {
+        if script.contains("dpkg") {
+            self.interrupted = None;
+        } else if script.contains("put") {
             self.things.insert(thing, value("P_VERSION").to_owned());
         } else if script.contains("take") {
             self.things.remove(&thing);
@@ -247,7 +249,7 @@ impl Host {
             script: "the work of another store".to_owned(),
             env: Vec::new(),
             secrets: Vec::new(),
-            needs_dpkg: false,
+            dpkg: Dpkg::Unused,
             limits: Limits { timeout: hour, grace: hour, output_bytes_max: 1_024 },
         };
         self.launch(&spec, now, play);
@@ -317,12 +319,13 @@ impl Host {
             self.keep(spec, rejected("cancelled-before-start"));
             return Ok(self.report(id, now));
         }
-        if let Some(hold) = self.dpkg.as_ref().filter(|hold| spec.needs_dpkg && now < hold.until) {
+        let locked = |hold: &&Hold| spec.dpkg != Dpkg::Unused && now < hold.until;
+        if let Some(hold) = self.dpkg.as_ref().filter(locked) {
             let age = now.saturating_sub(hold.since);
             let holder = Holder { name: hold.name.clone(), pid: 4711, age };
             return Ok(report(StepStatus::Busy { holder }, 0));
         }
-        if let Some(packages) = self.interrupted.clone().filter(|_| spec.needs_dpkg) {
+        if let Some(packages) = self.interrupted.clone().filter(|_| spec.dpkg == Dpkg::Needed) {
             return Ok(report(StepStatus::Interrupted { packages }, 0));
         }
         let play = play();

@@ -13,6 +13,8 @@ use settled::domain::server::Server;
 use settled::domain::step::{StepId, StepState};
 use settled::domain::time::Timestamp;
 use settled::domain::verdict::{Evidence, Outcome, Reason};
+use settled::domain::window::Opening;
+use settled::engine::opening;
 use settled::store::rows::{Change, Object, RunRow, StepRecord, TransitionRow};
 
 use super::{Daemon, Knobs, SimClock};
@@ -76,7 +78,10 @@ impl Checker {
         self.seq = row.seq;
         let change = row.change()?;
         match row.object()? {
-            Object::Run(run, stored) => self.run(run, stored, change, witness),
+            Object::Run(run, stored) => {
+                self.begins_in_time(&run, Timestamp(row.at))?;
+                self.run(run, stored, change, witness)
+            }
             Object::Resource(resource) => self.resource(resource, change),
             Object::Step(step) => {
                 let before = self.steps.insert(step.id, step.clone());
@@ -100,13 +105,27 @@ impl Checker {
             None => self.accepted(&run).context("P1")?,
             Some(before) => {
                 ensure!(before.verdict().is_none(), "P7: a terminal run changed");
-                attempts(before.position(), &run, witness).context("P4")?;
+                let p = before.position();
+                let id = StepId { run: run.id, step: p.step, attempt: p.attempt, try_no: p.try_no };
+                let repaired = self.steps.get(&id).is_some_and(|step| step.repair);
+                attempts(p, &run, witness, repaired).context("P4")?;
             }
         }
         if run.verdict().is_some() {
             verdict(&run, witness)?;
         }
         self.runs.insert(run.id, (run, row));
+        Ok(())
+    }
+
+    /// An exclusive run begins only while its server's windows are open.
+    fn begins_in_time(&self, run: &Run, at: Timestamp) -> anyhow::Result<()> {
+        let queued = self.runs.get(&run.id).is_some_and(|(before, _)| before.is_queued());
+        let begins = queued && run.exclusive && matches!(run.state, RunState::Running(_));
+        if let Some(server) = self.servers.get(&run.server_name).filter(|_| begins) {
+            let open = opening(&server.policy, at) == Opening::Now;
+            ensure!(open, "P4: a run began while the windows were closed: {:?}", server.policy);
+        }
         Ok(())
     }
 
@@ -241,8 +260,9 @@ fn rises(change: Change, before: Option<i64>, version: i64) -> anyhow::Result<()
     Ok(())
 }
 
-/// A new attempt needs an execution that failed, or a panic; a new try needs proof that the payload did not run, or a busy exit.
-fn attempts(before: Position, run: &Run, witness: &[Execution]) -> anyhow::Result<()> {
+/// A new attempt needs an execution that failed, or a panic; a new try needs proof that the payload did not run, or a busy exit, or that
+/// it only repaired dpkg for the next.
+fn attempts(before: Position, run: &Run, witness: &[Execution], repaired: bool) -> anyhow::Result<()> {
     let (after, run_id) = (run.position(), run.id);
     let ran = |step: u32, attempt: u32, try_no: u32| {
         witness.iter().find(move |e| e.id == StepId { run: run_id, step, attempt, try_no })
@@ -257,7 +277,7 @@ fn attempts(before: Position, run: &Run, witness: &[Execution]) -> anyhow::Resul
     }
     if (after.attempt, after.step) == (before.attempt, before.step) && after.try_no > before.try_no {
         let busy = ran(before.step, before.attempt, before.try_no).is_none_or(|e| e.code == Some(BUSY));
-        ensure!(busy, "P5: a new try of a step whose payload had run");
+        ensure!(busy || repaired, "P5: a new try of a step whose payload had run");
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use rand::{Rng as _, SeedableRng as _};
 use settled::clock::Clock as _;
 use settled::domain::id::RunId;
 use settled::domain::turn::Turn;
-use settled::engine::{Asked, EditServer, Refusal};
+use settled::engine::{AddServer, Asked, EditPolicy, EditServer, Refusal};
 use sha2::{Digest as _, Sha256};
 
 use super::world::{add_server, install, operate};
@@ -31,6 +31,7 @@ enum Event {
     Refuse(&'static str),
     Reboot(&'static str),
     Dpkg(&'static str, Duration),
+    Interrupt(&'static str),
     Die,
     /// Whatever was set is taken back.
     Heal,
@@ -50,6 +51,8 @@ enum Ask {
     PauseServer(&'static str),
     ResumeServer(&'static str),
     EditServer(&'static str),
+    /// It opens for five minutes in this minute, or always.
+    Windows(&'static str, Option<u32>),
 }
 
 /// What a world came to.
@@ -139,6 +142,7 @@ fn events(rng: &mut StdRng) -> Vec<(Duration, Event)> {
             4 => Event::Refuse(server),
             5..7 => Event::Reboot(server),
             7 => Event::Dpkg(server, span),
+            8 => Event::Interrupt(server),
             _ => Event::Die,
         };
         events.push((at(rng), trouble));
@@ -170,7 +174,8 @@ fn ask(rng: &mut StdRng) -> Ask {
         76..86 => Ask::Probe(path),
         86..94 => Ask::Cancel(rng.random_range(0..100)),
         94..96 => Ask::PauseServer(server),
-        96..98 => Ask::ResumeServer(server),
+        96..97 => Ask::ResumeServer(server),
+        97..99 => Ask::Windows(server, Some(rng.random_range(0..30))),
         _ => Ask::EditServer(server),
     }
 }
@@ -230,6 +235,9 @@ impl Life {
             Event::Dpkg(server, span) => {
                 self.world.remote.hold_dpkg(server, "unattended-upgr", *span);
             }
+            Event::Interrupt(server) => {
+                self.world.remote.interrupt_dpkg(server, Some("libc6 half-configured"));
+            }
             Event::Die => {
                 self.deaths += 1;
                 self.world.restart().await?;
@@ -237,8 +245,10 @@ impl Life {
             Event::Heal => {
                 for server in SERVERS {
                     self.world.remote.refuse(server, None);
+                    self.world.remote.interrupt_dpkg(server, None);
                     self.ask(&Ask::EditServer(server)).await?;
                     self.ask(&Ask::ResumeServer(server)).await?;
+                    self.ask(&Ask::Windows(server, None)).await?;
                 }
             }
         }
@@ -296,7 +306,10 @@ impl Life {
 async fn command(world: &World, ask: &Ask, asked: Asked, cancel: Option<RunId>) -> Result<(), Refusal> {
     let engine = &world.daemon.engine;
     let answer = match ask.clone() {
-        Ask::AddServer(name) => engine.add_server(asked, add_server(name)).await,
+        Ask::AddServer(name) => {
+            let policy = EditPolicy { repair_dpkg: Some(name != "alpha"), ..EditPolicy::default() };
+            engine.add_server(asked, AddServer { policy, ..add_server(name) }).await
+        }
         Ask::Install(server, package, name) => engine.install(asked, install(server, package, &name)).await,
         Ask::Operate(path, operation, version) => {
             engine.operate(asked, operate(&path, operation, &version.to_string())).await
@@ -312,6 +325,13 @@ async fn command(world: &World, ask: &Ask, asked: Asked, cancel: Option<RunId>) 
         Ask::ResumeServer(server) => engine.resume_server(asked, server.to_owned()).await,
         Ask::EditServer(server) => {
             engine.edit_server(asked, EditServer { server: server.to_owned(), ..EditServer::default() }).await
+        }
+        Ask::Windows(server, minute) => {
+            let window = minute.map(|m| format!("daily 00:{m:02}-00:{:02}", m + 5));
+            let windows = Some(window.into_iter().collect());
+            let policy = EditPolicy { windows, ..EditPolicy::default() };
+            let edit = EditServer { server: server.to_owned(), policy, ..EditServer::default() };
+            engine.edit_server(asked, edit).await
         }
     };
     answer.map(drop)

@@ -16,7 +16,7 @@ use settled::domain::run::Run;
 use settled::domain::server::Server;
 use settled::domain::timings::Timings;
 use settled::domain::turn::Turn;
-use settled::engine::{self, AddServer, Answer, Asked, Install, Operate, Refusal, targets};
+use settled::engine::{self, AddServer, Answer, Asked, EditPolicy, Install, Operate, Refusal, targets};
 use settled::{dispatch, store};
 use tempfile::TempDir;
 
@@ -45,6 +45,7 @@ pub const fn knobs() -> Knobs {
         },
         dispatch: dispatch::Settings {
             unreachable_retry: seconds(15),
+            orphan_alarm: seconds(900),
             poll: seconds(5),
             linger: seconds(30),
             attach_wait: seconds(20),
@@ -283,6 +284,7 @@ pub(super) fn add_server(name: &str) -> AddServer {
         identity_key: Vec::new(),
         labels: BTreeMap::new(),
         via: String::new(),
+        policy: EditPolicy::default(),
     }
 }
 

@@ -175,6 +175,7 @@ static INSERT_STEPS: LazyLock<Sets> = LazyLock::new(|| {
         "resource_id",
         "no",
         "title",
+        "repair",
         "state",
         "exit_code",
         "why",
@@ -288,7 +289,7 @@ impl Pending {
             s.row.output_bytes, s.row.truncated, &s.row.late, s.row.version, s.row.seq);
         all_written(done, self.step_updates.len(), || StoreError::Conflict)?;
         execute_all!(db, INSERT_STEPS, &self.step_inserts, s =>
-            &s.id, &s.run_id, &s.server_id, &s.resource_id, s.no, &s.title, &s.state, s.exit_code, &s.why, s.started_at,
+            &s.id, &s.run_id, &s.server_id, &s.resource_id, s.no, &s.title, s.repair, &s.state, s.exit_code, &s.why, s.started_at,
             s.ended_at, s.output_bytes, s.truncated, s.version, s.seq);
         execute_all!(db, INSERT_PIECES, &self.pieces, p => &p.step, p.pos, &p.data);
         Ok(())

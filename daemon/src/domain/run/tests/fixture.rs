@@ -10,7 +10,7 @@ use crate::domain::grounds::Seen;
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::operation::Operation;
 use crate::domain::resource::{Declared, ResourceStatus};
-use crate::domain::run::{Event, Phase, Position, Progress, Run, RunState, StepFacts, Subject};
+use crate::domain::run::{Event, Phase, Position, Progress, Repair, Run, RunState, StepFacts, Subject};
 use crate::domain::step::{Cause, Ended};
 use crate::domain::time::Timestamp;
 use crate::domain::timings::Timings;
@@ -126,6 +126,7 @@ pub(super) fn last() -> StepFacts {
         busy: false,
         hopeless: false,
         retry_on_timeout: false,
+        repair: Repair::No,
         failure: failure("it broke"),
         seen: Seen::default(),
     }
