@@ -18,8 +18,8 @@ trap 'rm -rf "$new" "$settings"' EXIT
 # Proxies and certificates, as the machine's own apt has them.
 apt-config dump | grep -E '^Acquire::(http|https|Check|Retries)' >"$settings" || true
 
-# The timers would take dpkg's lock when no test expects it; what comes before `exec` is the mirror's matter.
-mmdebstrap --mode=root --variant=apt --include=systemd-sysv,dbus,openssh-server,iproute2,ufw \
+# The timers would take dpkg's lock when no test expects it.
+mmdebstrap --mode=root --variant=apt --include=systemd-sysv,dbus,libpam-systemd,openssh-server,iproute2,ufw \
     --aptopt="$settings" --dpkgopt=force-unsafe-io \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --customize-hook='chroot "$1" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer' \

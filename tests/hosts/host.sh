@@ -25,13 +25,13 @@ hold() {
     ip link set eth0 up
 
     mount -t cgroup2 cgroups cgroups
-    group=cgroups/$link
-    mkdir -p "$group"
+    # What hosts have left whose test was killed: only empty groups can be removed.
+    find cgroups/settled-* -depth -type d -exec rmdir {} + 2>/dev/null || true
     echo "the host is there" >&2
     while :; do
         # Ends with the init of the host: by a reboot, or because somebody has cut the power.
-        sh -c 'echo 0 >"$1/cgroup.procs" && exec unshare --mount --pid --uts --ipc --cgroup --fork --kill-child "$2" boot "$3"' \
-            sh "$group" "$0" "$base" || true
+        sh -c 'mkdir -p "$1" && echo 0 >"$1/cgroup.procs" && exec unshare --mount --pid --uts --ipc --cgroup --fork --kill-child "$2" boot "$3"' \
+            sh "cgroups/$link" "$0" "$base" || true
     done
 }
 

@@ -82,7 +82,9 @@ impl Host {
             let only_root = fs::Permissions::from_mode(0o700);
             fs::set_permissions(self.seeds().join(private), only_root).expect("a private directory");
         }
-        files.iter().for_each(|(path, content)| self.put(path, content));
+        for (path, content) in files {
+            self.put(path, content);
+        }
     }
 
     fn put(&self, path: &str, content: &[u8]) {
@@ -160,6 +162,17 @@ impl Host {
         let before = self.init();
         let pid = i32::try_from(before).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(pid, Signal::KILL).expect("the host can be ended");
+        self.boots_after(before).await;
+    }
+
+    /// It reboots by itself, in an orderly way: everything that runs is asked to end first.
+    pub async fn reboot(&self) {
+        let before = self.init();
+        self.run("systemctl reboot");
+        self.boots_after(before).await;
+    }
+
+    async fn boots_after(&self, before: u32) {
         until("the host boots anew", async || self.find_init().filter(|init| *init != before)).await;
         self.answers().await;
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use settled_proto::v1::{Evidence, Outcome, WaitReason};
+use settled_proto::v1::WaitReason;
 use settled_tests::patience::until;
 use settled_tests::process::a_moment;
 
@@ -15,21 +15,6 @@ fn cut() -> Duration {
     Duration::from_secs(std::env::var("SETTLED_CUT_S").map_or(CUT_S, |text| text.parse().unwrap()))
 }
 
-/// Whatever was cut, and whoever died: apt ran once, to its end, and all that it wrote is there.
-async fn ends_well_and_once(scene: &Scene, run: &str) {
-    let (run, output) = scene.completed(run).await;
-    let verdict = (run.outcome(), run.evidence(), run.attempt);
-    assert_eq!(verdict, (Outcome::Succeeded, Evidence::ExitRecord, 1), "{run:#?}");
-    assert_eq!(run.steps.len(), 1, "{run:#?}");
-    for once in ["begin", "configuring", "installed", "end"] {
-        assert_eq!(scene.times(once), 1, "{once}: {}", scene.host.read(WITNESS));
-    }
-    let waited = output.lines().filter(|line| line.starts_with("waited ")).count();
-    let last = scene.host.read(WITNESS).lines().find_map(|line| line.strip_prefix("in all ")?.parse().ok());
-    assert_eq!(Some(waited), last, "output was lost or doubled: {output}");
-    assert_eq!(scene.host.run("dpkg --audit; dpkg-query -W -f '${db:Status-Status}' slow"), "installed");
-}
-
 /// Waits until the run says that its server cannot be reached, as soon as anyone can know it.
 async fn waits_for_the_host(scene: &Scene, run: &str) {
     until("the run says that it waits for its server", async || {
@@ -40,7 +25,7 @@ async fn waits_for_the_host(scene: &Scene, run: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[cfg_attr(not(hosts), ignore = "this machine cannot start hosts: be root, with namespaces and mmdebstrap")]
+#[cfg_attr(not(hosts), ignore = "this machine cannot start hosts: be root, and allowed to make namespaces")]
 async fn p4_p5_p7_apt_goes_on_while_the_cable_is_pulled_and_ends_once_and_truly() {
     let scene = Scene::new(&["dpkg"]).await;
     let run = scene.ask("slow", "it", &[]).await;
@@ -50,11 +35,11 @@ async fn p4_p5_p7_apt_goes_on_while_the_cable_is_pulled_and_ends_once_and_truly(
     a_moment(cut()).await;
     scene.host.mend();
     scene.go_on("dpkg");
-    ends_well_and_once(&scene, &run).await;
+    scene.ends_well_and_once(&run).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[cfg_attr(not(hosts), ignore = "this machine cannot start hosts: be root, with namespaces and mmdebstrap")]
+#[cfg_attr(not(hosts), ignore = "this machine cannot start hosts: be root, and allowed to make namespaces")]
 async fn p5_p7_apt_ends_while_the_cable_is_pulled_and_the_daemon_dies_too() {
     let mut scene = Scene::new(&["dpkg"]).await;
     let run = scene.ask("slow", "it", &[]).await;
@@ -65,5 +50,5 @@ async fn p5_p7_apt_ends_while_the_cable_is_pulled_and_the_daemon_dies_too() {
     scene.host.says(WITNESS, "end").await;
     a_moment(cut()).await;
     scene.host.mend();
-    ends_well_and_once(&scene, &run).await;
+    scene.ends_well_and_once(&run).await;
 }

@@ -5,7 +5,7 @@ use settled_proto::v1::Outcome;
 use crate::fixture::Scene;
 
 #[tokio::test(flavor = "multi_thread")]
-#[cfg_attr(not(hosts), ignore = "this machine cannot start hosts: be root, with namespaces and mmdebstrap")]
+#[cfg_attr(not(hosts), ignore = "this machine cannot start hosts: be root, and allowed to make namespaces")]
 async fn a_rule_is_added_to_the_real_ufw_and_survives_a_cut_of_the_power() {
     let scene = Scene::new(&[]).await;
     scene.host.run("ufw allow 22/tcp && ufw --force enable");

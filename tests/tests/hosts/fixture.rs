@@ -6,7 +6,7 @@ use settled_proto::v1::resources_client::ResourcesClient;
 use settled_proto::v1::runs_client::RunsClient;
 use settled_proto::v1::servers_client::ServersClient;
 use settled_proto::v1::{
-    FollowRunRequest, GetRunRequest, Outcome, Run, RunState, follow_run_response::Event,
+    Evidence, FollowRunRequest, GetRunRequest, Outcome, Run, RunState, follow_run_response::Event,
 };
 use settled_tests::host::Host;
 use settled_tests::patience::until_within;
@@ -135,6 +135,22 @@ impl Scene {
             }
         }
         (run, String::from_utf8(output).unwrap())
+    }
+
+    /// Whatever was cut, and whoever died: apt ran once, to its end, and all that it wrote is there.
+    pub(crate) async fn ends_well_and_once(&self, run: &str) {
+        let (run, output) = self.completed(run).await;
+        let verdict = (run.outcome(), run.evidence(), run.attempt);
+        assert_eq!(verdict, (Outcome::Succeeded, Evidence::ExitRecord, 1), "{run:#?}");
+        assert_eq!(run.steps.len(), 1, "{run:#?}");
+        for once in ["begin", "configuring", "installed", "end"] {
+            assert_eq!(self.times(once), 1, "{once}: {}", self.host.read(WITNESS));
+        }
+        let waited = output.lines().filter(|line| line.starts_with("waited ")).count();
+        let last =
+            self.host.read(WITNESS).lines().find_map(|line| line.strip_prefix("in all ")?.parse().ok());
+        assert_eq!(Some(waited), last, "output was lost or doubled: {output}");
+        assert_eq!(self.host.run("dpkg --audit; dpkg-query -W -f '${db:Status-Status}' slow"), "installed");
     }
 
     /// How often this stands in the witness.

@@ -30,8 +30,9 @@ pub(crate) struct World {
     _packages: TempDir,
 }
 
-/// Settings that hurry what waits for time.
-const HURRY: [(&str, &str, &str); 6] = [
+/// Settings that hurry what waits for time, or for its turn.
+const HURRY: [(&str, &str, &str); 7] = [
+    ("lane", "at_work_max", "128"),
     ("lane", "unreachable_retry_s", "2"),
     ("lane", "busy_retry_s", "1"),
     ("ssh", "connect_timeout_s", "2"),
