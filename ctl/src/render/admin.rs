@@ -1,7 +1,7 @@
 //! The daemon and its audit for people.
 
 use jiff::Timestamp;
-use settled_proto::v1::{AuditEntry, GetStatusResponse, ReconcileResponse};
+use settled_proto::v1::{AuditEntry, Daemon, GetStatusResponse, ReconcileResponse};
 
 use super::table::{self, Style};
 use super::text;
@@ -20,12 +20,29 @@ pub(crate) fn status(s: &GetStatusResponse, style: Style, now: Timestamp) -> Str
         ("Servers", if servers.is_empty() { "none yet".to_owned() } else { servers.join(", ") }),
     ];
     let mut lines = vec![table::pairs(pairs, style), String::new()];
+    if s.daemons.len() > 1 {
+        lines.extend([daemons(&s.daemons, style, now), String::new()]);
+    }
     if s.warnings.is_empty() {
         lines.push("All is well.".to_owned());
     } else {
         lines.extend(s.warnings.iter().map(|w| format!("Not well: {}", text::clean(w))));
     }
     lines.join("\n")
+}
+
+/// The daemons that share the store.
+fn daemons(daemons: &[Daemon], style: Style, now: Timestamp) -> String {
+    let row = |d: &Daemon| {
+        let who = if d.answers { " (answers)" } else { "" };
+        vec![
+            format!("{}{who}", text::clean(&d.id)),
+            text::clean(&d.version),
+            text::when(d.started_at.as_ref(), now),
+            d.lanes.to_string(),
+        ]
+    };
+    table::columns(&["daemon", "version", "started", "lanes"], daemons.iter().map(row).collect(), style)
 }
 
 /// What the reconciler found and did.

@@ -19,6 +19,7 @@ const LIVE: &[&str] = &[
     "retention.runs_days",
     "retention.transitions_days",
     "retention.requests_days",
+    "retention.audit_days",
     "log.level",
 ];
 

@@ -14,13 +14,16 @@ impl Api {
     async fn status(&self) -> Result<v1::GetStatusResponse, Refusal> {
         let engine = self.engine();
         let about = engine.store().about();
-        let (counts, seq) = {
+        let (counts, seq, rows) = {
             let mut reader = engine.store().read().await?;
             let mut db = reader.db();
-            (db.counts().await?, db.last_seq().await?)
+            (db.counts().await?, db.last_seq().await?, db.daemons(engine.clock().now()).await?)
         };
+        let daemons = convert::daemons(&rows, engine.me(), &engine.catalog().digests())?;
         let of_servers = counts.reach.iter().filter_map(|(reach, n)| warning(reach, *n));
-        let warnings = self.parts.steward.warnings().into_iter().chain(of_servers).collect();
+        let of_daemons = daemons.iter().filter_map(convert::daemon_warning);
+        let warnings =
+            self.parts.steward.warnings().into_iter().chain(of_servers).chain(of_daemons).collect();
         Ok(v1::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             installation_id: about.installation.to_string(),
@@ -33,6 +36,7 @@ impl Api {
             servers: counts.reach.iter().map(|(reach, n)| (reach.clone(), convert::count(*n))).collect(),
             warnings,
             lanes: u32::try_from(engine.hub().at_work()).unwrap_or(u32::MAX),
+            daemons,
         })
     }
 

@@ -8,4 +8,5 @@ mod main_job;
 mod nine;
 mod reload;
 mod servers;
+mod shared;
 mod systemd;

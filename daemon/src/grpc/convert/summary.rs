@@ -181,6 +181,7 @@ mod tests {
     use crate::domain::resource::Declared;
     use crate::domain::run::{Phase, Position, Progress};
     use crate::domain::time::Timestamp;
+    use crate::domain::turn::Priority;
 
     const AT: Timestamp = Timestamp(1_700_000_000_000_000);
 
@@ -205,6 +206,7 @@ mod tests {
             retry_of: None,
             accepted_at: AT,
             queue_until: AT,
+            priority: Priority::Normal,
             cancel_requested: false,
             payload: true,
             state,

@@ -8,6 +8,7 @@ use crate::domain::resource::{Declared, ResourceStatus};
 use crate::domain::run::{Phase, Position, Progress, Run, RunState, Subject};
 use crate::domain::time::Timestamp;
 use crate::domain::timings::Timings;
+use crate::domain::turn::Priority;
 use crate::domain::verdict::{Evidence, Outcome, Reason, Verdict};
 use crate::domain::waiting::{WaitReason, Waiting};
 use crate::store::StoreError;
@@ -34,6 +35,7 @@ pub struct RunRow {
     pub retry_of: Option<String>,
     pub accepted_at: i64,
     pub queue_until: i64,
+    pub priority: i64,
     pub cancel_requested: bool,
     pub payload: bool,
     pub state: String,
@@ -113,6 +115,7 @@ impl RunRow {
             retry_of: run.retry_of.map(|id| id.to_string()),
             accepted_at: run.accepted_at.0,
             queue_until: run.queue_until.0,
+            priority: run.priority.rank(),
             cancel_requested: run.cancel_requested,
             payload: run.payload,
             state: run.state_word().to_owned(),
@@ -253,6 +256,8 @@ impl TryFrom<RunRow> for Run {
             retry_of,
             accepted_at: Timestamp(row.accepted_at),
             queue_until: Timestamp(row.queue_until),
+            priority: Priority::from_rank(row.priority)
+                .ok_or_else(|| corrupt("priority", &row.priority.to_string()))?,
             cancel_requested: row.cancel_requested,
             payload: row.payload,
             state: row.run_state()?,
