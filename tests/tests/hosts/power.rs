@@ -45,7 +45,7 @@ async fn p5_p7_a_step_that_a_shutdown_ends_is_told_as_ended_and_its_next_attempt
     let (run, _) = scene.completed(&run).await;
     assert_eq!(run.outcome(), Outcome::Succeeded, "{run:#?}");
     // Either the shutdown left a record of how it ended the step, or there is none and the probe proves that all was done.
-    let tries = run.steps.iter().map(|step| step.state()).collect::<Vec<_>>();
+    let tries = run.steps.iter().map(settled_proto::v1::Step::state).collect::<Vec<_>>();
     match run.evidence() {
         Evidence::Probe => assert_eq!(tries, [StepState::Lost], "{run:#?}"),
         _ => assert_eq!(tries, [StepState::Killed, StepState::Exited], "{run:#?}"),

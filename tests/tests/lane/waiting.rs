@@ -292,3 +292,27 @@ async fn p9_a_run_that_waits_for_a_lock_is_cancelled_at_once_and_its_try_is_clos
     let steps = w.daemon.engine.store().read().await.unwrap().db().steps(id).await.unwrap();
     assert_eq!(steps.iter().map(|s| s.state).collect::<Vec<_>>(), [StepState::Rejected], "{steps:#?}");
 }
+
+/// Found by seed 20 of the simulator: the lane was given back and taken again without end, and each time the server was asked.
+#[tokio::test]
+async fn p4_a_paused_server_that_refuses_is_asked_again_later_and_not_at_once() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.script("long", [Play::takes(seconds(300))]);
+    let id = w.install("alpha", "thing", "long").await.unwrap();
+    w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    w.go(seconds(1)).await.unwrap();
+    let asked = w.asked("Servers.Pause");
+    w.daemon.engine.pause_server(asked, "alpha".to_owned()).await.unwrap();
+    w.remote.refuse("alpha", Some("permission denied (publickey)"));
+    let before = w.remote.verbs();
+    w.go(seconds(100)).await.unwrap();
+    let verbs = w.remote.verbs() - before;
+    assert!((2..20).contains(&verbs), "asked {verbs} times in 100 s");
+    let waits = w.run(id).await.unwrap();
+    let waiting = waits.waiting().expect("the run says that it waits");
+    assert_eq!(waiting.reason, WaitReason::Refused, "{waits:#?}");
+    assert!(waiting.next_try.is_some(), "{waits:#?}");
+    assert_eq!(w.server_of("alpha").await.unwrap().reach, Reach::Paused);
+    w.remote.refuse("alpha", None);
+    succeeded(&w.end(id, seconds(600)).await.unwrap());
+}
