@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Lane, Next};
+use crate::domain::grounds::Seen;
 use crate::domain::run::{Event, Proof, Run};
 use crate::domain::server::Reach;
 use crate::domain::step::StepState;
@@ -62,7 +63,9 @@ impl Lane {
                     "the server has step {id} with other content: another store has used the same ids"
                 );
                 match waiting {
-                    Some(run) => self.conclude_lost(&run, id, message, Proof::None, false).await,
+                    Some(run) => {
+                        self.conclude_lost(&run, id, message, (Proof::None, Seen::default()), false).await
+                    }
                     None => Err(LaneError::Fault(message)),
                 }
             }
