@@ -37,16 +37,17 @@ impl Lane {
                 Ok(self.later(retry))
             }
             RemoteError::Refused(message) => {
+                let paused = self.server.as_ref().is_some_and(|server| server.reach == Reach::Paused);
                 self.crew.engine.set_reach(self.hold, Reach::Refused, message.clone()).await?;
+                // A paused server stays paused, whatever it says: its lane, given back, would be taken again at once.
+                let retry = paused.then_some(self.crew.settings.unreachable_retry);
                 if let Some(run) = waiting {
-                    self.waits(&run, WaitReason::Refused, message, None).await?;
+                    let next_try = retry.map(|retry| self.crew.engine.clock().now() + retry);
+                    self.waits(&run, WaitReason::Refused, message, next_try).await?;
                 }
-                // A pause stands instead of the refusal: what has begun there would be taken up again at once.
-                if self.server.take().is_some_and(|server| server.reach == Reach::Paused) {
-                    self.permit = None;
-                    return Ok(self.later(self.crew.settings.unreachable_retry));
-                }
-                self.give_back().await
+                let Some(retry) = retry else { return self.give_back().await };
+                (self.permit, self.server) = (None, None);
+                Ok(self.later(retry))
             }
             RemoteError::Fenced { highest } => {
                 // Whoever still has the lane in the store outbids; whoever has lost it is told so here.

@@ -68,14 +68,25 @@ pub struct Story {
     pub digest: String,
 }
 
-/// Lives the world of this seed to its end, with a fault of the servers if one is given.
-pub async fn live(seed: u64, bug: Option<Bug>) -> anyhow::Result<Story> {
+/// A fault that is planted to see whether the checker notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Every server has it.
+    Server(Bug),
+    /// The store has it: a trigger, in SQL.
+    Store(&'static str),
+}
+
+/// Lives the world of this seed to its end, with a fault if one is given.
+pub async fn live(seed: u64, fault: Option<Fault>) -> anyhow::Result<Story> {
     let mut rng = StdRng::seed_from_u64(seed);
     let world = World::new(seed, random_knobs()).await?;
     let (deadly, lossy) = ([0.0, 0.01, 0.1][rng.random_range(0..3)], rng.random_bool(0.7));
     world.remote.decide(move |address, spec| play(&mut of(seed, &format!("{address} {}", spec.id))));
-    if let Some(bug) = bug {
-        world.remote.break_all(bug);
+    match fault {
+        None => {}
+        Some(Fault::Server(bug)) => world.remote.break_all(bug),
+        Some(Fault::Store(trigger)) => world.change_store(trigger).await?,
     }
     let mut luck = StdRng::seed_from_u64(seed ^ 1);
     let clock = std::sync::Arc::clone(&world.clock);
@@ -84,6 +95,11 @@ pub async fn live(seed: u64, bug: Option<Bug>) -> anyhow::Result<Story> {
         0..30 if lossy => Luck::Lost,
         30..36 if deadly > 0.0 => Luck::Hangs,
         _ => Luck::Answered,
+    });
+    let clock = std::sync::Arc::clone(&world.clock);
+    world.remote.lead_astray(move |address, spec| {
+        let name = format!("astray {address} {} {}", spec.id, spec.epoch);
+        deadly > 0.0 && clock.monotonic() < TROUBLE && of(seed, &name).random_bool(0.02)
     });
     let mut life = Life { events: events(&mut rng), rng, world, deadly, steps: 0, deaths: 0 };
     life.live().await?;
@@ -202,7 +218,7 @@ impl Life {
             let actors = self.world.daemon.runnable();
             if actors.is_empty() {
                 if self.events.is_empty() && self.world.checker.open().next().is_none() {
-                    return Ok(());
+                    return self.world.rest().await;
                 }
                 ensure!(
                     now < TROUBLE + CALM,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use settled::domain::timings::Timings;
 use settled::domain::turn::Turn;
 use settled::engine::{self, AddServer, Answer, Asked, EditPolicy, Install, Operate, Refusal, targets};
 use settled::{dispatch, store};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 
 use super::{Actor, Checker, Daemon, Kill, Knobs, SimClock, Stepped, catalog};
@@ -75,6 +78,9 @@ pub struct World {
     spin: u32,
 }
 
+/// A store as it was: the database and its log.
+pub struct Memory([Vec<u8>; 2]);
+
 impl World {
     /// A world with a daemon that was just started.
     pub async fn new(seed: u64, knobs: Knobs) -> anyhow::Result<Self> {
@@ -108,7 +114,41 @@ impl World {
         let url = self.url();
         let started = Daemon::open(&url, &self.clock, &self.remote, &self.catalog, self.knobs);
         self.daemon = started.await.context("the daemon does not start again")?;
-        Ok(())
+        self.checker.no_dead_owner(&self.daemon).await
+    }
+
+    /// Does this to the store, behind the daemon's back: for tests of the checker.
+    pub async fn change_store(&self, sql: &'static str) -> anyhow::Result<()> {
+        // The store's collation compares bytes.
+        let there = SqliteConnectOptions::from_str(&self.url())?
+            .collation("C", |a, b| a.as_bytes().cmp(b.as_bytes()));
+        let mut store = there.connect().await?;
+        sqlx::raw_sql(sql).execute(&mut store).await?;
+        Ok(store.close().await?)
+    }
+
+    /// The store as it is now, for [`World::forget`].
+    pub fn remember(&self) -> anyhow::Result<Memory> {
+        let read = |name| std::fs::read(self.dir.path().join(name));
+        Ok(Memory([read("settled.db")?, read("settled.db-wal")?]))
+    }
+
+    /// The power fails, and the store did not sync what it has committed since then: for tests of the checker.
+    pub async fn forget(&mut self, memory: &Memory) -> anyhow::Result<()> {
+        let path = |name| self.dir.path().join(name);
+        // Other files: the dead daemon's connections keep theirs.
+        std::fs::remove_file(path("settled.db-shm"))?;
+        for (name, bytes) in ["settled.db", "settled.db-wal"].into_iter().zip(&memory.0) {
+            std::fs::remove_file(path(name))?;
+            std::fs::write(path(name), bytes)?;
+        }
+        self.restart().await
+    }
+
+    /// Nobody asks for anything any more: in time all lanes are given back.
+    pub async fn rest(&mut self) -> anyhow::Result<()> {
+        self.go(self.knobs.dispatch.linger + self.knobs.dispatch.poll).await?;
+        self.checker.all_lanes_free(&self.daemon).await
     }
 
     /// One step of one part; a daemon that was killed in it is started again.
