@@ -153,6 +153,7 @@ CREATE TABLE run (
     retry_of TEXT,
     accepted_at BIGINT NOT NULL,
     queue_until BIGINT NOT NULL,
+    kill_grace BIGINT NOT NULL,
     cancel_requested BOOLEAN NOT NULL,
     payload BOOLEAN NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'completed')),

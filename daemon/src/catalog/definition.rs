@@ -75,6 +75,8 @@ pub struct OperationDef {
     pub retry_on_timeout: bool,
     /// What a probe must show for the operation to be proven.
     pub proof: Option<Proof>,
+    /// How long it usually takes, all its steps together; at most the sum of their timeouts.
+    pub expected_runtime: Option<Duration>,
     /// At least one.
     pub steps: Vec<StepDef>,
 }
@@ -92,6 +94,8 @@ pub struct StepDef {
     pub secrets: Vec<String>,
     /// From the start of a try to TERM.
     pub timeout: Duration,
+    /// From TERM to KILL; `None` leaves it to the daemon.
+    pub kill_grace: Option<Duration>,
     /// Whether it needs dpkg, so that a foreign lock is waited for first.
     pub needs_dpkg: bool,
     /// Exit codes that mean: another program is at it; wait and try again, no attempt used.

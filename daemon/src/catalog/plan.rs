@@ -26,6 +26,8 @@ pub struct Plan {
     pub retry_on_timeout: bool,
     /// What a probe must show to prove it.
     pub proof: Option<Proof>,
+    /// How long it usually takes, if the definition says so.
+    pub expected_runtime: Option<Duration>,
 }
 
 /// One step, ready to be sent.
@@ -41,6 +43,8 @@ pub struct PlannedStep {
     pub secrets: Vec<String>,
     /// From the start of a try to TERM.
     pub timeout: Duration,
+    /// From TERM to KILL; `None` leaves it to the daemon.
+    pub kill_grace: Option<Duration>,
     /// Whether a foreign dpkg lock is waited for first.
     pub needs_dpkg: bool,
     /// Exit codes that mean: another program is at it; wait and try again, no attempt used.
@@ -85,6 +89,13 @@ pub enum PlanError {
     },
 }
 
+impl Plan {
+    /// The longest time between TERM and KILL of any of its steps; `default` for those that do not say.
+    pub fn kill_grace(&self, default: Duration) -> Duration {
+        self.steps.iter().map(|step| step.kill_grace.unwrap_or(default)).max().unwrap_or(default)
+    }
+}
+
 impl Definition {
     /// The steps of an operation. `applied` is what was applied last, as far as anyone knows.
     pub fn plan(
@@ -114,6 +125,7 @@ impl Definition {
             attempts_max: definition.attempts_max,
             retry_on_timeout: definition.retry_on_timeout,
             proof: definition.proof.clone(),
+            expected_runtime: definition.expected_runtime,
         })
     }
 
@@ -133,6 +145,7 @@ impl Definition {
             env: env.to_vec(),
             secrets: step.secrets.clone(),
             timeout: step.timeout,
+            kill_grace: step.kill_grace,
             needs_dpkg: step.needs_dpkg,
             busy_codes: step.busy_codes.clone(),
             final_codes: step.final_codes.clone(),

@@ -65,6 +65,8 @@ pub struct Run {
     pub accepted_at: Timestamp,
     /// Until when it may stay queued.
     pub queue_until: Timestamp,
+    /// The longest time between TERM and KILL of its steps.
+    pub kill_grace: Duration,
     /// Someone asked for its cancellation.
     pub cancel_requested: bool,
     /// A step's payload may have run.
@@ -335,7 +337,7 @@ impl Run {
         match &self.state {
             RunState::Queued { .. } => Some(self.queue_until),
             RunState::Running(Progress { phase: Phase::Stepping { deadline }, .. }) => {
-                Some(*deadline + timings.kill_grace + timings.settle_margin)
+                Some(*deadline + self.kill_grace + timings.settle_margin)
             }
             RunState::Running(Progress { phase: Phase::Between { since }, .. }) => {
                 Some(*since + timings.queue_limit)

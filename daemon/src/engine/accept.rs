@@ -30,6 +30,7 @@ pub(super) struct NewRun<'a> {
     pub(super) principal: &'a str,
     pub(super) retry_of: Option<RunId>,
     pub(super) queue_limit: Option<Duration>,
+    pub(super) kill_grace: Option<Duration>,
 }
 
 impl Engine {
@@ -47,6 +48,7 @@ impl Engine {
             retry_of: new.retry_of,
             accepted_at: unit.now(),
             queue_until: unit.now() + limit,
+            kill_grace: new.kill_grace.unwrap_or(self.timings().kill_grace),
             cancel_requested: false,
             payload: false,
             state: RunState::Queued { waiting: None },
@@ -84,6 +86,7 @@ impl Engine {
             principal: &asked.principal,
             retry_of: work.retry_of,
             queue_limit: work.queue_limit,
+            kill_grace: Some(work.plan.kill_grace(self.timings().kill_grace)),
         };
         self.new_run(unit, new)
     }

@@ -174,6 +174,7 @@ impl Engine {
             principal,
             retry_of: None,
             queue_limit: None,
+            kill_grace: None,
         }
     }
 }

@@ -266,6 +266,7 @@ pub(crate) fn new_run(clock: &dyn Clock, resource: &Resource) -> Run {
         retry_of: None,
         accepted_at: now,
         queue_until: now + TIMINGS.queue_limit,
+        kill_grace: TIMINGS.kill_grace,
         cancel_requested: false,
         payload: false,
         state: RunState::Queued { waiting: None },

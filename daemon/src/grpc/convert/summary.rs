@@ -205,6 +205,7 @@ mod tests {
             retry_of: None,
             accepted_at: AT,
             queue_until: AT,
+            kill_grace: std::time::Duration::from_secs(30),
             cancel_requested: false,
             payload: true,
             state,

@@ -1,5 +1,7 @@
 //! The row of a run: its state machine laid flat.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{clean, corrupt, failure_from_json, failure_to_json, word};
@@ -34,6 +36,7 @@ pub struct RunRow {
     pub retry_of: Option<String>,
     pub accepted_at: i64,
     pub queue_until: i64,
+    pub kill_grace: i64,
     pub cancel_requested: bool,
     pub payload: bool,
     pub state: String,
@@ -113,6 +116,7 @@ impl RunRow {
             retry_of: run.retry_of.map(|id| id.to_string()),
             accepted_at: run.accepted_at.0,
             queue_until: run.queue_until.0,
+            kill_grace: i64::try_from(run.kill_grace.as_micros()).unwrap_or(i64::MAX),
             cancel_requested: run.cancel_requested,
             payload: run.payload,
             state: run.state_word().to_owned(),
@@ -253,6 +257,10 @@ impl TryFrom<RunRow> for Run {
             retry_of,
             accepted_at: Timestamp(row.accepted_at),
             queue_until: Timestamp(row.queue_until),
+            kill_grace: Duration::from_micros(
+                u64::try_from(row.kill_grace)
+                    .map_err(|_| corrupt("kill grace", &row.kill_grace.to_string()))?,
+            ),
             cancel_requested: row.cancel_requested,
             payload: row.payload,
             state: row.run_state()?,

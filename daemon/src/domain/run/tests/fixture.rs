@@ -51,6 +51,7 @@ pub(super) fn queued_for(operation: Operation, earlier: ResourceStatus) -> Run {
         retry_of: None,
         accepted_at: NOW,
         queue_until: NOW + TIMINGS.queue_limit,
+        kill_grace: TIMINGS.kill_grace,
         cancel_requested: false,
         payload: false,
         state: RunState::Queued { waiting: None },
