@@ -40,6 +40,12 @@ impl Lane {
                 if let Some(run) = waiting {
                     self.waits(&run, WaitReason::Refused, message, None).await?;
                 }
+                // A pause stays one, whatever the network says: its lane would be taken again at once.
+                if self.server.as_ref().is_some_and(|server| server.reach == Reach::Paused) {
+                    self.rest();
+                    self.server = None;
+                    return Ok(self.later(self.crew.settings.unreachable_retry));
+                }
                 self.give_back().await
             }
             RemoteError::Fenced { highest } => {
