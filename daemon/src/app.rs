@@ -1,6 +1,7 @@
 //! The composition root: opens, wires, starts in order, drains in reverse. The only file that knows everyone.
 
 mod duties;
+mod fit;
 mod living;
 mod metrics;
 mod reload;
@@ -21,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Gate;
-use crate::catalog::{Catalog, FileProblem};
+use crate::catalog::Catalog;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::dispatch::{self, Crew};
@@ -167,7 +168,7 @@ async fn detach(engine: &Engine, clock: &dyn Clock) {
 
 /// Checks what only the parts themselves can check: the packages.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    load_catalog(config.packages.dir.as_deref()).map(drop)
+    load_catalog(config).map(drop)
 }
 
 /// What is open while the daemon runs.
@@ -186,7 +187,7 @@ async fn open(
 ) -> anyhow::Result<House> {
     let alone = store::sqlite_path(&config.database.url).is_some();
     let lock = if alone { Some(lock(&config.data_dir)?) } else { None };
-    let catalog = load_catalog(config.packages.dir.as_deref())?;
+    let catalog = load_catalog(config)?;
     let sealer = open_sealer(config, process, &*clock)?;
     let Opened { store, writer } = store::open(&config.database.url, Arc::clone(&clock)).await?;
     if let Some(other) = store.read().await?.db().sealed_with_another_key(sealer.key_id()).await? {
@@ -274,17 +275,8 @@ fn lock(dir: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// The built-in packages and those of a folder.
-fn read_catalog(dir: Option<&Path>) -> Result<Catalog, Vec<FileProblem>> {
-    let builtin = Catalog::builtin()?;
-    match dir {
-        Some(dir) => builtin.with_dir(dir),
-        None => Ok(builtin),
-    }
-}
-
-fn load_catalog(dir: Option<&Path>) -> anyhow::Result<Catalog> {
-    read_catalog(dir).map_err(|problems| {
+fn load_catalog(config: &Config) -> anyhow::Result<Catalog> {
+    fit::read_catalog(config).map_err(|problems| {
         let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("package definitions are not in order:\n{}", lines.join("\n"))
     })

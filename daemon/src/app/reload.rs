@@ -67,7 +67,7 @@ impl Reloading {
             );
         }
         telemetry::filter(&new.log.level)?;
-        let catalog = load_catalog(new.packages.dir.as_deref())?;
+        let catalog = load_catalog(&new)?;
         let packages = self.engine.replace_packages(catalog).await;
         let packages = packages.context("the store does not take the package definitions")?;
         (self.anew.log)(&new.log.level)?;

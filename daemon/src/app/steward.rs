@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
+use super::fit::read_catalog;
 use super::living::Living;
-use super::read_catalog;
 use crate::catalog::{Catalog, FileProblem};
 use crate::clock::Clock;
 use crate::engine::Refusal;
@@ -57,7 +57,7 @@ impl Steward for Servant {
     }
 
     fn read_packages(&self) -> Result<Catalog, Vec<FileProblem>> {
-        read_catalog(self.living.config().packages.dir.as_deref())
+        read_catalog(&self.living.config())
     }
 
     fn warnings(&self) -> Vec<String> {

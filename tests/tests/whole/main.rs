@@ -4,6 +4,7 @@ mod cli;
 mod crash;
 mod ends;
 mod lease;
+mod limits;
 mod main_job;
 mod nine;
 mod reload;
