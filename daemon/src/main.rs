@@ -147,7 +147,7 @@ fn load(sources: &Sources) -> anyhow::Result<Config> {
 async fn supervise(config: Config, process: Process, anew: Anew) -> anyhow::Result<()> {
     let signals = Signals::install()?;
     tokio::spawn(signals.forward(process.stop.clone(), process.reload.clone()));
-    tokio::spawn(process.clone().feed_watchdog(Arc::new(SystemClock::new())));
+    tokio::spawn(process.clone().watch(Arc::new(SystemClock::new())));
     let stop = process.stop.clone();
     tokio::select! {
         ended = app::run(config, process, anew) => ended,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use settled::app::{self, Anew, Parts};
 use settled::clock::SystemClock;
@@ -28,6 +29,7 @@ pub struct Options {
     env: Vec<(String, String)>,
     remote: Option<Arc<dyn Remote>>,
     systemd: Option<PathBuf>,
+    watchdog: Option<Duration>,
 }
 
 impl Options {
@@ -52,6 +54,13 @@ impl Options {
         self
     }
 
+    /// Feeds a watchdog of that service manager.
+    #[must_use]
+    pub fn watchdog(mut self, interval: Duration) -> Self {
+        self.watchdog = Some(interval);
+        self
+    }
+
     /// Starts the daemon in a new directory.
     pub async fn start(self) -> TestDaemon {
         let dir = tempfile::Builder::new().prefix("settled").tempdir().expect("a temporary directory");
@@ -73,6 +82,7 @@ impl Options {
         if let Some(path) = self.systemd {
             process.systemd = Systemd::at(path);
         }
+        process.watchdog = self.watchdog;
         let clock = Arc::new(SystemClock::new());
         let parts = Parts {
             remote: self.remote.unwrap_or_else(|| app::ssh_remote(&config, clock.clone())),
@@ -87,6 +97,7 @@ impl Options {
             .enable_all()
             .build()
             .expect("threads for the daemon");
+        runtime.spawn(process.clone().watch(Arc::clone(&parts.clock)));
         let serving = runtime.spawn(app::run_with(config, process.clone(), parts));
         let channel = connect(&socket, &serving).await;
         TestDaemon { dir: Some(dir), socket, process, runtime: Some(runtime), serving, channel }
@@ -152,9 +163,19 @@ impl TestDaemon {
         self.process.reload.request();
     }
 
+    /// Sends it a SIGTERM, so to speak; the first asks it to stop.
+    pub fn terminate(&self) {
+        self.process.stop.escalate();
+    }
+
     /// Stops it as SIGTERM would; answers how it ended, and its directory for the next one.
-    pub async fn stop(mut self) -> (anyhow::Result<()>, TempDir) {
+    pub async fn stop(self) -> (anyhow::Result<()>, TempDir) {
         self.process.stop.request();
+        self.end().await
+    }
+
+    /// Waits for its end; answers how it ended, and its directory for the next one.
+    pub async fn end(mut self) -> (anyhow::Result<()>, TempDir) {
         let ended = (&mut self.serving).await.expect("the daemon does not panic");
         (ended, self.dir.take().expect("the directory is there until the end"))
     }

@@ -10,8 +10,8 @@ use settled::catalog::{Catalog, FileProblem};
 use settled::clock::{Clock, SystemClock};
 use settled::domain::id::{DaemonId, ServerId};
 use settled::domain::timings::Timings;
-use settled::engine::{Engine, Refusal, Settings, targets};
-use settled::grpc::{self, GrpcParts, ReconcileReport, ServeError, Steward};
+use settled::engine::{DrainOrder, Engine, Refusal, Settings, targets};
+use settled::grpc::{self, Draining, GrpcParts, ReconcileReport, ServeError, Steward};
 use settled::hub::Hub;
 use settled::secrets::Sealer;
 use settled::store;
@@ -65,6 +65,12 @@ impl Steward for Idle {
 
     fn read_packages(&self) -> Result<Catalog, Vec<FileProblem>> {
         Catalog::builtin()
+    }
+
+    fn drain(&self, _order: DrainOrder, _who: &str) {}
+
+    fn draining(&self) -> Option<Draining> {
+        None
     }
 
     fn warnings(&self) -> Vec<String> {

@@ -6,10 +6,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use settled_proto::v1::{
     AuditEntry, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, DeleteServerResponse,
-    Evidence, Failure, FollowRunResponse, ForceUnlockServerResponse, GetStatusResponse, IdentityKind, Kind,
-    Observed, Outcome, Package, Presence, Reach, Reason, ReconcileResponse, ReloadPackagesResponse, Resource,
-    ResourceStatus, Run, RunState, Server, ServerStatus, Step, StepState, WaitReason, Waiting, WatchResponse,
-    follow_run_response, transition, watch_response,
+    Drain, Evidence, Failure, FollowRunResponse, ForceUnlockServerResponse, GetStatusResponse, IdentityKind,
+    Kind, Observed, Outcome, Package, Presence, Reach, Reason, ReconcileResponse, ReloadPackagesResponse,
+    Resource, ResourceStatus, Run, RunState, Server, ServerStatus, Step, StepState, WaitReason, Waiting,
+    WatchResponse, follow_run_response, transition, watch_response,
 };
 
 use super::text;
@@ -296,7 +296,23 @@ pub(crate) fn status(s: &GetStatusResponse) -> Value {
         "servers": s.servers,
         "warnings": s.warnings,
         "lanes": s.lanes,
+        "drain": maybe(s.drain.as_ref(), drain),
     })
+}
+
+/// A daemon that begins nothing new.
+pub(crate) fn drain(d: &Drain) -> Value {
+    json!({
+        "since": time(d.since.as_ref()),
+        "who": d.who,
+        "until": time(d.until.as_ref()),
+        "runs": d.runs.iter().map(run).collect::<Vec<_>>(),
+    })
+}
+
+/// The answer to `drain`, as it stands after the waiting.
+pub(crate) fn drained(d: Option<&Drain>) -> Value {
+    json!({ "drain": maybe(d, drain) })
 }
 
 /// What a reload has changed.

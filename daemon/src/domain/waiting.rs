@@ -21,6 +21,8 @@ text_enum! {
         Unresolved = "unresolved",
         /// The limit of servers at work is reached.
         Limit = "limit",
+        /// The daemon drains, and begins none. Computed when read, never stored.
+        Drain = "drain",
     }
 }
 

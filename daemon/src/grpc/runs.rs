@@ -23,12 +23,16 @@ impl Api {
         row.ok_or_else(|| Refusal::NotFound { what: "run", name: id.to_string() })
     }
 
+    fn places(&self) -> Places {
+        Places::new(self.parts.steward.draining())
+    }
+
     async fn get_run(&self, id: RunId) -> Result<v1::Run, Refusal> {
         let row = self.run_row(id).await?;
         let (place, steps) = {
             let mut reader = self.engine().store().read().await?;
             let mut db = reader.db();
-            (Places::default().of(&mut db, &row).await?, db.steps(id).await?)
+            (self.places().of(&mut db, &row).await?, db.steps(id).await?)
         };
         let run: Run = row.clone().try_into()?;
         let step_titles = self.engine().step_titles(&run).await.unwrap_or_else(|refusal| {
@@ -61,7 +65,7 @@ impl Api {
             outcome: convert::outcome_word(outcome),
         };
         let rows = db.runs(&filter, &page.after, page.limit()).await?;
-        let (mut places, mut runs) = (Places::default(), Vec::with_capacity(rows.len()));
+        let (mut places, mut runs) = (self.places(), Vec::with_capacity(rows.len()));
         for row in &rows {
             let place = places.of(&mut db, row).await?;
             runs.push(convert::run(row, place.as_ref())?);
@@ -92,7 +96,7 @@ impl Api {
     async fn piece(&self, told: Told) -> Result<v1::FollowRunResponse, StoreError> {
         let event = match told {
             Told::Run(row) => {
-                let place = Places::default().of(&mut self.engine().store().read().await?.db(), &row).await?;
+                let place = self.places().of(&mut self.engine().store().read().await?.db(), &row).await?;
                 Event::Run(convert::run(&row, place.as_ref())?)
             }
             Told::Step(step) => Event::Step(convert::step(&step)),

@@ -21,12 +21,19 @@ pub struct Hub {
     lanes: Arc<Mutex<HashMap<ServerId, Vec<Arc<Notify>>>>>,
     called: Arc<Mutex<BTreeSet<ServerId>>>,
     dispatcher: Arc<Notify>,
+    left: Arc<Notify>,
 }
 
 impl Hub {
     /// A hub over the writer's commits.
     pub fn new(committed: watch::Receiver<Committed>) -> Self {
-        Self { committed, lanes: Arc::default(), called: Arc::default(), dispatcher: Arc::default() }
+        Self {
+            committed,
+            lanes: Arc::default(),
+            called: Arc::default(),
+            dispatcher: Arc::default(),
+            left: Arc::default(),
+        }
     }
 
     /// Changes with every commit of this daemon.
@@ -70,6 +77,19 @@ impl Hub {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner).remove(&server);
         self.called.lock().unwrap_or_else(PoisonError::into_inner).insert(server);
         self.dispatcher.notify_one();
+        self.left.notify_waiters();
+    }
+
+    /// Waits until no lane is at work here.
+    pub async fn idle(&self) {
+        loop {
+            // Asked for first: whoever leaves from here on is heard.
+            let left = self.left.notified();
+            if self.at_work() == 0 {
+                return;
+            }
+            left.await;
+        }
     }
 
     /// Servers that were called for since the last time.

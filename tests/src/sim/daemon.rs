@@ -140,6 +140,7 @@ impl Daemon {
             gate: settled::auth::Gate::new(0, Vec::new()),
             permits: Arc::new(Semaphore::new(knobs.at_work_max)),
             settings: knobs.dispatch,
+            drain: settled::dispatch::Drain::default(),
         };
         let now = clock.monotonic();
         Ok(Self {

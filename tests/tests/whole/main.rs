@@ -2,6 +2,7 @@
 
 mod cli;
 mod crash;
+mod drain;
 mod ends;
 mod lease;
 mod limits;
@@ -9,4 +10,5 @@ mod main_job;
 mod nine;
 mod reload;
 mod servers;
+mod still;
 mod systemd;

@@ -45,6 +45,7 @@ fn waits(what: &str, w: &Waiting) -> String {
         WaitReason::Backoff => "it pauses before the next attempt",
         WaitReason::Unresolved => "an earlier step on the server is not proven to have ended",
         WaitReason::Limit => "as many servers are at work as are allowed",
+        WaitReason::Drain => "nothing new is begun",
     };
     let who = if w.who.is_empty() { String::new() } else { format!(" ({})", w.who) };
     let again = match (w.next_try, w.reason) {

@@ -112,6 +112,7 @@ pub(super) const fn wait_reason(word: WaitReason) -> v1::WaitReason {
         WaitReason::Backoff => v1::WaitReason::Backoff,
         WaitReason::Unresolved => v1::WaitReason::Unresolved,
         WaitReason::Limit => v1::WaitReason::Limit,
+        WaitReason::Drain => v1::WaitReason::Drain,
     }
 }
 
