@@ -14,11 +14,13 @@ CREATE TABLE counter (
 );
 INSERT INTO counter (one, seq) VALUES (1, 0);
 
+-- Daemons that share this store. `packages`: the definitions that each has loaded, name and digest.
 CREATE TABLE daemon (
     id TEXT COLLATE "C" PRIMARY KEY,
     version TEXT NOT NULL,
     started_at BIGINT NOT NULL,
-    lease_until BIGINT NOT NULL
+    lease_until BIGINT NOT NULL,
+    packages TEXT NOT NULL
 );
 
 CREATE TABLE server (
@@ -154,6 +156,7 @@ CREATE TABLE run (
     accepted_at BIGINT NOT NULL,
     queue_until BIGINT NOT NULL,
     kill_grace BIGINT NOT NULL,
+    priority BIGINT NOT NULL CHECK (priority BETWEEN 0 AND 2),
     cancel_requested BOOLEAN NOT NULL,
     payload BOOLEAN NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'completed')),
@@ -193,7 +196,7 @@ CREATE TABLE run (
 );
 CREATE UNIQUE INDEX run_one_running_exclusive ON run (server_id) WHERE state = 'running' AND exclusive;
 CREATE UNIQUE INDEX run_one_open_exclusive ON run (resource_id) WHERE state <> 'completed' AND exclusive;
-CREATE INDEX run_queue ON run (server_id, queue_no) WHERE state = 'queued';
+CREATE INDEX run_queue ON run (server_id, priority DESC, queue_no) WHERE state = 'queued';
 CREATE INDEX run_running ON run (server_id) WHERE state = 'running';
 CREATE INDEX run_settles_by ON run (settles_by) WHERE settles_by IS NOT NULL;
 CREATE INDEX run_by_server ON run (server_id, id);
@@ -264,3 +267,4 @@ CREATE TABLE audit (
     result TEXT NOT NULL,
     run_id TEXT
 );
+CREATE INDEX audit_at ON audit (at);

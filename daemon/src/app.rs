@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -68,14 +70,18 @@ pub struct Parts {
 }
 
 /// Serves until it is asked to stop. Remote steps are left running for the next start.
-pub async fn run(config: Config, process: Process, anew: Anew) -> anyhow::Result<()> {
+pub fn run(config: Config, process: Process, anew: Anew) -> BoxFuture<'static, anyhow::Result<()>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let remote = ssh_remote(&config, Arc::clone(&clock));
-    run_with(config, process, Parts { clock, remote, anew }).await
+    run_with(config, process, Parts { clock, remote, anew })
 }
 
-/// Like [`run`], with these parts.
-pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow::Result<()> {
+/// Like [`run`], with these parts. Boxed, so that the daemon is compiled once, here, and not again in each program that runs it.
+pub fn run_with(config: Config, process: Process, parts: Parts) -> BoxFuture<'static, anyhow::Result<()>> {
+    serve(config, process, parts).boxed()
+}
+
+async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result<()> {
     let Parts { clock, remote, anew } = parts;
     make_private_dir(&config.data_dir)?;
     let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref()).await?;
@@ -125,6 +131,7 @@ pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow:
     let ticking = scheduler::run(duties, Arc::clone(&clock), alive(&process, Part::Reconciler), stop.clone());
     let ticking = tokio::spawn(ticking);
     tokio::spawn(Arc::clone(&drains).tell(stop.clone()));
+    let at_stop = Arc::clone(&living);
     let reloading = Reloading {
         anew,
         living,
@@ -148,8 +155,9 @@ pub async fn run_with(config: Config, process: Process, parts: Parts) -> anyhow:
     }
     let over = async {
         asked.cancelled().await;
-        if config.run.drain == config::Drain::Finish {
-            drains.finish(config.run.drain_grace()).await;
+        let run = &at_stop.config().run;
+        if run.drain == config::Drain::Finish {
+            drains.finish(run.drain_grace()).await;
         }
         process.systemd.stopping("leaving remote steps running for the next start");
     };
@@ -224,7 +232,7 @@ async fn open(
     if let Some(other) = store.read().await?.db().sealed_with_another_key(sealer.key_id()).await? {
         return Err(SecretError::OtherKey(other).into());
     }
-    let hub = Hub::new(writer.committed());
+    let hub = Hub::new(&writer);
     let me = DaemonId(clock.ulid());
     let installation = store.about().installation;
     let engine =

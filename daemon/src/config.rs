@@ -163,6 +163,8 @@ pub struct Retention {
     pub transitions_days: u32,
     /// How many days a `request_id` is remembered together with its answer.
     pub requests_days: u32,
+    /// How many days the audit is kept.
+    pub audit_days: u32,
 }
 
 /// `[log]`
@@ -353,7 +355,7 @@ impl Ssh {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { runs_days: 90, transitions_days: 30, requests_days: 30 }
+        Self { runs_days: 90, transitions_days: 30, requests_days: 30, audit_days: 400 }
     }
 }
 

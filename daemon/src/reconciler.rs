@@ -87,7 +87,6 @@ impl Reconciler {
                         metrics::histogram!(SETTLE_LAG).record(lag.as_secs_f64());
                     }
                     log::settled_by_time(&run);
-                    self.engine.hub().wake_server(run.server);
                     report.settled.push(run.id);
                 }
                 Ok(Settled::NotNeeded) => {}

@@ -46,7 +46,7 @@ pub async fn engine(dir: &Path, queue_max: i64) -> Engine {
     let url = postgres::chosen(dir).await;
     let url = url.unwrap_or_else(|| format!("sqlite://{}", dir.join("settled.db").display()));
     let opened = store::open(&url, Arc::clone(&clock)).await.expect("a new store opens");
-    let hub = Hub::new(opened.writer.committed());
+    let hub = Hub::new(&opened.writer);
     let sealer = Sealer::new([7; 32].into());
     let me = DaemonId(clock.ulid());
     let settings = Settings { timings: TIMINGS, attempts_max: 3, queue_max };

@@ -1,7 +1,7 @@
 //! The command line of resources: install and the verbs that change one.
 
 use clap::{Args, Subcommand, ValueEnum};
-use settled_proto::v1::ResourceStatus;
+use settled_proto::v1::{Priority, ResourceStatus};
 
 use super::{PageArgs, RunArgs, values};
 
@@ -80,18 +80,43 @@ pub(crate) struct OperateArgs {
     pub(crate) run: RunArgs,
 }
 
-/// How long the run may wait for its turn.
+/// How the run waits for its turn.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct QueueArgs {
     /// How long the run may stay queued, for instance 30m or 12h, at most 30 days; the daemon's default is 24 h
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub(crate) queue_limit: Option<std::time::Duration>,
+    /// Whether it goes before or after the other queued runs of its server; what has begun is not interrupted
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) priority: PriorityArg,
+}
+
+/// Before whom a run has its turn.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum PriorityArg {
+    /// After everything else
+    Low,
+    /// Whoever came first goes first
+    #[default]
+    Normal,
+    /// Before everything else
+    High,
 }
 
 impl QueueArgs {
     /// As the contract has it: 0 means that nothing was typed.
     pub(crate) fn seconds(self) -> u32 {
         self.queue_limit.map_or(0, |time| u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX))
+    }
+
+    /// As the contract numbers it.
+    pub(crate) fn priority(self) -> i32 {
+        match self.priority {
+            PriorityArg::Low => Priority::Low,
+            PriorityArg::Normal => Priority::Normal,
+            PriorityArg::High => Priority::High,
+        }
+        .into()
     }
 }
 

@@ -100,7 +100,8 @@ pub(crate) struct ServerListArgs {
 Examples:
   settlectl server edit web1 --host 192.0.2.8:2222 --user deploy
   settlectl server edit web1 --identity ~/.ssh/settled
-  settlectl server edit inner --via web1")]
+  settlectl server edit inner --via web1
+  settlectl server edit web1 --label site=berlin --unlabel trial")]
 pub(crate) struct EditArgs {
     /// Name or id
     pub(crate) server: String,
@@ -122,6 +123,12 @@ pub(crate) struct EditArgs {
     /// Reach it without a jump host from now on
     #[arg(long, conflicts_with = "via")]
     pub(crate) direct: bool,
+    /// Set a label; may be given several times
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = values::pair)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// Take a label off; may be given several times
+    #[arg(long = "unlabel", value_name = "KEY")]
+    pub(crate) unlabel: Vec<String>,
     #[command(flatten)]
     pub(crate) change: ChangeArgs,
 }

@@ -39,6 +39,7 @@ pub(crate) async fn install(
         secrets,
         dry_run: args.dry_run,
         queue_limit_s: args.queue.seconds(),
+        priority: args.queue.priority(),
     };
     let answer = ctx
         .client
@@ -79,6 +80,7 @@ pub(crate) async fn update(
         parameters,
         secrets,
         queue_limit_s: args.queue.seconds(),
+        priority: args.queue.priority(),
     };
     let answer = ctx
         .client
@@ -89,11 +91,11 @@ pub(crate) async fn update(
 
 /// A verb that takes a resource and little else.
 macro_rules! verb {
-    ($name:ident, $args:ident, $request:ident $(, $field:ident: $value:expr)?) => {
+    ($name:ident, $args:ident, $request:ident $(, $field:ident: $value:expr)*) => {
         /// The verb of this name.
         pub(crate) async fn $name(ctx: &Context, args: $args) -> Result<Exit, Error> {
-            $(let $field = $value(&args);)?
-            let request = $request { request_id: args.run.change.id(), resource: args.resource $(, $field)? };
+            $(let $field = $value(&args);)*
+            let request = $request { request_id: args.run.change.id(), resource: args.resource $(, $field)* };
             let answer = ctx
                 .client
                 .command(&request, &request.request_id, async |q| ctx.client.resources().$name(q).await)
@@ -107,10 +109,14 @@ fn limit(args: &OperateArgs) -> u32 {
     args.queue.seconds()
 }
 
-verb!(remove, OperateArgs, RemoveResourceRequest, queue_limit_s: limit);
-verb!(pause, OperateArgs, PauseResourceRequest, queue_limit_s: limit);
-verb!(resume, OperateArgs, ResumeResourceRequest, queue_limit_s: limit);
-verb!(retry, OperateArgs, RetryResourceRequest, queue_limit_s: limit);
+fn priority(args: &OperateArgs) -> i32 {
+    args.queue.priority()
+}
+
+verb!(remove, OperateArgs, RemoveResourceRequest, queue_limit_s: limit, priority: priority);
+verb!(pause, OperateArgs, PauseResourceRequest, queue_limit_s: limit, priority: priority);
+verb!(resume, OperateArgs, ResumeResourceRequest, queue_limit_s: limit, priority: priority);
+verb!(retry, OperateArgs, RetryResourceRequest, queue_limit_s: limit, priority: priority);
 verb!(probe, TargetArgs, ProbeResourceRequest);
 
 /// `do`.
@@ -120,6 +126,7 @@ pub(crate) async fn own(ctx: &Context, args: DoArgs) -> Result<Exit, Error> {
         resource: args.resource,
         operation: args.operation,
         queue_limit_s: args.queue.seconds(),
+        priority: args.queue.priority(),
     };
     let answer = ctx
         .client

@@ -99,6 +99,8 @@ fn update_request(args: EditArgs) -> Result<UpdateServerRequest, Error> {
         user: args.user,
         identity_key,
         via: args.via.or(args.direct.then(String::new)),
+        set_labels: values::map(&args.labels, "--label")?,
+        remove_labels: args.unlabel,
     })
 }
 

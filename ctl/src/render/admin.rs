@@ -1,7 +1,7 @@
 //! The daemon and its audit for people.
 
 use jiff::Timestamp;
-use settled_proto::v1::{AuditEntry, Drain, GetStatusResponse, ReconcileResponse};
+use settled_proto::v1::{AuditEntry, Daemon, Drain, GetStatusResponse, ReconcileResponse};
 
 use super::table::{self, Style};
 use super::text;
@@ -20,6 +20,9 @@ pub(crate) fn status(s: &GetStatusResponse, style: Style, now: Timestamp) -> Str
         ("Servers", if servers.is_empty() { "none yet".to_owned() } else { servers.join(", ") }),
     ];
     let mut lines = vec![table::pairs(pairs, style), String::new()];
+    if s.daemons.len() > 1 {
+        lines.extend([daemons(&s.daemons, style, now), String::new()]);
+    }
     if s.drain.is_some() {
         lines.extend([drain(s.drain.as_ref(), now), String::new()]);
     }
@@ -67,6 +70,20 @@ pub(crate) fn waits_for(drain: &Drain, now: Timestamp) -> String {
         format!("  {id}  {operation} on {server}, begun {since}: {}", text::clean(&run.summary))
     }));
     lines.join("\n")
+}
+
+/// The daemons that share the store.
+fn daemons(daemons: &[Daemon], style: Style, now: Timestamp) -> String {
+    let row = |d: &Daemon| {
+        let who = if d.answers { " (answers)" } else { "" };
+        vec![
+            format!("{}{who}", text::clean(&d.id)),
+            text::clean(&d.version),
+            text::when(d.started_at.as_ref(), now),
+            d.lanes.to_string(),
+        ]
+    };
+    table::columns(&["daemon", "version", "started", "lanes"], daemons.iter().map(row).collect(), style)
 }
 
 /// What the reconciler found and did.

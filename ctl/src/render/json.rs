@@ -5,11 +5,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use settled_proto::v1::{
-    AuditEntry, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, DeleteServerResponse,
-    Drain, Evidence, Failure, FollowRunResponse, ForceUnlockServerResponse, GetStatusResponse, IdentityKind,
-    Kind, Observed, Outcome, Package, Presence, Reach, Reason, ReconcileResponse, ReloadPackagesResponse,
-    Resource, ResourceStatus, Run, RunState, Server, ServerStatus, Step, StepState, WaitReason, Waiting,
-    WatchResponse, follow_run_response, transition, watch_response,
+    AuditEntry, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, Daemon,
+    DeleteServerResponse, Drain, Evidence, Failure, FollowRunResponse, ForceUnlockServerResponse,
+    GetStatusResponse, IdentityKind, Kind, Observed, Outcome, Package, Presence, Priority, Reach, Reason,
+    ReconcileResponse, ReloadPackagesResponse, Resource, ResourceStatus, Run, RunState, Server, ServerStatus,
+    Step, StepState, WaitReason, Waiting, WatchResponse, follow_run_response, transition, watch_response,
 };
 
 use super::text;
@@ -181,6 +181,7 @@ pub(crate) fn run(r: &Run) -> Value {
         "summary": r.summary,
         "seq": r.seq,
         "epoch": r.epoch,
+        "priority": named::<Priority>(r.priority),
     })
 }
 
@@ -268,6 +269,7 @@ fn transition(t: &settled_proto::v1::Transition) -> Value {
         "server_id": t.server_id,
         "resource_id": t.resource_id,
         "run_id": t.run_id,
+        "old_labels": t.old_labels.as_ref().map(|old| &old.labels),
     });
     let object = match &t.object {
         None => None,
@@ -297,6 +299,18 @@ pub(crate) fn status(s: &GetStatusResponse) -> Value {
         "warnings": s.warnings,
         "lanes": s.lanes,
         "drain": maybe(s.drain.as_ref(), drain),
+        "daemons": s.daemons.iter().map(daemon).collect::<Vec<_>>(),
+    })
+}
+
+fn daemon(d: &Daemon) -> Value {
+    json!({
+        "id": d.id,
+        "version": d.version,
+        "started_at": time(d.started_at.as_ref()),
+        "lanes": d.lanes,
+        "answers": d.answers,
+        "other_packages": d.other_packages,
     })
 }
 

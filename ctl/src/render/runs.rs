@@ -1,7 +1,7 @@
 //! Runs for people.
 
 use jiff::Timestamp;
-use settled_proto::v1::{Outcome, Run, RunState, StepState};
+use settled_proto::v1::{Outcome, Priority, Run, RunState, StepState};
 
 use super::story::wait_line;
 use super::table::{self, Style};
@@ -76,6 +76,7 @@ pub(crate) fn show(run: &Run, style: Style, now: Timestamp) -> String {
         ("Waiting", run.waiting.as_ref().map(wait_line).unwrap_or_default()),
         ("Attempt", attempts),
         ("Asked by", text::clean(&run.principal)),
+        ("Priority", word_or_empty::<Priority>(run.priority)),
         ("Retry of", run.retry_of.clone()),
         ("Accepted", text::when(run.accepted_at.as_ref(), now)),
         ("Started", text::when(run.started_at.as_ref(), now)),

@@ -1,8 +1,8 @@
 //! The words of the contract's enums: lower case, without the prefix. `None` stands for "not said".
 
 use settled_proto::v1::{
-    Change, Evidence, IdentityKind, Kind, Outcome, Presence, Reach, Reason, ResourceStatus, RunState,
-    ServerStatus, StepState, WaitReason,
+    Change, Evidence, IdentityKind, Kind, Outcome, Presence, Priority, Reach, Reason, ResourceStatus,
+    RunState, ServerStatus, StepState, WaitReason,
 };
 
 /// An enum of the contract, as its number arrives.
@@ -31,6 +31,7 @@ words! {
     Kind "KIND_"
     Outcome "OUTCOME_"
     Presence "PRESENCE_"
+    Priority "PRIORITY_"
     Reach "REACH_"
     Reason "REASON_"
     ResourceStatus "RESOURCE_STATUS_"

@@ -78,6 +78,7 @@ pub(super) fn duties(
             runs: now - DAY * retention.runs_days,
             transitions: now - DAY * retention.transitions_days,
             requests: now - DAY * retention.requests_days,
+            audit: now - DAY * retention.audit_days,
         };
         async move {
             match engine.expire(horizon, EXPIRE_BATCH).await {

@@ -107,6 +107,12 @@ impl Catalog {
         self.definitions.values()
     }
 
+    /// Name and digest of all definitions, as a JSON object: what daemons compare.
+    pub fn digests(&self) -> String {
+        let digests: BTreeMap<_, _> = self.iter().map(|d| (&d.name, &d.digest)).collect();
+        serde_json::json!(digests).to_string()
+    }
+
     fn with_texts(
         self,
         texts: impl IntoIterator<Item = (PathBuf, String)>,

@@ -14,11 +14,14 @@ const LIVE: &[&str] = &[
     "packages.dir",
     "run.queue_limit_s",
     "run.attempts",
+    "run.drain",
+    "run.drain_grace_s",
     "lane.at_work_max",
     "lane.queue_max",
     "retention.runs_days",
     "retention.transitions_days",
     "retention.requests_days",
+    "retention.audit_days",
     "log.level",
 ];
 

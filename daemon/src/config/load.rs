@@ -8,9 +8,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use figment::error::{Actual, Kind};
-use figment::providers::{Format, Serialized, Toml};
+use figment::providers::{Format, Serialized};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
+use serde::de::DeserializeOwned;
 
 use super::{Config, SYSTEM_DATA_DIR, SYSTEM_RUNTIME_DIR, rules};
 
@@ -167,6 +168,18 @@ pub(super) fn load(sources: &Sources, surroundings: &Surroundings) -> Result<Con
     let faults: Vec<_> =
         rules::faults(&config).into_iter().map(|fault| with_origins(&fault, &said)).collect();
     if faults.is_empty() { Ok(config) } else { Err(Faults(faults)) }
+}
+
+/// TOML as package files are read, too: figment's own needs a second, older parser.
+struct Toml;
+
+impl Format for Toml {
+    type Error = toml::de::Error;
+    const NAME: &'static str = "TOML";
+
+    fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, toml::de::Error> {
+        toml::from_str(text)
+    }
 }
 
 /// The operator's layers alone.

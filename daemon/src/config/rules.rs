@@ -145,6 +145,7 @@ pub(super) const NUMBERS: &[Number] = &[
     number("retention.runs_days", |c| u64::from(c.retention.runs_days), 1, 3650),
     number("retention.transitions_days", |c| u64::from(c.retention.transitions_days), 1, 3650),
     number("retention.requests_days", |c| u64::from(c.retention.requests_days), 1, 3650),
+    number("retention.audit_days", |c| u64::from(c.retention.audit_days), 1, 36_500),
 ];
 
 /// Something that cannot work: the sentence, and the keys it is about.

@@ -12,6 +12,7 @@ mod failures;
 mod lane;
 mod proof;
 mod reading;
+mod spread;
 mod stepping;
 mod takeover;
 mod tombstones;
@@ -26,7 +27,7 @@ pub use drive::run;
 pub use lane::Lane;
 pub use reading::Readings;
 
-use crate::domain::id::ServerId;
+use crate::domain::id::{DaemonId, ServerId};
 use crate::engine::LaneError;
 
 /// When a stepper wants to be called again. Being woken always comes first.
@@ -66,6 +67,7 @@ const LIMIT: &str = "other servers are at work (lane.at_work_max)";
 pub struct Dispatcher {
     crew: Crew,
     polled: Option<Duration>,
+    left: spread::Left,
 }
 
 /// Lanes taken in one look: bounds how long it takes.
@@ -73,8 +75,8 @@ const TAKEN_MAX: i64 = 256;
 
 impl Dispatcher {
     /// A dispatcher that has not looked yet.
-    pub const fn new(crew: Crew) -> Self {
-        Self { crew, polled: None }
+    pub fn new(crew: Crew) -> Self {
+        Self { crew, polled: None, left: spread::Left::default() }
     }
 
     /// Takes the lanes of servers that were called for, and now and then of all that have work and no owner.
@@ -95,7 +97,7 @@ impl Dispatcher {
         if self.polled.is_none_or(|at| now >= at + self.crew.settings.poll) {
             self.polled = Some(now);
             next = Next::At(now + self.crew.settings.poll);
-            match self.find(None, TAKEN_MAX).await {
+            match self.poll().await {
                 Ok(found) => servers.extend(found),
                 Err(error) => tracing::warn!(%error, "looking for work failed; it is tried again"),
             }
@@ -109,13 +111,34 @@ impl Dispatcher {
         (lanes, next)
     }
 
-    /// Servers that were called for, as far as they have work and no owner.
-    async fn called(&self) -> Result<Vec<ServerId>, LaneError> {
-        let mut found = Vec::new();
+    /// Servers that were called for, as far as they have work and no owner, and no other daemon that takes them.
+    async fn called(&self) -> Result<BTreeSet<ServerId>, LaneError> {
+        let mut found = BTreeSet::new();
         for server in self.crew.engine.hub().take_called() {
             found.extend(self.find(Some(server), 1).await?);
         }
-        Ok(found)
+        let daemons = self.daemons(&found).await?;
+        Ok(self.left.called(found, self.crew.engine.me(), &daemons))
+    }
+
+    /// Servers that have work and no owner, as far as no other daemon takes them.
+    async fn poll(&mut self) -> Result<BTreeSet<ServerId>, LaneError> {
+        let found = BTreeSet::from_iter(self.find(None, TAKEN_MAX).await?);
+        let daemons = self.daemons(&found).await?;
+        Ok(self.left.polled(found, self.crew.engine.me(), &daemons))
+    }
+
+    /// The daemons among whom lanes are spread; nobody is asked where there is no lane to take, or no other daemon.
+    async fn daemons(&self, found: &BTreeSet<ServerId>) -> Result<Vec<DaemonId>, LaneError> {
+        if found.is_empty() || !self.crew.settings.shared {
+            return Ok(Vec::new());
+        }
+        let engine = &self.crew.engine;
+        let rows = engine.store().read().await?.db().daemons(engine.clock().now()).await?;
+        let id = |text: &str| {
+            text.parse().map_err(|_| LaneError::Fault(format!("the store holds daemon id `{text}`")))
+        };
+        rows.iter().map(|row| id(&row.id)).collect()
     }
 
     async fn find(&self, server: Option<ServerId>, limit: i64) -> Result<Vec<ServerId>, LaneError> {

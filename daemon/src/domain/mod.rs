@@ -17,5 +17,6 @@ pub mod server;
 pub mod step;
 pub mod time;
 pub mod timings;
+pub mod turn;
 pub mod verdict;
 pub mod waiting;

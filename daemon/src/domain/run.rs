@@ -15,6 +15,7 @@ use super::resource::{self, Declared, Fate, ResourceStatus};
 use super::step::{Ended, StepId};
 use super::time::Timestamp;
 use super::timings::Timings;
+use super::turn::Priority;
 use super::verdict::{Outcome, Reason, Verdict};
 use super::waiting::{WaitReason, Waiting};
 
@@ -67,6 +68,8 @@ pub struct Run {
     pub queue_until: Timestamp,
     /// The longest time between TERM and KILL of its steps.
     pub kill_grace: Duration,
+    /// Before whom it has its turn.
+    pub priority: Priority,
     /// Someone asked for its cancellation.
     pub cancel_requested: bool,
     /// A step's payload may have run.

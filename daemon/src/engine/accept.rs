@@ -10,6 +10,7 @@ use crate::domain::id::{RunId, ServerId};
 use crate::domain::operation::Operation;
 use crate::domain::resource::{Resource, ResourceStatus};
 use crate::domain::run::{Run, RunState, Subject};
+use crate::domain::turn::Turn;
 use crate::store::rows::{ResourceRow, RunRow};
 use crate::store::{StoreError, Unit};
 
@@ -29,13 +30,13 @@ pub(super) struct NewRun<'a> {
     pub(super) attempts_max: Option<u32>,
     pub(super) principal: &'a str,
     pub(super) retry_of: Option<RunId>,
-    pub(super) queue_limit: Option<Duration>,
     pub(super) kill_grace: Option<Duration>,
+    pub(super) turn: Turn,
 }
 
 impl Engine {
     pub(super) fn new_run(&self, unit: &Unit<'_>, new: NewRun<'_>) -> Run {
-        let limit = new.queue_limit.unwrap_or(self.limits().queue_limit);
+        let limit = new.turn.limit.unwrap_or(self.limits().queue_limit);
         Run {
             id: new.id,
             server: new.server,
@@ -49,6 +50,7 @@ impl Engine {
             accepted_at: unit.now(),
             queue_until: unit.now() + limit,
             kill_grace: new.kill_grace.unwrap_or(self.timings().kill_grace),
+            priority: new.turn.priority,
             cancel_requested: false,
             payload: false,
             state: RunState::Queued { waiting: None },
@@ -85,8 +87,8 @@ impl Engine {
             attempts_max: work.plan.attempts_max,
             principal: &asked.principal,
             retry_of: work.retry_of,
-            queue_limit: work.queue_limit,
             kill_grace: Some(work.plan.kill_grace(self.timings().kill_grace)),
+            turn: work.turn,
         };
         self.new_run(unit, new)
     }
@@ -137,7 +139,7 @@ pub(super) struct Work {
     pub(super) definition: Arc<Definition>,
     pub(super) plan: Plan,
     pub(super) retry_of: Option<RunId>,
-    pub(super) queue_limit: Option<Duration>,
+    pub(super) turn: Turn,
 }
 
 /// Refuses an operation that the package does not have, in whatever status the resource is.

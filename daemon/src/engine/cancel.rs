@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::lane::close_unsent;
 use super::{Answer, Asked, Engine, Refusal};
-use crate::domain::id::{RunId, ServerId};
+use crate::domain::id::RunId;
 use crate::domain::run::Event;
 use crate::store::{Command, Unit};
 
@@ -18,22 +18,18 @@ impl Engine {
     /// Asks for the end of a run.
     pub async fn cancel(&self, asked: Asked, run: RunId) -> Result<Answer, Refusal> {
         asked.check()?;
-        let (answer, server) = self.writer().commit(Cancel { engine: self.clone(), asked, run }).await?;
-        if let Some(server) = server {
-            self.hub().wake_server(server);
-        }
-        Ok(answer)
+        self.writer().commit(Cancel { engine: self.clone(), asked, run }).await
     }
 }
 
 #[async_trait]
 impl Command for Cancel {
-    type Answer = (Answer, Option<ServerId>);
+    type Answer = Answer;
     type Refusal = Refusal;
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
-            return Ok((answer, None));
+            return Ok(answer);
         }
         let missing = || Refusal::NotFound { what: "run", name: self.run.to_string() };
         let run = unit.run(self.run).await?.ok_or_else(missing)?;
@@ -49,6 +45,7 @@ impl Command for Cancel {
         }
         let answer = self.engine.answer(None, &run);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), self.run.to_string()).await?;
-        Ok((answer, Some(server)))
+        unit.call(server);
+        Ok(answer)
     }
 }

@@ -1,7 +1,6 @@
 //! Install: a new resource, `pending`, and its run.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -14,6 +13,7 @@ use crate::domain::params::Params;
 use crate::domain::resource::{Resource, ResourceStatus};
 use crate::domain::server::Server;
 use crate::domain::time::Timestamp;
+use crate::domain::turn::Turn;
 use crate::store::{Command, Unit, Wants};
 
 /// Asks for an install.
@@ -29,8 +29,8 @@ pub struct Install {
     pub parameters: Params,
     /// Values of secret parameters.
     pub secrets: BTreeMap<String, Vec<u8>>,
-    /// How long the run may stay queued.
-    pub queue_limit: Option<Duration>,
+    /// How the run waits for its turn.
+    pub turn: Turn,
 }
 
 struct InstallCommand {
@@ -47,11 +47,7 @@ impl Engine {
         ask.check()?;
         let id = ResourceId(self.clock().ulid());
         let command = InstallCommand { engine: self.clone(), asked, ask, id };
-        let (answer, server) = self.writer().commit(command).await?;
-        if let Some(server) = server {
-            self.hub().wake_server(server);
-        }
-        Ok(answer)
+        self.writer().commit(command).await
     }
 
     /// Checks and plans an install; stores nothing. Answers the resource as it would be, and the titles of its steps.
@@ -100,7 +96,7 @@ impl Engine {
         };
         let operation = Operation::Install;
         let plan = accept::plan(&definition, &operation, &resource)?;
-        let work = Work { operation, definition, plan, retry_of: None, queue_limit: ask.queue_limit };
+        let work = Work { operation, definition, plan, retry_of: None, turn: ask.turn };
         Ok((resource, work))
     }
 }
@@ -124,7 +120,7 @@ impl Install {
 
 #[async_trait]
 impl Command for InstallCommand {
-    type Answer = (Answer, Option<crate::domain::id::ServerId>);
+    type Answer = Answer;
     type Refusal = Refusal;
 
     fn wants(&self, wants: &mut Wants) {
@@ -135,7 +131,7 @@ impl Command for InstallCommand {
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
-            return Ok((answer, None));
+            return Ok(answer);
         }
         let server = targets::find_server(unit, &self.ask.server).await?;
         let (mut resource, work) = self.engine.prepare(&self.ask, &server, self.id, unit.now())?;
@@ -154,7 +150,8 @@ impl Command for InstallCommand {
         let answer = self.engine.answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", server.name, resource.package, resource.name);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
-        Ok((answer, Some(server.id)))
+        unit.call(server.id);
+        Ok(answer)
     }
 }
 

@@ -78,7 +78,8 @@ impl Command for Housekeeping {
         match self {
             Self::Renew { engine, length } => {
                 let until = unit.now() + *length;
-                unit.renew_lease(engine.me(), env!("CARGO_PKG_VERSION"), until).await?;
+                let packages = engine.catalog().digests();
+                unit.renew_lease(engine.me(), env!("CARGO_PKG_VERSION"), &packages, until).await?;
                 Ok(0)
             }
             Self::ReleaseDead { engine, everyone_else } => {

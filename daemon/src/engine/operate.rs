@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::accept::{self, Work};
 use super::{Answer, Asked, Engine, Refusal, targets};
 use crate::catalog::{Definition, Given};
-use crate::domain::id::ServerId;
 use crate::domain::operation::Operation;
 use crate::domain::params::Params;
 use crate::domain::resource::{Resource, at_accept};
+use crate::domain::turn::Turn;
 use crate::store::{Command, Unit, Wants};
 
 /// Asks for an operation on a resource.
@@ -26,8 +25,8 @@ pub struct Operate {
     pub parameters: Params,
     /// New secrets; only for an update.
     pub secrets: BTreeMap<String, Vec<u8>>,
-    /// How long the run may stay queued.
-    pub queue_limit: Option<Duration>,
+    /// How the run waits for its turn.
+    pub turn: Turn,
 }
 
 struct OperateCommand {
@@ -45,12 +44,7 @@ impl Engine {
         {
             return Err(Refusal::field("operation", format!("`{}` has a method of its own", ask.operation)));
         }
-        let (answer, server) =
-            self.writer().commit(OperateCommand { engine: self.clone(), asked, ask }).await?;
-        if let Some(server) = server {
-            self.hub().wake_server(server);
-        }
-        Ok(answer)
+        self.writer().commit(OperateCommand { engine: self.clone(), asked, ask }).await
     }
 
     /// The newest definition; when its package is not loaded any more, the one that the resource was applied with, or was to be.
@@ -75,7 +69,7 @@ impl Engine {
 
 #[async_trait]
 impl Command for OperateCommand {
-    type Answer = (Answer, Option<ServerId>);
+    type Answer = Answer;
     type Refusal = Refusal;
 
     fn wants(&self, wants: &mut Wants) {
@@ -85,7 +79,7 @@ impl Command for OperateCommand {
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
-            return Ok((answer, None));
+            return Ok(answer);
         }
         let mut resource = targets::find_resource(unit, &self.ask.resource).await?;
         if let Some(run) = resource.open_run {
@@ -103,8 +97,7 @@ impl Command for OperateCommand {
             accept::check_keys(unit, &definition, &resource).await?;
         }
         let plan = accept::plan(&definition, &operation, &resource)?;
-        let queue_limit = self.ask.queue_limit;
-        let work = Work { operation, definition, plan, retry_of: None, queue_limit };
+        let work = Work { operation, definition, plan, retry_of: None, turn: self.ask.turn };
         let mut run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
 
         if run.exclusive {
@@ -125,7 +118,8 @@ impl Command for OperateCommand {
         let answer = self.engine.answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
-        Ok((answer, Some(resource.server)))
+        unit.call(resource.server);
+        Ok(answer)
     }
 }
 

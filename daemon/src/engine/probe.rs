@@ -9,6 +9,7 @@ use crate::domain::id::{RunId, ServerId};
 use crate::domain::operation::Operation;
 use crate::domain::resource::{Declared, Resource};
 use crate::domain::run::{Run, Subject};
+use crate::domain::turn::Turn;
 use crate::domain::verdict::Outcome;
 use crate::store::rows::ServerRow;
 use crate::store::{Command, StoreError, Unit};
@@ -39,22 +40,18 @@ impl Engine {
 
     async fn probe(&self, asked: Asked, whom: Whom) -> Result<Answer, Refusal> {
         asked.check()?;
-        let (answer, server) = self.writer().commit(Probe { engine: self.clone(), asked, whom }).await?;
-        if let Some(server) = server {
-            self.hub().wake_server(server);
-        }
-        Ok(answer)
+        self.writer().commit(Probe { engine: self.clone(), asked, whom }).await
     }
 }
 
 #[async_trait]
 impl Command for Probe {
-    type Answer = (Answer, Option<ServerId>);
+    type Answer = Answer;
     type Refusal = Refusal;
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
-            return Ok((answer, None));
+            return Ok(answer);
         }
         match &self.whom {
             Whom::Resource(name) => self.of_resource(unit, name).await,
@@ -64,11 +61,7 @@ impl Command for Probe {
 }
 
 impl Probe {
-    async fn of_resource(
-        &self,
-        unit: &mut Unit<'_>,
-        name: &str,
-    ) -> Result<(Answer, Option<ServerId>), Refusal> {
+    async fn of_resource(&self, unit: &mut Unit<'_>, name: &str) -> Result<Answer, Refusal> {
         let resource = targets::find_resource(unit, name).await?;
         let definition = self.engine.definition_for(unit, &resource).await?;
         if definition.probe.is_none() {
@@ -91,14 +84,11 @@ impl Probe {
         let answer = self.engine.answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
-        Ok((answer, Some(resource.server)))
+        unit.call(resource.server);
+        Ok(answer)
     }
 
-    async fn of_server(
-        &self,
-        unit: &mut Unit<'_>,
-        name: &str,
-    ) -> Result<(Answer, Option<ServerId>), Refusal> {
+    async fn of_server(&self, unit: &mut Unit<'_>, name: &str) -> Result<Answer, Refusal> {
         let server = targets::find_server(unit, name).await?;
         self.engine.check_queue(unit, server.id, &server.name).await?;
         let new = self.engine.reading(
@@ -113,7 +103,8 @@ impl Probe {
         let mut answer = self.engine.answer(None, &run);
         answer.server = Some(ServerRow::from(&server));
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), server.name.clone()).await?;
-        Ok((answer, Some(server.id)))
+        unit.call(server.id);
+        Ok(answer)
     }
 }
 
@@ -173,8 +164,8 @@ impl Engine {
             attempts_max: Some(1),
             principal,
             retry_of: None,
-            queue_limit: None,
             kill_grace: None,
+            turn: Turn::default(),
         }
     }
 }

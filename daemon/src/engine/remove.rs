@@ -1,46 +1,35 @@
 //! Remove: `removing` at once (P8). A run that is still queued is cancelled in the same transaction.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 
 use super::accept::{self, Work};
 use super::{Answer, Asked, Engine, Refusal, targets};
 use crate::catalog::{Definition, Given};
-use crate::domain::id::ServerId;
 use crate::domain::operation::Operation;
 use crate::domain::resource::{Resource, at_accept};
 use crate::domain::run::{Event, RunState};
+use crate::domain::turn::Turn;
 use crate::store::{Command, Unit, Wants};
 
 struct Remove {
     engine: Engine,
     asked: Asked,
     resource: String,
-    queue_limit: Option<Duration>,
+    turn: Turn,
 }
 
 impl Engine {
     /// Takes a resource off its server.
-    pub async fn remove(
-        &self,
-        asked: Asked,
-        resource: String,
-        queue_limit: Option<Duration>,
-    ) -> Result<Answer, Refusal> {
+    pub async fn remove(&self, asked: Asked, resource: String, turn: Turn) -> Result<Answer, Refusal> {
         asked.check()?;
-        let command = Remove { engine: self.clone(), asked, resource, queue_limit };
-        let (answer, server) = self.writer().commit(command).await?;
-        if let Some(server) = server {
-            self.hub().wake_server(server);
-        }
-        Ok(answer)
+        let command = Remove { engine: self.clone(), asked, resource, turn };
+        self.writer().commit(command).await
     }
 }
 
 #[async_trait]
 impl Command for Remove {
-    type Answer = (Answer, Option<ServerId>);
+    type Answer = Answer;
     type Refusal = Refusal;
 
     fn wants(&self, wants: &mut Wants) {
@@ -50,7 +39,7 @@ impl Command for Remove {
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
-            return Ok((answer, None));
+            return Ok(answer);
         }
         let mut resource = targets::find_resource(unit, &self.resource).await?;
         let definition = self.definition(unit, &resource).await?;
@@ -62,13 +51,7 @@ impl Command for Remove {
         let earlier = resource.status;
         resource.status =
             at_accept(&Operation::Remove, earlier).map_err(|e| Refusal::not_now(e.to_string()))?;
-        let work = Work {
-            operation: Operation::Remove,
-            definition,
-            plan,
-            retry_of: None,
-            queue_limit: self.queue_limit,
-        };
+        let work = Work { operation: Operation::Remove, definition, plan, retry_of: None, turn: self.turn };
         let mut run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
         resource.open_run = Some(run.id);
         unit.update_resource(&mut resource).await?;
@@ -77,7 +60,8 @@ impl Command for Remove {
         let answer = self.engine.answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
-        Ok((answer, Some(resource.server)))
+        unit.call(resource.server);
+        Ok(answer)
     }
 }
 

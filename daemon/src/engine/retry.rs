@@ -1,15 +1,13 @@
 //! Retry: the failed operation of a `failed` resource again, as a new run on the same record.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 
 use super::accept::{self, Work};
 use super::{Answer, Asked, Engine, Refusal, targets};
-use crate::domain::id::ServerId;
 use crate::domain::operation::Operation;
 use crate::domain::resource::ResourceStatus;
 use crate::domain::run::Run;
+use crate::domain::turn::Turn;
 use crate::store::{Command, Unit, Wants};
 
 /// How many unsuccessful changes are looked through for the one that left the resource `failed`.
@@ -19,30 +17,21 @@ struct Retry {
     engine: Engine,
     asked: Asked,
     resource: String,
-    queue_limit: Option<Duration>,
+    turn: Turn,
 }
 
 impl Engine {
     /// Tries again what failed.
-    pub async fn retry(
-        &self,
-        asked: Asked,
-        resource: String,
-        queue_limit: Option<Duration>,
-    ) -> Result<Answer, Refusal> {
+    pub async fn retry(&self, asked: Asked, resource: String, turn: Turn) -> Result<Answer, Refusal> {
         asked.check()?;
-        let command = Retry { engine: self.clone(), asked, resource, queue_limit };
-        let (answer, server) = self.writer().commit(command).await?;
-        if let Some(server) = server {
-            self.hub().wake_server(server);
-        }
-        Ok(answer)
+        let command = Retry { engine: self.clone(), asked, resource, turn };
+        self.writer().commit(command).await
     }
 }
 
 #[async_trait]
 impl Command for Retry {
-    type Answer = (Answer, Option<ServerId>);
+    type Answer = Answer;
     type Refusal = Refusal;
 
     fn wants(&self, wants: &mut Wants) {
@@ -52,7 +41,7 @@ impl Command for Retry {
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
-            return Ok((answer, None));
+            return Ok(answer);
         }
         let mut resource = targets::find_resource(unit, &self.resource).await?;
         if let Some(run) = resource.open_run {
@@ -68,13 +57,7 @@ impl Command for Retry {
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
         let definition = self.engine.definition_for(unit, &resource).await?;
         let plan = accept::plan(&definition, &operation, &resource)?;
-        let work = Work {
-            operation,
-            definition,
-            plan,
-            retry_of: failed.map(|run| run.id),
-            queue_limit: self.queue_limit,
-        };
+        let work = Work { operation, definition, plan, retry_of: failed.map(|run| run.id), turn: self.turn };
         let mut run =
             self.engine.new_resource_run(unit, &resource, ResourceStatus::Failed, &work, &self.asked);
         resource.status = ResourceStatus::Pending;
@@ -85,6 +68,7 @@ impl Command for Retry {
         let answer = self.engine.answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
-        Ok((answer, Some(resource.server)))
+        unit.call(resource.server);
+        Ok(answer)
     }
 }

@@ -74,23 +74,18 @@ impl Engine {
         asked.check()?;
         let port = ask.check()?;
         let id = ServerId(self.clock().ulid());
-        let (answer, new) =
-            self.writer().commit(AddServerCommand { engine: self.clone(), asked, ask, port, id }).await?;
-        if new {
-            self.hub().wake_server(id);
-        }
-        Ok(answer)
+        self.writer().commit(AddServerCommand { engine: self.clone(), asked, ask, port, id }).await
     }
 }
 
 #[async_trait]
 impl Command for AddServerCommand {
-    type Answer = (Answer, bool);
+    type Answer = Answer;
     type Refusal = Refusal;
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
-            return Ok((answer, false));
+            return Ok(answer);
         }
         let via = way::through(unit, &self.ask.name, &self.ask.via).await?;
         let mut server = self.server(unit, via);
@@ -125,7 +120,8 @@ impl Command for AddServerCommand {
         let mut answer = self.engine.answer(None, &run);
         answer.server = Some(ServerRow::from(&server));
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), server.name.clone()).await?;
-        Ok((answer, true))
+        unit.call(server.id);
+        Ok(answer)
     }
 }
 

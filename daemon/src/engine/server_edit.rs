@@ -5,7 +5,6 @@ use async_trait::async_trait;
 use std::collections::BTreeMap;
 
 use super::{Answer, Asked, Engine, Refusal, targets, valid, way};
-use crate::domain::id::ServerId;
 use crate::domain::operation::Operation;
 use crate::domain::run::Subject;
 use crate::domain::server::{IdentityKind, Reach, Server};
@@ -27,6 +26,10 @@ pub struct EditServer {
     pub login: Option<Login>,
     /// Name or id of the new jump host; empty: it is reached directly.
     pub via: Option<String>,
+    /// Labels to set.
+    pub set_labels: BTreeMap<String, String>,
+    /// Labels to take off, by key.
+    pub remove_labels: Vec<String>,
 }
 
 /// A way to log in.
@@ -43,6 +46,17 @@ enum Change {
     Rekey(String),
     Pause,
     Resume,
+}
+
+impl Change {
+    /// Who answers there may be another machine after it.
+    fn is_of_the_way(&self) -> bool {
+        match self {
+            Self::Edit(edit) => !edit.only_labels(),
+            Self::Rekey(_) => true,
+            Self::Pause | Self::Resume => false,
+        }
+    }
 }
 
 struct ChangeServer {
@@ -68,7 +82,22 @@ impl EditServer {
         if let Some(Login::Key(key)) = &self.login {
             each("identity_key", Some(valid::identity(key)));
         }
+        each("set_labels", Some(valid::labels(&self.set_labels)));
+        each("remove_labels", Some(valid::label_keys(&self.remove_labels)));
         problems.into_result()
+    }
+
+    /// It changes labels and nothing else: the way to the server stays as it was found.
+    fn only_labels(&self) -> bool {
+        let Self { server: _, host, port, user, login, via, set_labels, remove_labels } = self;
+        let way = host.is_some() || port.is_some() || user.is_some() || login.is_some() || via.is_some();
+        !way && !(set_labels.is_empty() && remove_labels.is_empty())
+    }
+
+    fn apply_labels(&self, server: &mut Server) -> Result<(), Refusal> {
+        server.labels.retain(|key, _| !self.remove_labels.contains(key));
+        server.labels.extend(self.set_labels.clone());
+        valid::labels(&server.labels).map_err(|message| Refusal::field("set_labels", message))
     }
 
     fn apply(&self, server: &mut Server) -> Result<(), Refusal> {
@@ -86,7 +115,10 @@ impl EditServer {
             Some(Login::Agent) => server.identity = IdentityKind::Agent,
             None => {}
         }
-        trusted_again(server);
+        self.apply_labels(server)?;
+        if !self.only_labels() {
+            trusted_again(server);
+        }
         Ok(())
     }
 }
@@ -134,22 +166,18 @@ impl Engine {
     async fn change_server(&self, asked: Asked, server: String, change: Change) -> Result<Answer, Refusal> {
         asked.check()?;
         let command = ChangeServer { engine: self.clone(), asked, server, change };
-        let (answer, server) = self.writer().commit(command).await?;
-        if let Some(server) = server {
-            self.hub().wake_server(server);
-        }
-        Ok(answer)
+        self.writer().commit(command).await
     }
 }
 
 #[async_trait]
 impl Command for ChangeServer {
-    type Answer = (Answer, Option<ServerId>);
+    type Answer = Answer;
     type Refusal = Refusal;
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
-            return Ok((answer, None));
+            return Ok(answer);
         }
         let mut server = targets::find_server(unit, &self.server).await?;
         let mut detail = String::new();
@@ -183,13 +211,14 @@ impl Command for ChangeServer {
             let identity = BTreeMap::from([(targets::IDENTITY.to_owned(), key.clone())]);
             self.engine.put_secrets(unit, &server.id.to_string(), &identity).await?;
         }
-        if let Change::Edit(_) | Change::Rekey(_) = &self.change {
+        if self.change.is_of_the_way() {
             self.meet_again(unit, &server).await?;
         }
         let answer = Answer { server: Some(ServerRow::from(&server)), ..Answer::default() };
         let id = self.engine.clock().ulid().to_string();
         self.asked.keep_with(unit, &answer, id, server.name.clone(), detail).await?;
-        Ok((answer, Some(server.id)))
+        unit.call(server.id);
+        Ok(answer)
     }
 }
 

@@ -36,12 +36,12 @@ struct TakeOverServer {
 
 #[async_trait]
 impl Command for TakeOverServer {
-    type Answer = (Answer, Option<ServerId>);
+    type Answer = Answer;
     type Refusal = Refusal;
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
-            return Ok((answer, None));
+            return Ok(answer);
         }
         let mut server = targets::find_server(unit, &self.server).await?;
         if server.reach == Reach::Refused {
@@ -53,7 +53,8 @@ impl Command for TakeOverServer {
         let answer = Answer { server: Some(ServerRow::from(&server)), ..Answer::default() };
         let (id, detail) = (self.engine.clock().ulid().to_string(), self.how.word().to_owned());
         self.asked.keep_with(unit, &answer, id, server.name.clone(), detail).await?;
-        Ok((answer, Some(server.id)))
+        unit.call(server.id);
+        Ok(answer)
     }
 }
 
@@ -103,11 +104,7 @@ impl Engine {
         asked.check()?;
         let how = if force { Takeover::Forced } else { Takeover::Asked };
         let command = TakeOverServer { engine: self.clone(), asked, server, how };
-        let (answer, server) = self.writer().commit(command).await?;
-        if let Some(server) = server {
-            self.hub().wake_server(server);
-        }
-        Ok(answer)
+        self.writer().commit(command).await
     }
 
     /// How the next claim of a server is to take it over, if it is.

@@ -4,7 +4,6 @@
 use async_trait::async_trait;
 
 use super::{Answer, Asked, Engine, Refusal, targets, valid};
-use crate::domain::id::ServerId;
 use crate::domain::run::Run;
 use crate::domain::server::Server;
 use crate::domain::waiting::WaitReason;
@@ -20,12 +19,12 @@ struct UnlockServer {
 
 #[async_trait]
 impl Command for UnlockServer {
-    type Answer = (Answer, Option<ServerId>);
+    type Answer = Answer;
     type Refusal = Refusal;
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
-            return Ok((answer, None));
+            return Ok(answer);
         }
         let server = targets::find_server(unit, &self.server).await?;
         let db = unit.db().await?;
@@ -44,7 +43,8 @@ impl Command for UnlockServer {
         let answer = Answer { server: Some(ServerRow::from(&server)), ids, ..Answer::default() };
         let id = self.engine.clock().ulid().to_string();
         self.asked.keep_with(unit, &answer, id, server.name.clone(), self.reason.clone()).await?;
-        Ok((answer, Some(server.id)))
+        unit.call(server.id);
+        Ok(answer)
     }
 }
 
@@ -72,10 +72,6 @@ impl Engine {
         asked.check()?;
         valid::reason(&reason).map_err(|message| Refusal::field("reason", message))?;
         let command = UnlockServer { engine: self.clone(), asked, server, reason };
-        let (answer, server) = self.writer().commit(command).await?;
-        if let Some(server) = server {
-            self.hub().wake_server(server);
-        }
-        Ok(answer)
+        self.writer().commit(command).await
     }
 }

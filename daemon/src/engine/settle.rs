@@ -52,6 +52,7 @@ impl Command for Settle {
             _ => close_unsent(unit, &before).await?,
         }
         self.engine.look_after(unit, &run).await?;
+        unit.call(run.server);
         Ok(Settled::Now(Box::new(run)))
     }
 }

@@ -130,6 +130,17 @@ pub(super) fn identity(key: &[u8]) -> Result<(), String> {
     Err("is not a private key in OpenSSH or PEM form: give the file without .pub".to_owned())
 }
 
+/// Keys of labels to take off.
+pub(super) fn label_keys(keys: &[String]) -> Result<(), String> {
+    if keys.len() > LABELS_MAX {
+        return Err(format!("must be at most {LABELS_MAX}"));
+    }
+    match keys.iter().find(|key| key.is_empty() || key.len() > NAME_BYTES_MAX) {
+        Some(key) => Err(format!("`{key}`: a key has 1 to {NAME_BYTES_MAX} bytes")),
+        None => Ok(()),
+    }
+}
+
 /// Labels.
 pub(super) fn labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
     let short = |text: &String| text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control);

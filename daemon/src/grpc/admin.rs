@@ -18,13 +18,16 @@ impl Api {
         let engine = self.engine();
         let drain = self.drain_now().await?;
         let about = engine.store().about();
-        let (counts, seq) = {
+        let (counts, seq, rows) = {
             let mut reader = engine.store().read().await?;
             let mut db = reader.db();
-            (db.counts().await?, db.last_seq().await?)
+            (db.counts().await?, db.last_seq().await?, db.daemons(engine.clock().now()).await?)
         };
+        let daemons = convert::daemons(&rows, engine.me(), &engine.catalog().digests())?;
         let of_servers = counts.reach.iter().filter_map(|(reach, n)| warning(reach, *n));
-        let warnings = self.parts.steward.warnings().into_iter().chain(of_servers).collect();
+        let of_daemons = daemons.iter().filter_map(convert::daemon_warning);
+        let warnings =
+            self.parts.steward.warnings().into_iter().chain(of_servers).chain(of_daemons).collect();
         Ok(v1::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             installation_id: about.installation.to_string(),
@@ -38,6 +41,7 @@ impl Api {
             warnings,
             lanes: u32::try_from(engine.hub().at_work()).unwrap_or(u32::MAX),
             drain,
+            daemons,
         })
     }
 

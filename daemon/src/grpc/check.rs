@@ -3,7 +3,10 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use settled_proto::v1;
+
 use crate::domain::id::BadId;
+use crate::domain::turn::{Priority, Turn};
 use crate::engine::Refusal;
 
 /// Longest name of a server or package, in bytes.
@@ -81,12 +84,17 @@ pub(super) fn word<T: TryFrom<i32>>(field: &str, number: i32) -> Result<T, Refus
     T::try_from(number).map_err(|_| Refusal::field(field, format!("has no value {number}")))
 }
 
-/// How long a run may stay queued, in seconds; 0 means that none was given.
-pub(super) fn queue_limit(seconds: u32) -> Result<Option<Duration>, Refusal> {
+/// How a run waits for its turn: seconds that it may stay queued, and its priority; 0 means that none was given.
+pub(super) fn turn(seconds: u32, priority: i32) -> Result<Turn, Refusal> {
     if seconds > QUEUE_LIMIT_S_MAX {
         let message =
             format!("must be 1 to {QUEUE_LIMIT_S_MAX} seconds (30 days), or 0 for the daemon's default");
         return Err(Refusal::field("queue_limit_s", message));
     }
-    Ok((seconds > 0).then(|| Duration::from_secs(seconds.into())))
+    let priority = match word("priority", priority)? {
+        v1::Priority::Low => Priority::Low,
+        v1::Priority::Unspecified | v1::Priority::Normal => Priority::Normal,
+        v1::Priority::High => Priority::High,
+    };
+    Ok(Turn { limit: (seconds > 0).then(|| Duration::from_secs(seconds.into())), priority })
 }

@@ -1,7 +1,6 @@
 //! The service `Resources`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use settled_proto::v1;
 use tonic::{Request, Response, Status, async_trait};
@@ -9,6 +8,7 @@ use tonic::{Request, Response, Status, async_trait};
 use super::pages::Page;
 use super::{Api, asked, check, convert};
 use crate::domain::operation::Operation;
+use crate::domain::turn::Turn;
 use crate::engine::{Answer, Install, Operate, Refusal, targets};
 use crate::store::queries::ResourceFilter;
 
@@ -76,8 +76,8 @@ impl Api {
         check::path("resource", path).map_err(|r| self.refuse(r))
     }
 
-    fn queue_limit(&self, seconds: u32) -> Result<Option<Duration>, Status> {
-        check::queue_limit(seconds).map_err(|r| self.refuse(r))
+    fn turn(&self, queue_limit_s: u32, priority: i32) -> Result<Turn, Status> {
+        check::turn(queue_limit_s, priority).map_err(|r| self.refuse(r))
     }
 
     fn checked_values(
@@ -90,9 +90,9 @@ impl Api {
     }
 }
 
-fn plain(resource: String, operation: Operation, queue_limit: Option<Duration>) -> Operate {
+fn plain(resource: String, operation: Operation, turn: Turn) -> Operate {
     let (parameters, secrets) = (BTreeMap::new(), BTreeMap::new());
-    Operate { resource, operation, parameters, secrets, queue_limit }
+    Operate { resource, operation, parameters, secrets, turn }
 }
 
 /// The operation of `Do`: one that the package defines itself.
@@ -122,7 +122,7 @@ impl v1::resources_server::Resources for Api {
             name: m.name,
             parameters: m.parameters,
             secrets: m.secrets,
-            queue_limit: self.queue_limit(m.queue_limit_s)?,
+            turn: self.turn(m.queue_limit_s, m.priority)?,
         };
         if m.dry_run {
             return self.dry_install(ask, &principal).await.map(Response::new).map_err(|r| self.refuse(r));
@@ -138,7 +138,7 @@ impl v1::resources_server::Resources for Api {
             operation: Operation::Update,
             parameters: m.parameters,
             secrets: m.secrets,
-            queue_limit: self.queue_limit(m.queue_limit_s)?,
+            turn: self.turn(m.queue_limit_s, m.priority)?,
         };
         self.operate(asked, ask).await
     }
@@ -146,27 +146,27 @@ impl v1::resources_server::Resources for Api {
     async fn remove(&self, request: Request<v1::RemoveResourceRequest>) -> Commanded {
         let (asked, m) = self.asked("Resources.Remove", request)?;
         self.checked_path(&m.resource)?;
-        let limit = self.queue_limit(m.queue_limit_s)?;
-        self.commanded(self.engine().remove(asked, m.resource, limit).await)
+        let turn = self.turn(m.queue_limit_s, m.priority)?;
+        self.commanded(self.engine().remove(asked, m.resource, turn).await)
     }
 
     async fn pause(&self, request: Request<v1::PauseResourceRequest>) -> Commanded {
         let (asked, m) = self.asked("Resources.Pause", request)?;
-        let limit = self.queue_limit(m.queue_limit_s)?;
-        self.operate(asked, plain(m.resource, Operation::Pause, limit)).await
+        let turn = self.turn(m.queue_limit_s, m.priority)?;
+        self.operate(asked, plain(m.resource, Operation::Pause, turn)).await
     }
 
     async fn resume(&self, request: Request<v1::ResumeResourceRequest>) -> Commanded {
         let (asked, m) = self.asked("Resources.Resume", request)?;
-        let limit = self.queue_limit(m.queue_limit_s)?;
-        self.operate(asked, plain(m.resource, Operation::Resume, limit)).await
+        let turn = self.turn(m.queue_limit_s, m.priority)?;
+        self.operate(asked, plain(m.resource, Operation::Resume, turn)).await
     }
 
     async fn retry(&self, request: Request<v1::RetryResourceRequest>) -> Commanded {
         let (asked, m) = self.asked("Resources.Retry", request)?;
         self.checked_path(&m.resource)?;
-        let limit = self.queue_limit(m.queue_limit_s)?;
-        self.commanded(self.engine().retry(asked, m.resource, limit).await)
+        let turn = self.turn(m.queue_limit_s, m.priority)?;
+        self.commanded(self.engine().retry(asked, m.resource, turn).await)
     }
 
     async fn probe(&self, request: Request<v1::ProbeResourceRequest>) -> Commanded {
@@ -178,8 +178,8 @@ impl v1::resources_server::Resources for Api {
     async fn r#do(&self, request: Request<v1::DoRequest>) -> Commanded {
         let (asked, m) = self.asked("Resources.Do", request)?;
         let operation = own(&m.operation).map_err(|r| self.refuse(r))?;
-        let limit = self.queue_limit(m.queue_limit_s)?;
-        self.operate(asked, plain(m.resource, operation, limit)).await
+        let turn = self.turn(m.queue_limit_s, m.priority)?;
+        self.operate(asked, plain(m.resource, operation, turn)).await
     }
 
     async fn get(&self, request: Request<v1::GetResourceRequest>) -> Result<Response<v1::Resource>, Status> {

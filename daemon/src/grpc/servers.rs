@@ -106,8 +106,16 @@ impl v1::servers_server::Servers for Api {
         self.named_server(&m.server)?;
         self.named_via(m.via.as_deref().unwrap_or_default())?;
         let login = m.identity_key.map(|key| if key.is_empty() { Login::Agent } else { Login::Key(key) });
-        let ask =
-            EditServer { server: m.server, host: m.host, port: m.port, user: m.user, login, via: m.via };
+        let ask = EditServer {
+            server: m.server,
+            host: m.host,
+            port: m.port,
+            user: m.user,
+            login,
+            via: m.via,
+            set_labels: m.set_labels,
+            remove_labels: m.remove_labels,
+        };
         let answer = self.engine().edit_server(asked, ask).await.map_err(|r| self.refuse(r))?;
         self.server_of(answer).map(Response::new)
     }

@@ -15,6 +15,21 @@ pub struct Counts {
     pub reach: Vec<(String, i64)>,
 }
 
+/// A daemon at work on this store.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct DaemonRow {
+    /// Its id.
+    pub id: String,
+    /// Its version.
+    pub version: String,
+    /// When it started, by its own clock.
+    pub started_at: i64,
+    /// The definitions that it has loaded: a JSON object of name and digest.
+    pub packages: String,
+    /// Lanes that it has.
+    pub lanes: i64,
+}
+
 impl Db<'_> {
     pub(super) async fn engine(&mut self) -> Result<String, StoreError> {
         Ok(match self {
@@ -58,11 +73,12 @@ impl Db<'_> {
     }
 }
 
-impl Unit<'_> {
-    /// The time that leases are compared by. Daemons that share a database have different clocks, so there it is the database's.
-    pub(super) async fn lease_now(&mut self) -> Result<Timestamp, StoreError> {
-        match self.db().await? {
-            Db::Sqlite(_) => Ok(self.now()),
+impl Db<'_> {
+    /// The time that leases are compared by, where this daemon's own clock says `now`. Daemons that share a database have different
+    /// clocks, so there it is the database's.
+    pub(super) async fn lease_now(&mut self, now: Timestamp) -> Result<Timestamp, StoreError> {
+        match self {
+            Db::Sqlite(_) => Ok(now),
             Db::Postgres(conn) => {
                 let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)";
                 Ok(Timestamp(sqlx::query_scalar(sql).fetch_one(&mut **conn).await?))
@@ -70,19 +86,31 @@ impl Unit<'_> {
         }
     }
 
+    /// The daemons whose lease has not passed, in order of id, where this daemon's own clock says `now`.
+    pub async fn daemons(&mut self, now: Timestamp) -> Result<Vec<DaemonRow>, StoreError> {
+        let now = self.lease_now(now).await?.0;
+        let sql = "SELECT d.id, d.version, d.started_at, d.packages, \
+                   (SELECT COUNT(*) FROM lane l WHERE l.owner = d.id) AS lanes \
+                   FROM daemon d WHERE d.lease_until > $1 ORDER BY d.id";
+        Ok(on!(self, c => sqlx::query_as(sql).bind(now).fetch_all(c).await)?)
+    }
+}
+
+impl Unit<'_> {
     /// Stores this daemon's lease, new or renewed: as long from the lease time as `until` is from the unit's time.
     pub async fn renew_lease(
         &mut self,
         id: DaemonId,
         version: &str,
+        packages: &str,
         until: Timestamp,
     ) -> Result<(), StoreError> {
         let now = self.now();
-        let until = self.lease_now().await? + until.since(now);
-        let sql = "INSERT INTO daemon (id, version, started_at, lease_until) VALUES ($1, $2, $3, $4) \
-                   ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
+        let until = self.db().await?.lease_now(now).await? + until.since(now);
+        let sql = "INSERT INTO daemon (id, version, started_at, lease_until, packages) VALUES ($1, $2, $3, $4, $5) \
+                   ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, packages = excluded.packages";
         on!(self.writing().await?, c => sqlx::query(sql).bind(id.to_string()).bind(version).bind(now.0).bind(until.0)
-            .execute(c).await.map(drop))?;
+            .bind(packages).execute(c).await.map(drop))?;
         Ok(())
     }
 }

@@ -6,6 +6,9 @@ use crate::domain::id::{DaemonId, RunId, ServerId};
 use crate::domain::step::StepId;
 use crate::domain::time::Timestamp;
 
+/// Servers that are called one by one when their lanes have lost their owner.
+const CALLED_MAX: usize = 256;
+
 /// A lane as stored.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LaneRow {
@@ -155,26 +158,42 @@ impl Unit<'_> {
     /// Frees the lanes of daemons whose lease has passed, and of those that are gone; answers how many. `everyone_else`: the caller
     /// holds the data directory (SQLite), so every other daemon is dead, whatever its lease says.
     pub async fn release_dead(&mut self, me: DaemonId, everyone_else: bool) -> Result<u64, StoreError> {
-        let now = self.lease_now().await?.0;
+        let wall = self.now();
+        let now = self.db().await?.lease_now(wall).await?.0;
         let me = me.to_string();
         let sql = "UPDATE lane SET owner = NULL WHERE owner IS NOT NULL AND owner <> $1 AND ($2 OR NOT EXISTS \
-                   (SELECT 1 FROM daemon d WHERE d.id = lane.owner AND d.lease_until > $3))";
-        let freed = on!(self.writing().await?, c => sqlx::query(sql).bind(&me).bind(everyone_else).bind(now)
-            .execute(c).await.map(|d| d.rows_affected()))?;
+                   (SELECT 1 FROM daemon d WHERE d.id = lane.owner AND d.lease_until > $3)) RETURNING server_id";
+        let freed: Vec<String> = on!(self.writing().await?, c => sqlx::query_scalar(sql).bind(&me).bind(everyone_else).bind(now)
+            .fetch_all(c).await)?;
+        if freed.is_empty() {
+            self.wrote_nothing();
+        }
         let sql = "DELETE FROM daemon WHERE id <> $1 AND ($2 OR lease_until <= $3)";
-        on!(self.writing().await?, c => sqlx::query(sql).bind(&me).bind(everyone_else).bind(now).execute(c).await.map(drop))?;
-        self.forget_all();
-        Ok(freed)
+        let gone = on!(self.writing().await?, c => sqlx::query(sql).bind(&me).bind(everyone_else).bind(now)
+            .execute(c).await.map(|d| d.rows_affected()))?;
+        if gone == 0 {
+            self.wrote_nothing();
+        }
+        self.freed(&freed)
     }
 
     /// Gives back everything that this daemon has; the last act of a clean stop.
     pub async fn detach(&mut self, me: DaemonId) -> Result<u64, StoreError> {
-        let sql = "UPDATE lane SET owner = NULL WHERE owner = $1";
-        let freed = on!(self.writing().await?, c => sqlx::query(sql).bind(me.to_string()).execute(c).await.map(|d| d.rows_affected()))?;
+        let sql = "UPDATE lane SET owner = NULL WHERE owner = $1 RETURNING server_id";
+        let freed: Vec<String> =
+            on!(self.writing().await?, c => sqlx::query_scalar(sql).bind(me.to_string()).fetch_all(c).await)?;
         let sql = "DELETE FROM daemon WHERE id = $1";
         on!(self.writing().await?, c => sqlx::query(sql).bind(me.to_string()).execute(c).await.map(drop))?;
+        self.freed(&freed)
+    }
+
+    /// Lanes have lost their owner: whoever is to have them next is called. Where there are many, a poll finds them sooner.
+    fn freed(&mut self, servers: &[String]) -> Result<u64, StoreError> {
         self.forget_all();
-        Ok(freed)
+        for server in servers.iter().take(CALLED_MAX) {
+            self.call(server.parse().map_err(|_| StoreError::Corrupt(format!("server id `{server}`")))?);
+        }
+        Ok(servers.len() as u64)
     }
 
     /// Marks what runs on a server as belonging to the new epoch, so that writes with an older one are refused.

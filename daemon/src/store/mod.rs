@@ -10,6 +10,7 @@ mod db;
 mod sets;
 
 pub mod admin;
+mod bell;
 pub mod lanes;
 mod lookup;
 mod open;
@@ -28,12 +29,13 @@ use std::sync::Arc;
 use sqlx::error::ErrorKind;
 use sqlx::{PgPool, SqlitePool};
 
+pub use bell::Committed;
 pub use db::{Db, Reader};
 pub use lookup::Lookup;
 pub use open::{OpenError, Opened, open, sqlite_path};
 pub use sealed::SealedRow;
 pub use unit::{AuditRow, Unit, Wants};
-pub use writer::{Command, Committed, Writer};
+pub use writer::{Command, Writer};
 
 /// Why the store could not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -10,6 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection as _, PgConnection, PgPool, SqlitePool};
 
+use super::bell::{self, Bell};
 use super::writer::Conn;
 use super::{About, Db, Pools, Store, StoreError, Writer};
 use crate::clock::Clock;
@@ -103,7 +104,13 @@ pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Opened, OpenError>
     let (installation, generation) = identity(&mut db, &*clock).await?;
     let seq = db.last_seq().await?;
     let about = Arc::new(About { engine, installation, generation, place: place(url) });
-    let writer = Writer::spawn(conn, options, clock, seq);
+    let bell = Bell::new(seq, &*clock);
+    let writer = Writer::spawn(conn, options.clone(), Arc::clone(&clock), Arc::clone(&bell));
+    // Heard of for as long as somebody has the writer.
+    if let Options::Postgres(options) = options {
+        let ear = bell::ear(options.clone()).await?;
+        tokio::spawn(bell.listen(ear, options, clock));
+    }
     Ok(Opened { store: Store { pools, about }, writer })
 }
 

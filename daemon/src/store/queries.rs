@@ -230,7 +230,8 @@ impl Db<'_> {
     /// Place of a queued run in its lane, 1 = next; 0 when it is not queued.
     pub async fn queue_position(&mut self, id: RunId) -> Result<i64, StoreError> {
         let sql = "SELECT COUNT(*) FROM run r JOIN run me ON me.server_id = r.server_id AND me.exclusive = r.exclusive \
-                   WHERE me.id = $1 AND me.state = 'queued' AND r.state = 'queued' AND r.queue_no <= me.queue_no";
+                   WHERE me.id = $1 AND me.state = 'queued' AND r.state = 'queued' \
+                   AND (r.priority > me.priority OR r.priority = me.priority AND r.queue_no <= me.queue_no)";
         Ok(on!(self, c => sqlx::query_scalar(sql).bind(id.to_string()).fetch_one(c).await)?)
     }
 
@@ -249,7 +250,8 @@ impl Db<'_> {
         exclusive: bool,
         limit: i64,
     ) -> Result<Vec<Run>, StoreError> {
-        let sql = "SELECT * FROM run WHERE server_id = $1 AND state = 'queued' AND exclusive = $2 ORDER BY queue_no LIMIT $3";
+        let sql = "SELECT * FROM run WHERE server_id = $1 AND state = 'queued' AND exclusive = $2 \
+                   ORDER BY priority DESC, queue_no LIMIT $3";
         let rows: Vec<RunRow> = on!(self, c => sqlx::query_as(sql).bind(server.to_string()).bind(exclusive).bind(limit).fetch_all(c).await)?;
         all(rows)
     }

@@ -12,6 +12,8 @@ pub struct Horizon {
     pub transitions: Timestamp,
     /// Answers to request ids.
     pub requests: Timestamp,
+    /// What was asked by whom.
+    pub audit: Timestamp,
 }
 
 impl Unit<'_> {
@@ -35,6 +37,10 @@ impl Unit<'_> {
                 "DELETE FROM request WHERE (principal, method, request_id) IN \
                  (SELECT principal, method, request_id FROM request WHERE at < $1 ORDER BY at LIMIT $2)",
                 horizon.requests,
+            ),
+            (
+                "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT $2)",
+                horizon.audit,
             ),
         ];
         for (sql, before) in statements {

@@ -43,7 +43,8 @@ impl Db<'_> {
         exclusive: bool,
         limit: i64,
     ) -> Result<Vec<String>, StoreError> {
-        let sql = "SELECT id FROM run WHERE server_id = $1 AND state = 'queued' AND exclusive = $2 ORDER BY queue_no LIMIT $3";
+        let sql = "SELECT id FROM run WHERE server_id = $1 AND state = 'queued' AND exclusive = $2 \
+                   ORDER BY priority DESC, queue_no LIMIT $3";
         Ok(
             on!(self, c => sqlx::query_scalar(sql).bind(server.to_string()).bind(exclusive).bind(limit).fetch_all(c).await)?,
         )

@@ -13,9 +13,12 @@ use futures::FutureExt as _;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::bell::{Bell, Committed};
 use super::open::Options;
+use super::unit::Done;
 use super::{Db, StoreError, Unit, Wants};
 use crate::clock::Clock;
+use crate::domain::id::ServerId;
 use crate::domain::time::Timestamp;
 
 /// Commands that may wait for the writer; beyond it callers wait to enqueue.
@@ -45,29 +48,21 @@ pub trait Command: Send + Sync + 'static {
 #[error("the daemon is stopping")]
 pub(super) struct Failed;
 
-/// The last commit: number of its last transition, and how many commits there were since the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Committed {
-    /// Number of the last transition.
-    pub seq: i64,
-    /// Commits so far.
-    pub commits: u64,
-}
-
 /// Hands commands to the writer task.
 #[derive(Clone)]
 pub struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
+    /// Held, so that whoever rings knows that somebody may wait.
     committed: watch::Receiver<Committed>,
+    bell: Arc<Bell>,
 }
 
 impl Writer {
-    pub(super) fn spawn(conn: Conn, options: Options, clock: Arc<dyn Clock>, seq: i64) -> Self {
+    pub(super) fn spawn(conn: Conn, options: Options, clock: Arc<dyn Clock>, bell: Arc<Bell>) -> Self {
         let (jobs, inbox) = mpsc::channel(WAITING_MAX);
-        let (tell, committed) = watch::channel(Committed { seq, commits: 0 });
-        let task = Task { conn: Some(conn), options, clock, tell };
+        let task = Task { conn: Some(conn), options, clock, bell: Arc::clone(&bell) };
         tokio::spawn(task.run(inbox));
-        Self { jobs, committed }
+        Self { jobs, committed: bell.committed(), bell }
     }
 
     /// Runs the command in the next commit and answers when it is durable.
@@ -79,9 +74,14 @@ impl Writer {
         answer.await.map_err(|_| stopping())?
     }
 
-    /// Changes with every commit.
+    /// Changes with every commit of this daemon, and with those of others that are heard of.
     pub fn committed(&self) -> watch::Receiver<Committed> {
         self.committed.clone()
+    }
+
+    /// Sets who is told, right after a commit, for which servers it has news.
+    pub fn on_call(&self, on_call: impl Fn(ServerId) + Send + Sync + 'static) {
+        self.bell.on_call(Box::new(on_call));
     }
 }
 
@@ -118,8 +118,13 @@ impl Conn {
 
     /// Moves the counter and commits, in one exchange. The counter is written even when it stays: in a transaction that the engine has
     /// given up this is an error, where COMMIT alone would quietly roll back.
-    async fn commit(&mut self, seq: i64) -> Result<(), sqlx::Error> {
-        let sql = format!("UPDATE counter SET seq = {seq}; COMMIT");
+    async fn commit(&mut self, done: &Done, bell: &Bell) -> Result<(), sqlx::Error> {
+        let seq = done.seq;
+        let notify = match self {
+            Self::Sqlite(_) => String::new(),
+            Self::Postgres(_) => bell.notify(seq, &done.called) + "; ",
+        };
+        let sql = format!("UPDATE counter SET seq = {seq}; {notify}COMMIT");
         on!(&mut self.db(), c => sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(c).await.map(drop))
     }
 
@@ -208,7 +213,7 @@ struct Task {
     conn: Option<Conn>,
     options: Options,
     clock: Arc<dyn Clock>,
-    tell: watch::Sender<Committed>,
+    bell: Arc<Bell>,
 }
 
 impl Task {
@@ -254,8 +259,8 @@ impl Task {
             Ok(begun) => begun,
             Err(error) => return Attempt::Failed(error),
         };
-        let seq = match work(&mut conn, &begun, batch, self.clock.now()).await {
-            Ok(Some(seq)) => seq,
+        let done = match work(&mut conn, &begun, batch, self.clock.now()).await {
+            Ok(Some(done)) => done,
             Ok(None) => {
                 self.roll_back(conn).await;
                 return Attempt::Done;
@@ -265,7 +270,7 @@ impl Task {
                 return Attempt::Again(error);
             }
         };
-        match conn.commit(seq).await {
+        match conn.commit(&done, &self.bell).await {
             Ok(()) => self.conn = Some(conn),
             // The engine says that it did not commit.
             Err(error @ sqlx::Error::Database(_)) => {
@@ -281,7 +286,7 @@ impl Task {
                 }
             }
         }
-        self.tell.send_modify(|c| *c = Committed { seq: c.seq.max(seq), commits: c.commits + 1 });
+        self.bell.ring(done.seq, done.called);
         Attempt::Done
     }
 
@@ -330,13 +335,13 @@ enum Attempt {
     Failed(StoreError),
 }
 
-/// Runs the commands; answers where the counter stands then, or `None` when there is nothing to commit.
+/// Runs the commands; answers what is to be committed, or `None` when there is nothing to commit.
 async fn work(
     conn: &mut Conn,
     begun: &Begun,
     batch: &mut [Box<dyn Job>],
     now: Timestamp,
-) -> Result<Option<i64>, StoreError> {
+) -> Result<Option<Done>, StoreError> {
     let mut unit = Unit::new(conn.db(), now, begun.seq);
     if batch.len() > 1 {
         let mut wants = Wants::default();

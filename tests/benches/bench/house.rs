@@ -7,6 +7,7 @@ use settled::catalog::Catalog;
 use settled::clock::{Clock, SystemClock};
 use settled::dispatch::Crew;
 use settled::domain::id::DaemonId;
+use settled::domain::turn::Turn;
 use settled::engine::{AddServer, Asked, Engine, Install, Lease};
 use settled::hub::Hub;
 use settled::secrets::Sealer;
@@ -27,7 +28,7 @@ impl House {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let knobs = knobs();
         let Opened { store, writer } = store::open(url, Arc::clone(&clock)).await?;
-        let hub = Hub::new(writer.committed());
+        let hub = Hub::new(&writer);
         let installation = store.about().installation;
         let catalog: Catalog = catalog()?;
         let (sealer, me) = (Sealer::new([7; 32].into()), DaemonId(clock.ulid()));
@@ -76,7 +77,7 @@ impl House {
             name,
             parameters: BTreeMap::new(),
             secrets: BTreeMap::new(),
-            queue_limit: None,
+            turn: Turn::default(),
         };
         self.engine.install(self.asked("Resources.Install"), ask).await?;
         Ok(())

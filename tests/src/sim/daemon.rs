@@ -115,7 +115,7 @@ impl Daemon {
     ) -> anyhow::Result<Self> {
         let Opened { store, writer } = store::open(url, Arc::clone(clock) as _).await?;
         let committed = writer.committed();
-        let hub = Hub::new(writer.committed());
+        let hub = Hub::new(&writer);
         let (me, installation) = (DaemonId(clock.ulid()), store.about().installation);
         let sealer = Sealer::new([7; 32].into());
         let engine = Engine::new(

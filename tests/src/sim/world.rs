@@ -14,6 +14,7 @@ use settled::domain::resource::Resource;
 use settled::domain::run::Run;
 use settled::domain::server::Server;
 use settled::domain::timings::Timings;
+use settled::domain::turn::Turn;
 use settled::engine::{self, AddServer, Answer, Asked, Install, Operate, Refusal, targets};
 use settled::{dispatch, store};
 use tempfile::TempDir;
@@ -214,13 +215,13 @@ impl World {
     /// Asks for a removal.
     pub async fn remove(&mut self, resource: &str) -> Result<RunId, Refusal> {
         let asked = self.asked("Resources.Remove");
-        Ok(run_in(&self.daemon.engine.remove(asked, resource.to_owned(), None).await?))
+        Ok(run_in(&self.daemon.engine.remove(asked, resource.to_owned(), Turn::default()).await?))
     }
 
     /// Asks for a retry.
     pub async fn retry(&mut self, resource: &str) -> Result<RunId, Refusal> {
         let asked = self.asked("Resources.Retry");
-        Ok(run_in(&self.daemon.engine.retry(asked, resource.to_owned(), None).await?))
+        Ok(run_in(&self.daemon.engine.retry(asked, resource.to_owned(), Turn::default()).await?))
     }
 
     /// Asks for the end of a run.
@@ -290,7 +291,7 @@ pub(super) fn install(server: &str, package: &str, name: &str) -> Install {
         name: name.to_owned(),
         parameters: BTreeMap::new(),
         secrets: BTreeMap::new(),
-        queue_limit: None,
+        turn: Turn::default(),
     }
 }
 
@@ -303,7 +304,7 @@ pub(super) fn operate(resource: &str, word: &str, version: &str) -> Operate {
         operation,
         parameters: parameters.into_iter().collect(),
         secrets: BTreeMap::new(),
-        queue_limit: None,
+        turn: Turn::default(),
     }
 }
 

@@ -172,13 +172,14 @@ async fn resources_name_the_field() {
         api.resources(), r#do, DoRequest { request_id: id(), resource: there(), operation: "install".into(), ..Default::default() } => ["operation"];
         api.resources(), r#do, DoRequest { request_id: id(), resource: there(), operation: text(64), ..Default::default() } => ["operation"];
         api.resources(), install, InstallRequest { queue_limit_s: too_long, ..ask() } => ["queue_limit_s"];
+        api.resources(), install, InstallRequest { priority: 4, ..ask() } => ["priority"];
         api.resources(), update, UpdateResourceRequest { request_id: id(), resource: there(), queue_limit_s: too_long, ..Default::default() }
             => ["queue_limit_s"];
-        api.resources(), remove, RemoveResourceRequest { request_id: id(), resource: there(), queue_limit_s: too_long } => ["queue_limit_s"];
-        api.resources(), pause, PauseResourceRequest { request_id: id(), resource: there(), queue_limit_s: too_long } => ["queue_limit_s"];
-        api.resources(), resume, ResumeResourceRequest { request_id: id(), resource: there(), queue_limit_s: u32::MAX } => ["queue_limit_s"];
-        api.resources(), retry, RetryResourceRequest { request_id: id(), resource: there(), queue_limit_s: too_long } => ["queue_limit_s"];
-        api.resources(), r#do, DoRequest { request_id: id(), resource: there(), operation: "rollback".into(), queue_limit_s: too_long }
+        api.resources(), remove, RemoveResourceRequest { request_id: id(), resource: there(), queue_limit_s: too_long, ..Default::default() } => ["queue_limit_s"];
+        api.resources(), pause, PauseResourceRequest { request_id: id(), resource: there(), queue_limit_s: too_long, ..Default::default() } => ["queue_limit_s"];
+        api.resources(), resume, ResumeResourceRequest { request_id: id(), resource: there(), queue_limit_s: u32::MAX, ..Default::default() } => ["queue_limit_s"];
+        api.resources(), retry, RetryResourceRequest { request_id: id(), resource: there(), queue_limit_s: too_long, ..Default::default() } => ["queue_limit_s"];
+        api.resources(), r#do, DoRequest { request_id: id(), resource: there(), operation: "rollback".into(), queue_limit_s: too_long, ..Default::default() }
             => ["queue_limit_s"];
         api.resources(), get, GetResourceRequest { resource: String::new() } => ["resource"];
         api.resources(), get, GetResourceRequest { resource: "not-an-id".into() } => ["resource"];

@@ -6,7 +6,8 @@ use settled::domain::step::StepId;
 use settled::engine::{LaneError, Takeover};
 use settled_proto::v1::{
     AuditEntry, CreateServerRequest, DeleteServerRequest, ForceUnlockServerRequest, GetServerRequest,
-    ListAuditRequest, RekeyServerRequest, Server, TakeoverServerRequest, UpdateServerRequest,
+    ListAuditRequest, ListRunsRequest, RekeyServerRequest, Server, TakeoverServerRequest,
+    UpdateServerRequest,
 };
 use settled_tests::engine::Served;
 use tonic::{Code, Status};
@@ -183,4 +184,51 @@ async fn cancel_all(api: &Served, server: ServerId) {
         };
         api.runs().cancel(request).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn labels_change_alone_and_their_transition_tells_what_they_were() {
+    let api = Served::start().await;
+    let added = add(&api, "web1", "").await.unwrap();
+    let edit = |id: &str, set: &[(&str, &str)], remove: &[&str]| UpdateServerRequest {
+        request_id: id.to_owned(),
+        server: "web1".to_owned(),
+        set_labels: set.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        remove_labels: remove.iter().map(|key| (*key).to_owned()).collect(),
+        ..UpdateServerRequest::default()
+    };
+    let labels = |server: &Server| server.labels.clone().into_iter().collect::<Vec<_>>();
+    let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
+
+    let one = edit("one", &[("site", "berlin"), ("tier", "web")], &[]);
+    let one = api.servers().update(one).await.unwrap().into_inner();
+    assert_eq!(labels(&one), [pair("site", "berlin"), pair("tier", "web")]);
+    let two = edit("two", &[("site", "oslo")], &["tier", "never-there"]);
+    let two = api.servers().update(two).await.unwrap().into_inner();
+    assert_eq!(labels(&two), [pair("site", "oslo")]);
+    let queue = open_runs(&api, &added.id).await;
+    assert_eq!(
+        queue, 1,
+        "another label is no reason to meet the server again: only its registration is queued"
+    );
+
+    let mut reader = api.engine.store().read().await.unwrap();
+    let transitions = reader.db().transitions(0, 100).await.unwrap();
+    let old = |seq: u64| {
+        let row = transitions.iter().find(|t| t.seq == i64::try_from(seq).unwrap()).unwrap();
+        row.old_labels().unwrap()
+    };
+    assert_eq!(old(added.seq), None);
+    assert_eq!(old(one.seq), Some([].into()));
+    assert_eq!(old(two.seq), Some([pair("site", "berlin"), pair("tier", "web")].into()));
+
+    let bad = edit("bad", &[("", "x")], &[]);
+    assert_eq!(fields(&api.servers().update(bad).await.unwrap_err()), ["set_labels"]);
+    let bad = edit("bad", &[], &[""]);
+    assert_eq!(fields(&api.servers().update(bad).await.unwrap_err()), ["remove_labels"]);
+}
+
+async fn open_runs(api: &Served, server: &str) -> usize {
+    let request = ListRunsRequest { server: server.to_owned(), ..ListRunsRequest::default() };
+    api.runs().list(request).await.unwrap().into_inner().runs.len()
 }

@@ -190,8 +190,12 @@ async fn p10_what_was_compacted_is_out_of_range_also_for_a_watcher_on_its_way() 
     let mut reading = client.watch(since(origin.clone())).await.unwrap().into_inner();
     assert_eq!(next_change(&mut reading).await.seq, 1);
 
-    let horizon =
-        Horizon { runs: Timestamp(0), transitions: api.engine.clock().now(), requests: Timestamp(0) };
+    let horizon = Horizon {
+        runs: Timestamp(0),
+        transitions: api.engine.clock().now(),
+        requests: Timestamp(0),
+        audit: Timestamp(0),
+    };
     api.engine.expire(horizon, i64::try_from(GONE).unwrap()).await.unwrap();
     let status = watch(&api, since(origin.clone())).await.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange);

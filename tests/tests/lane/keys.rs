@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use settled::domain::id::RunId;
 use settled::domain::operation::Operation;
+use settled::domain::turn::Turn;
 use settled::engine::{Install, Operate, Refusal};
 use settled_tests::scripted::Play;
 use settled_tests::sim::World;
@@ -19,7 +20,7 @@ async fn put(w: &mut World, name: &str, port: &str) -> Result<RunId, Refusal> {
         name: name.to_owned(),
         parameters: BTreeMap::from([("port".to_owned(), port.to_owned())]),
         secrets: BTreeMap::new(),
-        queue_limit: None,
+        turn: Turn::default(),
     };
     w.daemon.engine.install(asked, ask).await.map(|answer| answer.run.unwrap().id.parse().unwrap())
 }
@@ -31,7 +32,7 @@ async fn update(w: &mut World, name: &str, port: &str) -> RunId {
         operation: Operation::Update,
         parameters: BTreeMap::from([("port".to_owned(), port.to_owned())]),
         secrets: BTreeMap::new(),
-        queue_limit: None,
+        turn: Turn::default(),
     };
     w.daemon.engine.operate(asked, ask).await.unwrap().run.unwrap().id.parse().unwrap()
 }

@@ -15,6 +15,7 @@ mod retry;
 mod secrets;
 mod settling;
 mod takeover;
+mod turn;
 mod unlock;
 mod waiting;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use settled::domain::id::RunId;
 use settled::domain::operation::Operation;
+use settled::domain::turn::Turn;
 use settled::engine::{Install, Operate};
 use settled_tests::scripted::Play;
 use settled_tests::sim::World;
@@ -18,7 +19,7 @@ async fn install(w: &mut World, password: &str) -> RunId {
         name: "one".to_owned(),
         parameters: BTreeMap::new(),
         secrets: BTreeMap::from([("password".to_owned(), password.as_bytes().to_vec())]),
-        queue_limit: None,
+        turn: Turn::default(),
     };
     w.daemon.engine.install(asked, ask).await.unwrap().run.unwrap().id.parse().unwrap()
 }
@@ -31,7 +32,7 @@ async fn update(w: &mut World, password: Option<&str>) -> RunId {
         operation: Operation::Update,
         parameters: BTreeMap::new(),
         secrets: secret.into_iter().collect(),
-        queue_limit: None,
+        turn: Turn::default(),
     };
     w.daemon.engine.operate(asked, ask).await.unwrap().run.unwrap().id.parse().unwrap()
 }

@@ -1,5 +1,6 @@
 //! P6 and P7: what time settles, what it says then, and when it does not.
 
+use settled::domain::turn::Turn;
 use settled::domain::verdict::{Evidence, Outcome, Reason};
 use settled::domain::waiting::WaitReason;
 use settled::engine::Install;
@@ -60,7 +61,7 @@ async fn p6_a_run_that_stays_queued_beyond_its_limit_was_never_started() {
         name: "one".to_owned(),
         parameters: std::collections::BTreeMap::new(),
         secrets: std::collections::BTreeMap::new(),
-        queue_limit: Some(seconds(3_600)),
+        turn: Turn { limit: Some(seconds(3_600)), ..Turn::default() },
     };
     let answer = w.daemon.engine.install(asked, ask).await.unwrap();
     let id = answer.run.unwrap().id.parse().unwrap();
@@ -184,7 +185,7 @@ async fn p6_a_try_that_never_reaches_its_server_settles_within_the_limit_of_its_
         name: "work".to_owned(),
         parameters: std::collections::BTreeMap::new(),
         secrets: std::collections::BTreeMap::new(),
-        queue_limit: Some(seconds(3_600)),
+        turn: Turn { limit: Some(seconds(3_600)), ..Turn::default() },
     };
     let answer = w.daemon.engine.install(asked, ask).await.unwrap();
     let id = answer.run.unwrap().id.parse().unwrap();

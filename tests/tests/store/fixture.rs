@@ -16,6 +16,7 @@ use settled::domain::server::{IdentityKind, Reach, Server, ServerStatus};
 use settled::domain::step::StepState;
 use settled::domain::time::Timestamp;
 use settled::domain::timings::Timings;
+use settled::domain::turn::Priority;
 use settled::store::rows::StepRecord;
 use settled::store::{Command, Opened, Reader, StoreError, Unit, Writer, open};
 use settled_tests::postgres::Postgres;
@@ -267,6 +268,7 @@ pub(crate) fn new_run(clock: &dyn Clock, resource: &Resource) -> Run {
         accepted_at: now,
         queue_until: now + TIMINGS.queue_limit,
         kill_grace: TIMINGS.kill_grace,
+        priority: Priority::Normal,
         cancel_requested: false,
         payload: false,
         state: RunState::Queued { waiting: None },

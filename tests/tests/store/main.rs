@@ -4,6 +4,7 @@
 
 mod fixture;
 
+mod bell;
 mod faults;
 mod guards;
 mod lanes;
@@ -36,6 +37,7 @@ macro_rules! conformance {
 }
 
 conformance! {
+    bell::a_commit_calls_and_a_refusal_does_not,
     objects::every_object_comes_back_as_it_was_stored,
     objects::names_are_ordered_by_their_bytes_and_paged_by_key,
     objects::ids_are_ordered_by_their_bytes_newest_first,
@@ -66,6 +68,7 @@ conformance! {
     output::an_older_record_of_a_step_does_not_cut_its_output,
     retention::what_is_kept_has_no_holes_and_begins_where_it_says,
     retention::old_runs_go_with_their_steps_and_output_in_batches,
+    retention::the_audit_goes_by_its_own_age_in_batches,
     retention::nothing_old_means_nothing_written,
     opening::a_store_is_opened_again_as_the_same_installation,
     opening::a_newer_database_is_refused,

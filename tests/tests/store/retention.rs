@@ -3,7 +3,7 @@
 use settled::domain::run::Event;
 use settled::domain::time::Timestamp;
 use settled::store::retention::Horizon;
-use settled::store::{Db, StoreError};
+use settled::store::{AuditRow, Db, StoreError};
 
 use crate::fixture::{House, TIMINGS};
 
@@ -30,7 +30,7 @@ async fn run_sql(house: &House, sql: &'static str) -> Result<(), StoreError> {
 }
 
 pub(crate) async fn what_is_kept_has_no_holes_and_begins_where_it_says(house: House) {
-    let horizon = |transitions| Horizon { runs: NEVER, transitions, requests: NEVER };
+    let horizon = |transitions| Horizon { runs: NEVER, transitions, requests: NEVER, audit: NEVER };
     assert_eq!(house.read().await.db().oldest_transition().await.unwrap(), None);
     assert_eq!(expire(&house, horizon(ALWAYS), 5).await, 0);
     for n in 0..12 {
@@ -69,7 +69,7 @@ pub(crate) async fn old_runs_go_with_their_steps_and_output_in_batches(house: Ho
         }
         steps.push(id);
     }
-    let horizon = Horizon { runs: ALWAYS, transitions: NEVER, requests: NEVER };
+    let horizon = Horizon { runs: ALWAYS, transitions: NEVER, requests: NEVER, audit: NEVER };
     assert_eq!(expire(&house, horizon, 3).await, 3);
     assert_eq!(expire(&house, horizon, 3).await, 1);
     assert_eq!(expire(&house, horizon, 3).await, 0);
@@ -80,9 +80,39 @@ pub(crate) async fn old_runs_go_with_their_steps_and_output_in_batches(house: Ho
     }
 }
 
+pub(crate) async fn the_audit_goes_by_its_own_age_in_batches(house: House) {
+    for n in 0..5 {
+        let row = AuditRow {
+            id: format!("a{n}"),
+            principal: "unix:0".to_owned(),
+            method: "Servers.Pause".to_owned(),
+            object: "web1".to_owned(),
+            detail: String::new(),
+            result: "accepted".to_owned(),
+            run_id: None,
+        };
+        house
+            .write(move |unit| {
+                unit.audit(row.clone());
+                Box::pin(async { Ok(()) })
+            })
+            .await
+            .unwrap();
+    }
+    run_sql(&house, "UPDATE audit SET at = CASE WHEN id < 'a3' THEN 10 ELSE 2000 END").await.unwrap();
+    let horizon = |audit| Horizon { runs: ALWAYS, transitions: ALWAYS, requests: ALWAYS, audit };
+    assert_eq!(expire(&house, horizon(NEVER), 10).await, 0, "other ages are no matter");
+    assert_eq!(expire(&house, horizon(Timestamp(1000)), 2).await, 2);
+    assert_eq!(expire(&house, horizon(Timestamp(1000)), 2).await, 1);
+    assert_eq!(expire(&house, horizon(Timestamp(1000)), 2).await, 0, "the young stay");
+}
+
 pub(crate) async fn nothing_old_means_nothing_written(house: House) {
     house.server("web1").await;
     let before = house.opened.writer.committed().borrow().commits;
-    assert_eq!(expire(&house, Horizon { runs: NEVER, transitions: NEVER, requests: NEVER }, 10).await, 0);
+    assert_eq!(
+        expire(&house, Horizon { runs: NEVER, transitions: NEVER, requests: NEVER, audit: NEVER }, 10).await,
+        0
+    );
     assert_eq!(house.opened.writer.committed().borrow().commits, before);
 }

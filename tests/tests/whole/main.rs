@@ -10,5 +10,6 @@ mod main_job;
 mod nine;
 mod reload;
 mod servers;
+mod shared;
 mod still;
 mod systemd;

@@ -1,6 +1,7 @@
 //! From what the store and the domain know to what the contract says. Every word of a vocabulary is matched exhaustively, so that a
 //! new one cannot be forgotten here.
 
+mod daemon;
 mod package;
 mod resource;
 mod run;
@@ -13,6 +14,7 @@ mod words;
 use prost_types::Timestamp as WireTime;
 use settled_proto::v1;
 
+pub(super) use daemon::{daemons, warning as daemon_warning};
 pub(super) use package::{package, package_line};
 pub(super) use resource::{resource, resource_row};
 pub(super) use run::{Place, run};

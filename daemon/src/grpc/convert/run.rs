@@ -69,6 +69,7 @@ fn known(run: &Run) -> v1::Run {
         accepted_at: Some(time(run.accepted_at)),
         seq: count(run.seq),
         epoch: count(run.epoch),
+        priority: words::priority(run.priority).into(),
         ..v1::Run::default()
     }
 }

@@ -182,6 +182,7 @@ mod tests {
     use crate::domain::resource::Declared;
     use crate::domain::run::{Phase, Position, Progress};
     use crate::domain::time::Timestamp;
+    use crate::domain::turn::Priority;
 
     const AT: Timestamp = Timestamp(1_700_000_000_000_000);
 
@@ -207,6 +208,7 @@ mod tests {
             accepted_at: AT,
             queue_until: AT,
             kill_grace: std::time::Duration::from_secs(30),
+            priority: Priority::Normal,
             cancel_requested: false,
             payload: true,
             state,

@@ -15,6 +15,7 @@ pub(in crate::grpc) fn transition(row: &TransitionRow) -> Result<v1::Transition,
         seq: count(row.seq),
         at: Some(time(Timestamp(row.at))),
         change: words::change(row.change()?).into(),
+        old_labels: row.old_labels()?.map(|labels| v1::Labels { labels }),
         ..wire(&object)?
     })
 }

@@ -5,6 +5,7 @@ use settled_proto::v1;
 use crate::domain::resource::{Presence, ResourceStatus};
 use crate::domain::server::{IdentityKind, Reach, ServerStatus};
 use crate::domain::step::StepState;
+use crate::domain::turn::Priority;
 use crate::domain::verdict::{Evidence, Outcome, Reason};
 use crate::domain::waiting::WaitReason;
 use crate::store::rows::{Change, Kind};
@@ -54,6 +55,14 @@ pub(super) const fn identity(word: IdentityKind) -> v1::IdentityKind {
     match word {
         IdentityKind::Key => v1::IdentityKind::Key,
         IdentityKind::Agent => v1::IdentityKind::Agent,
+    }
+}
+
+pub(super) const fn priority(word: Priority) -> v1::Priority {
+    match word {
+        Priority::Low => v1::Priority::Low,
+        Priority::Normal => v1::Priority::Normal,
+        Priority::High => v1::Priority::High,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::domain::resource::{Declared, ResourceStatus};
 use crate::domain::run::{Phase, Position, Progress, Run, RunState, Subject};
 use crate::domain::time::Timestamp;
 use crate::domain::timings::Timings;
+use crate::domain::turn::Priority;
 use crate::domain::verdict::{Evidence, Outcome, Reason, Verdict};
 use crate::domain::waiting::{WaitReason, Waiting};
 use crate::store::StoreError;
@@ -37,6 +38,7 @@ pub struct RunRow {
     pub accepted_at: i64,
     pub queue_until: i64,
     pub kill_grace: i64,
+    pub priority: i64,
     pub cancel_requested: bool,
     pub payload: bool,
     pub state: String,
@@ -117,6 +119,7 @@ impl RunRow {
             accepted_at: run.accepted_at.0,
             queue_until: run.queue_until.0,
             kill_grace: i64::try_from(run.kill_grace.as_micros()).unwrap_or(i64::MAX),
+            priority: run.priority.rank(),
             cancel_requested: run.cancel_requested,
             payload: run.payload,
             state: run.state_word().to_owned(),
@@ -261,6 +264,8 @@ impl TryFrom<RunRow> for Run {
                 u64::try_from(row.kill_grace)
                     .map_err(|_| corrupt("kill grace", &row.kill_grace.to_string()))?,
             ),
+            priority: Priority::from_rank(row.priority)
+                .ok_or_else(|| corrupt("priority", &row.priority.to_string()))?,
             cancel_requested: row.cancel_requested,
             payload: row.payload,
             state: row.run_state()?,

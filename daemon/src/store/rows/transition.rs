@@ -1,5 +1,7 @@
 //! The row of a transition: what changed, how, and the full new object.
 
+use std::collections::BTreeMap;
+
 use super::{ResourceRow, RunRow, ServerRow, StepRecord, StepRow, from_json, to_json, word};
 use crate::domain::resource::Resource;
 use crate::domain::run::Run;
@@ -82,6 +84,11 @@ impl TransitionRow {
             }
             Kind::Step => Object::Step(from_json::<StepRow>("step", &self.object)?.try_into()?),
         })
+    }
+
+    /// The labels that a server had before, if they changed.
+    pub fn old_labels(&self) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+        self.old_labels.as_deref().map(|text| from_json("labels", text)).transpose()
     }
 
     pub(in crate::store) fn of_server(row: &ServerRow, change: Change) -> Self {

@@ -20,6 +20,7 @@ use pending::Pending;
 
 use super::rows::TransitionRow;
 use super::{Db, StoreError};
+use crate::domain::id::ServerId;
 use crate::domain::time::Timestamp;
 
 /// A command for the audit.
@@ -53,6 +54,15 @@ pub struct Unit<'c> {
     spoilt: bool,
     transitions: Vec<TransitionRow>,
     audit: Vec<AuditRow>,
+    called: Vec<ServerId>,
+}
+
+/// What a unit has written, for the commit.
+pub(super) struct Done {
+    /// The last number.
+    pub(super) seq: i64,
+    /// Servers whose lanes have news.
+    pub(super) called: Vec<ServerId>,
 }
 
 /// How far a unit had come before a command ran in it.
@@ -60,6 +70,7 @@ pub struct Unit<'c> {
 pub(super) struct Mark {
     writes: u64,
     audit: usize,
+    called: usize,
 }
 
 impl<'c> Unit<'c> {
@@ -75,6 +86,7 @@ impl<'c> Unit<'c> {
             spoilt: false,
             transitions: Vec::new(),
             audit: Vec::new(),
+            called: Vec::new(),
         }
     }
 
@@ -84,12 +96,13 @@ impl<'c> Unit<'c> {
     }
 
     pub(super) const fn mark(&self) -> Mark {
-        Mark { writes: self.writes, audit: self.audit.len() }
+        Mark { writes: self.writes, audit: self.audit.len(), called: self.called.len() }
     }
 
     /// Forgets a refused command; false when it had written, so that nothing of this unit may be committed.
     pub(super) fn forget(&mut self, since: Mark) -> bool {
         self.audit.truncate(since.audit);
+        self.called.truncate(since.called);
         self.writes == since.writes
     }
 
@@ -170,12 +183,19 @@ impl<'c> Unit<'c> {
         Ok(on!(&mut self.db, c => sqlx::raw_sql("SELECT 1").execute(c).await.map(drop))?)
     }
 
-    /// Writes what is gathered; answers the last number, for the counter.
-    pub(super) async fn finish(mut self) -> Result<i64, StoreError> {
+    /// Writes what is gathered.
+    pub(super) async fn finish(mut self) -> Result<Done, StoreError> {
         self.flush().await?;
         pending::write_transitions(&mut self.db, &self.transitions).await?;
         pending::write_audit(&mut self.db, &self.audit, self.now).await?;
-        Ok(self.seq)
+        self.called.sort_unstable();
+        self.called.dedup();
+        Ok(Done { seq: self.seq, called: self.called })
+    }
+
+    /// Once this is committed, the server's lane is told to look again, here and in every daemon on this store.
+    pub fn call(&mut self, server: ServerId) {
+        self.called.push(server);
     }
 
     /// Notes a command for the audit; written with the rest of the unit.

@@ -186,6 +186,7 @@ impl Unit<'_> {
     /// Stores a changed server, if nobody changed it meanwhile. The version rises here.
     pub async fn update_server(&mut self, server: &mut Server) -> Result<(), StoreError> {
         let seen = server.version;
+        let before = self.server(server.id).await?.filter(|before| before.labels != server.labels);
         server.version += 1;
         server.updated_at = self.now;
         server.seq = self.next_seq();
@@ -201,7 +202,9 @@ impl Unit<'_> {
         ).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done)?;
         self.known.put_server(server.clone());
-        self.record(TransitionRow::of_server(&r, Change::Updated));
+        let mut transition = TransitionRow::of_server(&r, Change::Updated);
+        transition.old_labels = before.map(|before| ServerRow::from(&before).labels);
+        self.record(transition);
         Ok(())
     }
 

@@ -112,6 +112,7 @@ static INSERT_RUNS: LazyLock<Sets> = LazyLock::new(|| {
         "accepted_at",
         "queue_until",
         "kill_grace",
+        "priority",
         "cancel_requested",
         "payload",
         "state",
@@ -268,7 +269,7 @@ impl Pending {
         execute_all!(db, INSERT_RUNS, &self.run_inserts, r =>
             &r.id, r.seq, &r.server_id, &r.server_name, &r.resource_id, &r.resource_name, &r.package, &r.digest, &r.earlier,
             &r.in_progress, &r.success, &r.operation, r.exclusive, r.attempts_max, &r.principal, &r.retry_of, r.accepted_at,
-            r.queue_until, r.kill_grace, r.cancel_requested, r.payload, &r.state, r.attempt, r.step, r.try_no, r.reconciled,
+            r.queue_until, r.kill_grace, r.priority, r.cancel_requested, r.payload, &r.state, r.attempt, r.step, r.try_no, r.reconciled,
             r.settles_by, r.epoch, r.version, r.seq);
         Ok(())
     }

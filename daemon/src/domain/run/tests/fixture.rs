@@ -12,6 +12,7 @@ use crate::domain::run::{Event, Phase, Position, Progress, Run, RunState, StepFa
 use crate::domain::step::{Cause, Ended};
 use crate::domain::time::Timestamp;
 use crate::domain::timings::Timings;
+use crate::domain::turn::Priority;
 use crate::domain::waiting::{WaitReason, Waiting};
 
 pub(super) const NOW: Timestamp = Timestamp(1_000_000_000);
@@ -52,6 +53,7 @@ pub(super) fn queued_for(operation: Operation, earlier: ResourceStatus) -> Run {
         accepted_at: NOW,
         queue_until: NOW + TIMINGS.queue_limit,
         kill_grace: TIMINGS.kill_grace,
+        priority: Priority::Normal,
         cancel_requested: false,
         payload: false,
         state: RunState::Queued { waiting: None },

@@ -1,0 +1,46 @@
+//! How a run waits for its turn in the lane: how long at most, and before whom.
+
+use std::time::Duration;
+
+text_enum! {
+    /// Before whom a run has its turn. Within a priority, who came first goes first; what has begun is not interrupted.
+    Priority {
+        /// After everything else.
+        Low = "low",
+        /// As work usually is.
+        Normal = "normal",
+        /// Before everything else.
+        High = "high",
+    }
+}
+
+impl Priority {
+    /// Its place in the order, as stored: what is higher goes first.
+    pub fn rank(self) -> i64 {
+        match self {
+            Self::Low => 0,
+            Self::Normal => 1,
+            Self::High => 2,
+        }
+    }
+
+    /// The priority of a stored rank.
+    pub fn from_rank(rank: i64) -> Option<Self> {
+        Self::ALL.iter().copied().find(|priority| priority.rank() == rank)
+    }
+}
+
+/// How a run is to wait for its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// How long it may stay queued; `None`: as long as the daemon's configuration says.
+    pub limit: Option<Duration>,
+    /// Before whom it has its turn.
+    pub priority: Priority,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { limit: None, priority: Priority::Normal }
+    }
+}

@@ -1,0 +1,55 @@
+//! Daemons that share a store, and how their packages differ from those of the one that answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use settled_proto::v1;
+
+use super::{count, time};
+use crate::domain::id::DaemonId;
+use crate::domain::time::Timestamp;
+use crate::store::StoreError;
+use crate::store::admin::DaemonRow;
+
+/// Each daemon, as seen by `me`, which has loaded these packages.
+pub(in crate::grpc) fn daemons(
+    rows: &[DaemonRow],
+    me: DaemonId,
+    packages: &str,
+) -> Result<Vec<v1::Daemon>, StoreError> {
+    let mine = digests(packages)?;
+    rows.iter()
+        .map(|row| {
+            let answers = row.id == me.to_string();
+            Ok(v1::Daemon {
+                id: row.id.clone(),
+                version: row.version.clone(),
+                started_at: Some(time(Timestamp(row.started_at))),
+                lanes: u32::try_from(count(row.lanes)).unwrap_or(u32::MAX),
+                answers,
+                other_packages: if answers { Vec::new() } else { differing(&mine, &digests(&row.packages)?) },
+            })
+        })
+        .collect()
+}
+
+/// What is not well with a daemon, and what to do.
+pub(in crate::grpc) fn warning(daemon: &v1::Daemon) -> Option<String> {
+    (!daemon.other_packages.is_empty()).then(|| {
+        format!(
+            "the daemon {} has not the same text of {}: what is asked for is done by the package of whoever is asked. Give both the \
+             same files in packages.dir, then: settlectl package reload, on each",
+            daemon.id,
+            daemon.other_packages.join(", ")
+        )
+    })
+}
+
+fn digests(text: &str) -> Result<BTreeMap<String, String>, StoreError> {
+    serde_json::from_str(text)
+        .map_err(|error| StoreError::Corrupt(format!("the packages of a daemon: {error}")))
+}
+
+fn differing(mine: &BTreeMap<String, String>, others: &BTreeMap<String, String>) -> Vec<String> {
+    let names: BTreeSet<_> = mine.keys().chain(others.keys()).collect();
+    names.into_iter().filter(|name| mine.get(*name) != others.get(*name)).cloned().collect()
+}

@@ -1,0 +1,81 @@
+//! Two daemons that share one PostgreSQL: lanes are spread over them, a stop hands them over at once, and who has other packages is named.
+
+use std::fs;
+
+use settled_proto::v1::{CreateServerRequest, GetStatusRequest, GetStatusResponse};
+use settled_tests::daemon::{Options, TestDaemon};
+use settled_tests::patience::until;
+use settled_tests::postgres::Postgres;
+
+/// A port where nobody listens: work on such a server waits, and its lane stays with its daemon.
+const NOBODY: u32 = 1;
+const SERVERS: u32 = 24;
+
+/// Two daemons on a fresh database; the second one has a package more.
+async fn pair() -> (TestDaemon, TestDaemon) {
+    let url = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
+    let packages = tempfile::tempdir().unwrap();
+    fs::write(packages.path().join("own.toml"), OWN).unwrap();
+    let options = || Options::default().set("DATABASE__URL", &url);
+    let one = options().start().await;
+    let two = options().set("PACKAGES__DIR", packages.path().to_str().unwrap()).start().await;
+    (one, two)
+}
+
+const OWN: &str = r#"
+name = "own"
+summary = "A package that only one of the two daemons has"
+
+[operations.install]
+steps = [{ title = "Do it", script = "true" }]
+"#;
+
+async fn status(daemon: &TestDaemon) -> GetStatusResponse {
+    daemon.admin().get_status(GetStatusRequest {}).await.unwrap().into_inner()
+}
+
+/// Lanes of the daemon that answers, and of the other.
+fn lanes(status: &GetStatusResponse) -> (u32, u32) {
+    let of = |answers| status.daemons.iter().filter(|d| d.answers == answers).map(|d| d.lanes).sum();
+    (of(true), of(false))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_are_spread_over_daemons_and_handed_over_at_a_stop() {
+    let (one, two) = pair().await;
+    until("both know of each other", async || (status(&one).await.daemons.len() == 2).then_some(())).await;
+    for n in 0..SERVERS {
+        let request = CreateServerRequest {
+            request_id: format!("s{n}"),
+            name: format!("s{n}"),
+            host: "127.0.0.1".to_owned(),
+            port: NOBODY,
+            ..CreateServerRequest::default()
+        };
+        one.servers().create(request).await.unwrap();
+    }
+    let (mine, others) = until("every lane has its daemon", async || {
+        let (mine, others) = lanes(&status(&one).await);
+        (mine + others == SERVERS).then_some((mine, others))
+    })
+    .await;
+    assert!(mine > 0 && others > 0, "one daemon has all lanes: {mine} and {others}");
+    assert_eq!(lanes(&status(&two).await), (others, mine), "both tell the same");
+
+    one.stop().await.0.unwrap();
+    until("the other has all", async || (lanes(&status(&two).await) == (SERVERS, 0)).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_has_other_packages_is_named() {
+    let (one, two) = pair().await;
+    let status = until("one knows of both", async || {
+        Some(status(&one).await).filter(|status| status.daemons.len() == 2)
+    })
+    .await;
+    let other = status.daemons.iter().find(|daemon| !daemon.answers).unwrap();
+    assert_eq!(other.other_packages, ["own"]);
+    let warning = status.warnings.iter().find(|warning| warning.contains(&other.id)).unwrap();
+    assert!(warning.contains("own") && warning.contains("settlectl package reload"), "{warning}");
+    drop(two);
+}
