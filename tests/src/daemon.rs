@@ -9,6 +9,7 @@ use settled::clock::SystemClock;
 use settled::config::{Config, Sources, Surroundings};
 use settled::process::{Process, Systemd};
 use settled::remote::Remote;
+use settled_proto::v1::GetStatusRequest;
 use settled_proto::v1::admin_client::AdminClient;
 use settled_proto::v1::packages_client::PackagesClient;
 use settled_proto::v1::resources_client::ResourcesClient;
@@ -98,19 +99,23 @@ impl Options {
             .build()
             .expect("threads for the daemon");
         runtime.spawn(process.clone().watch(Arc::clone(&parts.clock)));
-        let serving = runtime.spawn(app::run_with(config, process.clone(), parts));
-        let channel = connect(&socket, &serving).await;
+        let mut serving = runtime.spawn(app::run_with(config, process.clone(), parts));
+        let channel = connect(&socket, &mut serving).await;
         TestDaemon { dir: Some(dir), socket, process, runtime: Some(runtime), serving, channel }
     }
 }
 
 /// Waits until the daemon answers; a daemon that ended instead fails the test with its error.
-async fn connect(socket: &Path, serving: &JoinHandle<anyhow::Result<()>>) -> Channel {
+async fn connect(socket: &Path, serving: &mut JoinHandle<anyhow::Result<()>>) -> Channel {
     let endpoint = Endpoint::from_shared(format!("unix:{}", socket.display()))
         .expect("the socket's path is an endpoint");
     until("the daemon serves", async || {
-        assert!(!serving.is_finished(), "the daemon ended instead of serving");
-        endpoint.connect().await.ok()
+        if serving.is_finished() {
+            panic!("the daemon ended instead of serving: {:?}", (&mut *serving).await);
+        }
+        // The socket is there before the daemon answers on it.
+        let channel = endpoint.connect().await.ok()?;
+        AdminClient::new(channel.clone()).get_status(GetStatusRequest {}).await.ok().map(|_| channel)
     })
     .await
 }

@@ -18,6 +18,8 @@ const LIVE: &[&str] = &[
     "run.drain_grace_s",
     "lane.at_work_max",
     "lane.queue_max",
+    "stale.queued_s",
+    "stale.running_s",
     "retention.runs_days",
     "retention.transitions_days",
     "retention.requests_days",

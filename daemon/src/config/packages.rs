@@ -38,7 +38,7 @@ impl Config {
         let (timeout, grace) = (longest.0.as_secs(), longest.1);
         let grace_key = grace.map_or("run.kill_grace_s", |_| "its kill_grace");
         let least = end(longest).as_secs() + 1;
-        let room = limit.saturating_sub(end(longest) - longest.0).as_secs().saturating_sub(1);
+        let room = limit.saturating_sub(end(longest).saturating_sub(longest.0)).as_secs().saturating_sub(1);
         let lower = if room > 0 { format!(", or timeout to {room}s or less") } else { String::new() };
         Some(format!(
             "timeout = {timeout}s is too long for run.queue_limit_s = {}: with {grace_key} = {} and run.settle_margin_s = {} what is \

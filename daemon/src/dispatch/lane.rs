@@ -98,9 +98,8 @@ impl Lane {
     /// Gives the lane back where it stands: what runs on its server goes on there.
     pub async fn hand_over(&mut self) {
         match self.give_back().await {
-            Ok(_) => {}
-            // Its own last step has given it back, or somebody was faster.
-            Err(LaneError::Lost) => {}
+            // Lost: its own last step has given it back, or somebody was faster.
+            Ok(_) | Err(LaneError::Lost) => {}
             Err(error) => {
                 tracing::warn!(server = %self.hold.server, %error, "a lane was not given back; others get it with the end of the lease");
             }
@@ -292,13 +291,14 @@ impl Lane {
     async fn idle(&mut self) -> Result<Next, LaneError> {
         self.permit = None;
         let now = self.crew.engine.clock().monotonic();
-        if let Some(server) = &self.server
-            && self
-                .crew
-                .reading(server)
-                .await?
-                .is_some_and(|run| !run.is_queued() || server.reach != Reach::Paused)
-        {
+        let Some(server) = &self.server else { return Ok(Next::Now) };
+        let reading = self.crew.reading(server).await?;
+        let answerable = reading.is_some() || server.reach == Reach::Ok;
+        if !self.claimed && answerable && server.reach != Reach::Paused && self.has_unresolved().await? {
+            // Without work of its own, the lane still finds out what has become of what was given up.
+            return self.claim().await;
+        }
+        if reading.is_some_and(|run| !run.is_queued() || server.reach != Reach::Paused) {
             return Ok(Next::At(now + self.crew.settings.poll));
         }
         let since = *self.idle_since.get_or_insert(now);

@@ -32,6 +32,7 @@ pub(super) struct NewRun<'a> {
     pub(super) retry_of: Option<RunId>,
     pub(super) kill_grace: Option<Duration>,
     pub(super) turn: Turn,
+    pub(super) expected_runtime: Option<Duration>,
 }
 
 impl Engine {
@@ -50,10 +51,13 @@ impl Engine {
             accepted_at: unit.now(),
             queue_until: unit.now() + limit,
             kill_grace: new.kill_grace.unwrap_or(self.timings().kill_grace),
+            stale: self.limits().stale.of_run(limit, new.expected_runtime),
+            progress_at: unit.now(),
             priority: new.turn.priority,
             cancel_requested: false,
             payload: false,
             state: RunState::Queued { waiting: None },
+            grounds: None,
             epoch: 0,
             version: 1,
             seq: 0,
@@ -88,7 +92,8 @@ impl Engine {
             principal: &asked.principal,
             retry_of: work.retry_of,
             kill_grace: Some(work.plan.kill_grace(self.timings().kill_grace)),
-            turn: work.turn,
+            turn: Turn { limit: work.turn.limit.or(work.plan.queue_limit), ..work.turn },
+            expected_runtime: work.plan.expected_runtime,
         };
         self.new_run(unit, new)
     }

@@ -166,6 +166,7 @@ impl Engine {
             retry_of: None,
             kill_grace: None,
             turn: Turn::default(),
+            expected_runtime: None,
         }
     }
 }

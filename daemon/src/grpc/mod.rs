@@ -33,8 +33,8 @@ pub use socket::{BindError, bind};
 
 use crate::auth::Gate;
 use crate::catalog::{Catalog, FileProblem};
-use crate::domain::id::RunId;
 use crate::domain::time::Timestamp;
+use crate::engine::reconcile::Report;
 use crate::engine::{DrainOrder, Engine, Refusal};
 
 /// What the API needs of the rest of the daemon.
@@ -55,7 +55,7 @@ pub struct GrpcParts {
 #[async_trait]
 pub trait Steward: Send + Sync {
     /// Makes the reconciler look now: it settles what is overdue, and tells what it found.
-    async fn reconcile(&self) -> Result<ReconcileReport, Refusal>;
+    async fn reconcile(&self) -> Result<Report, Refusal>;
 
     /// Reads the package definitions from where the configuration says.
     fn read_packages(&self) -> Result<Catalog, Vec<FileProblem>>;
@@ -79,17 +79,6 @@ pub struct Draining {
     pub who: String,
     /// When what is left is left running, if it does not wait for as long as it takes.
     pub until: Option<Timestamp>,
-}
-
-/// What one look of the reconciler found and did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ReconcileReport {
-    /// Open runs it looked at.
-    pub examined: u64,
-    /// Runs it settled.
-    pub settled: Vec<RunId>,
-    /// Lanes whose owner is gone, released for takeover.
-    pub lanes_released: u64,
 }
 
 /// All services over the same parts. Cheap to clone.

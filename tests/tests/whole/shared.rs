@@ -1,25 +1,33 @@
 //! Two daemons that share one PostgreSQL: lanes are spread over them, a stop hands them over at once, and who has other packages is named.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 
 use settled_proto::v1::{CreateServerRequest, GetStatusRequest, GetStatusResponse};
 use settled_tests::daemon::{Options, TestDaemon};
 use settled_tests::patience::until;
 use settled_tests::postgres::Postgres;
+use settled_tests::server::Server;
+use tempfile::TempDir;
 
 /// A port where nobody listens: work on such a server waits, and its lane stays with its daemon.
 const NOBODY: u32 = 1;
 const SERVERS: u32 = 24;
 
-/// Two daemons on a fresh database; the second one has a package more.
-async fn pair() -> (TestDaemon, TestDaemon) {
+/// Two daemons on a fresh database, with one sealing key; the second one has a package more.
+async fn pair() -> (TestDaemon, TestDaemon, TempDir) {
     let url = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
-    let packages = tempfile::tempdir().unwrap();
-    fs::write(packages.path().join("own.toml"), OWN).unwrap();
-    let options = || Options::default().set("DATABASE__URL", &url);
+    let dir = tempfile::tempdir().unwrap();
+    let (key, packages) = (dir.path().join("key"), dir.path().join("packages"));
+    fs::write(&key, [7; 32]).unwrap();
+    fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    fs::create_dir(&packages).unwrap();
+    fs::write(packages.join("own.toml"), OWN).unwrap();
+    let options =
+        || Options::default().set("DATABASE__URL", &url).set("SECRETS__KEY_FILE", key.to_str().unwrap());
     let one = options().start().await;
-    let two = options().set("PACKAGES__DIR", packages.path().to_str().unwrap()).start().await;
-    (one, two)
+    let two = options().set("PACKAGES__DIR", packages.to_str().unwrap()).start().await;
+    (one, two, dir)
 }
 
 const OWN: &str = r#"
@@ -28,6 +36,9 @@ summary = "A package that only one of the two daemons has"
 
 [operations.install]
 steps = [{ title = "Do it", script = "true" }]
+
+[operations.remove]
+steps = [{ title = "Undo it", script = "true" }]
 "#;
 
 async fn status(daemon: &TestDaemon) -> GetStatusResponse {
@@ -42,17 +53,13 @@ fn lanes(status: &GetStatusResponse) -> (u32, u32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lanes_are_spread_over_daemons_and_handed_over_at_a_stop() {
-    let (one, two) = pair().await;
+    let (one, two, _dir) = pair().await;
     until("both know of each other", async || (status(&one).await.daemons.len() == 2).then_some(())).await;
+    // What it takes to log in; nobody ever does.
+    let server = Server::start();
     for n in 0..SERVERS {
-        let request = CreateServerRequest {
-            request_id: format!("s{n}"),
-            name: format!("s{n}"),
-            host: "127.0.0.1".to_owned(),
-            port: NOBODY,
-            ..CreateServerRequest::default()
-        };
-        one.servers().create(request).await.unwrap();
+        let record = CreateServerRequest { port: NOBODY, ..server.record(&format!("s{n}")) };
+        one.servers().create(record).await.unwrap();
     }
     let (mine, others) = until("every lane has its daemon", async || {
         let (mine, others) = lanes(&status(&one).await);
@@ -68,7 +75,7 @@ async fn lanes_are_spread_over_daemons_and_handed_over_at_a_stop() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_has_other_packages_is_named() {
-    let (one, two) = pair().await;
+    let (one, two, _dir) = pair().await;
     let status = until("one knows of both", async || {
         Some(status(&one).await).filter(|status| status.daemons.len() == 2)
     })

@@ -122,9 +122,10 @@ fn probe_operation(probe: &ProbeDef, declared: Declared) -> OperationDef {
         exclusive: false,
         declared,
         attempts_max: None,
+        queue_limit: None,
+        expected_runtime: None,
         retry_on_timeout: false,
         proof: None,
-        expected_runtime: None,
         steps: vec![step],
     }
 }
@@ -172,6 +173,7 @@ impl Context<'_> {
         let kill_grace = table.grace("kill_grace", report);
         let expected_runtime = table.runtime("expected_runtime", report);
         let attempts = table.integer("attempts", 1, 100, report);
+        let queue_limit = table.timeout("queue_limit", report);
         let retry_on_timeout = table.boolean("retry_on_timeout", report).unwrap_or(false);
         let proof = table.table("proof", report).and_then(|proof| self.proof(proof, report));
         check_proof(name, proof.as_ref(), &table, report);
@@ -189,9 +191,10 @@ impl Context<'_> {
             exclusive: true,
             declared,
             attempts_max,
+            queue_limit,
+            expected_runtime,
             retry_on_timeout,
             proof,
-            expected_runtime,
             steps,
         };
         Some(operation).filter(|operation| !operation.steps.is_empty())

@@ -36,8 +36,8 @@ pub(in crate::grpc) fn daemons(
 pub(in crate::grpc) fn warning(daemon: &v1::Daemon) -> Option<String> {
     (!daemon.other_packages.is_empty()).then(|| {
         format!(
-            "the daemon {} has not the same text of {}: what is asked for is done by the package of whoever is asked. Give both the \
-             same files in packages.dir, then: settlectl package reload, on each",
+            "the daemon {} has other definitions of {} than this one, and each accepts work with its own. Give both the same files in \
+             packages.dir; then, on each: settlectl package reload",
             daemon.id,
             daemon.other_packages.join(", ")
         )
