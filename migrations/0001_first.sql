@@ -161,6 +161,7 @@ CREATE TABLE run (
     retry_of TEXT,
     accepted_at BIGINT NOT NULL,
     queue_until BIGINT NOT NULL,
+    kill_grace BIGINT NOT NULL,
     stale_queued BIGINT NOT NULL,
     stale_running BIGINT NOT NULL,
     progress_at BIGINT NOT NULL,

@@ -3,7 +3,6 @@
 //!
 //! The root that all stand on is made once, by mmdebstrap, and kept in `SETTLED_HOSTS_CACHE` (default `/var/cache/settled-tests`).
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -127,8 +126,7 @@ impl Host {
             user: "root".to_owned(),
             host_key: line.split(' ').nth(1).expect("ssh-keygen prints the fingerprint second").to_owned(),
             identity_key: fs::read(self.login_key()).expect("the client's key"),
-            labels: BTreeMap::new(),
-            via: String::new(),
+            ..v1::CreateServerRequest::default()
         }
     }
 

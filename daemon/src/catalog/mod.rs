@@ -50,6 +50,7 @@ pub struct FileProblem {
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     definitions: Arc<BTreeMap<String, Arc<Definition>>>,
+    files: Arc<BTreeMap<String, PathBuf>>,
 }
 
 impl Catalog {
@@ -98,6 +99,11 @@ impl Catalog {
         self.definitions.get(name).cloned()
     }
 
+    /// The file that the definition of a name was read from; for a built-in package its name in the sources.
+    pub fn file(&self, name: &str) -> Option<&Path> {
+        self.files.get(name).map(PathBuf::as_path)
+    }
+
     /// All definitions in order of name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Definition>> {
         self.definitions.values()
@@ -114,6 +120,7 @@ impl Catalog {
         texts: impl IntoIterator<Item = (PathBuf, String)>,
     ) -> Result<Self, Vec<FileProblem>> {
         let mut definitions = (*self.definitions).clone();
+        let mut files = (*self.files).clone();
         let mut added: BTreeMap<String, PathBuf> = BTreeMap::new();
         let mut problems = Vec::new();
         for (file, text) in texts {
@@ -132,6 +139,10 @@ impl Catalog {
                 }
             }
         }
-        if problems.is_empty() { Ok(Self { definitions: Arc::new(definitions) }) } else { Err(problems) }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        files.append(&mut added);
+        Ok(Self { definitions: Arc::new(definitions), files: Arc::new(files) })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::plan::PlannedStep;
+use super::plan::{DPKG_KILL_GRACE, PlannedStep};
 
 /// Configuring may take long, and a KILL in the middle of it is what it is to mend.
 const TIMEOUT: Duration = Duration::from_secs(30 * 60);
@@ -21,6 +21,7 @@ pub fn repair_dpkg() -> PlannedStep {
         env: Vec::new(),
         secrets: Vec::new(),
         timeout: TIMEOUT,
+        kill_grace: Some(DPKG_KILL_GRACE),
         needs_dpkg: true,
         busy_codes: Vec::new(),
         final_codes: Vec::new(),

@@ -96,6 +96,17 @@ impl Lane {
         Readings::new(self.crew.clone(), self.hold.server, self.wake())
     }
 
+    /// Gives the lane back where it stands: what runs on its server goes on there.
+    pub async fn hand_over(&mut self) {
+        match self.give_back().await {
+            // Lost: its own last step has given it back, or somebody was faster.
+            Ok(_) | Err(LaneError::Lost) => {}
+            Err(error) => {
+                tracing::warn!(server = %self.hold.server, %error, "a lane was not given back; others get it with the end of the lease");
+            }
+        }
+    }
+
     /// The last act of its driver.
     pub fn left(self) {
         self.crew.engine.hub().leave(self.hold.server);
@@ -198,6 +209,7 @@ impl Lane {
         let running = db.running(self.hold.server).await?.into_iter().find(|run| run.exclusive);
         let head = match running {
             Some(run) => Some(run),
+            None if self.crew.drain.is_on() => None,
             None => db.queue(self.hold.server, true, 1).await?.pop(),
         };
         let open = db.unresolved(self.hold.server).await?;
@@ -299,7 +311,7 @@ impl Lane {
         }
     }
 
-    /// Nothing to do: the lane is kept warm for a while, then given back.
+    /// Nothing to do: the lane is kept warm for a while, then given back. While the daemon drains, others may want it at once.
     async fn idle(&mut self) -> Result<Next, LaneError> {
         self.permit = None;
         let now = self.crew.engine.clock().monotonic();
@@ -315,7 +327,7 @@ impl Lane {
         }
         let since = *self.idle_since.get_or_insert(now);
         let until = since + self.crew.settings.linger;
-        if now < until {
+        if now < until && !self.crew.drain.is_on() {
             let soon = if self.crew.settings.shared { now + self.crew.settings.poll } else { until };
             return Ok(Next::At(until.min(soon)));
         }

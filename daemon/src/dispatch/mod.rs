@@ -6,6 +6,7 @@
 mod broken;
 mod claim;
 mod crew;
+mod drain;
 mod drive;
 mod failures;
 mod held;
@@ -24,6 +25,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use crew::Crew;
+pub use drain::{Drain, Mode};
 pub use drive::run;
 pub use lane::Lane;
 pub use reading::Readings;
@@ -85,7 +87,8 @@ impl Dispatcher {
     /// Takes the lanes of servers that were called for, and now and then of all that have work and no owner.
     pub async fn step(&mut self) -> (Vec<Lane>, Next) {
         let now = self.crew.engine.clock().monotonic();
-        if !self.crew.lease.is_trusted() {
+        // What is called for meanwhile is remembered.
+        if !self.crew.lease.is_trusted() || self.crew.drain.is_on() {
             return (Vec::new(), Next::At(now + self.crew.settings.poll));
         }
         let mut servers = BTreeSet::new();

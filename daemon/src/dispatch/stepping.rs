@@ -217,7 +217,11 @@ impl Lane {
             },
             limits: Limits {
                 timeout: step.timeout,
-                grace: self.crew.engine.timings().kill_grace,
+                // What the configuration says may have changed since; the time by which the run settles has not.
+                grace: step
+                    .kill_grace
+                    .unwrap_or(self.crew.engine.timings().kill_grace)
+                    .min(work.run.kill_grace),
                 output_bytes_max: self.crew.settings.output_bytes_max,
             },
         })

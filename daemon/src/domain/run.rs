@@ -68,6 +68,8 @@ pub struct Run {
     pub accepted_at: Timestamp,
     /// Until when it may stay queued.
     pub queue_until: Timestamp,
+    /// The longest time between TERM and KILL of its steps.
+    pub kill_grace: Duration,
     /// How long nothing may happen to it before it is shown as likely stale.
     pub stale: Thresholds,
     /// When something last happened to it.
@@ -362,7 +364,7 @@ impl Run {
         match &self.state {
             RunState::Queued { .. } => Some(self.queue_until),
             RunState::Running(Progress { phase: Phase::Stepping { deadline }, .. }) => {
-                Some(*deadline + timings.kill_grace + timings.settle_margin)
+                Some(*deadline + self.kill_grace + timings.settle_margin)
             }
             RunState::Running(Progress { phase: Phase::Between { since }, .. }) => {
                 Some(*since + timings.queue_limit)

@@ -25,6 +25,8 @@ text_enum! {
         Limit = "limit",
         /// The server's maintenance windows are closed.
         Window = "window",
+        /// The daemon drains, and begins none. Computed when read, never stored.
+        Drain = "drain",
     }
 }
 

@@ -6,6 +6,7 @@
 mod accept;
 mod cancel;
 mod definitions;
+mod drain;
 mod effects;
 mod error;
 mod install;
@@ -35,6 +36,7 @@ mod way;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+pub use drain::DrainOrder;
 pub use error::Refusal;
 pub use install::Install;
 pub use lane::{Advance, LaneError, LaneHold, StepEnd};

@@ -181,6 +181,7 @@ impl Engine {
             attempts_max: Some(1),
             principal,
             retry_of: None,
+            kill_grace: None,
             turn: Turn::default(),
             expected_runtime: None,
         }

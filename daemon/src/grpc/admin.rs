@@ -4,18 +4,21 @@ use settled_proto::v1;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::pages::Page;
-use super::{Api, convert};
+use super::{Api, check, convert};
 use crate::domain::server::{Reach, Server};
 use crate::domain::time::Timestamp;
-use crate::engine::Refusal;
+use crate::engine::{Asked, DrainOrder, Refusal};
 use crate::store::AuditRow;
 
 /// Most held lanes that `status` names.
 const HELD_MAX: i64 = 5;
+/// Runs that a drain tells of, at most.
+const DRAIN_RUNS_MAX: i64 = 100;
 
 impl Api {
     async fn status(&self) -> Result<v1::GetStatusResponse, Refusal> {
         let engine = self.engine();
+        let drain = self.drain_now().await?;
         let about = engine.store().about();
         let now = engine.clock().now();
         let (counts, seq, rows, held) = {
@@ -44,8 +47,44 @@ impl Api {
             servers: counts.reach.iter().map(|(reach, n)| (reach.clone(), convert::count(*n))).collect(),
             warnings,
             lanes: u32::try_from(engine.hub().at_work()).unwrap_or(u32::MAX),
+            drain,
             daemons,
         })
+    }
+
+    /// How it drains, and what it waits for.
+    async fn drain_now(&self) -> Result<Option<v1::Drain>, Refusal> {
+        let Some(draining) = self.parts.steward.draining() else { return Ok(None) };
+        let mut reader = self.engine().store().read().await?;
+        let runs = reader.db().at_work(self.engine().me(), DRAIN_RUNS_MAX).await?;
+        let now = self.engine().clock().now();
+        let runs = runs.iter().map(|row| convert::run(row, None, now)).collect::<Result<_, _>>()?;
+        Ok(Some(v1::Drain {
+            since: Some(convert::time(draining.since)),
+            who: draining.who,
+            until: draining.until.map(convert::time),
+            runs,
+        }))
+    }
+
+    /// In a task of its own: a caller who goes away must not leave it on record and not done.
+    async fn order(&self, asked: Asked, order: DrainOrder) -> Result<(), Refusal> {
+        let stopping = self.parts.steward.draining().is_some_and(|draining| draining.until.is_some());
+        if stopping && order != DrainOrder::Finish {
+            return Err(Refusal::not_now(
+                "settled was told to stop and ends when the runs at work have ended: it serves again after its next start \
+                 (systemctl restart settled ends the wait)",
+            ));
+        }
+        let api = self.clone();
+        let ordering = tokio::spawn(async move {
+            let who = asked.principal.clone();
+            if api.engine().accept_drain(asked, order).await? {
+                api.parts.steward.drain(order, &who);
+            }
+            Ok(())
+        });
+        ordering.await.map_err(|error| Refusal::Internal(format!("the drain broke: {error}")))?
     }
 
     async fn audit(&self, m: v1::ListAuditRequest) -> Result<v1::ListAuditResponse, Refusal> {
@@ -121,6 +160,19 @@ impl v1::admin_server::Admin for Api {
             self.engine().audit_reconcile(audit_id, &report).await.map_err(|r| self.refuse(r))?;
         }
         Ok(Response::new(convert::reconciled(&report)))
+    }
+
+    async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
+        let (asked, message) = self.asked("Admin.Drain", request)?;
+        let mode: v1::DrainMode = check::word("mode", message.mode).map_err(|r| self.refuse(r))?;
+        let order = match mode {
+            v1::DrainMode::Unspecified | v1::DrainMode::Finish => DrainOrder::Finish,
+            v1::DrainMode::Detach => DrainOrder::Detach,
+            v1::DrainMode::Cancel => DrainOrder::Cancel,
+        };
+        self.order(asked, order).await.map_err(|r| self.refuse(r))?;
+        let drain = self.drain_now().await.map_err(|r| self.refuse(r))?;
+        Ok(Response::new(v1::DrainResponse { drain }))
     }
 
     async fn list_audit(

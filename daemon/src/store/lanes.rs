@@ -1,9 +1,10 @@
 //! Lanes in the store: who owns a server's queue, in which epoch, and what is not proven to have ended there.
 
-use super::rows::clean;
+use super::rows::{RunRow, clean};
 use super::{Db, StoreError, Unit};
 use crate::domain::id::{DaemonId, RunId, ServerId};
 use crate::domain::step::StepId;
+use crate::domain::time::Timestamp;
 
 /// Servers that are called one by one when their lanes have lost their owner.
 const CALLED_MAX: usize = 256;
@@ -91,6 +92,19 @@ impl Db<'_> {
     pub async fn lane(&mut self, server: ServerId) -> Result<Option<LaneRow>, StoreError> {
         let sql = "SELECT server_id, owner, epoch, takeover FROM lane WHERE server_id = $1";
         Ok(on!(self, c => sqlx::query_as(sql).bind(server.to_string()).fetch_optional(c).await)?)
+    }
+
+    /// How many other daemons live.
+    pub async fn daemons_beside(&mut self, me: DaemonId, now: Timestamp) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM daemon WHERE id <> $1 AND lease_until > $2";
+        Ok(on!(self, c => sqlx::query_scalar(sql).bind(me.to_string()).bind(now.0).fetch_one(c).await)?)
+    }
+
+    /// Runs in progress on servers whose lane this daemon has, longest first, at most `limit`.
+    pub async fn at_work(&mut self, owner: DaemonId, limit: i64) -> Result<Vec<RunRow>, StoreError> {
+        let sql = "SELECT run.* FROM lane JOIN run ON run.server_id = lane.server_id \
+                   WHERE lane.owner = $1 AND run.state = 'running' ORDER BY run.id LIMIT $2";
+        Ok(on!(self, c => sqlx::query_as(sql).bind(owner.to_string()).bind(limit).fetch_all(c).await)?)
     }
 
     /// Steps that are not proven to have ended on a server.

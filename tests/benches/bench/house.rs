@@ -45,6 +45,7 @@ impl House {
             gate: settled::auth::Gate::new(0, Vec::new()),
             permits: Arc::new(Semaphore::new(knobs.at_work_max)),
             settings: knobs.dispatch,
+            drain: settled::dispatch::Drain::default(),
         };
         Ok(Self { clock, engine, crew })
     }

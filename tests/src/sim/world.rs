@@ -68,7 +68,7 @@ pub struct World {
     /// Its servers.
     pub remote: Arc<Scripted>,
     /// Its daemon.
-    pub daemon: Daemon,
+    pub daemon: Box<Daemon>,
     /// What looks after every step.
     pub checker: Checker,
     catalog: Catalog,
@@ -90,7 +90,7 @@ impl World {
         let clock = Arc::new(SimClock::new(seed));
         let remote = Arc::new(Scripted::new(Arc::clone(&clock) as _, Patience::AnswersAtOnce));
         let catalog = catalog()?;
-        let daemon = Daemon::open(&url(&dir), &clock, &remote, &catalog, knobs).await?;
+        let daemon = Box::new(Daemon::open(&url(&dir), &clock, &remote, &catalog, knobs).await?);
         Ok(Self {
             checker: Checker::default(),
             clock,
@@ -113,7 +113,7 @@ impl World {
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let url = self.url();
         let started = Daemon::open(&url, &self.clock, &self.remote, &self.catalog, self.knobs);
-        self.daemon = started.await.context("the daemon does not start again")?;
+        *self.daemon = started.await.context("the daemon does not start again")?;
         self.checker.no_dead_owner(&self.daemon).await
     }
 

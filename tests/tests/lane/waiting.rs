@@ -294,7 +294,6 @@ async fn p9_a_run_that_waits_for_a_lock_is_cancelled_at_once_and_its_try_is_clos
     assert_eq!(steps.iter().map(|s| s.state).collect::<Vec<_>>(), [StepState::Rejected], "{steps:#?}");
 }
 
-<<<<<<< HEAD
 /// A world whose daemon looks around rarely, so that a day passes soon.
 async fn patient_world() -> World {
     let mut knobs = knobs();
@@ -334,13 +333,6 @@ async fn p4_a_lock_that_is_held_for_a_day_is_waited_for_in_some_hundreds_of_tran
     succeeded(&w.end(id, seconds(400)).await.unwrap());
 }
 
-#[tokio::test]
-async fn p4_a_paused_server_that_refuses_is_not_asked_without_a_pause() {
-    let mut w = world(&["alpha"]).await;
-    w.remote.script("fails", [Play::exit(1), Play::exit(0)]);
-    let id = w.install("alpha", "thing", "fails").await.unwrap();
-    w.until(id, seconds(5), |run| run.waiting().is_some()).await.unwrap();
-=======
 /// Found by seed 20 of the simulator: the lane was given back and taken again without end, and each time the server was asked.
 #[tokio::test]
 async fn p4_a_paused_server_that_refuses_is_asked_again_later_and_not_at_once() {
@@ -349,17 +341,10 @@ async fn p4_a_paused_server_that_refuses_is_asked_again_later_and_not_at_once() 
     let id = w.install("alpha", "thing", "long").await.unwrap();
     w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
     w.go(seconds(1)).await.unwrap();
->>>>>>> proof
     let asked = w.asked("Servers.Pause");
     w.daemon.engine.pause_server(asked, "alpha".to_owned()).await.unwrap();
     w.remote.refuse("alpha", Some("permission denied (publickey)"));
     let before = w.remote.verbs();
-<<<<<<< HEAD
-    w.go(seconds(600)).await.unwrap();
-    let asked = w.remote.verbs() - before;
-    assert!((1..60).contains(&asked), "{asked} times in ten minutes");
-    assert_eq!(w.run(id).await.unwrap().waiting().map(|w| w.reason), Some(WaitReason::Refused));
-=======
     w.go(seconds(100)).await.unwrap();
     let verbs = w.remote.verbs() - before;
     assert!((2..20).contains(&verbs), "asked {verbs} times in 100 s");
@@ -368,7 +353,6 @@ async fn p4_a_paused_server_that_refuses_is_asked_again_later_and_not_at_once() 
     assert_eq!(waiting.reason, WaitReason::Refused, "{waits:#?}");
     assert!(waiting.next_try.is_some(), "{waits:#?}");
     assert_eq!(w.server_of("alpha").await.unwrap().reach, Reach::Paused);
->>>>>>> proof
     w.remote.refuse("alpha", None);
     succeeded(&w.end(id, seconds(600)).await.unwrap());
 }

@@ -273,6 +273,7 @@ pub(crate) fn new_run(clock: &dyn Clock, resource: &Resource) -> Run {
         retry_of: None,
         accepted_at: now,
         queue_until: now + TIMINGS.queue_limit,
+        kill_grace: TIMINGS.kill_grace,
         stale: Thresholds::default(),
         progress_at: now,
         priority: Priority::Normal,

@@ -48,6 +48,7 @@ fn waits(what: &str, w: &Waiting) -> String {
         WaitReason::Unresolved => "a step on the server is not proven to have ended",
         WaitReason::Limit => "as many servers are at work as are allowed",
         WaitReason::Window => "the server's maintenance windows are closed",
+        WaitReason::Drain => "nothing new is begun",
     };
     let who = if w.who.is_empty() { String::new() } else { format!(" ({})", w.who) };
     let again = match (w.next_try, w.reason) {
@@ -222,6 +223,7 @@ mod tests {
             retry_of: None,
             accepted_at: AT,
             queue_until: AT,
+            kill_grace: std::time::Duration::from_secs(30),
             stale: Thresholds::default(),
             progress_at: AT,
             priority: Priority::Normal,

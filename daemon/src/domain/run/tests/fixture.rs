@@ -54,6 +54,7 @@ pub(super) fn queued_for(operation: Operation, earlier: ResourceStatus) -> Run {
         retry_of: None,
         accepted_at: NOW,
         queue_until: NOW + TIMINGS.queue_limit,
+        kill_grace: TIMINGS.kill_grace,
         stale: Thresholds::default(),
         progress_at: NOW,
         priority: Priority::Normal,

@@ -389,3 +389,18 @@ fn p4_a_repair_of_dpkg_is_a_try_of_its_own_and_uses_no_attempt_unless_it_fails()
     let cancelled = apply(apply(repairing, Event::CancelRequested), exited(143, Cause::Cancel, was(short)));
     assert_eq!(verdict(&cancelled).0, Outcome::Cancelled);
 }
+
+#[test]
+fn p6_a_run_whose_steps_may_take_long_to_end_settles_that_much_later() {
+    let long = Run { kill_grace: Duration::from_secs(600), ..stepping() };
+    let settles = |run: &Run| run.settles_by(&TIMINGS).expect("open");
+    assert_eq!(
+        settles(&long).since(settles(&stepping())),
+        Duration::from_secs(600).saturating_sub(TIMINGS.kill_grace)
+    );
+    let late = settles(&stepping()) + Duration::from_secs(1);
+    assert!(
+        long.apply(Event::Overdue(failure("late")), late, &TIMINGS).is_err(),
+        "its step may still be ending"
+    );
+}
