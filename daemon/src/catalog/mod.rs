@@ -26,7 +26,7 @@ pub use definition::{
 pub use parse::{DEFINITION_BYTES_MAX, Problem, parse};
 pub use plan::{Plan, PlanError, PlannedStep, ProbePlan};
 pub use probe::{FACT_BYTES_MAX, FACT_NAME_BYTES_MAX, FACTS_MAX, ProbeReading, read_probe};
-pub use repair::repair_dpkg;
+pub use repair::{REPAIR_TIMEOUT, REPAIR_TITLE, repair_dpkg};
 pub use types::{ParamType, VALUE_BYTES_MAX};
 
 /// The definitions that every installation has: file name and text.

@@ -8,9 +8,6 @@ use crate::domain::resource::Declared;
 
 use super::definition::{Condition, Definition, Proof, StepDef, Wanted};
 
-/// From TERM to KILL of a step that needs dpkg, when the definition says nothing, and of its repair: dpkg that is killed in the middle
-/// leaves the server broken for every later step.
-pub(super) const DPKG_KILL_GRACE: Duration = Duration::from_mins(10);
 /// What every script begins with: an error or an unset variable ends it.
 const OPENING: &str = "set -eu\n";
 
@@ -95,12 +92,9 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// The longest time between TERM and KILL of any of its steps; `default` for those that do not say. A repair may come before a step
-    /// that needs dpkg.
+    /// The longest time between TERM and KILL of any of its steps; `default` for those that do not say.
     pub fn kill_grace(&self, default: Duration) -> Duration {
-        let repair = |step: &PlannedStep| if step.needs_dpkg { DPKG_KILL_GRACE } else { Duration::ZERO };
-        let longest = |step: &PlannedStep| step.kill_grace.unwrap_or(default).max(repair(step));
-        self.steps.iter().map(longest).max().unwrap_or(default)
+        self.steps.iter().map(|step| step.kill_grace.unwrap_or(default)).max().unwrap_or(default)
     }
 }
 

@@ -227,7 +227,7 @@ fn p9_a_step_that_needs_dpkg_has_ten_minutes_to_end_unless_the_definition_says_o
     check("dpkg = true", "dpkg = true", [None, Some(600)], 600);
     check("dpkg = true", "", [None, None], 30);
     check("dpkg = true", "dpkg = true\nkill_grace = \"20m\"", [None, Some(1200)], 1200);
-    check("timeout = \"5m\"", "timeout = \"5m\"\nkill_grace = \"7s\"", [Some(7), Some(7)], 600);
+    check("timeout = \"5m\"", "timeout = \"5m\"\nkill_grace = \"7s\"", [Some(7), Some(7)], 7);
 }
 
 #[test]

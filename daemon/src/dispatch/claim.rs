@@ -115,7 +115,6 @@ impl Lane {
     ) -> Result<Option<Next>, LaneError> {
         let Some(first) = open.first() else { return Ok(None) };
         let (id, since) = (step_of(first)?, Timestamp(first.since));
-        self.held_by(id, since, None).await?;
         match self.end_unresolved(id, first.abandon).await {
             Ok(report) => match &report.status {
                 StepStatus::Ended(_) | StepStatus::Absent | StepStatus::Reaped => {
@@ -182,6 +181,6 @@ pub(super) fn unlockable(what: &str, server: &str) -> String {
     )
 }
 
-fn step_of(row: &UnresolvedRow) -> Result<StepId, LaneError> {
+pub(super) fn step_of(row: &UnresolvedRow) -> Result<StepId, LaneError> {
     row.step_id.parse().map_err(|_| LaneError::Fault(format!("the store holds step id `{}`", row.step_id)))
 }

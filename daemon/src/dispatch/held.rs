@@ -1,12 +1,22 @@
 //! A lane that is held by what is not proven to have ended: when that lasts, the server's record tells of it, until the lane is free again.
 
 use super::Lane;
+use super::claim::step_of;
 use crate::domain::server::Held;
 use crate::domain::step::StepId;
 use crate::domain::time::Timestamp;
 use crate::engine::LaneError;
+use crate::store::lanes::UnresolvedRow;
 
 impl Lane {
+    /// The first of these holds the lane: told before its server is asked, which may be away.
+    pub(super) async fn told_of(&mut self, open: &[UnresolvedRow]) -> Result<(), LaneError> {
+        match open.first() {
+            Some(first) => self.held_by(step_of(first)?, Timestamp(first.since), None).await,
+            None => Ok(()),
+        }
+    }
+
     /// This step has held the lane since then. `processes`: what lives of it, as far as its server could be asked.
     pub(super) async fn held_by(
         &mut self,

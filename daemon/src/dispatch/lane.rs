@@ -217,6 +217,7 @@ impl Lane {
         if open.is_empty() && head.as_ref().is_none_or(Run::is_queued) {
             self.set_free().await?;
         }
+        self.told_of(&open).await?;
         let Some(run) = head else { return self.without_work(&open).await };
         self.idle_since = None;
         if run.is_queued()

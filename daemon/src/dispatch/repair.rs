@@ -2,7 +2,7 @@
 //! output and an end of its own. Once in an attempt: what the repair does not mend is left to people.
 
 use super::{Lane, Next};
-use crate::catalog::repair_dpkg;
+use crate::catalog::REPAIR_TIMEOUT;
 use crate::domain::grounds::Seen;
 use crate::domain::run::{Repair, Run};
 use crate::domain::step::{Ended, StepId};
@@ -31,7 +31,7 @@ impl Lane {
         }
         let ended = Ended::Rejected { why: format!("{what}: that is repaired first") };
         let mut facts = self.facts(run, id, &ended).await?;
-        facts.repair = Repair::Begins(repair_dpkg().timeout);
+        facts.repair = Repair::Begins(REPAIR_TIMEOUT);
         if let Some(work) = &mut self.work {
             work.repairs(StepId { try_no: id.try_no + 1, ..id });
         }

@@ -82,7 +82,8 @@ impl Work {
 
     /// This try is a repair.
     pub(super) fn repairs(&mut self, id: StepId) {
-        self.repair = Some((id, repair_dpkg()));
+        let before = self.prepared.plan.steps.get(id.step as usize);
+        self.repair = before.map(|before| (id, repair_dpkg(before)));
     }
 
     fn is_repair(&self, id: StepId) -> bool {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Engine, Refusal};
-use crate::catalog::repair_dpkg;
+use crate::catalog::REPAIR_TITLE;
 use crate::domain::grounds::Late;
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::resource::{Observed, Presence};
@@ -158,7 +158,7 @@ async fn begin_step(
     repair: bool,
 ) -> Result<(), LaneError> {
     let planned = titles.get(id.step as usize).cloned();
-    let title = if repair { repair_dpkg().title } else { planned.unwrap_or_default() };
+    let title = if repair { REPAIR_TITLE.to_owned() } else { planned.unwrap_or_default() };
     let resource = match &run.subject {
         crate::domain::run::Subject::Server => None,
         crate::domain::run::Subject::Resource { id, .. } => Some(*id),

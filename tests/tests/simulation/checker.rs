@@ -8,7 +8,7 @@ use settled_tests::sim::random::{Fault, live};
 use settled_tests::sim::{World, knobs};
 
 /// In one of these worlds, at the latest, the fault must show.
-const WORLDS: u64 = 20;
+const WORLDS: u64 = 200;
 
 /// Some world shows the fault, and the checker names the promise.
 async fn is_caught(fault: Fault, promise: &str) {

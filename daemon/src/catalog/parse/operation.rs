@@ -7,7 +7,6 @@ use crate::domain::operation::Operation;
 use crate::domain::resource::{Declared, ResourceStatus};
 
 use super::super::definition::{OperationDef, Parameter, ProbeDef, StepDef};
-use super::super::plan::DPKG_KILL_GRACE;
 use super::reader::Table;
 use super::references::{Context, check_proof};
 use super::report::Report;
@@ -15,6 +14,9 @@ use super::{NAME_RULE, Placed, is_name, span_in_words};
 
 /// Timeout of a step when the definition sets none (DESIGN, rules of state).
 const STEP_TIMEOUT: Duration = Duration::from_mins(10);
+/// From TERM to KILL of a step that needs dpkg, when the definition says nothing: dpkg that is killed in the middle leaves the server
+/// broken for every later step.
+const DPKG_KILL_GRACE: Duration = Duration::from_mins(10);
 /// Timeout of a probe when the definition sets none.
 const PROBE_TIMEOUT: Duration = Duration::from_mins(1);
 /// `EX_TEMPFAIL`: another program is at it.
