@@ -135,7 +135,8 @@ CREATE TABLE former_secret (
     PRIMARY KEY (owner_id, name, replaced_at)
 );
 
--- Runs keep ids and names after their objects are gone: no foreign keys.
+-- Runs keep ids and names after their objects are gone: no foreign keys. From `stale_at` on an open run is shown as likely stale: nothing
+-- has happened to it (`progress_at`) for longer than its own thresholds (`stale_queued`, `stale_running`) allow.
 CREATE TABLE run (
     id TEXT COLLATE "C" PRIMARY KEY,
     queue_no BIGINT NOT NULL,
@@ -155,6 +156,9 @@ CREATE TABLE run (
     retry_of TEXT,
     accepted_at BIGINT NOT NULL,
     queue_until BIGINT NOT NULL,
+    stale_queued BIGINT NOT NULL,
+    stale_running BIGINT NOT NULL,
+    progress_at BIGINT NOT NULL,
     priority BIGINT NOT NULL CHECK (priority BETWEEN 0 AND 2),
     cancel_requested BOOLEAN NOT NULL,
     payload BOOLEAN NOT NULL,
@@ -174,7 +178,9 @@ CREATE TABLE run (
     evidence TEXT CHECK (evidence IN ('exit_record', 'probe', 'not_started', 'none')),
     reconciled BOOLEAN NOT NULL,
     failure TEXT,
+    grounds TEXT,
     completed_at BIGINT,
+    stale_at BIGINT,
     settles_by BIGINT,
     epoch BIGINT NOT NULL,
     version BIGINT NOT NULL,
@@ -182,6 +188,8 @@ CREATE TABLE run (
     CHECK ((state = 'completed') = (outcome IS NOT NULL)),
     CHECK ((state = 'completed') = (completed_at IS NOT NULL)),
     CHECK ((state = 'completed') = (settles_by IS NULL)),
+    CHECK ((state = 'completed') = (stale_at IS NULL)),
+    CHECK ((state = 'completed') = (grounds IS NOT NULL)),
     CHECK ((state = 'completed') = (evidence IS NOT NULL)),
     CHECK (outcome IS NULL OR (outcome = 'succeeded') = (reason IS NULL)),
     CHECK (outcome IS NULL OR outcome <> 'succeeded' OR evidence IN ('exit_record', 'probe')),
@@ -202,8 +210,12 @@ CREATE INDEX run_by_server ON run (server_id, id);
 CREATE INDEX run_by_resource ON run (resource_id, id) WHERE resource_id IS NOT NULL;
 CREATE INDEX run_by_state ON run (state, id);
 CREATE INDEX run_by_outcome ON run (outcome, id) WHERE outcome IS NOT NULL;
+-- For lists by freshness: what is open, and what the reconciler has settled.
+CREATE INDEX run_open ON run (id) WHERE stale_at IS NOT NULL;
+CREATE INDEX run_reconciled ON run (id) WHERE reconciled;
 CREATE INDEX run_completed_at ON run (completed_at) WHERE completed_at IS NOT NULL;
 
+-- `late`: what the server has shown of it after its run was settled without proof.
 CREATE TABLE step (
     id TEXT COLLATE "C" PRIMARY KEY,
     run_id TEXT COLLATE "C" NOT NULL REFERENCES run (id) ON DELETE CASCADE,
@@ -218,6 +230,7 @@ CREATE TABLE step (
     ended_at BIGINT,
     output_bytes BIGINT NOT NULL,
     truncated BOOLEAN NOT NULL,
+    late TEXT,
     version BIGINT NOT NULL,
     seq BIGINT NOT NULL
 );

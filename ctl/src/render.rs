@@ -1,6 +1,7 @@
 //! Turns messages of the contract into text. Pure: what is printed where is decided by [`out`].
 
 pub(crate) mod admin;
+mod grounds;
 pub(crate) mod json;
 pub(crate) mod out;
 pub(crate) mod packages;

@@ -27,6 +27,7 @@ use crate::catalog::{Catalog, FileProblem};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::dispatch::{self, Crew};
+use crate::domain::freshness::Thresholds;
 use crate::domain::id::DaemonId;
 use crate::domain::timings::Timings;
 use crate::engine::{self, Engine, Lease};
@@ -208,8 +209,8 @@ async fn open(
     engine.keep_packages().await.context("the store does not take the package definitions")?;
     let freed =
         engine.release_dead(alone).await.context("the lanes of an earlier daemon could not be freed")?;
-    if freed > 0 {
-        tracing::info!(lanes = freed, "took over from an earlier daemon");
+    if !freed.is_empty() {
+        tracing::info!(lanes = freed.len(), "took over from an earlier daemon");
     }
     let crew = Crew {
         engine: engine.clone(),
@@ -242,7 +243,12 @@ fn engine_settings(config: &Config) -> engine::Settings {
         },
         attempts_max: config.run.attempts,
         queue_max: i64::from(config.lane.queue_max),
+        stale: thresholds(config),
     }
+}
+
+fn thresholds(config: &Config) -> Thresholds {
+    Thresholds { queued: config.stale.queued(), running: config.stale.running() }
 }
 
 /// Real servers, over SSH.

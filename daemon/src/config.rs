@@ -43,6 +43,8 @@ pub struct Config {
     pub run: Run,
     /// Limits of lanes and of the whole daemon.
     pub lane: Lane,
+    /// When an open run is shown as likely stale.
+    pub stale: Stale,
     /// The SSH client.
     pub ssh: Ssh,
     /// How long records are kept.
@@ -121,6 +123,16 @@ pub struct Lane {
     pub busy_retry_s: u64,
     /// When a server that cannot be reached is tried again. Seconds.
     pub unreachable_retry_s: u64,
+}
+
+/// `[stale]`: from when on an open run to which nothing happens is shown as likely stale. It decides nothing: runs end by `settles_by`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Stale {
+    /// While it is queued, and half of the time that it may stay so at most. Seconds.
+    pub queued_s: u64,
+    /// Once it has started, unless its operation says how long it usually takes. Seconds.
+    pub running_s: u64,
 }
 
 /// `[ssh]`
@@ -227,6 +239,7 @@ impl Config {
             packages: Packages::default(),
             run: Run::default(),
             lane: Lane::default(),
+            stale: Stale::default(),
             ssh: Ssh::default(),
             retention: Retention::default(),
             log: Log::default(),
@@ -309,6 +322,24 @@ impl Lane {
     /// See [`Lane::unreachable_retry_s`].
     pub fn unreachable_retry(&self) -> Duration {
         Duration::from_secs(self.unreachable_retry_s)
+    }
+}
+
+impl Default for Stale {
+    fn default() -> Self {
+        Self { queued_s: 3_600, running_s: 300 }
+    }
+}
+
+impl Stale {
+    /// See [`Stale::queued_s`].
+    pub fn queued(&self) -> Duration {
+        Duration::from_secs(self.queued_s)
+    }
+
+    /// See [`Stale::running_s`].
+    pub fn running(&self) -> Duration {
+        Duration::from_secs(self.running_s)
     }
 }
 

@@ -6,10 +6,13 @@
 
 use std::time::Duration;
 
-use crate::domain::id::RunId;
+use crate::domain::freshness::Freshness;
+use crate::domain::run::Run;
 use crate::domain::time::Timestamp;
+use crate::engine::reconcile::{Report, STALE_MAX, SettledRun, StaleRun};
 use crate::engine::{Engine, Lease, Settled, log};
 use crate::store::StoreError;
+use crate::store::queries::RunFilter;
 
 /// How long nothing is settled by time after a start, a sleep, a lost lease or a jump of the wall clock.
 const GRACE: Duration = Duration::from_secs(60);
@@ -22,19 +25,6 @@ const BATCH: i64 = 256;
 
 /// The figure of how long after its time a run was settled, in seconds.
 pub const SETTLE_LAG: &str = "settled_settle_lag_seconds";
-
-/// What a look found and did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Open runs.
-    pub examined: u64,
-    /// Runs that were settled.
-    pub settled: Vec<RunId>,
-    /// Lanes of dead daemons that were freed.
-    pub lanes_released: u64,
-    /// Nothing was settled, because this daemon has not run for long enough.
-    pub in_grace: bool,
-}
 
 /// Why a look could not be finished. Nothing is half done.
 #[derive(Debug, thiserror::Error)]
@@ -66,38 +56,62 @@ impl Reconciler {
         if !self.lease.is_trusted() {
             return Ok(report);
         }
-        report.lanes_released = self.engine.release_dead(false).await?;
+        report.released = self.engine.release_dead(false).await?;
         report.examined =
             u64::try_from(self.engine.store().read().await?.db().open_runs().await?).unwrap_or(0);
-        report.in_grace = self.in_grace();
-        if report.in_grace {
-            return Ok(report);
+        report.grace_until = self.grace_until();
+        if report.grace_until.is_none() {
+            report.settled = self.settle().await?;
         }
-        let overdue =
-            self.engine.store().read().await?.db().overdue(self.engine.clock().now(), BATCH).await?;
+        Ok(report)
+    }
+
+    /// One look, and which runs are likely stale after it: for whoever asks.
+    pub async fn report(&mut self) -> Result<Report, ReconcileError> {
+        let report = self.step().await?;
+        Ok(Report { likely_stale: self.likely_stale().await?, ..report })
+    }
+
+    /// Ends what is overdue.
+    async fn settle(&self) -> Result<Vec<SettledRun>, ReconcileError> {
+        let now = self.engine.clock().now();
+        let overdue = self.engine.store().read().await?.db().overdue(now, BATCH).await?;
+        let mut settled = Vec::new();
         for run in overdue {
             if !self.lease.is_trusted() {
                 break;
             }
-            let due = run.settles_by(self.engine.timings());
+            let due = run.settles_by(self.engine.timings()).unwrap_or(now);
             match self.engine.settle_overdue(run.id).await {
-                Ok(Settled::Now(run)) => {
-                    if let Some(due) = due {
-                        let lag = self.engine.clock().now().since(due);
-                        metrics::histogram!(SETTLE_LAG).record(lag.as_secs_f64());
-                    }
-                    log::settled_by_time(&run);
-                    report.settled.push(run.id);
-                }
+                Ok(Settled::Now(run)) => settled.push(settled_by_time(&run, due)),
                 Ok(Settled::NotNeeded) => {}
                 // The next look tries again; those behind it do not wait for it.
                 Err(error) => tracing::error!(run = %run.id, %error, "a run could not be settled"),
             }
         }
-        Ok(report)
+        Ok(settled)
     }
 
-    fn in_grace(&mut self) -> bool {
+    async fn likely_stale(&self) -> Result<Vec<StaleRun>, ReconcileError> {
+        let freshness = Some((Freshness::LikelyStale, self.engine.clock().now()));
+        let filter = RunFilter { freshness, ..RunFilter::default() };
+        let rows = self.engine.store().read().await?.db().runs(&filter, "", STALE_MAX).await?;
+        let mut stale = Vec::with_capacity(rows.len());
+        for row in rows {
+            let settles_by = row.settles_by.map(Timestamp);
+            let run: Run = row.try_into()?;
+            stale.push(StaleRun {
+                id: run.id,
+                server: run.server_name,
+                progress_at: run.progress_at,
+                settles_by,
+            });
+        }
+        Ok(stale)
+    }
+
+    /// Until when nothing is settled by time; `None` when that is over.
+    fn grace_until(&mut self) -> Option<Timestamp> {
         let (wall, mono) = (self.engine.clock().now(), self.engine.clock().monotonic());
         if let Some((last_wall, last_mono)) = self.last.replace((wall, mono)) {
             let passed = mono.saturating_sub(last_mono);
@@ -114,6 +128,16 @@ impl Reconciler {
                 self.grace_from = mono;
             }
         }
-        mono < self.grace_from.max(self.lease.trusted_since()) + GRACE
+        let until = self.grace_from.max(self.lease.trusted_since()) + GRACE;
+        (mono < until).then(|| wall + until.saturating_sub(mono))
     }
+}
+
+/// Measures and tells that time has ended a run.
+fn settled_by_time(run: &Run, due: Timestamp) -> SettledRun {
+    let at = run.verdict().map_or(due, |verdict| verdict.at);
+    metrics::histogram!(SETTLE_LAG).record(at.since(due).as_secs_f64());
+    log::settled_by_time(run);
+    let reason = run.verdict().and_then(|verdict| verdict.reason);
+    SettledRun { id: run.id, server: run.server_name.clone(), reason, due, at }
 }

@@ -8,10 +8,12 @@ use async_trait::async_trait;
 use settled::auth::Gate;
 use settled::catalog::{Catalog, FileProblem};
 use settled::clock::{Clock, SystemClock};
+use settled::domain::freshness::Thresholds;
 use settled::domain::id::{DaemonId, ServerId};
 use settled::domain::timings::Timings;
+use settled::engine::reconcile::Report;
 use settled::engine::{Engine, Refusal, Settings, targets};
-use settled::grpc::{self, GrpcParts, ReconcileReport, ServeError, Steward};
+use settled::grpc::{self, GrpcParts, ServeError, Steward};
 use settled::hub::Hub;
 use settled::secrets::Sealer;
 use settled::store;
@@ -49,7 +51,7 @@ pub async fn engine(dir: &Path, queue_max: i64) -> Engine {
     let hub = Hub::new(&opened.writer);
     let sealer = Sealer::new([7; 32].into());
     let me = DaemonId(clock.ulid());
-    let settings = Settings { timings: TIMINGS, attempts_max: 3, queue_max };
+    let settings = Settings { timings: TIMINGS, attempts_max: 3, queue_max, stale: Thresholds::default() };
     let catalog = Catalog::builtin().expect("the built-in packages are sound");
     Engine::new(opened.store, opened.writer, hub, catalog, sealer, clock, me, settings)
 }
@@ -59,8 +61,8 @@ struct Idle;
 
 #[async_trait]
 impl Steward for Idle {
-    async fn reconcile(&self) -> Result<ReconcileReport, Refusal> {
-        Ok(ReconcileReport { examined: 3, ..ReconcileReport::default() })
+    async fn reconcile(&self) -> Result<Report, Refusal> {
+        Ok(Report { examined: 3, ..Report::default() })
     }
 
     fn read_packages(&self) -> Result<Catalog, Vec<FileProblem>> {

@@ -1,7 +1,7 @@
 //! The command line of runs.
 
 use clap::{Args, Subcommand, ValueEnum};
-use settled_proto::v1::{Outcome, RunState};
+use settled_proto::v1::{Freshness, Outcome, RunState};
 
 use super::{PageArgs, PatienceArgs, QueueArgs, RunArgs};
 
@@ -26,6 +26,7 @@ pub(crate) enum RunCommand {
 Examples:
   settlectl run list --server web1 --limit 10
   settlectl run list --outcome failed
+  settlectl run list --freshness likely-stale
   settlectl run list --resource web1/deployment/site")]
 pub(crate) struct RunListArgs {
     /// Only of this server, by name or id
@@ -40,6 +41,9 @@ pub(crate) struct RunListArgs {
     /// Only with this outcome
     #[arg(long, value_enum)]
     pub(crate) outcome: Option<OutcomeWord>,
+    /// Only this fresh, as of now
+    #[arg(long, value_enum)]
+    pub(crate) freshness: Option<FreshnessWord>,
     #[command(flatten)]
     pub(crate) page: PageArgs,
 }
@@ -122,6 +126,31 @@ impl From<OutcomeWord> for Outcome {
             OutcomeWord::Failed => Self::Failed,
             OutcomeWord::Cancelled => Self::Cancelled,
             OutcomeWord::Blocked => Self::Blocked,
+        }
+    }
+}
+
+/// Freshness as words.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum FreshnessWord {
+    /// Open, and something has happened to it lately
+    Fresh,
+    /// Open, and nothing has happened to it for too long; it settles by itself
+    #[value(alias = "likely_stale")]
+    LikelyStale,
+    /// Over: the reconciler ended it
+    Reconciled,
+    /// Over, in the ordinary way
+    Terminal,
+}
+
+impl From<FreshnessWord> for Freshness {
+    fn from(word: FreshnessWord) -> Self {
+        match word {
+            FreshnessWord::Fresh => Self::Fresh,
+            FreshnessWord::LikelyStale => Self::LikelyStale,
+            FreshnessWord::Reconciled => Self::Reconciled,
+            FreshnessWord::Terminal => Self::Terminal,
         }
     }
 }

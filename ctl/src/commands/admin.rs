@@ -24,7 +24,7 @@ pub(crate) async fn reconcile(ctx: &Context, change: &ChangeArgs) -> Result<Exit
         .client
         .command(&request, &request.request_id, async |q| ctx.client.admin().reconcile(q).await)
         .await?;
-    ctx.out.show(&json::reconciled(&answer), || admin::reconciled(&answer))?;
+    ctx.out.show(&json::reconciled(&answer), || admin::reconciled(&answer, clock::now()))?;
     Ok(Exit::Done)
 }
 

@@ -1,6 +1,6 @@
 //! The verbs of runs.
 
-use settled_proto::v1::{CancelRunRequest, GetRunRequest, ListRunsRequest, Outcome, RunState};
+use settled_proto::v1::{CancelRunRequest, Freshness, GetRunRequest, ListRunsRequest, Outcome, RunState};
 
 use super::{Context, pages, resources, wait};
 use crate::args::{CancelArgs, FollowArgs, OperateArgs, RetryArgs, RunCommand, RunListArgs};
@@ -32,6 +32,7 @@ async fn list(ctx: &Context, args: RunListArgs) -> Result<Exit, Error> {
     let resource_id = resources::id_of(ctx, args.resource).await?;
     let state = args.state.map_or(0, |word| RunState::from(word) as i32);
     let outcome = args.outcome.map_or(0, |word| Outcome::from(word) as i32);
+    let freshness = args.freshness.map_or(0, |word| Freshness::from(word) as i32);
     let (rows, next) = pages::collect(&args.page, async |page_size, page_token| {
         let request = ListRunsRequest {
             page_size,
@@ -40,6 +41,7 @@ async fn list(ctx: &Context, args: RunListArgs) -> Result<Exit, Error> {
             resource_id: resource_id.clone(),
             state,
             outcome,
+            freshness,
         };
         let page = ctx.client.ask(&request, async |q| ctx.client.runs().list(q).await).await?;
         Ok((page.runs, page.next_page_token))

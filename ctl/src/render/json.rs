@@ -6,10 +6,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use settled_proto::v1::{
     AuditEntry, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, Daemon,
-    DeleteServerResponse, Evidence, Failure, FollowRunResponse, ForceUnlockServerResponse, GetStatusResponse,
-    IdentityKind, Kind, Observed, Outcome, Package, Presence, Priority, Reach, Reason, ReconcileResponse,
-    ReloadPackagesResponse, Resource, ResourceStatus, Run, RunState, Server, ServerStatus, Step, StepState,
-    WaitReason, Waiting, WatchResponse, follow_run_response, transition, watch_response,
+    DeleteServerResponse, Evidence, Failure, FollowRunResponse, ForceUnlockServerResponse, Freshness,
+    GetStatusResponse, Grounds, IdentityKind, Kind, LateEvidence, Observed, Outcome, Package, Presence,
+    Priority, Reach, Reason, ReconcileResponse, ReleasedLane, ReloadPackagesResponse, Resource,
+    ResourceStatus, Run, RunDiagnostics, RunState, Server, ServerStatus, SettledRun, StaleRun, Step,
+    StepState, WaitReason, Waiting, WatchResponse, follow_run_response, transition, watch_response,
 };
 
 use super::text;
@@ -181,6 +182,10 @@ pub(crate) fn run(r: &Run) -> Value {
         "summary": r.summary,
         "seq": r.seq,
         "epoch": r.epoch,
+        "freshness": named::<Freshness>(r.freshness),
+        "stale_at": time(r.stale_at.as_ref()),
+        "grounds": maybe(r.grounds.as_ref(), grounds),
+        "diagnostics": maybe(r.diagnostics.as_ref(), diagnostics),
         "priority": named::<Priority>(r.priority),
     })
 }
@@ -200,6 +205,39 @@ pub(crate) fn step(s: &Step) -> Value {
         "ended_at": time(s.ended_at.as_ref()),
         "output_bytes": s.output_bytes,
         "truncated": s.truncated,
+        "late": maybe(s.late.as_ref(), late),
+    })
+}
+
+fn grounds(g: &Grounds) -> Value {
+    json!({
+        "source": g.source,
+        "step_id": g.step_id,
+        "exit_code": g.exit_code,
+        "cause": g.cause,
+        "why": g.why,
+        "boot_id_before": g.boot_id_before,
+        "boot_id_now": g.boot_id_now,
+        "lane_free": g.lane_free,
+        "processes": g.processes,
+        "presence": named::<Presence>(g.presence),
+        "facts": g.facts,
+    })
+}
+
+fn late(l: &LateEvidence) -> Value {
+    json!({ "at": time(l.at.as_ref()), "text": l.text, "grounds": maybe(l.grounds.as_ref(), grounds) })
+}
+
+fn diagnostics(d: &RunDiagnostics) -> Value {
+    json!({
+        "progress_at": time(d.progress_at.as_ref()),
+        "stale_after_s": d.stale_after_s,
+        "owner": d.owner,
+        "owner_lease_until": time(d.owner_lease_until.as_ref()),
+        "owner_alive": d.owner_alive,
+        "lane_epoch": d.lane_epoch,
+        "unresolved_step_ids": d.unresolved_step_ids,
     })
 }
 
@@ -322,8 +360,33 @@ pub(crate) fn reloaded(r: &ReloadPackagesResponse) -> Value {
 pub(crate) fn reconciled(r: &ReconcileResponse) -> Value {
     json!({
         "examined": r.examined,
-        "settled_run_ids": r.settled_run_ids,
-        "lanes_released": r.lanes_released,
+        "settled": r.settled.iter().map(settled_run).collect::<Vec<_>>(),
+        "released": r.released.iter().map(released_lane).collect::<Vec<_>>(),
+        "likely_stale": r.likely_stale.iter().map(stale_run).collect::<Vec<_>>(),
+        "grace_until": time(r.grace_until.as_ref()),
+    })
+}
+
+fn settled_run(r: &SettledRun) -> Value {
+    json!({
+        "run_id": r.run_id,
+        "server": r.server,
+        "reason": named::<Reason>(r.reason),
+        "settles_by": time(r.settles_by.as_ref()),
+        "settled_at": time(r.settled_at.as_ref()),
+    })
+}
+
+fn released_lane(l: &ReleasedLane) -> Value {
+    json!({ "server": l.server, "owner": l.owner })
+}
+
+fn stale_run(r: &StaleRun) -> Value {
+    json!({
+        "run_id": r.run_id,
+        "server": r.server,
+        "progress_at": time(r.progress_at.as_ref()),
+        "settles_by": time(r.settles_by.as_ref()),
     })
 }
 

@@ -1,12 +1,12 @@
 //! Runs for people.
 
 use jiff::Timestamp;
-use settled_proto::v1::{Outcome, Priority, Run, RunState, StepState};
+use settled_proto::v1::{Freshness, Outcome, Priority, Run, RunDiagnostics, RunState, StepState};
 
 use super::story::wait_line;
 use super::table::{self, Style};
 use super::words::{word, word_or_empty};
-use super::{text, verdict};
+use super::{grounds, text, verdict};
 
 /// A list of runs.
 pub(crate) fn list(runs: &[Run], wide: bool, style: Style, now: Timestamp) -> String {
@@ -42,7 +42,9 @@ pub(crate) fn state(run: &Run) -> String {
     if run.state != RunState::Completed as i32 {
         let state = word_or_empty::<RunState>(run.state);
         let state = if run.position > 0 { format!("{state} #{}", run.position) } else { state };
-        return if run.cancel_requested { format!("{state}, cancelling") } else { state };
+        let state = if run.cancel_requested { format!("{state}, cancelling") } else { state };
+        let likely_stale = run.freshness == Freshness::LikelyStale as i32;
+        return if likely_stale { format!("{state}, likely stale") } else { state };
     }
     let mut words = word::<Outcome>(run.outcome).unwrap_or_else(|| "completed".to_owned());
     if verdict::unproven(run) {
@@ -82,6 +84,7 @@ pub(crate) fn show(run: &Run, style: Style, now: Timestamp) -> String {
         ("Started", text::when(run.started_at.as_ref(), now)),
         ("Completed", text::when(run.completed_at.as_ref(), now)),
         ("Took", took(run, now)),
+        ("Likely stale", text::when(run.stale_at.as_ref(), now)),
         ("Settles by", text::when(run.settles_by.as_ref(), now)),
     ];
     let mut parts = vec![table::pairs(pairs, style)];
@@ -90,10 +93,45 @@ pub(crate) fn show(run: &Run, style: Style, now: Timestamp) -> String {
     }
     if completed {
         parts.push(verdict::verdict(run).join("\n"));
-    } else if !run.summary.is_empty() {
+        parts.extend(grounds::shown(run, style));
+        parts.extend(late(run, now));
+    } else if let Some(diagnostics) = &run.diagnostics {
+        parts.push(table::pairs(looked_after(diagnostics, now), style));
+    }
+    if !completed && !run.summary.is_empty() {
         parts.push(text::clean(&run.summary));
     }
     parts.join("\n\n")
+}
+
+/// Who looks after an open run, apart from the sentence on how it is.
+fn looked_after(d: &RunDiagnostics, now: Timestamp) -> Vec<(&'static str, String)> {
+    let owner = match (d.owner.is_empty(), d.owner_alive) {
+        (true, _) => "nobody".to_owned(),
+        (false, true) => format!("daemon {}", text::clean(&d.owner)),
+        (false, false) => format!("daemon {}, whose lease has passed", text::clean(&d.owner)),
+    };
+    vec![
+        ("Last progress", text::when(d.progress_at.as_ref(), now)),
+        ("Likely stale after", format!("{} s without any", d.stale_after_s)),
+        ("Lane", format!("{owner}, epoch {}", d.lane_epoch)),
+        ("Lease until", text::when(d.owner_lease_until.as_ref(), now)),
+        ("Unresolved", d.unresolved_step_ids.join(", ")),
+    ]
+}
+
+/// What servers showed after the run was settled.
+fn late(run: &Run, now: Timestamp) -> Option<String> {
+    let told = run.steps.iter().filter_map(|step| {
+        let late = step.late.as_ref()?;
+        let when = text::when(late.at.as_ref(), now);
+        Some(format!("Step {}, told {when}: {}.", step.index + 1, text::clean(&late.text)))
+    });
+    let told: Vec<_> = told.collect();
+    (!told.is_empty()).then(|| {
+        let head = "Known since it was settled; the outcome stays:";
+        [vec![head.to_owned()], told].concat().join("\n  ")
+    })
 }
 
 fn steps(run: &Run, style: Style, now: Timestamp) -> String {
@@ -129,7 +167,7 @@ fn steps(run: &Run, style: Style, now: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use settled_proto::v1::{Evidence, Reason};
+    use settled_proto::v1::{Evidence, LateEvidence, Reason, Step};
 
     use super::*;
 
@@ -143,7 +181,16 @@ mod tests {
                 Run { state: RunState::Running as i32, cancel_requested: true, ..Run::default() },
                 "running, cancelling",
             ),
+            (
+                Run {
+                    state: RunState::Running as i32,
+                    freshness: Freshness::LikelyStale as i32,
+                    ..Run::default()
+                },
+                "running, likely stale",
+            ),
             (Run { state: completed, outcome: Outcome::Succeeded as i32, ..Run::default() }, "succeeded"),
+            (Run { state: completed, outcome: failed, ..Run::default() }, "failed"),
             (
                 Run { state: completed, outcome: failed, reconciled: true, ..Run::default() },
                 "failed, reconciled",
@@ -162,6 +209,46 @@ mod tests {
         ];
         for (run, expected) in table {
             assert_eq!(state(&run), expected);
+        }
+    }
+
+    #[test]
+    fn p7_what_a_server_showed_late_stands_below_the_verdict() {
+        let late = LateEvidence { text: "its server has the exit record".into(), ..LateEvidence::default() };
+        let lost = Run {
+            state: RunState::Completed as i32,
+            outcome: Outcome::Failed as i32,
+            reason: Reason::Lost as i32,
+            evidence: Evidence::None as i32,
+            steps: vec![Step { index: 1, late: Some(late), ..Step::default() }],
+            ..Run::default()
+        };
+        let shown = show(&lost, Style::default(), Timestamp::UNIX_EPOCH);
+        let (verdict, after) = shown.split_once("Known since it was settled; the outcome stays:").unwrap();
+        assert!(verdict.contains("nobody can prove how it ended"), "{shown}");
+        assert!(after.contains("Step 2") && after.contains("its server has the exit record"), "{shown}");
+    }
+
+    #[test]
+    fn an_open_run_tells_who_looks_after_it_apart_from_the_sentence() {
+        let diagnostics = RunDiagnostics {
+            stale_after_s: 300,
+            owner: "01D".into(),
+            owner_alive: false,
+            lane_epoch: 4,
+            unresolved_step_ids: vec!["01R.0.1.1".into()],
+            ..RunDiagnostics::default()
+        };
+        let run = Run {
+            state: RunState::Running as i32,
+            summary: "Running step 1, attempt 1 of 3.".into(),
+            diagnostics: Some(diagnostics),
+            ..Run::default()
+        };
+        let shown = show(&run, Style::default(), Timestamp::UNIX_EPOCH);
+        assert!(shown.ends_with("\n\nRunning step 1, attempt 1 of 3."), "{shown}");
+        for part in ["300 s without any", "daemon 01D, whose lease has passed, epoch 4", "01R.0.1.1"] {
+            assert!(shown.contains(part), "{part}: {shown}");
         }
     }
 }

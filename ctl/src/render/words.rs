@@ -1,8 +1,8 @@
 //! The words of the contract's enums: lower case, without the prefix. `None` stands for "not said".
 
 use settled_proto::v1::{
-    Change, Evidence, IdentityKind, Kind, Outcome, Presence, Priority, Reach, Reason, ResourceStatus,
-    RunState, ServerStatus, StepState, WaitReason,
+    Change, Evidence, Freshness, IdentityKind, Kind, Outcome, Presence, Priority, Reach, Reason,
+    ResourceStatus, RunState, ServerStatus, StepState, WaitReason,
 };
 
 /// An enum of the contract, as its number arrives.
@@ -27,6 +27,7 @@ macro_rules! words {
 words! {
     Change "CHANGE_"
     Evidence "EVIDENCE_"
+    Freshness "FRESHNESS_"
     IdentityKind "IDENTITY_KIND_"
     Kind "KIND_"
     Outcome "OUTCOME_"

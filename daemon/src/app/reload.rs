@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::living::Living;
-use super::load_catalog;
+use super::{load_catalog, thresholds};
 use crate::config::Config;
 use crate::engine::{Engine, Limits};
 use crate::process::Process;
@@ -83,6 +83,7 @@ fn limits(config: &Config) -> Limits {
         queue_limit: config.run.queue_limit(),
         attempts_max: config.run.attempts,
         queue_max: i64::from(config.lane.queue_max),
+        stale: thresholds(config),
     }
 }
 

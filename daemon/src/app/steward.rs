@@ -11,8 +11,9 @@ use super::read_catalog;
 use crate::catalog::{Catalog, FileProblem};
 use crate::clock::Clock;
 use crate::engine::Refusal;
-use crate::grpc::{ReconcileReport, Steward};
-use crate::reconciler::{ReconcileError, Reconciler, Report};
+use crate::engine::reconcile::Report;
+use crate::grpc::Steward;
+use crate::reconciler::{ReconcileError, Reconciler};
 
 /// The reconciler, for the tick and for whoever asks; one look at a time.
 pub(super) struct Now {
@@ -29,8 +30,19 @@ impl Now {
 
     pub(super) async fn look(&self) -> Result<Report, ReconcileError> {
         let report = self.reconciler.lock().await.step().await?;
-        *self.looked.write().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.monotonic());
+        self.has_looked();
         Ok(report)
+    }
+
+    /// The same, for whoever asks.
+    async fn report(&self) -> Result<Report, ReconcileError> {
+        let report = self.reconciler.lock().await.report().await?;
+        self.has_looked();
+        Ok(report)
+    }
+
+    fn has_looked(&self) {
+        *self.looked.write().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.monotonic());
     }
 
     /// When a look was last finished, by the monotonic clock.
@@ -47,13 +59,8 @@ pub(super) struct Servant {
 
 #[async_trait]
 impl Steward for Servant {
-    async fn reconcile(&self) -> Result<ReconcileReport, Refusal> {
-        let report = self.reconciler.look().await.map_err(|error| Refusal::Internal(error.to_string()))?;
-        Ok(ReconcileReport {
-            examined: report.examined,
-            settled: report.settled,
-            lanes_released: report.lanes_released,
-        })
+    async fn reconcile(&self) -> Result<Report, Refusal> {
+        self.reconciler.report().await.map_err(|error| Refusal::Internal(error.to_string()))
     }
 
     fn read_packages(&self) -> Result<Catalog, Vec<FileProblem>> {

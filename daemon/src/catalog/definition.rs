@@ -71,6 +71,10 @@ pub struct OperationDef {
     pub declared: Declared,
     /// How many attempts it gets; `None` leaves it to the daemon.
     pub attempts_max: Option<u32>,
+    /// How long a run of it may stay queued; `None` leaves it to the daemon.
+    pub queue_limit: Option<Duration>,
+    /// How long it usually takes as a whole; a run that is silent for longer is shown as likely stale.
+    pub expected_runtime: Option<Duration>,
     /// Whether a timeout is worth another attempt.
     pub retry_on_timeout: bool,
     /// What a probe must show for the operation to be proven.

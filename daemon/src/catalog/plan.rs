@@ -22,6 +22,10 @@ pub struct Plan {
     pub declared: Declared,
     /// How many attempts it gets; `None` leaves it to the daemon.
     pub attempts_max: Option<u32>,
+    /// How long a run of it may stay queued; `None` leaves it to the daemon.
+    pub queue_limit: Option<Duration>,
+    /// How long it usually takes as a whole.
+    pub expected_runtime: Option<Duration>,
     /// Whether a timeout is worth another attempt.
     pub retry_on_timeout: bool,
     /// What a probe must show to prove it.
@@ -112,6 +116,8 @@ impl Definition {
             exclusive: definition.exclusive,
             declared: definition.declared,
             attempts_max: definition.attempts_max,
+            queue_limit: definition.queue_limit,
+            expected_runtime: definition.expected_runtime,
             retry_on_timeout: definition.retry_on_timeout,
             proof: definition.proof.clone(),
         })

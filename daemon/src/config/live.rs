@@ -16,6 +16,8 @@ const LIVE: &[&str] = &[
     "run.attempts",
     "lane.at_work_max",
     "lane.queue_max",
+    "stale.queued_s",
+    "stale.running_s",
     "retention.runs_days",
     "retention.transitions_days",
     "retention.requests_days",

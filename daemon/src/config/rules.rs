@@ -77,6 +77,18 @@ pub(super) const RULES: &[Rule] = &[
         least: |c| c.lane.busy_retry_s + 1,
     },
     Rule {
+        raise: "stale.running_s",
+        because_of: &["lane.lease_s"],
+        why: "a run would be shown as likely stale while another daemon takes over its server, which is ordinary",
+        least: |c| c.lane.lease_s + TAKEOVER_GRACE_S,
+    },
+    Rule {
+        raise: "stale.queued_s",
+        because_of: &["stale.running_s"],
+        why: "a run that waits for its turn would be shown as likely stale before one that works and is silent",
+        least: |c| c.stale.running_s,
+    },
+    Rule {
         raise: "retention.requests_days",
         because_of: &["run.queue_limit_s"],
         why: "a repeated request would start a second run while the first may still be queued",
@@ -118,6 +130,8 @@ pub(super) const NUMBERS: &[Number] = &[
     number("lane.poll_s", |c| c.lane.poll_s, 1, 60),
     number("lane.busy_retry_s", |c| c.lane.busy_retry_s, 1, 3600),
     number("lane.unreachable_retry_s", |c| c.lane.unreachable_retry_s, 1, 3600),
+    number("stale.queued_s", |c| c.stale.queued_s, 1, 30 * DAY_S),
+    number("stale.running_s", |c| c.stale.running_s, 1, 30 * DAY_S),
     number("ssh.connect_timeout_s", |c| c.ssh.connect_timeout_s, 1, 300),
     number("ssh.keepalive_s", |c| c.ssh.keepalive_s, 1, 600),
     number("ssh.keepalive_max", |c| u64::from(c.ssh.keepalive_max), 1, 20),
@@ -242,6 +256,8 @@ mod tests {
         &[("run.queue_limit_s", "30")],
         &[("lane.unreachable_retry_s", "40"), ("run.queue_limit_s", "40")],
         &[("lane.busy_retry_s", "40"), ("run.queue_limit_s", "40")],
+        &[("stale.running_s", "89")],
+        &[("stale.queued_s", "299")],
         &[("run.queue_limit_s", "2592000"), ("retention.requests_days", "29")],
         &[("retention.runs_days", "29")],
     ];

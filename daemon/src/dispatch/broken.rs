@@ -76,6 +76,7 @@ impl Lane {
                 return self.trouble(error).await;
             }
         };
+        let seen = failures::seen(&report.processes, report.scene.as_ref());
         let ended = match report.status {
             StepStatus::Ended(ended) => ended,
             // The cancel has left a mark there: a start that is still on its way is refused.
@@ -93,6 +94,7 @@ impl Lane {
             hopeless: true,
             retry_on_timeout: false,
             failure,
+            seen,
         };
         let end = Some(failures::end_of(id, &ended, report.truncated));
         let advance =

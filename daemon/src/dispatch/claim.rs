@@ -1,7 +1,7 @@
 //! What a lane does first on a server: it claims its epoch there, clears away what has ended, and looks after what is not proven to have.
 
 use super::takeover::Halt;
-use super::{Lane, Next};
+use super::{Lane, Next, failures};
 use crate::domain::run::Run;
 use crate::domain::step::{StepId, StepState};
 use crate::domain::waiting::WaitReason;
@@ -43,8 +43,8 @@ impl Lane {
         for row in open.iter().filter(|row| row.abandon) {
             let id = step_of(row)?;
             match self.crew.acting()?.abandon(target, id, epoch).await {
-                Ok(Report { status: StepStatus::Ended(_), .. }) => {
-                    self.crew.engine.step_resolved(self.hold, id).await?;
+                Ok(report) if matches!(report.status, StepStatus::Ended(_)) => {
+                    self.resolved(id, &report).await?;
                 }
                 Ok(_) => {}
                 Err(error) => {
@@ -64,6 +64,7 @@ impl Lane {
                 return Ok(());
             }
         };
+        let open = self.crew.engine.store().read().await?.db().unresolved(self.hold.server).await?;
         for (id, report) in listed {
             let record = self.crew.engine.store().read().await?.db().step(id).await?;
             match record {
@@ -71,6 +72,11 @@ impl Lane {
                     tracing::warn!(server = %self.hold.server, step = %id, "the server has a step that this store does not know; it is left alone");
                 }
                 Some(record) if !matches!(record.state, StepState::Starting | StepState::Running) => {
+                    let unresolved = open.iter().any(|row| row.step_id == id.to_string());
+                    if unresolved && matches!(report.status, StepStatus::Ended(_)) {
+                        // What its server knows of it goes away with it.
+                        self.resolved(id, &report).await?;
+                    }
                     self.reap(id).await;
                 }
                 Some(_) => {
@@ -79,6 +85,16 @@ impl Lane {
             }
         }
         Ok(())
+    }
+
+    pub(super) async fn has_unresolved(&self) -> Result<bool, LaneError> {
+        Ok(!self.crew.engine.store().read().await?.db().unresolved(self.hold.server).await?.is_empty())
+    }
+
+    /// A step that was not proven to have ended has: its lane is free of it, and what the server showed is kept with it.
+    async fn resolved(&self, id: StepId, report: &Report) -> Result<(), LaneError> {
+        let late = failures::late(id, report, self.crew.engine.clock().now());
+        self.crew.engine.step_resolved(self.hold, id, late).await
     }
 
     /// Clears a try away on the server. What fails here is done at the next claim.
@@ -104,9 +120,9 @@ impl Lane {
             return self.trouble(error).await.map(Some);
         }
         match self.crew.acting()?.cancel(&target, id, epoch).await {
-            Ok(report) => match report.status {
+            Ok(report) => match &report.status {
                 StepStatus::Ended(_) | StepStatus::Absent | StepStatus::Reaped => {
-                    self.crew.engine.step_resolved(self.hold, id).await?;
+                    self.resolved(id, &report).await?;
                     self.reap(id).await;
                     Ok(Some(Next::Now))
                 }

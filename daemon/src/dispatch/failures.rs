@@ -1,11 +1,13 @@
 //! Says in words what went wrong with a step.
 
 use crate::domain::failure::Failure;
+use crate::domain::grounds::{Grounds, Late, Seen, Source};
 use crate::domain::id::RunId;
 use crate::domain::step::StepId;
 use crate::domain::step::{Cause, Ended, StepState};
 use crate::domain::time::Timestamp;
 use crate::engine::StepEnd;
+use crate::remote::{Report, Scene, StepStatus};
 
 /// The failure of a try, for people.
 pub(super) fn of_step(run: RunId, title: &str, ended: &Ended, last_lines: String, at: Timestamp) -> Failure {
@@ -56,6 +58,62 @@ pub(super) fn end_of(id: StepId, ended: &Ended, truncated: bool) -> StepEnd {
         Ended::Lost { why } => (StepState::Lost, None, why.clone()),
     };
     StepEnd { id, state, exit_code, why, truncated, proven: true }
+}
+
+/// What a server shows beside the end of a try.
+pub(super) fn seen(processes: &[String], scene: Option<&Scene>) -> Seen {
+    let processes = processes.to_vec();
+    let Some(scene) = scene else { return Seen { processes, ..Seen::default() } };
+    let (boot_before, boot_now) = (scene.boot_before.clone(), scene.boot_now.clone());
+    Seen { processes, boot_before, boot_now, lane_free: Some(scene.lane_free), ..Seen::default() }
+}
+
+/// What a server has shown of a try after its run was settled without proof.
+pub(super) fn late(id: StepId, report: &Report, at: Timestamp) -> Late {
+    let seen = seen(&report.processes, report.scene.as_ref());
+    let bare = |why: &str| {
+        let seen = Seen { why: why.to_owned(), ..seen.clone() };
+        Grounds { source: Source::Server, step: Some(id), exit: None, seen }
+    };
+    let (text, grounds) = match &report.status {
+        StepStatus::Ended(ended) => (late_end(ended), Grounds::of_end(id, ended, seen)),
+        StepStatus::Absent => (
+            "its server has no record of it, and refuses a start that is still on its way".to_owned(),
+            bare("absent"),
+        ),
+        _ => (
+            "its server has cleared it away: it had ended, and nobody can say how".to_owned(),
+            bare("reaped"),
+        ),
+    };
+    Late { at, text, grounds }
+}
+
+fn late_end(ended: &Ended) -> String {
+    match ended {
+        Ended::Exited { code, cause: Cause::Itself } => {
+            format!(
+                "its server has the exit record: it ended by itself with exit code {code}{}",
+                signal(*code)
+            )
+        }
+        Ended::Exited { code, cause } => {
+            let by = match cause {
+                Cause::Deadline => "at its deadline",
+                Cause::Cancel => "by a cancel",
+                _ => "by something else on the server",
+            };
+            format!(
+                "its server has the exit record: it was ended {by}, with exit code {code}{}",
+                signal(*code)
+            )
+        }
+        Ended::Rejected { why } => format!("its server has proof that it never ran ({why})"),
+        Ended::Lost { why } if why == "forced" => {
+            "an operator has given it up; what is left of it may live on".to_owned()
+        }
+        Ended::Lost { why } => format!("its server has shown that it ended, and left no exit record ({why})"),
+    }
 }
 
 /// The same, and these processes live on.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::stepping::Work;
 use super::{Lane, Next, failures};
 use crate::catalog::read_probe;
+use crate::domain::grounds::{Probed, Seen};
 use crate::domain::operation::Operation;
 use crate::domain::resource::Presence;
-use crate::domain::run::{Event, Proof, Run};
+use crate::domain::run::{Event, Proof, Run, StepFacts};
 use crate::domain::step::{Ended, StepId};
 use crate::engine::{Advance, LaneError, StepEnd};
 use crate::remote::{ProbeSpec, RemoteError};
@@ -21,10 +22,14 @@ impl Lane {
         run: &Run,
         id: StepId,
         why: String,
+        seen: Seen,
         proven: bool,
     ) -> Result<Next, LaneError> {
         match self.proof().await {
-            Ok(proof) => self.conclude_lost(run, id, why, proof, proven).await,
+            Ok((proof, probe)) => {
+                let seen = Seen { probe, ..seen };
+                self.conclude_lost(run, id, why, (proof, seen), proven).await
+            }
             Err(error) => Box::pin(self.trouble(error)).await,
         }
     }
@@ -34,11 +39,12 @@ impl Lane {
         run: &Run,
         id: StepId,
         why: String,
-        proof: Proof,
+        (proof, seen): (Proof, Seen),
         proven: bool,
     ) -> Result<Next, LaneError> {
+        let seen = Seen { why: why.clone(), ..seen };
         let ended = Ended::Lost { why };
-        let facts = self.facts(run, id, &ended).await?;
+        let facts = StepFacts { seen, ..self.facts(run, id, &ended).await? };
         let titles = self.work.as_ref().map_or_else(|| Arc::from([]), Work::titles);
         let end = Some(StepEnd { proven, ..failures::end_of(id, &ended, false) });
         let event = Event::Judged(proof, facts);
@@ -46,22 +52,28 @@ impl Lane {
         self.after(run, after, id).await
     }
 
-    async fn proof(&self) -> Result<Proof, RemoteError> {
-        let (Some(work), Ok(target)) = (&self.work, self.target()) else { return Ok(Proof::None) };
+    /// What the package's probe proves, and what it saw of what the proof names.
+    async fn proof(&self) -> Result<(Proof, Option<Probed>), RemoteError> {
+        let (Some(work), Ok(target)) = (&self.work, self.target()) else { return Ok((Proof::None, None)) };
         let (Some(proof), Some(probe)) = (&work.prepared.plan.proof, &work.prepared.probe) else {
-            return Ok(Proof::None);
+            return Ok((Proof::None, None));
         };
         let spec = ProbeSpec { script: probe.script.clone(), env: probe.env.clone(), timeout: probe.timeout };
         let answer = self.crew.remote.probe(&target, &spec).await?;
         if answer.exit_code != 0 {
-            return Ok(Proof::None);
+            return Ok((Proof::None, None));
         }
         let reading = read_probe(&answer.output);
-        if proof.holds(&reading, &work.prepared.desired) {
-            return Ok(Proof::Success);
-        }
         let nothing = reading.presence == Some(Presence::Absent) && work.run.operation == Operation::Install;
-        Ok(if nothing { Proof::Nothing } else { Proof::None })
+        let proven = match proof.holds(&reading, &work.prepared.desired) {
+            true => Proof::Success,
+            false if nothing => Proof::Nothing,
+            false => Proof::None,
+        };
+        let mut mask = Mask::new(work.prepared.masked.iter().cloned());
+        let shown = read_probe(&mask.pass(&answer.output, true));
+        let facts = shown.facts.into_iter().filter(|(name, _)| proof.facts.contains_key(name)).collect();
+        Ok((proven, reading.presence.map(|presence| Probed { presence, facts })))
     }
 
     /// Looks at what is there after a change that did not succeed. Best effort: the verdict stands without it.

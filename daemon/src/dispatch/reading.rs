@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::{Crew, Next, failures};
 use crate::catalog::read_probe;
+use crate::domain::grounds::Seen;
 use crate::domain::id::ServerId;
 use crate::domain::resource::Presence;
 use crate::domain::run::{Event, Run, StepFacts, Subject};
@@ -208,7 +209,9 @@ impl Readings {
         }
         let now = self.crew.engine.clock().now();
         let failure = failures::of_step(run.id, LOOK, &ended, last_lines, now);
-        let facts = StepFacts { next: None, busy: false, hopeless: true, retry_on_timeout: false, failure };
+        let seen = Seen::default();
+        let facts =
+            StepFacts { next: None, busy: false, hopeless: true, retry_on_timeout: false, failure, seen };
         let end = Some(failures::end_of(id, &ended, false));
         let event = Event::StepEnded(ended, facts);
         let advance = Advance { run: run.id, event, end, titles: [].into() };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{LIMIT, Lane, Next, failures};
 use crate::catalog::PlannedStep;
+use crate::domain::grounds::Seen;
 use crate::domain::run::{Event, Phase, Progress, Run, RunState, StepFacts};
 use crate::domain::step::{Ended, StepId, StepState};
 use crate::domain::verdict::Outcome;
@@ -15,6 +16,11 @@ use crate::secrets::Mask;
 
 /// Largest piece of output that is stored at once, in bytes.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
+
+/// What is said of a try that its server has forgotten.
+const CLEARED_AWAY: &str = "the server has cleared it away already";
+/// What is said of a try that its server has never had, or has lost with its disk.
+const NO_RECORD: &str = "the server has no record of it";
 
 /// The run in hand.
 pub(super) struct Work {
@@ -82,6 +88,8 @@ impl Lane {
         let run = self.crew.engine.store().read().await?.db().run(work.run.id).await?;
         let Some(run) = run.filter(|run| run.verdict().is_none()) else {
             self.work = None;
+            // Somebody else has ended it: the next claim finds out what is left of it.
+            self.claimed = false;
             return Ok(Next::Now);
         };
         work.run = run.clone();
@@ -163,7 +171,7 @@ impl Lane {
                 self.sent(run, id, stored, report).await
             }
             Err(RemoteError::Unsendable(why)) => {
-                self.conclude(run, id, Ended::Rejected { why }, false, true).await
+                self.conclude(run, id, (Ended::Rejected { why }, Seen::default()), false, true).await
             }
             Err(error) => self.trouble(error).await,
         }
@@ -198,7 +206,8 @@ impl Lane {
                 Ok(Next::Now)
             }
             StepStatus::Ended(ended) if report.output_bytes == 0 => {
-                self.ended(run, id, ended, report.truncated).await
+                let seen = failures::seen(&report.processes, report.scene.as_ref());
+                self.ended(run, id, ended, seen, report.truncated).await
             }
             StepStatus::Ended(_) => self.follow(run, id, stored).await,
             StepStatus::Busy { holder } => self.put_off(run, &holder).await,
@@ -206,12 +215,12 @@ impl Lane {
                 let why = format!(
                     "dpkg was interrupted on the server ({packages}): run `dpkg --configure -a` there"
                 );
-                self.ended(run, id, Ended::Rejected { why }, false).await
+                self.ended(run, id, Ended::Rejected { why }, Seen::default(), false).await
             }
             StepStatus::Orphaned => self.stuck(run, id, "lost its supervisor", &report.processes).await,
             StepStatus::Accepted | StepStatus::Absent => Ok(self.later(self.crew.settings.poll)),
             StepStatus::Reaped => {
-                self.judge_lost(run, id, "the server has cleared it away already".to_owned(), false).await
+                self.judge_lost(run, id, CLEARED_AWAY.to_owned(), Seen::default(), false).await
             }
         }
     }
@@ -261,17 +270,20 @@ impl Lane {
                 self.progressed();
                 Ok(Next::Now)
             }
-            StepStatus::Ended(ended) => self.ended(run, id, ended, news.report.truncated).await,
+            StepStatus::Ended(ended) => {
+                let seen = failures::seen(&news.report.processes, news.report.scene.as_ref());
+                self.ended(run, id, ended, seen, news.report.truncated).await
+            }
             StepStatus::Orphaned => self.stuck(run, id, "lost its supervisor", &news.report.processes).await,
             StepStatus::Accepted | StepStatus::Busy { .. } | StepStatus::Interrupted { .. } => {
                 let stored = self.followed(id, stored)?.stored;
                 Box::pin(self.send(run, id, stored)).await
             }
             StepStatus::Absent => {
-                self.judge_lost(run, id, "the server has no record of it".to_owned(), false).await
+                self.judge_lost(run, id, NO_RECORD.to_owned(), Seen::default(), false).await
             }
             StepStatus::Reaped => {
-                self.judge_lost(run, id, "the server has cleared it away already".to_owned(), false).await
+                self.judge_lost(run, id, CLEARED_AWAY.to_owned(), Seen::default(), false).await
             }
         }
     }
@@ -329,12 +341,13 @@ impl Lane {
         run: &Run,
         id: StepId,
         ended: Ended,
+        seen: Seen,
         truncated: bool,
     ) -> Result<Next, LaneError> {
         if let Ended::Lost { why } = &ended {
-            return self.judge_lost(run, id, why.clone(), true).await;
+            return self.judge_lost(run, id, why.clone(), seen, true).await;
         }
-        self.conclude(run, id, ended, truncated, false).await
+        self.conclude(run, id, (ended, seen), truncated, false).await
     }
 
     /// Stores the end of a try. `hopeless`: beyond what the definition says of its exit code, another try cannot help.
@@ -342,12 +355,13 @@ impl Lane {
         &mut self,
         run: &Run,
         id: StepId,
-        ended: Ended,
+        (ended, seen): (Ended, Seen),
         truncated: bool,
         hopeless: bool,
     ) -> Result<Next, LaneError> {
         let mut facts = self.facts(run, id, &ended).await?;
         facts.hopeless |= hopeless;
+        facts.seen = seen;
         let titles = self.work.as_ref().map_or_else(|| Arc::from([]), Work::titles);
         let left_behind = self.work.as_ref().map_or(&[][..], |work| work.left_behind(id));
         let end = Some(failures::leaving(failures::end_of(id, &ended, truncated), left_behind));
@@ -369,6 +383,7 @@ impl Lane {
             hopeless: code.is_some_and(|code| step.final_codes.contains(&code)),
             retry_on_timeout: work.prepared.plan.retry_on_timeout,
             failure: failures::of_step(run.id, &step.title, ended, last_lines, now),
+            seen: Seen::default(),
         })
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Lane, Next};
+use crate::domain::grounds::Seen;
 use crate::domain::run::{Event, Proof, Run};
 use crate::domain::server::Reach;
 use crate::domain::step::StepState;
@@ -40,6 +41,11 @@ impl Lane {
                 if let Some(run) = waiting {
                     self.waits(&run, WaitReason::Refused, message, None).await?;
                 }
+                if self.server.take().is_some_and(|server| server.reach == Reach::Paused) {
+                    // Its pause stays, so the lane of what runs there would be taken again at once, and again.
+                    self.permit = None;
+                    return Ok(self.later(self.crew.settings.unreachable_retry));
+                }
                 self.give_back().await
             }
             RemoteError::Fenced { highest } => {
@@ -56,7 +62,9 @@ impl Lane {
                     "the server has step {id} with other content: another store has used the same ids"
                 );
                 match waiting {
-                    Some(run) => self.conclude_lost(&run, id, message, Proof::None, false).await,
+                    Some(run) => {
+                        self.conclude_lost(&run, id, message, (Proof::None, Seen::default()), false).await
+                    }
                     None => Err(LaneError::Fault(message)),
                 }
             }

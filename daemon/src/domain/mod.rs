@@ -8,6 +8,8 @@ pub(crate) mod text_enum;
 
 pub mod consequence;
 pub mod failure;
+pub mod freshness;
+pub mod grounds;
 pub mod id;
 pub mod operation;
 pub mod params;

@@ -9,6 +9,8 @@ mod events;
 use std::time::Duration;
 
 use super::failure::Failure;
+use super::freshness::Thresholds;
+use super::grounds::{Grounds, Seen};
 use super::id::{ResourceId, RunId, ServerId};
 use super::operation::Operation;
 use super::resource::{self, Declared, Fate, ResourceStatus};
@@ -66,6 +68,10 @@ pub struct Run {
     pub accepted_at: Timestamp,
     /// Until when it may stay queued.
     pub queue_until: Timestamp,
+    /// How long nothing may happen to it before it is shown as likely stale.
+    pub stale: Thresholds,
+    /// When something last happened to it.
+    pub progress_at: Timestamp,
     /// Before whom it has its turn.
     pub priority: Priority,
     /// Someone asked for its cancellation.
@@ -74,6 +80,8 @@ pub struct Run {
     pub payload: bool,
     /// Where it stands.
     pub state: RunState,
+    /// What its verdict rests on, in full; `None` while it is open.
+    pub grounds: Option<Grounds>,
     /// Epoch of the lane that it last ran in; 0 before.
     pub epoch: i64,
     /// Rises with every change; the store's guard.
@@ -171,6 +179,8 @@ pub struct StepFacts {
     pub retry_on_timeout: bool,
     /// What went wrong, if it did.
     pub failure: Failure,
+    /// What was seen on the server beside the end.
+    pub seen: Seen,
 }
 
 /// What a probe proves about a lost step.
@@ -364,6 +374,7 @@ impl Run {
     /// The run after the event.
     pub fn apply(mut self, event: Event, now: Timestamp, timings: &Timings) -> Result<Self, Illegal> {
         let illegal = Illegal { state: self.state_word(), event: event.word() };
+        let grounds = Grounds::of(&self, &event);
         let legal = !self.contradicts(&event, now, timings)
             && match &self.state {
                 RunState::Queued { .. } => self.when_queued(event, now, timings),
@@ -376,6 +387,8 @@ impl Run {
         if !legal {
             return Err(illegal);
         }
+        self.grounds = self.verdict().is_some().then_some(grounds);
+        self.progress_at = now;
         self.version += 1;
         Ok(self)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Answer, Asked, Engine, Refusal};
 use crate::catalog::{Definition, Plan, PlanError};
@@ -30,6 +31,7 @@ pub(super) struct NewRun<'a> {
     pub(super) principal: &'a str,
     pub(super) retry_of: Option<RunId>,
     pub(super) turn: Turn,
+    pub(super) expected_runtime: Option<Duration>,
 }
 
 impl Engine {
@@ -47,10 +49,13 @@ impl Engine {
             retry_of: new.retry_of,
             accepted_at: unit.now(),
             queue_until: unit.now() + limit,
+            stale: self.limits().stale.of_run(limit, new.expected_runtime),
+            progress_at: unit.now(),
             priority: new.turn.priority,
             cancel_requested: false,
             payload: false,
             state: RunState::Queued { waiting: None },
+            grounds: None,
             epoch: 0,
             version: 1,
             seq: 0,
@@ -84,7 +89,8 @@ impl Engine {
             attempts_max: work.plan.attempts_max,
             principal: &asked.principal,
             retry_of: work.retry_of,
-            turn: work.turn,
+            turn: Turn { limit: work.turn.limit.or(work.plan.queue_limit), ..work.turn },
+            expected_runtime: work.plan.expected_runtime,
         };
         self.new_run(unit, new)
     }

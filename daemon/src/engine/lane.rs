@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Engine, Refusal};
+use crate::domain::grounds::Late;
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::resource::{Observed, Presence};
 use crate::domain::run::{Event, Illegal, Run};
@@ -163,6 +164,7 @@ async fn begin_step(unit: &mut Unit<'_>, run: &Run, id: StepId, titles: &[String
         ended_at: None,
         output_bytes: 0,
         truncated: false,
+        late: None,
         version: 1,
         seq: 0,
     };
@@ -205,7 +207,7 @@ enum Note {
     Release(LaneHold),
     StepSeen { hold: LaneHold, step: StepId },
     Output { hold: LaneHold, step: StepId, pos: u64, data: Vec<u8> },
-    Resolved { hold: LaneHold, step: StepId },
+    Resolved { hold: LaneHold, step: StepId, late: Box<Late> },
     Reach { hold: LaneHold, reach: Reach, detail: String },
     Observed { hold: LaneHold, resource: ResourceId, presence: Presence, facts: BTreeMap<String, String> },
 }
@@ -222,11 +224,13 @@ impl Command for NoteCommand {
 
     fn wants(&self, wants: &mut Wants) {
         match &self.note {
-            Note::StepSeen { hold, step } | Note::Output { hold, step, .. } => {
+            Note::StepSeen { hold, step }
+            | Note::Output { hold, step, .. }
+            | Note::Resolved { hold, step, .. } => {
                 wants.lane(hold.server);
                 wants.step(*step);
             }
-            Note::Resolved { hold, .. } | Note::Reach { hold, .. } => wants.lane(hold.server),
+            Note::Reach { hold, .. } => wants.lane(hold.server),
             Note::Observed { hold, resource, .. } => {
                 wants.lane(hold.server);
                 wants.resource_id(*resource);
@@ -261,9 +265,9 @@ impl Command for NoteCommand {
                 unit.hold_lane(hold.server, me, hold.epoch).await?;
                 unit.append_output(*step, *pos, data).await?;
             }
-            Note::Resolved { hold, step } => {
+            Note::Resolved { hold, step, late } => {
                 unit.hold_lane(hold.server, me, hold.epoch).await?;
-                unit.resolve(*step).await?;
+                self.resolve(unit, *step, late).await?;
             }
             Note::Reach { hold, reach, detail } => {
                 unit.hold_lane(hold.server, me, hold.epoch).await?;
@@ -278,6 +282,24 @@ impl Command for NoteCommand {
             }
         }
         Ok(0)
+    }
+}
+
+impl NoteCommand {
+    /// The step goes off the list, what its server showed is kept with it, and what is there now is looked at. Its run stays as it is.
+    async fn resolve(&self, unit: &mut Unit<'_>, step: StepId, late: &Late) -> Result<(), LaneError> {
+        if !unit.resolve(step).await? {
+            return Ok(());
+        }
+        if let Some(mut record) = unit.step(step).await? {
+            record.late = Some(late.clone());
+            unit.update_step(&mut record).await?;
+        }
+        if let Some(run) = unit.run(step.run).await? {
+            self.engine.look_after(unit, &run).await?;
+            unit.call(run.server);
+        }
+        Ok(())
     }
 }
 
@@ -344,9 +366,10 @@ impl Engine {
         self.note(Note::Output { hold, step, pos, data }).await.map(drop)
     }
 
-    /// The end of a try that was not proven to have ended is proven.
-    pub async fn step_resolved(&self, hold: LaneHold, step: StepId) -> Result<(), LaneError> {
-        self.note(Note::Resolved { hold, step }).await.map(drop)
+    /// The end of a try that was not proven to have ended is proven; `late`: what its server has shown. Nothing happens to one that is not
+    /// on the list.
+    pub async fn step_resolved(&self, hold: LaneHold, step: StepId, late: Late) -> Result<(), LaneError> {
+        self.note(Note::Resolved { hold, step, late: Box::new(late) }).await.map(drop)
     }
 
     /// Stores whether a server can be worked on.

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 
 use super::Engine;
 use crate::clock::Clock;
+use crate::store::lanes::DeadLane;
 use crate::store::{Command, StoreError, Unit};
 
 /// How much of the lease is left unused at most, against clocks that run apart; of a short lease it is a third.
@@ -65,7 +66,6 @@ fn micros(span: Duration) -> u64 {
 
 enum Housekeeping {
     Renew { engine: Engine, length: Duration },
-    ReleaseDead { engine: Engine, everyone_else: bool },
     Detach(Engine),
 }
 
@@ -82,11 +82,23 @@ impl Command for Housekeeping {
                 unit.renew_lease(engine.me(), env!("CARGO_PKG_VERSION"), &packages, until).await?;
                 Ok(0)
             }
-            Self::ReleaseDead { engine, everyone_else } => {
-                unit.release_dead(engine.me(), *everyone_else).await
-            }
             Self::Detach(engine) => unit.detach(engine.me()).await,
         }
+    }
+}
+
+struct ReleaseDead {
+    engine: Engine,
+    everyone_else: bool,
+}
+
+#[async_trait]
+impl Command for ReleaseDead {
+    type Answer = Vec<DeadLane>;
+    type Refusal = StoreError;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<Vec<DeadLane>, StoreError> {
+        unit.release_dead(self.engine.me(), self.everyone_else).await
     }
 }
 
@@ -99,9 +111,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Frees the lanes of dead daemons; answers how many. `everyone_else`: the caller holds the data directory, so all others are dead.
-    pub async fn release_dead(&self, everyone_else: bool) -> Result<u64, StoreError> {
-        self.writer().commit(Housekeeping::ReleaseDead { engine: self.clone(), everyone_else }).await
+    /// Frees the lanes of dead daemons; answers which. `everyone_else`: the caller holds the data directory, so all others are dead.
+    pub async fn release_dead(&self, everyone_else: bool) -> Result<Vec<DeadLane>, StoreError> {
+        self.writer().commit(ReleaseDead { engine: self.clone(), everyone_else }).await
     }
 
     /// Gives back every lane and the lease. Remote steps go on; whoever comes next re-attaches them.

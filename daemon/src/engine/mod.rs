@@ -17,7 +17,7 @@ mod operate;
 mod packages;
 mod prepared;
 mod probe;
-mod reconcile;
+pub mod reconcile;
 mod remove;
 mod retry;
 mod server_add;
@@ -48,6 +48,7 @@ pub use settle::Settled;
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::domain::freshness::Thresholds;
 use crate::domain::id::DaemonId;
 use crate::domain::timings::Timings;
 use crate::hub::Hub;
@@ -63,6 +64,8 @@ pub struct Settings {
     pub attempts_max: u32,
     /// Queued runs per server.
     pub queue_max: i64,
+    /// When a run whose operation does not say is shown as likely stale.
+    pub stale: Thresholds,
 }
 
 /// The settings that may change while the daemon runs. Each command takes them as they are when it is accepted; what it has made keeps
@@ -75,6 +78,8 @@ pub struct Limits {
     pub attempts_max: u32,
     /// Queued runs per server.
     pub queue_max: i64,
+    /// When a run whose operation does not say is shown as likely stale.
+    pub stale: Thresholds,
 }
 
 /// Everything a command needs. Cheap to clone.
@@ -110,8 +115,8 @@ impl Engine {
         settings: Settings,
     ) -> Self {
         let definitions = definitions::Definitions::default();
-        let Settings { timings, attempts_max, queue_max } = settings;
-        let limits = RwLock::new(Limits { queue_limit: timings.queue_limit, attempts_max, queue_max });
+        let Settings { timings, attempts_max, queue_max, stale } = settings;
+        let limits = RwLock::new(Limits { queue_limit: timings.queue_limit, attempts_max, queue_max, stale });
         let catalog = RwLock::new(catalog);
         Self {
             inner: Arc::new(Inner {

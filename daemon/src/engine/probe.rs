@@ -165,6 +165,7 @@ impl Engine {
             principal,
             retry_of: None,
             turn: Turn::default(),
+            expected_runtime: None,
         }
     }
 }

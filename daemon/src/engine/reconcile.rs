@@ -1,9 +1,88 @@
-//! A person makes the reconciler look now: who asked is on record before it looks (P14).
+//! A person makes the reconciler look now: who asked is on record before it looks (P14), and what the look found is added to the record.
 
 use async_trait::async_trait;
 
 use super::{Answer, Asked, Engine, Refusal};
-use crate::store::{Command, Unit, Wants};
+use crate::domain::id::RunId;
+use crate::domain::time::Timestamp;
+use crate::domain::verdict::Reason;
+use crate::store::lanes::DeadLane;
+use crate::store::{Command, StoreError, Unit, Wants};
+
+/// What one look of the reconciler found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Open runs.
+    pub examined: u64,
+    /// Runs that were settled.
+    pub settled: Vec<SettledRun>,
+    /// Lanes of dead daemons that were freed.
+    pub released: Vec<DeadLane>,
+    /// Open runs that are likely stale, newest first, [`STALE_MAX`] at most.
+    pub likely_stale: Vec<StaleRun>,
+    /// Nothing is settled by time before this, because this daemon has not run for long enough.
+    pub grace_until: Option<Timestamp>,
+}
+
+/// Most runs that a report names as likely stale.
+pub const STALE_MAX: i64 = 100;
+
+/// A run that was settled by time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettledRun {
+    /// Which.
+    pub id: RunId,
+    /// Name of its server.
+    pub server: String,
+    /// Why it did not succeed.
+    pub reason: Option<Reason>,
+    /// By when it was to be terminal.
+    pub due: Timestamp,
+    /// When it was settled.
+    pub at: Timestamp,
+}
+
+/// An open run that is likely stale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaleRun {
+    /// Which.
+    pub id: RunId,
+    /// Name of its server.
+    pub server: String,
+    /// When something last happened to it.
+    pub progress_at: Timestamp,
+    /// By when it settles.
+    pub settles_by: Option<Timestamp>,
+}
+
+impl Report {
+    /// How much of each, for the audit.
+    fn counts(&self) -> String {
+        let grace = if self.grace_until.is_some() { "; too soon to settle by time" } else { "" };
+        format!(
+            "examined {}, settled {}, released {}, likely stale {}{grace}",
+            self.examined,
+            self.settled.len(),
+            self.released.len(),
+            self.likely_stale.len(),
+        )
+    }
+}
+
+struct NoteReport {
+    audit_id: String,
+    detail: String,
+}
+
+#[async_trait]
+impl Command for NoteReport {
+    type Answer = ();
+    type Refusal = StoreError;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<(), StoreError> {
+        unit.complete_audit(&self.audit_id, &self.detail).await
+    }
+}
 
 struct AskToReconcile {
     engine: Engine,
@@ -12,27 +91,33 @@ struct AskToReconcile {
 
 #[async_trait]
 impl Command for AskToReconcile {
-    type Answer = ();
+    type Answer = Option<String>;
     type Refusal = Refusal;
 
     fn wants(&self, wants: &mut Wants) {
         self.asked.wants(wants);
     }
 
-    async fn run(&self, unit: &mut Unit<'_>) -> Result<(), Refusal> {
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<Option<String>, Refusal> {
         if self.asked.recall(unit).await?.is_some() {
-            return Ok(());
+            return Ok(None);
         }
         let audit_id = self.engine.clock().ulid().to_string();
-        self.asked.keep(unit, &Answer::default(), audit_id, "installation".to_owned()).await
+        self.asked.keep(unit, &Answer::default(), audit_id.clone(), "installation".to_owned()).await?;
+        Ok(Some(audit_id))
     }
 }
 
 impl Engine {
     /// Accepts that someone makes the reconciler look. What the look finds is not kept: asked again under the same id, it looks again,
-    /// and looking twice changes nothing.
-    pub async fn accept_reconcile(&self, asked: Asked) -> Result<(), Refusal> {
+    /// and looking twice changes nothing. Answers the line of the audit, if it is a new one.
+    pub async fn accept_reconcile(&self, asked: Asked) -> Result<Option<String>, Refusal> {
         asked.check()?;
         self.writer().commit(AskToReconcile { engine: self.clone(), asked }).await
+    }
+
+    /// Adds to that line what the look found.
+    pub async fn audit_reconcile(&self, audit_id: String, report: &Report) -> Result<(), StoreError> {
+        self.writer().commit(NoteReport { audit_id, detail: report.counts() }).await
     }
 }

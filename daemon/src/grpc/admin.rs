@@ -92,13 +92,12 @@ impl v1::admin_server::Admin for Api {
         request: Request<v1::ReconcileRequest>,
     ) -> Result<Response<v1::ReconcileResponse>, Status> {
         let (asked, _) = self.asked("Admin.Reconcile", request)?;
-        self.engine().accept_reconcile(asked).await.map_err(|r| self.refuse(r))?;
+        let audit_id = self.engine().accept_reconcile(asked).await.map_err(|r| self.refuse(r))?;
         let report = self.parts.steward.reconcile().await.map_err(|r| self.refuse(r))?;
-        Ok(Response::new(v1::ReconcileResponse {
-            examined: report.examined,
-            settled_run_ids: report.settled.iter().map(ToString::to_string).collect(),
-            lanes_released: report.lanes_released,
-        }))
+        if let Some(audit_id) = audit_id {
+            self.engine().audit_reconcile(audit_id, &report).await.map_err(|r| self.refuse(r))?;
+        }
+        Ok(Response::new(convert::reconciled(&report)))
     }
 
     async fn list_audit(

@@ -33,8 +33,8 @@ pub use socket::{BindError, bind};
 
 use crate::auth::Gate;
 use crate::catalog::{Catalog, FileProblem};
-use crate::domain::id::RunId;
 use crate::domain::time::Timestamp;
+use crate::engine::reconcile::Report;
 use crate::engine::{Engine, Refusal};
 
 /// What the API needs of the rest of the daemon.
@@ -55,24 +55,13 @@ pub struct GrpcParts {
 #[async_trait]
 pub trait Steward: Send + Sync {
     /// Makes the reconciler look now: it settles what is overdue, and tells what it found.
-    async fn reconcile(&self) -> Result<ReconcileReport, Refusal>;
+    async fn reconcile(&self) -> Result<Report, Refusal>;
 
     /// Reads the package definitions from where the configuration says.
     fn read_packages(&self) -> Result<Catalog, Vec<FileProblem>>;
 
     /// What is not well with the daemon itself, each with what to do.
     fn warnings(&self) -> Vec<String>;
-}
-
-/// What one look of the reconciler found and did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ReconcileReport {
-    /// Open runs it looked at.
-    pub examined: u64,
-    /// Runs it settled.
-    pub settled: Vec<RunId>,
-    /// Lanes whose owner is gone, released for takeover.
-    pub lanes_released: u64,
 }
 
 /// All services over the same parts. Cheap to clone.

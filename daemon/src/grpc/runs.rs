@@ -9,13 +9,14 @@ use super::pages::Page;
 use super::places::Places;
 use super::stream::{Answers, until_stopped};
 use super::{Api, check, convert};
-use crate::domain::id::{ResourceId, RunId};
+use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::run::Run;
+use crate::domain::time::Timestamp;
 use crate::engine::{Refusal, targets};
 use crate::hub::follow::{Follower, Told};
-use crate::store::StoreError;
 use crate::store::queries::RunFilter;
 use crate::store::rows::RunRow;
+use crate::store::{Db, StoreError};
 
 impl Api {
     async fn run_row(&self, id: RunId) -> Result<RunRow, Refusal> {
@@ -25,27 +26,32 @@ impl Api {
 
     async fn get_run(&self, id: RunId) -> Result<v1::Run, Refusal> {
         let row = self.run_row(id).await?;
-        let (place, steps) = {
+        let run: Run = row.clone().try_into()?;
+        let now = self.engine().clock().now();
+        let (place, steps, diagnostics) = {
             let mut reader = self.engine().store().read().await?;
             let mut db = reader.db();
-            (Places::default().of(&mut db, &row).await?, db.steps(id).await?)
+            let place = Places::default().of(&mut db, &row).await?;
+            (place, db.steps(id).await?, diagnostics(&mut db, &row, run.server, now).await?)
         };
-        let run: Run = row.clone().try_into()?;
         let step_titles = self.engine().step_titles(&run).await.unwrap_or_else(|refusal| {
             // The run itself is worth more than the titles of steps that nobody can plan any more.
             tracing::warn!(run = %id, error = %refusal, "the steps of a run cannot be planned");
             Vec::new()
         });
         let steps = steps.iter().map(convert::step).collect();
-        Ok(v1::Run { step_titles, steps, ..convert::run(&row, place.as_ref())? })
+        let run = convert::run(&row, place.as_ref(), now)?;
+        Ok(v1::Run { step_titles, steps, diagnostics: Some(diagnostics), ..run })
     }
 
     async fn list_runs(&self, m: v1::ListRunsRequest) -> Result<v1::ListRunsResponse, Refusal> {
         let state: v1::RunState = check::word("state", m.state)?;
         let outcome: v1::Outcome = check::word("outcome", m.outcome)?;
+        let freshness: v1::Freshness = check::word("freshness", m.freshness)?;
         let resource: Option<ResourceId> = check::optional_id("resource_id", &m.resource_id)?;
         let list = v1::ListRunsRequest { page_size: 0, page_token: String::new(), ..m.clone() };
         let page = Page::new(self.engine(), "Runs.List", &list, m.page_size, &m.page_token)?;
+        let now = self.engine().clock().now();
         let mut reader = self.engine().store().read().await?;
         let mut db = reader.db();
         let server = if m.server.is_empty() {
@@ -59,12 +65,13 @@ impl Api {
             resource: resource.map(|id| id.to_string()),
             state: convert::run_state_word(state),
             outcome: convert::outcome_word(outcome),
+            freshness: convert::freshness_of(freshness).map(|word| (word, now)),
         };
         let rows = db.runs(&filter, &page.after, page.limit()).await?;
         let (mut places, mut runs) = (Places::default(), Vec::with_capacity(rows.len()));
         for row in &rows {
             let place = places.of(&mut db, row).await?;
-            runs.push(convert::run(row, place.as_ref())?);
+            runs.push(convert::run(row, place.as_ref(), now)?);
         }
         let (runs, next_page_token) = page.cut(runs, |r: &v1::Run| &r.id);
         Ok(v1::ListRunsResponse { runs, next_page_token })
@@ -93,7 +100,7 @@ impl Api {
         let event = match told {
             Told::Run(row) => {
                 let place = Places::default().of(&mut self.engine().store().read().await?.db(), &row).await?;
-                Event::Run(convert::run(&row, place.as_ref())?)
+                Event::Run(convert::run(&row, place.as_ref(), self.engine().clock().now())?)
             }
             Told::Step(step) => Event::Step(convert::step(&step)),
             Told::Output { step_id, data, next_offset, truncated } => {
@@ -106,6 +113,25 @@ impl Api {
     fn checked_run(&self, id: &str) -> Result<RunId, Status> {
         check::id("run_id", id).map_err(|r| self.refuse(r))
     }
+}
+
+/// Who looks after a run. An open one only: what is over is nobody's.
+async fn diagnostics(
+    db: &mut Db<'_>,
+    row: &RunRow,
+    server: ServerId,
+    now: Timestamp,
+) -> Result<v1::RunDiagnostics, StoreError> {
+    if row.settles_by.is_none() {
+        return Ok(convert::diagnostics(row, None, None, &[]));
+    }
+    let lane = db.lane(server).await?;
+    let lease = match lane.as_ref().and_then(|lane| lane.owner.as_ref()) {
+        Some(owner) => db.lease(owner, now).await?,
+        None => None,
+    };
+    let unresolved = db.unresolved(server).await?;
+    Ok(convert::diagnostics(row, lane.as_ref(), lease.as_ref(), &unresolved))
 }
 
 #[async_trait]

@@ -49,7 +49,7 @@ impl Api {
     pub(super) fn run_of(&self, answer: &Answer) -> Result<v1::Run, Status> {
         let row = answer.run.as_ref();
         let row = row.ok_or_else(|| self.refuse(Refusal::Internal("no run in the answer".to_owned())))?;
-        convert::run(row, None).map_err(|e| self.refuse(e))
+        convert::run_as_stored(row, None).map_err(|e| self.refuse(e))
     }
 
     fn named_server(&self, name: &str) -> Result<(), Status> {

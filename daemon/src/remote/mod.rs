@@ -119,6 +119,19 @@ pub struct Report {
     /// Processes of it that should not be there any more, as `pid name`, at most 20: it is orphaned; or it runs although it was killed;
     /// or it has ended, and they had left its process group. `list` does not look for the last kind.
     pub processes: Vec<String>,
+    /// What else is there of a try that left no exit record; `None` for any other.
+    pub scene: Option<Scene>,
+}
+
+/// What is there of a try that left no exit record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scene {
+    /// Boot in which it began; empty when it did not.
+    pub boot_before: String,
+    /// Boot of the server now.
+    pub boot_now: String,
+    /// Nobody holds the lock of the lane.
+    pub lane_free: bool,
 }
 
 /// News of a try: how it stands, and output from the offset that was asked for.

@@ -15,6 +15,15 @@ pub struct Counts {
     pub reach: Vec<(String, i64)>,
 }
 
+/// A daemon's lease.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct LeaseRow {
+    /// Until when it lasts, by the time that leases are compared by.
+    pub lease_until: i64,
+    /// Whether it lasts still.
+    pub alive: bool,
+}
+
 /// A daemon at work on this store.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct DaemonRow {
@@ -31,6 +40,13 @@ pub struct DaemonRow {
 }
 
 impl Db<'_> {
+    /// The lease of a daemon, where this daemon's own clock says `now`; `None` when it has given it back.
+    pub async fn lease(&mut self, daemon: &str, now: Timestamp) -> Result<Option<LeaseRow>, StoreError> {
+        let now = self.lease_now(now).await?.0;
+        let sql = "SELECT lease_until, lease_until > $2 AS alive FROM daemon WHERE id = $1";
+        Ok(on!(self, c => sqlx::query_as(sql).bind(daemon).bind(now).fetch_optional(c).await)?)
+    }
+
     pub(super) async fn engine(&mut self) -> Result<String, StoreError> {
         Ok(match self {
             Self::Sqlite(conn) => {
@@ -97,6 +113,13 @@ impl Db<'_> {
 }
 
 impl Unit<'_> {
+    /// Adds to the audit what came of a command, once: what stands there stays.
+    pub async fn complete_audit(&mut self, id: &str, detail: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE audit SET detail = $2 WHERE id = $1 AND detail = ''";
+        let done = on!(self.writing().await?, c => sqlx::query(sql).bind(id).bind(detail).execute(c).await.map(|d| d.rows_affected()))?;
+        self.guarded(done)
+    }
+
     /// Stores this daemon's lease, new or renewed: as long from the lease time as `until` is from the unit's time.
     pub async fn renew_lease(
         &mut self,

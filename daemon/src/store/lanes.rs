@@ -21,6 +21,17 @@ pub struct LaneRow {
     pub takeover: Option<String>,
 }
 
+/// A lane whose owner is gone.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct DeadLane {
+    /// The server.
+    pub server_id: String,
+    /// Its name.
+    pub server: String,
+    /// The daemon that had it.
+    pub owner: String,
+}
+
 /// A step that is not proven to have ended.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct UnresolvedRow {
@@ -141,18 +152,27 @@ impl Unit<'_> {
         Ok(())
     }
 
-    /// Frees the lanes of daemons whose lease has passed, and of those that are gone; answers how many. `everyone_else`: the caller
+    /// Frees the lanes of daemons whose lease has passed, and of those that are gone; answers which. `everyone_else`: the caller
     /// holds the data directory (SQLite), so every other daemon is dead, whatever its lease says.
-    pub async fn release_dead(&mut self, me: DaemonId, everyone_else: bool) -> Result<u64, StoreError> {
+    pub async fn release_dead(
+        &mut self,
+        me: DaemonId,
+        everyone_else: bool,
+    ) -> Result<Vec<DeadLane>, StoreError> {
         let wall = self.now();
         let now = self.db().await?.lease_now(wall).await?.0;
         let me = me.to_string();
-        let sql = "UPDATE lane SET owner = NULL WHERE owner IS NOT NULL AND owner <> $1 AND ($2 OR NOT EXISTS \
-                   (SELECT 1 FROM daemon d WHERE d.id = lane.owner AND d.lease_until > $3)) RETURNING server_id";
-        let freed: Vec<String> = on!(self.writing().await?, c => sqlx::query_scalar(sql).bind(&me).bind(everyone_else).bind(now)
-            .fetch_all(c).await)?;
-        if freed.is_empty() {
-            self.wrote_nothing();
+        let sql = "SELECT l.server_id, s.name AS server, l.owner FROM lane l JOIN server s ON s.id = l.server_id \
+                   WHERE l.owner IS NOT NULL AND l.owner <> $1 AND ($2 OR NOT EXISTS \
+                   (SELECT 1 FROM daemon d WHERE d.id = l.owner AND d.lease_until > $3)) ORDER BY s.name";
+        let dead: Vec<DeadLane> = on!(self.db().await?, c =>
+            sqlx::query_as(sql).bind(&me).bind(everyone_else).bind(now).fetch_all(c).await)?;
+        if !dead.is_empty() {
+            // Nobody else writes before the commit, so these are the same lanes.
+            let sql = "UPDATE lane SET owner = NULL WHERE owner IS NOT NULL AND owner <> $1 AND ($2 OR NOT EXISTS \
+                       (SELECT 1 FROM daemon d WHERE d.id = lane.owner AND d.lease_until > $3))";
+            on!(self.writing().await?, c => sqlx::query(sql).bind(&me).bind(everyone_else).bind(now)
+                .execute(c).await.map(drop))?;
         }
         let sql = "DELETE FROM daemon WHERE id <> $1 AND ($2 OR lease_until <= $3)";
         let gone = on!(self.writing().await?, c => sqlx::query(sql).bind(&me).bind(everyone_else).bind(now)
@@ -160,7 +180,9 @@ impl Unit<'_> {
         if gone == 0 {
             self.wrote_nothing();
         }
-        self.freed(&freed)
+        let servers: Vec<_> = dead.iter().map(|lane| lane.server_id.clone()).collect();
+        self.freed(&servers)?;
+        Ok(dead)
     }
 
     /// Gives back everything that this daemon has; the last act of a clean stop.
@@ -238,10 +260,13 @@ impl Unit<'_> {
         Ok(())
     }
 
-    /// Takes a step off that list: its end is proven.
-    pub async fn resolve(&mut self, step: StepId) -> Result<(), StoreError> {
+    /// Takes a step off that list: its end is proven. Answers whether it was there.
+    pub async fn resolve(&mut self, step: StepId) -> Result<bool, StoreError> {
         let sql = "DELETE FROM unresolved WHERE step_id = $1";
-        on!(self.writing().await?, c => sqlx::query(sql).bind(step.to_string()).execute(c).await.map(drop))?;
-        Ok(())
+        let done = on!(self.writing().await?, c => sqlx::query(sql).bind(step.to_string()).execute(c).await.map(|d| d.rows_affected()))?;
+        if done == 0 {
+            self.wrote_nothing();
+        }
+        Ok(done > 0)
     }
 }

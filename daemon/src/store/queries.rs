@@ -3,6 +3,7 @@
 use super::page::Page;
 use super::rows::{ResourceRow, RunRow, ServerRow, StepRecord, StepRow, TransitionRow};
 use super::{AuditRow, Db, StoreError, Unit};
+use crate::domain::freshness::Freshness;
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::resource::Resource;
 use crate::domain::run::Run;
@@ -70,6 +71,8 @@ pub struct RunFilter {
     pub state: Option<String>,
     /// Only with this outcome.
     pub outcome: Option<String>,
+    /// Only this fresh at this time.
+    pub freshness: Option<(Freshness, Timestamp)>,
 }
 
 impl RunFilter {
@@ -79,6 +82,7 @@ impl RunFilter {
             .only("resource_id", self.resource.clone())
             .only("state", self.state.clone())
             .only("outcome", self.outcome.clone())
+            .fresh(self.freshness)
             .before(before)
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use settled::domain::id::InstallationId;
 use settled::domain::step::{Cause, Ended, StepId};
 use settled::remote::{
-    Holder, Limits, News, ProbeAnswer, ProbeSpec, RemoteError, Report, StepSpec, StepStatus,
+    Holder, Limits, News, ProbeAnswer, ProbeSpec, RemoteError, Report, Scene, StepSpec, StepStatus,
 };
 
 use super::{Bug, End, Play};
@@ -64,6 +64,8 @@ pub struct Host {
 struct Try {
     script: String,
     env: Vec<(String, String)>,
+    /// The boot in which it came.
+    boot: String,
     stage: Stage,
 }
 
@@ -351,7 +353,7 @@ impl Host {
     }
 
     fn keep(&mut self, spec: &StepSpec, stage: Stage) {
-        let one = Try { script: spec.script.clone(), env: spec.env.clone(), stage };
+        let one = Try { script: spec.script.clone(), env: spec.env.clone(), boot: self.boot_id(), stage };
         self.tries.insert(spec.id, one);
     }
 
@@ -362,7 +364,11 @@ impl Host {
         };
         match &one.stage {
             Stage::Accepted(..) => report(StepStatus::Accepted, 0),
-            Stage::Over(ended, output) => report(StepStatus::Ended(ended.clone()), output.len()),
+            Stage::Over(ended, output) => {
+                let lost = matches!(ended, Ended::Lost { .. });
+                let scene = lost.then(|| self.scene(one));
+                Report { scene, ..report(StepStatus::Ended(ended.clone()), output.len()) }
+            }
             Stage::Live(live) => {
                 let early = live.began + live.play.takes / 2;
                 let status = if self.bug == Some(Bug::EndsEarly) && early <= now {
@@ -379,6 +385,14 @@ impl Host {
                 let truncated = live.truncated();
                 Report { truncated, processes, ..report(status, live.written(now).len()) }
             }
+        }
+    }
+
+    fn scene(&self, one: &Try) -> Scene {
+        Scene {
+            boot_before: one.boot.clone(),
+            boot_now: self.boot_id(),
+            lane_free: self.lives().next().is_none(),
         }
     }
 
@@ -459,7 +473,7 @@ impl Host {
 }
 
 fn report(status: StepStatus, output: usize) -> Report {
-    Report { status, output_bytes: output as u64, truncated: false, processes: Vec::new() }
+    Report { status, output_bytes: output as u64, truncated: false, processes: Vec::new(), scene: None }
 }
 
 fn rejected(why: &str) -> Stage {

@@ -10,9 +10,10 @@ use settled::catalog::Catalog;
 use settled::clock::Clock as _;
 use settled::dispatch::{self, Crew, Dispatcher, Lane, Next, Readings};
 use settled::domain::id::{DaemonId, ServerId};
+use settled::engine::reconcile::Report;
 use settled::engine::{self, Engine, Lease};
 use settled::hub::Hub;
-use settled::reconciler::{Reconciler, Report};
+use settled::reconciler::Reconciler;
 use settled::secrets::Sealer;
 use settled::store::{self, Committed, Opened};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -279,7 +280,7 @@ impl Daemon {
 
     /// The reconciler looks now, whatever the time.
     pub async fn reconcile(&mut self) -> anyhow::Result<Report> {
-        Ok(self.reconciler.step().await?)
+        Ok(self.reconciler.report().await?)
     }
 
     /// The reconciler never looks again: for tests of the checker.

@@ -51,10 +51,21 @@ steps = [{ title = "Do the work again", script = "work again", timeout = "2m" }]
 steps = [{ title = "Forget the work", script = "forget" }]
 "#;
 
-/// The built-in packages, `thing` and `task`.
+const HURRIED: &str = r#"
+name = "hurried"
+summary = "Work that nobody waits long for"
+[operations.install]
+queue_limit = "10m"
+expected_runtime = "40s"
+steps = [{ title = "Hurry", script = "hurry", timeout = "1m" }]
+[operations.remove]
+steps = [{ title = "Forget the hurry", script = "forget" }]
+"#;
+
+/// The built-in packages, `thing`, `task` and `hurried`.
 pub fn catalog() -> anyhow::Result<Catalog> {
     let dir = tempfile::tempdir()?;
-    for (name, text) in [("thing.toml", THING), ("task.toml", TASK)] {
+    for (name, text) in [("thing.toml", THING), ("task.toml", TASK), ("hurried.toml", HURRIED)] {
         std::fs::write(dir.path().join(name), text)?;
     }
     let words = |problems: Vec<settled::catalog::FileProblem>| {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use settled::catalog::Catalog;
 use settled::clock::Clock as _;
+use settled::domain::freshness::Thresholds;
 use settled::domain::id::{RunId, ServerId};
 use settled::domain::operation::Operation;
 use settled::domain::resource::Resource;
@@ -40,6 +41,7 @@ pub const fn knobs() -> Knobs {
             },
             attempts_max: 3,
             queue_max: 1_000,
+            stale: Thresholds { queued: seconds(3_600), running: seconds(300) },
         },
         dispatch: dispatch::Settings {
             unreachable_retry: seconds(15),

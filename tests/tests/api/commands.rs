@@ -223,6 +223,8 @@ async fn p14_who_makes_the_reconciler_look_is_in_the_audit_once() {
         assert_eq!(report.examined, 3);
     }
     let audit = api.admin().list_audit(ListAuditRequest::default()).await.unwrap().into_inner();
-    let entries: Vec<_> = audit.entries.iter().map(|e| (e.method.as_str(), e.object.as_str())).collect();
-    assert_eq!(entries, [("Admin.Reconcile", "installation")]);
+    let told = |e: &settled_proto::v1::AuditEntry| (e.method.clone(), e.object.clone(), e.detail.clone());
+    let entries: Vec<_> = audit.entries.iter().map(told).collect();
+    let found = "examined 3, settled 0, released 0, likely stale 0";
+    assert_eq!(entries, [("Admin.Reconcile".into(), "installation".into(), found.into())]);
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
+use settled::domain::freshness::Freshness;
+use settled::domain::verdict::{Evidence, Reason};
 use settled_tests::engine::Served;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -99,5 +101,17 @@ async fn reflection_lists_every_service_and_tells_every_method() {
         for path in of_service.filter(|path| path.starts_with(&format!("/{service}/"))) {
             assert!(described.contains(path), "{path}: {described:?}");
         }
+    }
+}
+
+/// The vocabularies of a run's end are closed, and each word is told of where operators look.
+#[test]
+fn every_reason_evidence_and_freshness_is_documented() {
+    let text = include_str!("../../../docs/runs.md");
+    let reasons = Reason::ALL.iter().map(|word| format!("| `{word}` | "));
+    let freshness = Freshness::ALL.iter().map(|word| format!("| `{word}` | "));
+    let evidence = Evidence::ALL.iter().map(|word| format!("`{word}`"));
+    for word in reasons.chain(freshness).chain(evidence) {
+        assert!(text.contains(&word), "docs/runs.md does not tell of {word}");
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use settled::domain::failure::Failure;
+use settled::domain::grounds::Seen;
 use settled::domain::id::{RunId, ServerId};
 use settled::domain::run::{Event as RunEvent, StepFacts};
 use settled::domain::step::{Cause, Ended, StepId, StepState as DomainState};
@@ -72,7 +73,14 @@ impl<'a> Work<'a> {
             run: self.run,
             at: self.api.engine.clock().now(),
         };
-        let facts = StepFacts { next: None, busy: false, hopeless: false, retry_on_timeout: false, failure };
+        let facts = StepFacts {
+            next: None,
+            busy: false,
+            hopeless: false,
+            retry_on_timeout: false,
+            failure,
+            seen: Seen::default(),
+        };
         let why = String::new();
         let end = StepEnd {
             id: self.step,

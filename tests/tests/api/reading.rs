@@ -1,8 +1,9 @@
 //! Lists page by page, packages, status.
 
 use settled_proto::v1::{
-    CheckPackageRequest, GetPackageRequest, GetStatusRequest, ListAuditRequest, ListPackagesRequest,
-    ListResourcesRequest, ListRunsRequest, ListServersRequest, ResourceStatus, RunState,
+    CancelRunRequest, CheckPackageRequest, Freshness, GetPackageRequest, GetRunRequest, GetStatusRequest,
+    ListAuditRequest, ListPackagesRequest, ListResourcesRequest, ListRunsRequest, ListServersRequest,
+    ResourceStatus, RunState,
 };
 use settled_tests::engine::{Served, install};
 
@@ -69,6 +70,41 @@ async fn filters_narrow_lists() {
     assert_eq!(told, [("install", 1), ("register", 1)]);
     let ask = ListRunsRequest { resource_id: runs[0].resource_id.clone(), ..Default::default() };
     assert_eq!(api.runs().list(ask).await.unwrap().into_inner().runs.len(), 1);
+}
+
+#[tokio::test]
+async fn runs_are_told_and_listed_by_how_fresh_they_are() {
+    let api = Served::start().await;
+    api.server("web1").await;
+    let answer = api.resources().install(install("i", "web1", "task")).await.unwrap().into_inner();
+    let id = answer.run.unwrap().id;
+    let count = async |freshness: Freshness| {
+        let ask = ListRunsRequest { freshness: freshness.into(), ..Default::default() };
+        api.runs().list(ask).await.unwrap().into_inner().runs.len()
+    };
+    let counts = async || {
+        let [fresh, stale] = [count(Freshness::Fresh).await, count(Freshness::LikelyStale).await];
+        (fresh, stale, count(Freshness::Reconciled).await, count(Freshness::Terminal).await)
+    };
+    assert_eq!(counts().await, (2, 0, 0, 0), "the install and the registration");
+    let get = async || api.runs().get(GetRunRequest { run_id: id.clone() }).await.unwrap().into_inner();
+    let run = get().await;
+    assert_eq!(
+        (run.freshness(), run.stale_at.is_some(), run.grounds.is_none()),
+        (Freshness::Fresh, true, true)
+    );
+    let told = run.diagnostics.unwrap();
+    assert_eq!((told.stale_after_s, told.progress_at), (3_600, run.accepted_at));
+    assert_eq!((told.owner.as_str(), told.owner_alive), ("", false), "nobody works here");
+
+    let cancel = CancelRunRequest { request_id: "c".to_owned(), run_id: id.clone() };
+    api.runs().cancel(cancel).await.unwrap();
+    assert_eq!(counts().await, (1, 0, 0, 1));
+    let run = get().await;
+    assert_eq!((run.freshness(), run.stale_at), (Freshness::Terminal, None));
+    assert_eq!(run.grounds.unwrap().source, "command");
+    let ask = ListRunsRequest { freshness: 9, ..Default::default() };
+    assert_eq!(fields(&api.runs().list(ask).await.unwrap_err()), ["freshness"]);
 }
 
 #[tokio::test]

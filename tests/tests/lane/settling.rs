@@ -84,7 +84,7 @@ async fn p7_a_second_look_of_the_reconciler_changes_nothing() {
     w.end(id, seconds(400)).await.unwrap();
     let before = w.daemon.engine.store().read().await.unwrap().db().last_seq().await.unwrap();
     let report = w.daemon.reconcile().await.unwrap();
-    assert_eq!((report.settled.len(), report.lanes_released), (0, 0));
+    assert_eq!((report.settled.len(), report.released.len()), (0, 0));
     let after = w.daemon.engine.store().read().await.unwrap().db().last_seq().await.unwrap();
     assert_eq!(before, after);
 }

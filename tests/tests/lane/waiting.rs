@@ -292,3 +292,22 @@ async fn p9_a_run_that_waits_for_a_lock_is_cancelled_at_once_and_its_try_is_clos
     let steps = w.daemon.engine.store().read().await.unwrap().db().steps(id).await.unwrap();
     assert_eq!(steps.iter().map(|s| s.state).collect::<Vec<_>>(), [StepState::Rejected], "{steps:#?}");
 }
+
+/// A pause stays although the server refuses, so nothing but time keeps the lane from asking it again.
+#[tokio::test]
+async fn p4_a_paused_server_that_refuses_is_asked_again_later_not_at_once() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.script("one", [Play::takes(seconds(60)), Play::exit(0)]);
+    let id = w.install("alpha", "thing", "one").await.unwrap();
+    w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    w.go(seconds(1)).await.unwrap();
+    let asked = w.asked("Servers.Pause");
+    w.daemon.engine.pause_server(asked, "alpha".to_owned()).await.unwrap();
+    w.remote.refuse("alpha", Some("permission denied (publickey)"));
+    w.go(seconds(100)).await.expect("the lane does not spin");
+    let waits = w.run(id).await.unwrap();
+    assert_eq!(waits.waiting().map(|w| w.reason), Some(WaitReason::Refused), "{waits:#?}");
+    assert_eq!(w.server_of("alpha").await.unwrap().reach, Reach::Paused);
+    w.remote.refuse("alpha", None);
+    succeeded(&w.end(id, seconds(60)).await.unwrap());
+}

@@ -68,7 +68,7 @@ async fn a_second_look_changes_nothing(home: &Home, channel: &Channel, run: &Run
     let (before, after_all) = (seq(channel).await, get(channel, &run.id).await);
     for _ in 0..2 {
         let said = settlectl(home, &["reconcile"]);
-        assert!(said.contains("settled 0"), "{said}");
+        assert!(said.contains("There was nothing to do."), "{said}");
     }
     assert_eq!(seq(channel).await, before);
     assert_eq!(get(channel, &run.id).await, after_all);
@@ -82,8 +82,17 @@ fn begun(dir: &Path) -> Vec<u32> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_p7_a_run_that_nothing_is_known_of_is_lost_in_words_and_a_fresh_one_goes_on() {
-    let world = World::new(Engine::Sqlite, Lease::LONG, 1, 2).await;
+async fn p6_p7_on_sqlite_a_run_that_nothing_is_known_of_is_lost_in_words_and_a_fresh_one_goes_on() {
+    nothing_is_known(Engine::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_p7_on_postgres_a_run_that_nothing_is_known_of_is_lost_in_words_and_a_fresh_one_goes_on() {
+    nothing_is_known(Engine::Postgres).await;
+}
+
+async fn nothing_is_known(engine: Engine) {
+    let world = World::new(engine, Lease::LONG, 1, 2).await;
     let (home, work) = (&world.homes[0], world.witnesses());
     let channel = home.channel();
     let daemon = home.start();
@@ -127,8 +136,17 @@ async fn p6_p7_a_run_that_nothing_is_known_of_is_lost_in_words_and_a_fresh_one_g
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_p7_a_run_whose_server_is_gone_is_reconciled_when_its_time_has_passed() {
-    let mut world = World::new(Engine::Sqlite, Lease::LONG, 1, 1).await;
+async fn p6_p7_on_sqlite_a_run_whose_server_is_gone_is_reconciled_when_its_time_has_passed() {
+    its_server_is_gone(Engine::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_p7_on_postgres_a_run_whose_server_is_gone_is_reconciled_when_its_time_has_passed() {
+    its_server_is_gone(Engine::Postgres).await;
+}
+
+async fn its_server_is_gone(engine: Engine) {
+    let mut world = World::new(engine, Lease::LONG, 1, 1).await;
     let dir = world.witnesses()[0].join("left");
     let channel = world.homes[0].channel();
     let daemon = world.homes[0].start();
@@ -176,6 +194,8 @@ async fn p6_p7_a_run_whose_server_is_gone_is_reconciled_when_its_time_has_passed
     let shown = settlectl(home, &["run", "show", &settled.id]);
     assert!(shown.contains("reconciler closed it"), "{shown}");
     assert!(settlectl(home, &["run", "list"]).contains("reconciled"));
+    let listed = settlectl(home, &["run", "list", "--freshness", "reconciled"]);
+    assert!(listed.contains(&settled.id) && !listed.contains(&installed.id), "{listed}");
     a_second_look_changes_nothing(home, &channel, &settled).await;
     assert_eq!(begun(&dir), [1, 1], "it was not run again");
 }

@@ -139,7 +139,14 @@ async fn p7_a_step_of_an_earlier_boot_is_lost() {
     }
     kill(bench.noted_pid(spec.id, "payload").await);
     std::fs::write(dir.join("started"), "11111111-2222-3333-4444-555555555555 100\n").expect("written");
-    assert_eq!(bench.follow(spec.id).await.0, Ended::Lost { why: "reboot".to_owned() });
+    let (ended, _) = bench.follow(spec.id).await;
+    assert_eq!(ended, Ended::Lost { why: "reboot".to_owned() });
+    let scene = bench.cancel(spec.id).await.scene.expect("a lost step has a scene");
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("read");
+    assert_eq!(
+        (scene.boot_before.as_str(), scene.boot_now.as_str(), scene.lane_free),
+        ("11111111-2222-3333-4444-555555555555", boot.trim(), true)
+    );
     assert_eq!(bench.start(&spec).await.status, StepStatus::Ended(Ended::Lost { why: "reboot".to_owned() }));
     assert_eq!(bench.run(&bench.spec("true")).await.0, exited(0, Cause::Itself));
 }

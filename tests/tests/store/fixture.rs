@@ -8,6 +8,8 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use settled::clock::{Clock, SystemClock};
 use settled::domain::failure::Failure;
+use settled::domain::freshness::Thresholds;
+use settled::domain::grounds::Seen;
 use settled::domain::id::{DaemonId, ResourceId, RunId, ServerId};
 use settled::domain::operation::Operation;
 use settled::domain::resource::{Declared, Resource, ResourceStatus};
@@ -196,6 +198,7 @@ pub(crate) fn facts(run: RunId) -> StepFacts {
         hopeless: false,
         retry_on_timeout: false,
         failure: failure(run, "it broke"),
+        seen: Seen::default(),
     }
 }
 
@@ -267,10 +270,13 @@ pub(crate) fn new_run(clock: &dyn Clock, resource: &Resource) -> Run {
         retry_of: None,
         accepted_at: now,
         queue_until: now + TIMINGS.queue_limit,
+        stale: Thresholds::default(),
+        progress_at: now,
         priority: Priority::Normal,
         cancel_requested: false,
         payload: false,
         state: RunState::Queued { waiting: None },
+        grounds: None,
         epoch: 0,
         version: 1,
         seq: 0,
@@ -292,6 +298,7 @@ pub(crate) fn new_step(run: &Run, now: Timestamp) -> StepRecord {
         ended_at: None,
         output_bytes: 0,
         truncated: false,
+        late: None,
         version: 1,
         seq: 0,
     }

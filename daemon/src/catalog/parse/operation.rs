@@ -118,6 +118,8 @@ fn probe_operation(probe: &ProbeDef, declared: Declared) -> OperationDef {
         exclusive: false,
         declared,
         attempts_max: None,
+        queue_limit: None,
+        expected_runtime: None,
         retry_on_timeout: false,
         proof: None,
         steps: vec![step],
@@ -145,6 +147,8 @@ impl Context<'_> {
         };
         let timeout = table.timeout("timeout", report).unwrap_or(STEP_TIMEOUT);
         let attempts = table.integer("attempts", 1, 100, report);
+        let queue_limit = table.timeout("queue_limit", report);
+        let expected_runtime = table.timeout("expected_runtime", report);
         let retry_on_timeout = table.boolean("retry_on_timeout", report).unwrap_or(false);
         let proof = table.table("proof", report).and_then(|proof| self.proof(proof, report));
         check_proof(name, proof.as_ref(), &table, report);
@@ -156,8 +160,17 @@ impl Context<'_> {
         let steps: Vec<_> = steps.into_iter().map(|step| self.step(step, timeout, report)).collect();
         table.finish(report);
         let attempts_max = attempts.and_then(|attempts| u32::try_from(attempts).ok());
-        Some(OperationDef { exclusive: true, declared, attempts_max, retry_on_timeout, proof, steps })
-            .filter(|operation| !operation.steps.is_empty())
+        let operation = OperationDef {
+            exclusive: true,
+            declared,
+            attempts_max,
+            queue_limit,
+            expected_runtime,
+            retry_on_timeout,
+            proof,
+            steps,
+        };
+        Some(operation).filter(|operation| !operation.steps.is_empty())
     }
 
     /// A step with problems is answered too: they are reported, and what refers to it should not be.

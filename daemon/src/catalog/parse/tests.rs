@@ -68,6 +68,18 @@ fn a_good_definition_is_read_whole() {
 }
 
 #[test]
+fn an_operation_may_have_thresholds_of_its_own() {
+    let text = GOOD.replace("attempts = 5", "queue_limit = \"2h\"\nexpected_runtime = \"40s\"");
+    let definition = parse(&text).unwrap();
+    let told = |name: &str| {
+        let operation = &definition.operations[name];
+        (operation.queue_limit, operation.expected_runtime)
+    };
+    let own = (Some(std::time::Duration::from_hours(2)), Some(std::time::Duration::from_secs(40)));
+    assert_eq!([told("install"), told("update"), told("remove")], [own, own, (None, None)]);
+}
+
+#[test]
 fn mistyped_keys_and_types_are_named_with_a_guess() {
     check(
         2,
@@ -107,6 +119,8 @@ fn wrong_values_are_told_with_what_to_write() {
         &["12:parameters.password.default: a secret has no default"],
     );
     check(14, "attempts = 0", &["14:operations.install.attempts: must be a whole number from 1 to 100"]);
+    check(14, "queue_limit = \"2d\"", &["14:operations.install.queue_limit: must be a span of time"]);
+    check(14, "expected_runtime = 40", &["14:operations.install.expected_runtime: must be text"]);
     check(14, "timeout = \"10\"", &["14:operations.install.timeout: must be a span of time"]);
     check(14, "timeout = \"2d\"", &["14:operations.install.timeout: must be a span of time from 1s to 1d"]);
     check(22, "script = \" \"", &["22:operations.install.steps[0].script: must be shell text"]);

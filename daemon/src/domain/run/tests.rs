@@ -1,5 +1,7 @@
 //! Proofs of the rules by which a run moves: one table over every pair of state and event, and the stories that DESIGN tells.
 
 mod fixture;
+mod freshness;
+mod grounds;
 mod stories;
 mod table;

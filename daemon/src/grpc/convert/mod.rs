@@ -2,7 +2,9 @@
 //! new one cannot be forgotten here.
 
 mod daemon;
+mod grounds;
 mod package;
+mod reconcile;
 mod resource;
 mod run;
 mod server;
@@ -16,12 +18,13 @@ use settled_proto::v1;
 
 pub(super) use daemon::{daemons, warning as daemon_warning};
 pub(super) use package::{package, package_line};
+pub(super) use reconcile::reconciled;
 pub(super) use resource::{resource, resource_row};
-pub(super) use run::{Place, run};
+pub(super) use run::{Place, diagnostics, run, run_as_stored};
 pub(super) use server::{server, server_row};
 pub(super) use step::step;
 pub(super) use transition::{held, transition};
-pub(super) use words::{kind_of, outcome_word, run_state_word, status_word};
+pub(super) use words::{freshness_of, kind_of, outcome_word, run_state_word, status_word};
 
 use crate::domain::failure::Failure;
 use crate::domain::resource::Observed;

@@ -2,11 +2,14 @@
 
 use settled_proto::v1;
 
-use super::{count, failure, summary, time, waiting, words};
+use super::{count, failure, grounds, summary, time, waiting, words};
+use crate::domain::freshness::Freshness;
 use crate::domain::run::{Run, RunState, Subject};
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::{WaitReason, Waiting};
 use crate::store::StoreError;
+use crate::store::admin::LeaseRow;
+use crate::store::lanes::{LaneRow, UnresolvedRow};
 use crate::store::rows::RunRow;
 
 /// A queued run's place in its lane. Computed when read, never stored.
@@ -18,20 +21,63 @@ pub(in crate::grpc) struct Place {
     pub(in crate::grpc) behind: Option<String>,
 }
 
-/// A run as stored, with its place if it is known.
-pub(in crate::grpc) fn run(row: &RunRow, place: Option<&Place>) -> Result<v1::Run, StoreError> {
+/// A run as it is read now, with its place if it is known.
+pub(in crate::grpc) fn run(
+    row: &RunRow,
+    place: Option<&Place>,
+    now: Timestamp,
+) -> Result<v1::Run, StoreError> {
+    let mut wire = run_as_stored(row, place)?;
+    if let Some(stale_at) = row.stale_at.map(Timestamp) {
+        let stale = now > stale_at;
+        wire.set_freshness(if stale { v1::Freshness::LikelyStale } else { v1::Freshness::Fresh });
+        if stale {
+            let settles_by = Timestamp(row.settles_by.unwrap_or(stale_at.0));
+            wire.summary = summary::stale(&wire.summary, Timestamp(row.progress_at), settles_by);
+        }
+    }
+    Ok(wire)
+}
+
+/// A run as transitions and answers tell it, the same whenever they are read.
+pub(in crate::grpc) fn run_as_stored(row: &RunRow, place: Option<&Place>) -> Result<v1::Run, StoreError> {
     let run: Run = row.clone().try_into()?;
     let waits = run.waiting().cloned().or_else(|| in_line(&run, place?));
     let mut wire = v1::Run {
         settles_by: row.settles_by.map(|t| time(Timestamp(t))),
+        stale_at: row.stale_at.map(|t| time(Timestamp(t))),
         waiting: waits.as_ref().map(waiting),
         position: place.map(|p| p.position).unwrap_or_default(),
         summary: summary::of(&run, waits.as_ref(), place.map(|p| p.position)),
+        grounds: run.grounds.as_ref().map(grounds::grounds),
         ..known(&run)
     };
     set_subject(&mut wire, &run.subject);
     set_state(&mut wire, &run.state);
     Ok(wire)
+}
+
+/// Who looks after a run, as far as the store knows. `lane` with its owner's lease, and what is not proven to have ended there.
+pub(in crate::grpc) fn diagnostics(
+    row: &RunRow,
+    lane: Option<&LaneRow>,
+    lease: Option<&LeaseRow>,
+    unresolved: &[UnresolvedRow],
+) -> v1::RunDiagnostics {
+    let threshold = match row.state.as_str() {
+        "queued" => row.stale_queued,
+        "running" => row.stale_running,
+        _ => 0,
+    };
+    v1::RunDiagnostics {
+        progress_at: Some(time(Timestamp(row.progress_at))),
+        stale_after_s: count(threshold / 1_000_000),
+        owner: lane.and_then(|lane| lane.owner.clone()).unwrap_or_default(),
+        owner_lease_until: lease.map(|lease| time(Timestamp(lease.lease_until))),
+        owner_alive: lease.is_some_and(|lease| lease.alive),
+        lane_epoch: lane.map(|lane| count(lane.epoch)).unwrap_or_default(),
+        unresolved_step_ids: unresolved.iter().map(|step| step.step_id.clone()).collect(),
+    }
 }
 
 /// Why a queued run waits that has no other reason: another one is before it.
@@ -89,6 +135,11 @@ fn set_state(wire: &mut v1::Run, state: &RunState) {
             wire.set_reason(verdict.reason.map_or(v1::Reason::Unspecified, words::reason));
             wire.set_evidence(words::evidence(verdict.evidence));
             wire.reconciled = verdict.reconciled;
+            wire.set_freshness(words::freshness(if verdict.reconciled {
+                Freshness::Reconciled
+            } else {
+                Freshness::Terminal
+            }));
             wire.failure = verdict.failure.as_ref().map(failure);
             wire.started_at = started_at.map(time);
             wire.completed_at = Some(time(verdict.at));

@@ -2,7 +2,7 @@
 
 use settled_proto::v1;
 
-use super::{time, words};
+use super::{grounds, time, words};
 use crate::store::rows::StepRecord;
 
 /// One try of a step.
@@ -20,5 +20,6 @@ pub(in crate::grpc) fn step(s: &StepRecord) -> v1::Step {
         ended_at: s.ended_at.map(time),
         output_bytes: s.output_bytes,
         truncated: s.truncated,
+        late: s.late.as_ref().map(grounds::late),
     }
 }

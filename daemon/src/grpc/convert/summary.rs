@@ -3,6 +3,7 @@
 use crate::domain::operation::Operation;
 use crate::domain::resource::{Fate, ResourceStatus};
 use crate::domain::run::{Run, RunState, Subject};
+use crate::domain::time::Timestamp;
 use crate::domain::verdict::{Evidence, Outcome, Reason, Verdict};
 use crate::domain::waiting::{WaitReason, Waiting};
 
@@ -55,7 +56,16 @@ fn waits(what: &str, w: &Waiting) -> String {
     format!("{what}, waiting: {why}{who}.{again}")
 }
 
-fn clock_time(at: crate::domain::time::Timestamp) -> String {
+/// The summary of an open run to which nothing has happened for too long.
+pub(super) fn stale(summary: &str, progress_at: Timestamp, settles_by: Timestamp) -> String {
+    format!(
+        "{summary} Likely stale: nothing has happened to it since {}. Nothing needs to be done: settled ends it by {} at the latest.",
+        clock_time(progress_at),
+        clock_time(settles_by)
+    )
+}
+
+fn clock_time(at: Timestamp) -> String {
     jiff::Timestamp::from_microsecond(at.0)
         .map_or_else(|_| "an unknown time".to_owned(), |t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
@@ -176,11 +186,11 @@ mod tests {
 
     use super::*;
     use crate::domain::failure::Failure;
+    use crate::domain::freshness::Thresholds;
     use crate::domain::id::{ResourceId, RunId, ServerId};
     use crate::domain::operation::Operation;
     use crate::domain::resource::Declared;
     use crate::domain::run::{Phase, Position, Progress};
-    use crate::domain::time::Timestamp;
     use crate::domain::turn::Priority;
 
     const AT: Timestamp = Timestamp(1_700_000_000_000_000);
@@ -206,10 +216,13 @@ mod tests {
             retry_of: None,
             accepted_at: AT,
             queue_until: AT,
+            stale: Thresholds::default(),
+            progress_at: AT,
             priority: Priority::Normal,
             cancel_requested: false,
             payload: true,
             state,
+            grounds: None,
             epoch: 1,
             version: 1,
             seq: 1,
@@ -353,6 +366,27 @@ mod tests {
             let run = over(Operation::Install, Outcome::Failed, Some(reason), Evidence::None, false);
             let text = of(&run, None, None);
             assert!(text.contains("nobody can prove") && !text.contains("ucceeded"), "{text}");
+        }
+    }
+
+    #[test]
+    fn p6_a_run_that_is_likely_stale_is_told_with_its_end() {
+        let told = stale(&of(&running(), None, None), AT, AT + std::time::Duration::from_secs(60));
+        assert_eq!(
+            told,
+            "Running step 2, attempt 2 of 3. Likely stale: nothing has happened to it since 2023-11-14 22:13:20 UTC. \
+             Nothing needs to be done: settled ends it by 2023-11-14 22:14:20 UTC at the latest."
+        );
+    }
+
+    #[test]
+    fn p7_an_ordinary_failure_and_a_reconciled_one_read_differently() {
+        for &reason in Reason::ALL {
+            let told = |reconciled| {
+                let evidence = if reason == Reason::Lost { Evidence::None } else { Evidence::ExitRecord };
+                of(&over(Operation::Install, Outcome::Failed, Some(reason), evidence, reconciled), None, None)
+            };
+            assert_ne!(told(false), told(true), "{reason}");
         }
     }
 }

@@ -3,7 +3,8 @@
 use settled_proto::v1;
 use settled_proto::v1::transition::Object as Wire;
 
-use super::{count, run, server, step, time, words};
+use super::run::run_as_stored;
+use super::{count, server, step, time, words};
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::rows::{Kind, Object, TransitionRow};
@@ -52,7 +53,7 @@ fn wire(object: &Object) -> Result<v1::Transition, StoreError> {
             server_id: row.server_id.clone(),
             resource_id: row.resource_id.clone().unwrap_or_default(),
             run_id: row.id.clone(),
-            object: Some(Wire::Run(run(row, None)?)),
+            object: Some(Wire::Run(run_as_stored(row, None)?)),
             ..v1::Transition::default()
         },
         Object::Step(s) => v1::Transition {

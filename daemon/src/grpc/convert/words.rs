@@ -2,6 +2,7 @@
 
 use settled_proto::v1;
 
+use crate::domain::freshness::Freshness;
 use crate::domain::resource::{Presence, ResourceStatus};
 use crate::domain::server::{IdentityKind, Reach, ServerStatus};
 use crate::domain::step::StepState;
@@ -102,6 +103,15 @@ pub(super) const fn reason(word: Reason) -> v1::Reason {
     }
 }
 
+pub(super) const fn freshness(word: Freshness) -> v1::Freshness {
+    match word {
+        Freshness::Fresh => v1::Freshness::Fresh,
+        Freshness::LikelyStale => v1::Freshness::LikelyStale,
+        Freshness::Reconciled => v1::Freshness::Reconciled,
+        Freshness::Terminal => v1::Freshness::Terminal,
+    }
+}
+
 pub(super) const fn evidence(word: Evidence) -> v1::Evidence {
     match word {
         Evidence::ExitRecord => v1::Evidence::ExitRecord,
@@ -178,6 +188,17 @@ pub(in crate::grpc) fn run_state_word(word: v1::RunState) -> Option<String> {
         v1::RunState::Completed => "completed",
     };
     Some(word.to_owned())
+}
+
+/// The freshness of a filter; `None` means any.
+pub(in crate::grpc) const fn freshness_of(word: v1::Freshness) -> Option<Freshness> {
+    match word {
+        v1::Freshness::Unspecified => None,
+        v1::Freshness::Fresh => Some(Freshness::Fresh),
+        v1::Freshness::LikelyStale => Some(Freshness::LikelyStale),
+        v1::Freshness::Reconciled => Some(Freshness::Reconciled),
+        v1::Freshness::Terminal => Some(Freshness::Terminal),
+    }
 }
 
 /// The kind of a filter; `None` means any.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::request::{OUTPUT_BYTES_PER_ANSWER, PROBE_OUTPUT_BYTES};
 use crate::domain::step::{Cause, Ended, StepId};
 use crate::remote::holder::Span;
-use crate::remote::{Hello, Holder, News, ProbeAnswer, RemoteError, Report, StepStatus};
+use crate::remote::{Hello, Holder, News, ProbeAnswer, RemoteError, Report, Scene, StepStatus};
 
 /// One line of an answer, without the word that opens it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Answer {
     /// How the try `id` stands.
     pub(super) fn report(&self, id: StepId) -> Result<Report, RemoteError> {
         if let Some(status) = self.not_now()? {
-            return Ok(Report { status, output_bytes: 0, truncated: false, processes: Vec::new() });
+            return Ok(bare(status));
         }
         match self.reports()?.into_iter().next() {
             Some((found, report)) if found == id => Ok(report),
@@ -122,7 +122,7 @@ impl Answer {
     /// All tries that are told of. Names that are not a step's are somebody else's, and skipped.
     pub(super) fn reports(&self) -> Result<Vec<(StepId, Report)>, RemoteError> {
         let mut reports: Vec<(StepId, Report)> = Vec::new();
-        // Processes belong to the step before them, if that is known.
+        // Processes and scenes belong to the step before them, if that is known.
         let mut known = false;
         for (word, detail) in &self.lines {
             match (word.as_str(), reports.last_mut()) {
@@ -132,6 +132,7 @@ impl Answer {
                     reports.extend(step);
                 }
                 ("process", Some((_, report))) if known => report.processes.push(detail.clone()),
+                ("scene", Some((_, report))) if known => report.scene = scene(detail),
                 _ => {}
             }
         }
@@ -194,7 +195,20 @@ fn step(detail: &str) -> Result<Option<(StepId, Report)>, RemoteError> {
         }
         other => return Err(unexpected(&format!("a step cannot be `{other}`"))),
     };
-    Ok(Some((id, Report { status, output_bytes, truncated, processes: Vec::new() })))
+    Ok(Some((id, Report { output_bytes, truncated, ..bare(status) })))
+}
+
+/// A report of a status alone.
+const fn bare(status: StepStatus) -> Report {
+    Report { status, output_bytes: 0, truncated: false, processes: Vec::new(), scene: None }
+}
+
+/// `BOOT BOOT free|held`; the first is `-` for a step that did not begin.
+fn scene(detail: &str) -> Option<Scene> {
+    let mut words = detail.split(' ');
+    let (before, now, lane) = (words.next()?, words.next()?, words.next()?);
+    let boot_before = if before == "-" { String::new() } else { before.to_owned() };
+    Some(Scene { boot_before, boot_now: now.to_owned(), lane_free: lane == "free" })
 }
 
 /// `PID SECONDS NAME`.
@@ -288,12 +302,14 @@ mod tests {
     fn processes_belong_to_their_step_and_strangers_are_skipped() {
         let text = format!(
             "SETTLED1 n step notes 0 0\nSETTLED1 n process 1 x\nSETTLED1 n step {ID} orphaned 0 0\n\
-             SETTLED1 n process 12 a b\nSETTLED1 n step other running 0 0\nSETTLED1 n process 3 y\nSETTLED1 n end\n"
+             SETTLED1 n process 12 a b\nSETTLED1 n scene b1 b2 free\nSETTLED1 n step other running 0 0\nSETTLED1 n process 3 y\nSETTLED1 n end\n"
         );
         let reports = read(&text).and_then(|answer| answer.reports()).expect("read");
         assert_eq!(reports.len(), 1);
         assert_eq!(reports[0].1.status, StepStatus::Orphaned);
         assert_eq!(reports[0].1.processes, ["12 a b"]);
+        let scene = Scene { boot_before: "b1".to_owned(), boot_now: "b2".to_owned(), lane_free: true };
+        assert_eq!(reports[0].1.scene, Some(scene));
     }
 
     #[test]
@@ -312,7 +328,7 @@ mod tests {
         fn reading_is_total(
             lines in proptest::collection::vec(
                 prop_oneof![
-                    "(SETTLED1 n )?(step|data|end|process|fact|epoch|machine|probed|claimed|fenced|busy|interrupted|holder|lane)( [a-z0-9. -]{0,40})?\n",
+                    "(SETTLED1 n )?(step|data|end|process|scene|fact|epoch|machine|probed|claimed|fenced|busy|interrupted|holder|lane)( [a-z0-9. -]{0,40})?\n",
                     proptest::collection::vec(any::<u8>(), 0..60)
                         .prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
                 ],

@@ -2,6 +2,7 @@
 //!
 //! Each row converts from and to its domain type here and nowhere else. Words outside a vocabulary are `Corrupt`, never guessed.
 
+mod grounds;
 mod resource;
 mod run;
 mod server;

@@ -1,8 +1,13 @@
 //! The row of a run: its state machine laid flat.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use super::grounds::{grounds_from_json, grounds_to_json};
 use super::{clean, corrupt, failure_from_json, failure_to_json, word};
+use crate::domain::freshness::Thresholds;
+use crate::domain::grounds::Grounds;
 use crate::domain::operation::Operation;
 use crate::domain::resource::{Declared, ResourceStatus};
 use crate::domain::run::{Phase, Position, Progress, Run, RunState, Subject};
@@ -35,6 +40,9 @@ pub struct RunRow {
     pub retry_of: Option<String>,
     pub accepted_at: i64,
     pub queue_until: i64,
+    pub stale_queued: i64,
+    pub stale_running: i64,
+    pub progress_at: i64,
     pub priority: i64,
     pub cancel_requested: bool,
     pub payload: bool,
@@ -54,7 +62,9 @@ pub struct RunRow {
     pub evidence: Option<String>,
     pub reconciled: bool,
     pub failure: Option<String>,
+    pub grounds: Option<String>,
     pub completed_at: Option<i64>,
+    pub stale_at: Option<i64>,
     pub settles_by: Option<i64>,
     pub epoch: i64,
     pub version: i64,
@@ -62,10 +72,12 @@ pub struct RunRow {
 }
 
 impl RunRow {
-    /// The row of a run; `settles_by` is what the domain says with these timings.
+    /// The row of a run; `settles_by` and `stale_at` are what the domain says with these timings.
     pub fn new(run: &Run, timings: &Timings) -> Self {
         let mut row = Self::identity(run);
         row.settles_by = run.settles_by(timings).map(|t| t.0);
+        row.stale_at = run.stale_at(timings).map(|t| t.0);
+        row.grounds = run.grounds.as_ref().map(grounds_to_json);
         row.set_position(run.position());
         row.set_waiting(run.waiting());
         match &run.state {
@@ -115,6 +127,9 @@ impl RunRow {
             retry_of: run.retry_of.map(|id| id.to_string()),
             accepted_at: run.accepted_at.0,
             queue_until: run.queue_until.0,
+            stale_queued: micros(run.stale.queued),
+            stale_running: micros(run.stale.running),
+            progress_at: run.progress_at.0,
             priority: run.priority.rank(),
             cancel_requested: run.cancel_requested,
             payload: run.payload,
@@ -134,7 +149,9 @@ impl RunRow {
             evidence: None,
             reconciled: false,
             failure: None,
+            grounds: None,
             completed_at: None,
+            stale_at: None,
             settles_by: None,
             epoch: run.epoch,
             version: run.version,
@@ -219,6 +236,18 @@ impl RunRow {
         })
     }
 
+    fn thresholds(&self) -> Result<Thresholds, StoreError> {
+        let span = |n: i64| u64::try_from(n).map(Duration::from_micros);
+        match (span(self.stale_queued), span(self.stale_running)) {
+            (Ok(queued), Ok(running)) => Ok(Thresholds { queued, running }),
+            _ => Err(corrupt("thresholds of run", &self.id)),
+        }
+    }
+
+    fn grounds(&self) -> Result<Option<Grounds>, StoreError> {
+        self.grounds.as_ref().map(|text| grounds_from_json(text)).transpose()
+    }
+
     fn subject(&self) -> Result<Subject, StoreError> {
         let Some(id) = &self.resource_id else { return Ok(Subject::Server) };
         let missing = || corrupt("subject of run", &self.id);
@@ -235,6 +264,10 @@ impl RunRow {
             declared: Declared { in_progress: status(&self.in_progress)?, success: status(&self.success)? },
         })
     }
+}
+
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
 impl TryFrom<RunRow> for Run {
@@ -256,11 +289,14 @@ impl TryFrom<RunRow> for Run {
             retry_of,
             accepted_at: Timestamp(row.accepted_at),
             queue_until: Timestamp(row.queue_until),
+            stale: row.thresholds()?,
+            progress_at: Timestamp(row.progress_at),
             priority: Priority::from_rank(row.priority)
                 .ok_or_else(|| corrupt("priority", &row.priority.to_string()))?,
             cancel_requested: row.cancel_requested,
             payload: row.payload,
             state: row.run_state()?,
+            grounds: row.grounds()?,
             epoch: row.epoch,
             version: row.version,
             seq: row.seq,

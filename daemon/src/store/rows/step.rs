@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::grounds::{late_from_json, late_to_json};
 use super::{clean, corrupt, word};
+use crate::domain::grounds::Late;
 use crate::domain::id::{ResourceId, ServerId};
 use crate::domain::step::{StepId, StepState};
 use crate::domain::time::Timestamp;
@@ -25,6 +27,7 @@ pub struct StepRow {
     pub ended_at: Option<i64>,
     pub output_bytes: i64,
     pub truncated: bool,
+    pub late: Option<String>,
     pub version: i64,
     pub seq: i64,
 }
@@ -56,6 +59,8 @@ pub struct StepRecord {
     pub output_bytes: u64,
     /// Output was longer than the limit.
     pub truncated: bool,
+    /// What its server has shown of it after its run was settled without proof.
+    pub late: Option<Late>,
     /// Rises with every change; the store's guard.
     pub version: i64,
     /// Sequence number of its last transition.
@@ -78,6 +83,7 @@ impl From<&StepRecord> for StepRow {
             ended_at: s.ended_at.map(|t| t.0),
             output_bytes: i64::try_from(s.output_bytes).unwrap_or(i64::MAX),
             truncated: s.truncated,
+            late: s.late.as_ref().map(late_to_json),
             version: s.version,
             seq: s.seq,
         }
@@ -96,6 +102,7 @@ impl TryFrom<StepRow> for StepRecord {
             Some(code) => Some(i32::try_from(code).map_err(|_| corrupt("exit code", &code.to_string()))?),
             None => None,
         };
+        let late = row.late.as_ref().map(|text| late_from_json(text)).transpose()?;
         Ok(Self {
             id: row.id.parse().map_err(|_| corrupt("step id", &row.id))?,
             server: row.server_id.parse().map_err(|_| corrupt("server id", &row.server_id))?,
@@ -110,6 +117,7 @@ impl TryFrom<StepRow> for StepRecord {
             output_bytes: u64::try_from(row.output_bytes)
                 .map_err(|_| corrupt("output length", &row.output_bytes.to_string()))?,
             truncated: row.truncated,
+            late,
             version: row.version,
             seq: row.seq,
         })

@@ -111,6 +111,9 @@ static INSERT_RUNS: LazyLock<Sets> = LazyLock::new(|| {
         "retry_of",
         "accepted_at",
         "queue_until",
+        "stale_queued",
+        "stale_running",
+        "progress_at",
         "priority",
         "cancel_requested",
         "payload",
@@ -119,6 +122,7 @@ static INSERT_RUNS: LazyLock<Sets> = LazyLock::new(|| {
         "step",
         "try_no",
         "reconciled",
+        "stale_at",
         "settles_by",
         "epoch",
         "version",
@@ -131,6 +135,7 @@ static UPDATE_RUNS: LazyLock<Sets> = LazyLock::new(|| {
     let columns = [
         "id",
         "seen",
+        "progress_at",
         "cancel_requested",
         "payload",
         "state",
@@ -149,7 +154,9 @@ static UPDATE_RUNS: LazyLock<Sets> = LazyLock::new(|| {
         "evidence",
         "reconciled",
         "failure",
+        "grounds",
         "completed_at",
+        "stale_at",
         "settles_by",
         "epoch",
         "version",
@@ -192,6 +199,7 @@ static UPDATE_STEPS: LazyLock<Sets> = LazyLock::new(|| {
         "ended_at",
         "output_bytes",
         "truncated",
+        "late",
         "version",
         "seq",
     ];
@@ -260,15 +268,16 @@ impl Pending {
 
     async fn write_runs(&mut self, db: &mut Db<'_>) -> Result<(), StoreError> {
         let done = execute_all!(db, UPDATE_RUNS, &self.run_updates, r =>
-            &r.id, r.version - 1, r.cancel_requested, r.payload, &r.state, r.started_at, r.attempt, r.step, r.try_no,
+            &r.id, r.version - 1, r.progress_at, r.cancel_requested, r.payload, &r.state, r.started_at, r.attempt, r.step, r.try_no,
             r.deadline, r.between_since, &r.wait_reason, &r.wait_who, r.wait_since, r.wait_next_try, &r.outcome, &r.reason,
-            &r.evidence, r.reconciled, &r.failure, r.completed_at, r.settles_by, r.epoch, r.version, r.seq);
+            &r.evidence, r.reconciled, &r.failure, &r.grounds, r.completed_at, r.stale_at, r.settles_by, r.epoch, r.version, r.seq);
         all_written(done, self.run_updates.len(), || StoreError::Conflict)?;
         // A run's number in the queue is that of its first transition.
         execute_all!(db, INSERT_RUNS, &self.run_inserts, r =>
             &r.id, r.seq, &r.server_id, &r.server_name, &r.resource_id, &r.resource_name, &r.package, &r.digest, &r.earlier,
             &r.in_progress, &r.success, &r.operation, r.exclusive, r.attempts_max, &r.principal, &r.retry_of, r.accepted_at,
-            r.queue_until, r.priority, r.cancel_requested, r.payload, &r.state, r.attempt, r.step, r.try_no, r.reconciled, r.settles_by,
+            r.queue_until, r.stale_queued, r.stale_running, r.progress_at, r.priority, r.cancel_requested, r.payload, &r.state,
+            r.attempt, r.step, r.try_no, r.reconciled, r.stale_at, r.settles_by,
             r.epoch, r.version, r.seq);
         Ok(())
     }
@@ -276,7 +285,7 @@ impl Pending {
     async fn write_steps(&mut self, db: &mut Db<'_>) -> Result<(), StoreError> {
         let done = execute_all!(db, UPDATE_STEPS, &self.step_updates, s =>
             &s.row.id, s.seen_version, s.seen_bytes, &s.row.state, s.row.exit_code, &s.row.why, s.row.ended_at,
-            s.row.output_bytes, s.row.truncated, s.row.version, s.row.seq);
+            s.row.output_bytes, s.row.truncated, &s.row.late, s.row.version, s.row.seq);
         all_written(done, self.step_updates.len(), || StoreError::Conflict)?;
         execute_all!(db, INSERT_STEPS, &self.step_inserts, s =>
             &s.id, &s.run_id, &s.server_id, &s.resource_id, s.no, &s.title, &s.state, s.exit_code, &s.why, s.started_at,

@@ -5,6 +5,8 @@ use std::time::Duration;
 use ulid::Ulid;
 
 use crate::domain::failure::Failure;
+use crate::domain::freshness::Thresholds;
+use crate::domain::grounds::Seen;
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::operation::Operation;
 use crate::domain::resource::{Declared, ResourceStatus};
@@ -52,10 +54,13 @@ pub(super) fn queued_for(operation: Operation, earlier: ResourceStatus) -> Run {
         retry_of: None,
         accepted_at: NOW,
         queue_until: NOW + TIMINGS.queue_limit,
+        stale: Thresholds::default(),
+        progress_at: NOW,
         priority: Priority::Normal,
         cancel_requested: false,
         payload: false,
         state: RunState::Queued { waiting: None },
+        grounds: None,
         epoch: 0,
         version: 1,
         seq: 1,
@@ -122,6 +127,7 @@ pub(super) fn last() -> StepFacts {
         hopeless: false,
         retry_on_timeout: false,
         failure: failure("it broke"),
+        seen: Seen::default(),
     }
 }
 

@@ -146,6 +146,19 @@ report() {
   left | head -n 20 | while read -r pid name; do
     say process "$pid" "$name"
   done
+  case $state in
+  lost | orphaned) scene ;;
+  esac
+}
+
+# What else is there of a step without an exit code: the boot that it began in, the one that is now, and whether the lane is locked.
+scene() {
+  boot
+  began=-
+  [ ! -e "$step/started" ] || read -r began _ <"$step/started"
+  lane=free
+  held "$STATE/lane" && lane=held
+  say scene "$began" "$boot" "$lane"
 }
 
 # Prints `pid name` of each process that lives although the step's supervisor is dead, although it was killed, or although it has ended.

@@ -1,0 +1,78 @@
+//! Freshness: whether an open run still shows signs of life, and who ended one that does not. A word for people and for filters: it
+//! decides nothing, and never changes a run.
+//!
+//! A sign of life is a change of the run. Who waits has promised to look again, so silence counts from that promise on. A `running` run
+//! without an owner is ordinary after a stop, and is not stale for that alone.
+
+use std::time::Duration;
+
+use super::run::{Phase, Run, RunState};
+use super::time::Timestamp;
+use super::timings::Timings;
+
+text_enum! {
+    /// How fresh a run is.
+    Freshness {
+        /// It is open, and something has happened to it lately.
+        Fresh = "fresh",
+        /// It is open, and nothing has happened to it for longer than it should take. It settles by itself.
+        LikelyStale = "likely_stale",
+        /// It is over, and the reconciler ended it.
+        Reconciled = "reconciled",
+        /// It is over, in the ordinary way.
+        Terminal = "terminal",
+    }
+}
+
+/// How long nothing may happen to an open run before it is shown as likely stale. A run keeps those that it was accepted with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thresholds {
+    /// While it is queued.
+    pub queued: Duration,
+    /// Once it has started.
+    pub running: Duration,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self { queued: Duration::from_hours(1), running: Duration::from_mins(5) }
+    }
+}
+
+impl Thresholds {
+    /// Those of one run. `limit`: how long it may stay queued, and people are to hear of it well before that. `expected`: how long its
+    /// operation usually takes as a whole; a silence of that length is a long one, whatever the configuration says.
+    #[must_use]
+    pub fn of_run(self, limit: Duration, expected: Option<Duration>) -> Self {
+        Self { queued: self.queued.min(limit / 2), running: expected.unwrap_or(self.running) }
+    }
+}
+
+impl Run {
+    /// After this time it is likely stale, unless something happens to it; `None` once it is over. Never later than what is left of the
+    /// time that its server and the margin after it have: it is shown before it is settled.
+    pub fn stale_at(&self, timings: &Timings) -> Option<Timestamp> {
+        let promised = self.waiting().and_then(|w| w.next_try);
+        let heard = promised.map_or(self.progress_at, |at| at.max(self.progress_at));
+        match &self.state {
+            RunState::Queued { .. } => Some(heard + self.stale.queued),
+            RunState::Running(progress) => Some(match progress.phase {
+                Phase::Stepping { deadline } => {
+                    (heard + self.stale.running).min(deadline + timings.kill_grace)
+                }
+                Phase::Between { .. } => heard + self.stale.running,
+            }),
+            RunState::Completed { .. } => None,
+        }
+    }
+
+    /// How fresh it is now.
+    pub fn freshness(&self, now: Timestamp, timings: &Timings) -> Freshness {
+        match (self.verdict(), self.stale_at(timings)) {
+            (Some(verdict), _) if verdict.reconciled => Freshness::Reconciled,
+            (None, Some(at)) if now > at => Freshness::LikelyStale,
+            (None, _) => Freshness::Fresh,
+            (Some(_), _) => Freshness::Terminal,
+        }
+    }
+}

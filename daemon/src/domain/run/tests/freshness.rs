@@ -1,0 +1,89 @@
+//! When an open run is shown as likely stale, and that this decides nothing.
+
+use std::time::Duration;
+
+use super::fixture::*;
+use crate::domain::freshness::{Freshness, Thresholds};
+use crate::domain::run::{Event, Phase, Progress, Run, RunState};
+use crate::domain::time::Timestamp;
+use crate::domain::waiting::WaitReason;
+
+const UNIT: Duration = Duration::from_micros(1);
+
+/// It is fresh up to `after` from now, and likely stale one unit later.
+#[track_caller]
+fn stale_after(run: &Run, after: Duration) {
+    let at = NOW + after;
+    assert_eq!(run.stale_at(&TIMINGS), Some(at));
+    assert_eq!(run.freshness(at, &TIMINGS), Freshness::Fresh);
+    assert_eq!(run.freshness(at + UNIT, &TIMINGS), Freshness::LikelyStale);
+}
+
+fn with(stale: Thresholds, run: Run) -> Run {
+    Run { stale, ..run }
+}
+
+#[test]
+fn each_state_has_its_own_threshold_and_each_run_its_own() {
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    for stale in
+        [Thresholds { queued: minute, running: second }, Thresholds { queued: second, running: minute }]
+    {
+        stale_after(&with(stale, queued()), stale.queued);
+        stale_after(&with(stale, stepping()), stale.running);
+        stale_after(&with(stale, between()), stale.running);
+        stale_after(&with(stale, asking()), stale.running);
+    }
+}
+
+#[test]
+fn whatever_happens_to_it_is_a_sign_of_life_and_a_promise_to_look_again_counts() {
+    let later = NOW + Duration::from_secs(50);
+    let run = queued().apply(waits(WaitReason::Paused), later, &TIMINGS).expect("legal");
+    // It looks again after 5 s of NOW, which is past.
+    assert_eq!((run.progress_at, run.stale_at(&TIMINGS)), (later, Some(later + run.stale.queued)));
+    let looks_again = NOW + Duration::from_secs(500);
+    let promise = Event::Waits { reason: WaitReason::Backoff, who: "x".into(), next_try: Some(looks_again) };
+    let run = apply(between(), promise);
+    assert_eq!(run.stale_at(&TIMINGS), Some(looks_again + run.stale.running));
+}
+
+#[test]
+fn p6_it_is_shown_before_it_is_settled() {
+    let never = Thresholds { queued: Duration::from_hours(90), running: Duration::from_hours(90) };
+    let run = with(never, stepping());
+    stale_after(&run, TIMEOUT + TIMINGS.kill_grace);
+    assert!(run.stale_at(&TIMINGS) < run.settles_by(&TIMINGS));
+    let limit = Duration::from_mins(10);
+    let short = never.of_run(limit, None);
+    assert_eq!(short.queued, limit / 2, "half of the time that it may stay queued");
+    assert_eq!(never.of_run(limit, Some(UNIT)).running, UNIT, "as long as its operation usually takes");
+}
+
+#[test]
+fn what_is_over_is_told_by_who_ended_it() {
+    let far = NOW + Duration::from_hours(1_000);
+    let done = completed();
+    assert_eq!((done.freshness(far, &TIMINGS), done.stale_at(&TIMINGS)), (Freshness::Terminal, None));
+    let overdue =
+        queued().apply(Event::Overdue(failure("late")), far, &TIMINGS).expect("its time has passed");
+    assert_eq!(overdue.freshness(far, &TIMINGS), Freshness::Reconciled);
+}
+
+#[test]
+fn being_stale_changes_nothing() {
+    let run = stepping();
+    let at = run.stale_at(&TIMINGS).expect("it is open") + UNIT;
+    let refused = run.clone().apply(Event::Overdue(failure("stale")), at, &TIMINGS);
+    assert!(refused.is_err(), "only `settles_by` ends a run");
+    let state = RunState::Running(Progress {
+        started_at: NOW,
+        position: run.position(),
+        phase: Phase::Stepping { deadline: NOW + TIMEOUT },
+        waiting: None,
+    });
+    assert_eq!(
+        (run.state.clone(), run.freshness(Timestamp(at.0), &TIMINGS)),
+        (state, Freshness::LikelyStale)
+    );
+}
