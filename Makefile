@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test demo bench kills kill-nine million fmt lint
+.PHONY: help build test demo bench worlds kills kill-nine cuts million fmt lint
 .DEFAULT_GOAL := help
 
 help: ## List the tasks
@@ -32,6 +32,9 @@ bench: ## Measure settled beside raw baselines
 	@.ci/setup
 	$(CARGO) bench --package settled-tests
 
+worlds: ## Live 10 000 simulated worlds, each asserted after every step (SETTLED_SEEDS for more; about 40 minutes)
+	SETTLED_SEEDS=$${SETTLED_SEEDS:-10000} $(CARGO) test --package settled-tests --test simulation -- --nocapture p1_to_p10
+
 kills: ## Kill the server's side of the step protocol at every telling system call (some 20 minutes)
 	@.ci/setup
 	$(CARGO) test --package settled-tests --test step_protocol -- \
@@ -44,6 +47,11 @@ kill-nine: ## Kill the daemon 1000 times on each store, stop one of three 100 ti
 	$(CARGO) build --workspace --bins
 	SETTLED_KILLS=1000 $(PROOF) kill_nine
 	SETTLED_PAUSES=100 $(PROOF) paused
+
+cuts: ## Pull the cable of a whole host for a minute in the middle of apt, and cut its power (as root; some minutes)
+	@.ci/setup
+	$(CARGO) build --workspace --bins
+	SETTLED_CUT_S=60 $(CARGO) test --package settled-tests --test hosts -- --nocapture
 
 million: ## Restart after a kill with 1 000 000 finished runs in the store and 100 steps at work (some minutes)
 	@.ci/setup

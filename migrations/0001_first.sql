@@ -33,10 +33,14 @@ CREATE TABLE server (
     identity TEXT NOT NULL CHECK (identity IN ('key', 'agent')),
     via TEXT COLLATE "C" REFERENCES server (name) CHECK (via <> name),
     labels TEXT NOT NULL,
+    time_zone TEXT NOT NULL,
+    windows TEXT NOT NULL,
+    repair_dpkg BOOLEAN NOT NULL,
     machine_id TEXT UNIQUE,
     status TEXT NOT NULL CHECK (status IN ('pending', 'updating', 'success', 'failed')),
     reach TEXT NOT NULL CHECK (reach IN ('ok', 'paused', 'unreachable', 'refused')),
     reach_detail TEXT NOT NULL,
+    held TEXT,
     last_seen BIGINT,
     last_error TEXT,
     facts TEXT NOT NULL,
@@ -47,6 +51,7 @@ CREATE TABLE server (
 );
 
 CREATE INDEX server_by_via ON server (via) WHERE via IS NOT NULL;
+CREATE INDEX server_held ON server (name) WHERE held IS NOT NULL;
 
 -- A server's exclusive queue. The epoch rises each time it changes hands. `takeover`: the next claim takes the server from another
 -- installation.
@@ -156,6 +161,7 @@ CREATE TABLE run (
     retry_of TEXT,
     accepted_at BIGINT NOT NULL,
     queue_until BIGINT NOT NULL,
+    kill_grace BIGINT NOT NULL,
     stale_queued BIGINT NOT NULL,
     stale_running BIGINT NOT NULL,
     progress_at BIGINT NOT NULL,
@@ -213,6 +219,7 @@ CREATE INDEX run_by_outcome ON run (outcome, id) WHERE outcome IS NOT NULL;
 -- For lists by freshness: what is open, and what the reconciler has settled.
 CREATE INDEX run_open ON run (id) WHERE stale_at IS NOT NULL;
 CREATE INDEX run_reconciled ON run (id) WHERE reconciled;
+CREATE INDEX run_waiting ON run (wait_reason) WHERE wait_reason IS NOT NULL;
 CREATE INDEX run_completed_at ON run (completed_at) WHERE completed_at IS NOT NULL;
 
 -- `late`: what the server has shown of it after its run was settled without proof.
@@ -223,6 +230,7 @@ CREATE TABLE step (
     resource_id TEXT COLLATE "C",
     no BIGINT NOT NULL,
     title TEXT NOT NULL,
+    repair BOOLEAN NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('starting', 'running', 'exited', 'killed', 'rejected', 'lost')),
     exit_code BIGINT,
     why TEXT NOT NULL,

@@ -148,6 +148,15 @@ pub(crate) enum Command {
     Watch(WatchArgs),
     /// How the daemon is, and what to do if it is not well
     Status,
+    /// Begin nothing new on this daemon, and let what runs come to its end
+    ///
+    /// The daemon takes no server and starts no run. What runs is followed to its end; 'settlectl status' tells what is
+    /// left of it. Commands are accepted and wait in their queues. With several daemons on one PostgreSQL the others serve
+    /// them. It lasts until --cancel or the daemon's next start.
+    #[command(
+        after_help = "Examples:\n  settlectl drain --wait && systemctl restart settled\n  settlectl drain --cancel"
+    )]
+    Drain(DrainArgs),
     /// Look now for runs past their time and settle them
     ///
     /// The daemon does this by itself all the time. Doing it twice changes nothing.
@@ -195,6 +204,22 @@ pub(crate) enum PackageCommand {
         /// TOML file; '-' reads stdin
         file: PathBuf,
     },
+}
+
+/// `drain`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DrainArgs {
+    /// Hand over at once what runs: other daemons follow it. Refused when there is no other daemon
+    #[arg(long, conflicts_with = "cancel")]
+    pub(crate) detach: bool,
+    /// Serve again
+    #[arg(long)]
+    pub(crate) cancel: bool,
+    /// Wait until nothing is left. Ctrl-C ends the waiting, not the drain
+    #[arg(short, long, conflicts_with = "cancel")]
+    pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) change: ChangeArgs,
 }
 
 /// `audit`, `audit list`.
@@ -294,6 +319,10 @@ mod tests {
             ("server edit web1", false),
             ("server edit web1 --via gate", true),
             ("server edit web1 --via gate --direct", false),
+            ("server edit web1 --no-windows", true),
+            ("server edit web1 --window daily --window weekly --time-zone UTC", true),
+            ("server edit web1 --window daily --no-windows", false),
+            ("server edit web1 --repair-dpkg --no-repair-dpkg", false),
             ("server rekey web1", false),
             ("server takeover web1 --force", true),
             ("server unlock web1", false),
@@ -308,6 +337,11 @@ mod tests {
             ("watch --since 01GEN:42 --snapshot", false),
             ("package reload --request-id x", true),
             ("reconcile --request-id x", true),
+            ("drain", true),
+            ("drain --detach --wait", true),
+            ("drain --cancel", true),
+            ("drain --cancel --detach", false),
+            ("drain --cancel --wait", false),
             ("audit", true),
             ("audit list --limit 3", true),
             ("audit --limit 3", true),

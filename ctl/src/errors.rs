@@ -205,6 +205,8 @@ pub(crate) fn flag_of(field: &str, command: &str) -> String {
         ("user", "server") => "--user",
         ("host_key", "server") => "--host-key",
         ("identity_key", "server") => "--identity",
+        ("time_zone", "server") => "--time-zone",
+        ("windows", "server") => "--window",
         ("set_labels", "server") => "--label",
         ("remove_labels", "server") => "--unlabel",
         ("resource", "run" | "watch") | ("resource_id", _) => "--resource",

@@ -1,6 +1,8 @@
 //! The composition root: opens, wires, starts in order, drains in reverse. The only file that knows everyone.
 
+mod drain;
 mod duties;
+mod fit;
 mod living;
 mod metrics;
 mod reload;
@@ -23,9 +25,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Gate;
-use crate::catalog::{Catalog, FileProblem};
+use crate::catalog::Catalog;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::dispatch::{self, Crew};
 use crate::domain::freshness::Thresholds;
 use crate::domain::id::DaemonId;
@@ -33,7 +35,7 @@ use crate::domain::timings::Timings;
 use crate::engine::{self, Engine, Lease};
 use crate::grpc::{self, GrpcParts};
 use crate::hub::Hub;
-use crate::process::{Process, Systemd};
+use crate::process::{Part, Process, Systemd};
 use crate::reconciler::Reconciler;
 use crate::remote::Remote;
 use crate::remote::ssh::{SshExec, SshSettings};
@@ -53,6 +55,7 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
 pub use reload::{Anew, ReadAgain, SetLevel};
 
+use drain::Drains;
 use living::Living;
 use reload::Reloading;
 use steward::{Now, Servant};
@@ -87,21 +90,31 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let house =
         with_more_time(&process.systemd, &*clock, open(&config, &process, Arc::clone(&clock), remote))
             .await?;
-    let stop = process.stop.soft_token().clone();
+    // Ends the parts: at once when a stop detaches, and when nothing is at work any more when it drains.
+    let stop = CancellationToken::new();
+    let drains = Arc::new(Drains::new(house.engine.clone(), house.crew.drain.clone(), &process));
 
     let living = Arc::new(Living::new(config.clone()));
     let look_every = duties::look_every(&config);
     let reconciler = Reconciler::new(house.engine.clone(), house.crew.lease.clone(), duties::LOOK_EVERY_MAX);
     let reconciler = Arc::new(Now::new(reconciler, Arc::clone(&clock)));
+    let servant = Servant {
+        reconciler: Arc::clone(&reconciler),
+        living: Arc::clone(&living),
+        drains: Arc::clone(&drains),
+        hearts: process.hearts.clone(),
+        patience: process.patience(),
+    };
     let parts = GrpcParts {
         engine: house.engine.clone(),
         gate: house.crew.gate.clone(),
         stop: stop.clone(),
         started_at: clock.now(),
-        steward: Arc::new(Servant { reconciler: Arc::clone(&reconciler), living: Arc::clone(&living) }),
+        steward: Arc::new(servant),
     };
     let serving = tokio::spawn(grpc::serve(listener, parts));
-    let working = tokio::spawn(dispatch::run(house.crew.clone(), stop.clone()));
+    let working =
+        tokio::spawn(dispatch::run(house.crew.clone(), alive(&process, Part::Dispatcher), stop.clone()));
     if let Some((listener, handle)) = counted {
         let page = metrics::Page {
             handle,
@@ -112,31 +125,52 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
         };
         tokio::spawn(page.serve(listener, stop.clone()));
     }
-    let renewing = tokio::spawn(duties::renew(config.lane.renew(), &house, Arc::clone(&clock), stop.clone()));
+    let renewing =
+        duties::renew(config.lane.renew(), &house, &process.hearts, Arc::clone(&clock), stop.clone());
+    let renewing = tokio::spawn(renewing);
     let duties = duties::duties(&house, look_every, reconciler, Arc::clone(&living));
-    let heartbeat = process.heartbeat.clone();
-    let ticking =
-        tokio::spawn(scheduler::run(duties, Arc::clone(&clock), move || heartbeat.beat(), stop.clone()));
-    let reloading =
-        Reloading { anew, living, engine: house.engine.clone(), permits: Arc::clone(&house.crew.permits) };
+    let ticking = scheduler::run(duties, Arc::clone(&clock), alive(&process, Part::Reconciler), stop.clone());
+    let ticking = tokio::spawn(ticking);
+    tokio::spawn(Arc::clone(&drains).tell(stop.clone()));
+    let at_stop = Arc::clone(&living);
+    let reloading = Reloading {
+        anew,
+        living,
+        engine: house.engine.clone(),
+        permits: Arc::clone(&house.crew.permits),
+        drains: Arc::clone(&drains),
+    };
     tokio::spawn(reloading.serve(process.clone(), stop.clone()));
 
     // What ended meanwhile is told below; a stop while nobody was served yet is a stop like any other.
-    if let Some(served) = stop.run_until_cancelled(grpc::answers(&config.listen.unix)).await {
+    let asked = process.stop.soft_token();
+    if let Some(served) = asked.run_until_cancelled(grpc::answers(&config.listen.unix)).await {
         served?;
     }
     tracing::info!(
         socket = %config.listen.unix.display(), database = house.engine.store().about().engine,
         installation = %house.engine.store().about().installation, "ready"
     );
-    if !stop.is_cancelled() {
-        process.systemd.ready("serving");
+    if !asked.is_cancelled() {
+        process.systemd.ready(&drains.status());
     }
-    let outcome = first_to_end(&stop, serving, working, renewing, ticking, &*clock).await;
-    process.systemd.stopping("leaving remote steps running for the next start");
-    stop.cancel();
+    let over = async {
+        asked.cancelled().await;
+        let run = &at_stop.config().run;
+        if run.drain == config::Drain::Finish {
+            drains.finish(run.drain_grace()).await;
+        }
+        process.systemd.stopping("leaving remote steps running for the next start");
+    };
+    let outcome = first_to_end(over, &stop, serving, working, renewing, ticking, &*clock).await;
     detach(&house.engine, &*clock).await;
     outcome
+}
+
+/// What a part calls to say by when it is heard of again.
+fn alive(process: &Process, part: Part) -> impl Fn(Duration) + Send + use<> {
+    let hearts = process.hearts.clone();
+    move |until| hearts.alive(part, until)
 }
 
 /// Where figures are asked for, if they are, and what keeps them.
@@ -174,7 +208,7 @@ async fn detach(engine: &Engine, clock: &dyn Clock) {
 
 /// Checks what only the parts themselves can check: the packages.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    load_catalog(config.packages.dir.as_deref()).map(drop)
+    load_catalog(config).map(drop)
 }
 
 /// What is open while the daemon runs.
@@ -193,7 +227,7 @@ async fn open(
 ) -> anyhow::Result<House> {
     let alone = store::sqlite_path(&config.database.url).is_some();
     let lock = if alone { Some(lock(&config.data_dir)?) } else { None };
-    let catalog = load_catalog(config.packages.dir.as_deref())?;
+    let catalog = load_catalog(config)?;
     let sealer = open_sealer(config, process, &*clock)?;
     let Opened { store, writer } = store::open(&config.database.url, Arc::clone(&clock)).await?;
     if let Some(other) = store.read().await?.db().sealed_with_another_key(sealer.key_id()).await? {
@@ -221,12 +255,14 @@ async fn open(
         permits: Arc::new(Semaphore::new(config.lane.at_work_max as usize)),
         settings: dispatch::Settings {
             unreachable_retry: config.lane.unreachable_retry(),
+            orphan_alarm: config.lane.orphan_alarm(),
             poll: config.lane.poll(),
             linger: LANE_LINGER,
             attach_wait: if alone { ATTACH_WAIT } else { config.lane.poll() },
             output_bytes_max: config.run.output_bytes_max,
             shared: !alone,
         },
+        drain: dispatch::Drain::default(),
     };
     Ok(House { engine, crew, _lock: lock })
 }
@@ -286,17 +322,8 @@ fn lock(dir: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// The built-in packages and those of a folder.
-fn read_catalog(dir: Option<&Path>) -> Result<Catalog, Vec<FileProblem>> {
-    let builtin = Catalog::builtin()?;
-    match dir {
-        Some(dir) => builtin.with_dir(dir),
-        None => Ok(builtin),
-    }
-}
-
-fn load_catalog(dir: Option<&Path>) -> anyhow::Result<Catalog> {
-    read_catalog(dir).map_err(|problems| {
+fn load_catalog(config: &Config) -> anyhow::Result<Catalog> {
+    fit::read_catalog(config).map_err(|problems| {
         let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("package definitions are not in order:\n{}", lines.join("\n"))
     })
@@ -314,8 +341,10 @@ fn open_sealer(config: &Config, process: &Process, clock: &dyn Clock) -> anyhow:
     Ok(Sealer::from_file(&path, process.credentials.as_deref(), fresh)?)
 }
 
-/// Waits for the stop, or for a part that ends without being asked to, which ends the daemon: systemd starts it anew.
+/// Waits until the daemon's time is `over`, or for a part that ends without being asked to, which ends the daemon: systemd starts it anew.
+/// Then `stop` ends all of them.
 async fn first_to_end(
+    over: impl Future<Output = ()>,
     stop: &CancellationToken,
     mut serving: JoinHandle<Result<(), grpc::ServeError>>,
     mut working: JoinHandle<()>,
@@ -323,15 +352,15 @@ async fn first_to_end(
     mut ticking: JoinHandle<Result<(), tokio_cron_scheduler::JobSchedulerError>>,
     clock: &dyn Clock,
 ) -> anyhow::Result<()> {
+    let _ends_all = stop.clone().drop_guard();
     tokio::select! {
-        // All parts end at a stop, some at once: that is looked at first, or a clean stop would now and then look like a fault.
-        biased;
-        () = stop.cancelled() => {}
+        () = over => {}
         ended = &mut serving => { ended.context("the API broke")?.context("the API broke")?; bail!("the API ended by itself") }
         ended = &mut working => { ended.context("the dispatcher broke")?; bail!("the dispatcher ended by itself") }
         ended = &mut renewing => { ended.context("the renewal of the lease broke")?; bail!("the renewal of the lease ended by itself") }
         ended = &mut ticking => { ended.context("the tick broke")?.context("the tick broke")?; bail!("the tick ended by itself") }
     }
+    stop.cancel();
     let until = clock.monotonic() + LEAVE_WITHIN;
     let late =
         [serving.abort_handle(), working.abort_handle(), renewing.abort_handle(), ticking.abort_handle()];

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use jiff::tz::TimeZone;
 use ulid::Ulid;
 
 use crate::domain::time::Timestamp;
@@ -24,6 +25,11 @@ pub trait Clock: Send + Sync {
 
     /// A random number.
     fn random(&self) -> u64;
+}
+
+/// A time zone by its IANA name, if this machine's time zone data has it. Reads files, and keeps what it has read.
+pub fn zone(name: &str) -> Option<TimeZone> {
+    TimeZone::get(name).ok()
 }
 
 /// The machine's clock.

@@ -3,11 +3,12 @@
 //! A [`Config`] that exists is one that works: every value is in its range and all timings agree with each other.
 //! It knows nobody else in the house. A reload makes a new one.
 //!
-//! `load` gathers the layers and translates their errors, `rules` holds the ranges and the cross checks, `live` what can change while
-//! the daemon runs.
+//! `load` gathers the layers and translates their errors, `rules` holds the ranges and the cross checks, `packages` what the timings must
+//! bear of package definitions, `live` what can change while the daemon runs.
 
 mod live;
 mod load;
+mod packages;
 mod rules;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use load::{Faults, Flag, Sources, Surroundings};
+pub use packages::Demand;
 pub use rules::TAKEOVER_GRACE_S;
 
 /// Where a service that systemd starts keeps its records, as the unit has it (`StateDirectory=settled`).
@@ -101,6 +103,20 @@ pub struct Run {
     pub settle_margin_s: u64,
     /// How much output of one step is kept, in bytes; the rest is read and dropped.
     pub output_bytes_max: u64,
+    /// What becomes of the runs at work when the daemon is told to stop.
+    pub drain: Drain,
+    /// How long a stop waits for the runs at work when they are to be finished; the rest is left running. Seconds.
+    pub drain_grace_s: u64,
+}
+
+/// `run.drain`
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Drain {
+    /// The daemon ends at once; what runs on servers goes on there, and the next start takes it up.
+    Detach,
+    /// The daemon begins nothing new, and ends when the runs at work have ended, or after `run.drain_grace_s`.
+    Finish,
 }
 
 /// `[lane]`
@@ -121,8 +137,10 @@ pub struct Lane {
     pub poll_s: u64,
     /// When a server on which another program holds a lock is looked at again. Seconds.
     pub busy_retry_s: u64,
-    /// When a server that cannot be reached is tried again. Seconds.
+    /// When a server that cannot be reached is tried again; the longer it is away, the more rarely, up to every 5 minutes. Seconds.
     pub unreachable_retry_s: u64,
+    /// How long a step without a proven end may hold a lane before `status` and the server's record tell of it. Seconds.
+    pub orphan_alarm_s: u64,
 }
 
 /// `[stale]`: from when on an open run to which nothing happens is shown as likely stale. It decides nothing: runs end by `settles_by`.
@@ -202,7 +220,7 @@ impl Config {
         load::load(sources, surroundings)
     }
 
-    /// Whether the tick beats often enough for the watchdog that systemd announced.
+    /// Whether the watchdog that systemd announced can notice in time that a part of the daemon stands still.
     ///
     /// # Errors
     /// One sentence that names both settings and the smallest interval that is safe.
@@ -212,15 +230,15 @@ impl Config {
             return Ok(());
         }
         Err(Faults::one(format!(
-            "WatchdogSec = {} s in the systemd unit is too short for lane.poll_s = {}: a daemon in good health would be killed. \
-             Set WatchdogSec to {} s or more (`settled unit` prints a unit that fits), or lower lane.poll_s",
+            "WatchdogSec = {} s in the systemd unit is too short for lane.poll_s = {}: the dispatcher is heard of no more often than \
+             that, and one look that is late would look like a death. Set WatchdogSec to {} s or more (`settled unit` prints a unit that fits), or lower lane.poll_s",
             interval.as_secs(),
             self.lane.poll_s,
             least.as_secs(),
         )))
     }
 
-    /// The shortest watchdog interval that the tick can keep: four ticks, so that one late tick is no death.
+    /// The shortest watchdog interval that makes sense: four looks of the dispatcher, so that one that is late is no death.
     pub fn watchdog_interval_min(&self) -> Duration {
         Duration::from_secs(4 * self.lane.poll_s)
     }
@@ -257,6 +275,8 @@ impl Default for Run {
             kill_grace_s: 30,
             settle_margin_s: 120,
             output_bytes_max: 4 << 20,
+            drain: Drain::Detach,
+            drain_grace_s: 900,
         }
     }
 }
@@ -281,6 +301,11 @@ impl Run {
     pub fn settle_margin(&self) -> Duration {
         Duration::from_secs(self.settle_margin_s)
     }
+
+    /// See [`Run::drain_grace_s`].
+    pub fn drain_grace(&self) -> Duration {
+        Duration::from_secs(self.drain_grace_s)
+    }
 }
 
 impl Default for Lane {
@@ -294,6 +319,7 @@ impl Default for Lane {
             poll_s: 1,
             busy_retry_s: 10,
             unreachable_retry_s: 15,
+            orphan_alarm_s: 900,
         }
     }
 }
@@ -322,6 +348,11 @@ impl Lane {
     /// See [`Lane::unreachable_retry_s`].
     pub fn unreachable_retry(&self) -> Duration {
         Duration::from_secs(self.unreachable_retry_s)
+    }
+
+    /// See [`Lane::orphan_alarm_s`].
+    pub fn orphan_alarm(&self) -> Duration {
+        Duration::from_secs(self.orphan_alarm_s)
     }
 }
 

@@ -23,8 +23,9 @@ Every setting can also come from the environment, with two underscores between l
 Flags win over the environment, the environment over the file, the file over the defaults.
 
 SIGHUP (systemctl reload settled) reads the file and the packages again, all or nothing. It can change packages.dir and what
-is in it, log.level, retention.*, run.queue_limit_s, run.attempts, stale.*, lane.queue_max and lane.at_work_max. Any other change is
-refused by name, since it needs a restart; so is a file with a fault. `settlectl status` tells why a reload was refused.
+is in it, log.level, retention.*, run.queue_limit_s, run.attempts, run.drain, run.drain_grace_s, stale.*, lane.queue_max
+and lane.at_work_max. Any other change is refused by name, since it needs a restart; so is a file with a fault.
+`settlectl status` tells why a reload was refused.
 
 Exit codes: 0 ended as asked; 1 failed while starting or running, or `check` found faults;
 2 the arguments or the configuration cannot work, and nothing was started.";
@@ -147,7 +148,7 @@ fn load(sources: &Sources) -> anyhow::Result<Config> {
 async fn supervise(config: Config, process: Process, anew: Anew) -> anyhow::Result<()> {
     let signals = Signals::install()?;
     tokio::spawn(signals.forward(process.stop.clone(), process.reload.clone()));
-    tokio::spawn(process.clone().feed_watchdog(Arc::new(SystemClock::new())));
+    tokio::spawn(process.clone().watch(Arc::new(SystemClock::new())));
     let stop = process.stop.clone();
     tokio::select! {
         ended = app::run(config, process, anew) => ended,

@@ -1,8 +1,9 @@
 //! The process as its surroundings see it: signals in, words for systemd out.
 //!
 //! It knows nothing about runs or servers. Others are told to stop through [`Stop`], say that they live through
-//! [`Heartbeat`] and tell systemd how they are through [`Systemd`].
+//! [`Hearts`] and tell systemd how they are through [`Systemd`].
 
+mod hearts;
 mod signals;
 mod systemd;
 pub mod unit;
@@ -12,11 +13,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use hearts::{Hearts, Part, Still};
 pub use signals::{Reload, Signals, Stop};
 pub use systemd::Systemd;
-pub use watchdog::{Heartbeat, feed_watchdog};
+pub use watchdog::watch;
 
 use crate::clock::Clock;
+
+/// How late a part may be when no watchdog says otherwise.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Everything that ties the daemon to its process. Cloning gives another handle to the same process.
 #[derive(Clone, Debug, Default)]
@@ -25,8 +30,8 @@ pub struct Process {
     pub stop: Stop,
     /// When to read package definitions and the configuration anew.
     pub reload: Reload,
-    /// Proof of life, given by the tick.
-    pub heartbeat: Heartbeat,
+    /// Proofs of life, given by the parts that must not stand still.
+    pub hearts: Hearts,
     /// Words for the service manager.
     pub systemd: Systemd,
     /// How often the service manager wants a sign of life, if it does.
@@ -46,11 +51,14 @@ impl Process {
         }
     }
 
-    /// Feeds the watchdog until the hard stop, as long as the heart beats; ends at once if there is no watchdog.
-    pub async fn feed_watchdog(self, clock: Arc<dyn Clock>) {
-        if let Some(interval) = self.watchdog {
-            let feeding = feed_watchdog(clock, self.systemd, self.heartbeat, interval);
-            tokio::select! { () = feeding => {}, () = self.stop.hard() => {} }
-        }
+    /// How late a part may be before it is taken to stand still: half of the watchdog's interval.
+    pub fn patience(&self) -> Duration {
+        self.watchdog.map_or(PATIENCE, |interval| interval / 2)
+    }
+
+    /// Watches the parts until the hard stop, and feeds the watchdog, if there is one, as long as all of them live.
+    pub async fn watch(self, clock: Arc<dyn Clock>) {
+        let stop = self.stop.clone();
+        tokio::select! { () = watch(clock, self) => {}, () = stop.hard() => {} }
     }
 }

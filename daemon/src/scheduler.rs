@@ -15,6 +15,7 @@ use crate::clock::Clock;
 
 /// Every second.
 const TICK: &str = "* * * * * *";
+const TICK_EVERY: Duration = Duration::from_secs(1);
 
 /// Something that is done again and again.
 pub struct Duty {
@@ -30,11 +31,12 @@ impl Duty {
     }
 }
 
-/// Ticks until `stop`, in the order of the duties; `beat` follows each tick whose duties are done, so that it falls silent when one hangs.
+/// Ticks until `stop`, in the order of the duties. `alive` is told, before and after each tick, by when the next sign of life comes, on
+/// the monotonic clock: it is late when a duty hangs.
 pub async fn run(
     mut duties: Vec<Duty>,
     clock: Arc<dyn Clock>,
-    beat: impl Fn() + Send,
+    alive: impl Fn(Duration) + Send,
     stop: CancellationToken,
 ) -> Result<(), JobSchedulerError> {
     let (tick, mut ticks) = mpsc::channel(1);
@@ -46,7 +48,9 @@ pub async fn run(
     })?;
     alarm.add(job).await?;
     alarm.start().await?;
+    alive(clock.monotonic() + TICK_EVERY);
     while let Some(Some(())) = stop.run_until_cancelled(ticks.recv()).await {
+        alive(clock.monotonic());
         for duty in &mut duties {
             let now = clock.monotonic();
             if now >= duty.due {
@@ -54,7 +58,7 @@ pub async fn run(
                 (duty.act)().await;
             }
         }
-        beat();
+        alive(clock.monotonic() + TICK_EVERY);
     }
     alarm.shutdown().await
 }

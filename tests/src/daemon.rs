@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use settled::app::{self, Anew, Parts};
 use settled::clock::SystemClock;
@@ -29,6 +30,7 @@ pub struct Options {
     env: Vec<(String, String)>,
     remote: Option<Arc<dyn Remote>>,
     systemd: Option<PathBuf>,
+    watchdog: Option<Duration>,
 }
 
 impl Options {
@@ -53,6 +55,13 @@ impl Options {
         self
     }
 
+    /// Feeds a watchdog of that service manager.
+    #[must_use]
+    pub fn watchdog(mut self, interval: Duration) -> Self {
+        self.watchdog = Some(interval);
+        self
+    }
+
     /// Starts the daemon in a new directory.
     pub async fn start(self) -> TestDaemon {
         let dir = tempfile::Builder::new().prefix("settled").tempdir().expect("a temporary directory");
@@ -74,6 +83,7 @@ impl Options {
         if let Some(path) = self.systemd {
             process.systemd = Systemd::at(path);
         }
+        process.watchdog = self.watchdog;
         let clock = Arc::new(SystemClock::new());
         let parts = Parts {
             remote: self.remote.unwrap_or_else(|| app::ssh_remote(&config, clock.clone())),
@@ -88,6 +98,7 @@ impl Options {
             .enable_all()
             .build()
             .expect("threads for the daemon");
+        runtime.spawn(process.clone().watch(Arc::clone(&parts.clock)));
         let mut serving = runtime.spawn(app::run_with(config, process.clone(), parts));
         let channel = connect(&socket, &mut serving).await;
         TestDaemon { dir: Some(dir), socket, process, runtime: Some(runtime), serving, channel }
@@ -99,9 +110,7 @@ async fn connect(socket: &Path, serving: &mut JoinHandle<anyhow::Result<()>>) ->
     let endpoint = Endpoint::from_shared(format!("unix:{}", socket.display()))
         .expect("the socket's path is an endpoint");
     until("the daemon serves", async || {
-        if serving.is_finished() {
-            panic!("the daemon ended instead of serving: {:?}", (&mut *serving).await);
-        }
+        assert!(!serving.is_finished(), "the daemon ended instead of serving: {:?}", (&mut *serving).await);
         // The socket is there before the daemon answers on it.
         let channel = endpoint.connect().await.ok()?;
         AdminClient::new(channel.clone()).get_status(GetStatusRequest {}).await.ok().map(|_| channel)
@@ -157,9 +166,19 @@ impl TestDaemon {
         self.process.reload.request();
     }
 
+    /// Sends it a SIGTERM, so to speak; the first asks it to stop.
+    pub fn terminate(&self) {
+        self.process.stop.escalate();
+    }
+
     /// Stops it as SIGTERM would; answers how it ended, and its directory for the next one.
-    pub async fn stop(mut self) -> (anyhow::Result<()>, TempDir) {
+    pub async fn stop(self) -> (anyhow::Result<()>, TempDir) {
         self.process.stop.request();
+        self.end().await
+    }
+
+    /// Waits for its end; answers how it ended, and its directory for the next one.
+    pub async fn end(mut self) -> (anyhow::Result<()>, TempDir) {
         let ended = (&mut self.serving).await.expect("the daemon does not panic");
         (ended, self.dir.take().expect("the directory is there until the end"))
     }

@@ -12,8 +12,8 @@ use settled::domain::freshness::Thresholds;
 use settled::domain::id::{DaemonId, ServerId};
 use settled::domain::timings::Timings;
 use settled::engine::reconcile::Report;
-use settled::engine::{Engine, Refusal, Settings, targets};
-use settled::grpc::{self, GrpcParts, ServeError, Steward};
+use settled::engine::{DrainOrder, Engine, Refusal, Settings, targets};
+use settled::grpc::{self, Draining, GrpcParts, ServeError, Steward};
 use settled::hub::Hub;
 use settled::secrets::Sealer;
 use settled::store;
@@ -67,6 +67,12 @@ impl Steward for Idle {
 
     fn read_packages(&self) -> Result<Catalog, Vec<FileProblem>> {
         Catalog::builtin()
+    }
+
+    fn drain(&self, _order: DrainOrder, _who: &str) {}
+
+    fn draining(&self) -> Option<Draining> {
+        None
     }
 
     fn warnings(&self) -> Vec<String> {

@@ -4,6 +4,7 @@ pub mod daemon;
 pub mod disk;
 pub mod engine;
 mod guarded;
+pub mod host;
 pub mod notify;
 pub mod patience;
 pub mod postgres;

@@ -1,7 +1,6 @@
 //! A real server for a daemon: an OpenSSH server of its own that keeps settled's state in its own directory, and helpers that speak to
 //! the daemon about it as a client would.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use settled_proto::v1::{self, follow_run_response::Event};
@@ -73,8 +72,7 @@ impl Server {
             user: self.sshd.user(),
             host_key: self.sshd.host_key_fingerprint(),
             identity_key: std::fs::read(self.sshd.client_key(Kind::Ed25519)).expect("the client's key"),
-            labels: BTreeMap::new(),
-            via: String::new(),
+            ..v1::CreateServerRequest::default()
         }
     }
 }

@@ -56,7 +56,9 @@ Examples:
   settlectl server add web2 [2001:db8::7]:2222 --user root --host-key SHA256:... \\
       --identity ~/.ssh/settled
   settlectl server add web3 web3.example.org --user deploy --label site=fra --label tier=front
-  settlectl server add inner 10.0.0.7 --user root --host-key SHA256:... --via web1")]
+  settlectl server add inner 10.0.0.7 --user root --host-key SHA256:... --via web1
+  settlectl server add db1 192.0.2.9 --user root --host-key SHA256:... \\
+      --time-zone Europe/Berlin --window 'Mon-Fri 22:00-06:00' --window 'Sat,Sun 00:00-24:00'")]
 pub(crate) struct AddArgs {
     /// A name of your choice: a-z, 0-9, '-' and '.'
     pub(crate) name: String,
@@ -79,6 +81,15 @@ pub(crate) struct AddArgs {
     /// A label; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = values::pair)]
     pub(crate) labels: Vec<(String, String)>,
+    /// Time zone of the server, which its windows are meant in; UTC by default
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) time_zone: Option<String>,
+    /// When work may begin there, like 'Mon-Fri 22:00-06:00'; may be given several times. Always by default
+    #[arg(long = "window", value_name = "DAYS TIMES")]
+    pub(crate) windows: Vec<String>,
+    /// Run 'dpkg --configure -a' there when dpkg was interrupted, before a step that needs it
+    #[arg(long)]
+    pub(crate) repair_dpkg: bool,
     #[command(flatten)]
     pub(crate) run: RunArgs,
 }
@@ -90,17 +101,24 @@ pub(crate) struct ServerListArgs {
     pub(crate) page: PageArgs,
 }
 
-/// Change how a server is reached
+/// Change how a server is reached, and what is allowed there
 ///
-/// What is not given stays. Ends 'refused', so that waiting work goes on. Another host key is pinned by 'server rekey'.
+/// What is not given stays. Another way to it ends 'refused', so that waiting work goes on. Another host key is pinned by 'server rekey'.
+/// Windows hold for runs that have not begun: in an emergency, --no-windows opens the server at once, and the audit keeps what they were.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(group = ArgGroup::new("change_of").required(true).multiple(true)
-    .args(["host", "user", "identity", "agent", "via", "direct"]))]
+    .args([
+        "host", "user", "identity", "agent", "via", "direct", "time_zone", "windows", "no_windows", "repair_dpkg",
+        "no_repair_dpkg", "labels", "unlabel",
+    ]))]
 #[command(after_help = "\
 Examples:
   settlectl server edit web1 --host 192.0.2.8:2222 --user deploy
   settlectl server edit web1 --identity ~/.ssh/settled
   settlectl server edit inner --via web1
+  settlectl server edit db1 --time-zone Europe/Berlin --window 'Mon-Fri 22:00-06:00'
+  settlectl server edit db1 --no-windows
   settlectl server edit web1 --label site=berlin --unlabel trial")]
 pub(crate) struct EditArgs {
     /// Name or id
@@ -123,6 +141,21 @@ pub(crate) struct EditArgs {
     /// Reach it without a jump host from now on
     #[arg(long, conflicts_with = "via")]
     pub(crate) direct: bool,
+    /// Time zone of the server, which its windows are meant in
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) time_zone: Option<String>,
+    /// When work may begin there from now on, like 'Mon-Fri 22:00-06:00'; may be given several times, and replaces all windows
+    #[arg(long = "window", value_name = "DAYS TIMES")]
+    pub(crate) windows: Vec<String>,
+    /// Let work begin there at all times
+    #[arg(long, conflicts_with = "windows")]
+    pub(crate) no_windows: bool,
+    /// Run 'dpkg --configure -a' there when dpkg was interrupted, before a step that needs it
+    #[arg(long)]
+    pub(crate) repair_dpkg: bool,
+    /// Leave an interrupted dpkg to people
+    #[arg(long, conflicts_with = "repair_dpkg")]
+    pub(crate) no_repair_dpkg: bool,
     /// Set a label; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = values::pair)]
     pub(crate) labels: Vec<(String, String)>,

@@ -3,7 +3,7 @@
 use settled_proto::v1::{
     CreateServerRequest, CreateServerResponse, DeleteServerRequest, ForceUnlockServerRequest,
     GetServerRequest, ListServersRequest, PauseServerRequest, ProbeServerRequest, RekeyServerRequest,
-    ResumeServerRequest, Server, TakeoverServerRequest, UpdateServerRequest,
+    ResumeServerRequest, Server, TakeoverServerRequest, UpdateServerRequest, Windows,
 };
 
 use super::wait::{self, Left};
@@ -81,6 +81,9 @@ fn create_request(args: &AddArgs) -> Result<CreateServerRequest, Error> {
         identity_key: args.identity.as_deref().map(values::identity).transpose()?.unwrap_or_default(),
         labels: values::map(&args.labels, "--label")?,
         via: args.via.clone().unwrap_or_default(),
+        time_zone: args.time_zone.clone().unwrap_or_default(),
+        windows: args.windows.clone(),
+        repair_dpkg: args.repair_dpkg,
     })
 }
 
@@ -91,6 +94,7 @@ fn update_request(args: EditArgs) -> Result<UpdateServerRequest, Error> {
         (None, false) => None,
     };
     let port = args.host.as_ref().map(|h| u32::from(h.port.unwrap_or(SSH_PORT)));
+    let windows = (args.no_windows || !args.windows.is_empty()).then_some(Windows { windows: args.windows });
     Ok(UpdateServerRequest {
         request_id: args.change.id(),
         server: args.server,
@@ -99,6 +103,9 @@ fn update_request(args: EditArgs) -> Result<UpdateServerRequest, Error> {
         user: args.user,
         identity_key,
         via: args.via.or(args.direct.then(String::new)),
+        time_zone: args.time_zone,
+        windows,
+        repair_dpkg: (args.repair_dpkg || args.no_repair_dpkg).then_some(args.repair_dpkg),
         set_labels: values::map(&args.labels, "--label")?,
         remove_labels: args.unlabel,
     })

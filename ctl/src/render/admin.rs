@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use settled_proto::v1::{
-    AuditEntry, Daemon, GetStatusResponse, Reason, ReconcileResponse, SettledRun, StaleRun,
+    AuditEntry, Daemon, Drain, GetStatusResponse, Reason, ReconcileResponse, SettledRun, StaleRun,
 };
 
 use super::table::{self, Style};
@@ -26,11 +26,52 @@ pub(crate) fn status(s: &GetStatusResponse, style: Style, now: Timestamp) -> Str
     if s.daemons.len() > 1 {
         lines.extend([daemons(&s.daemons, style, now), String::new()]);
     }
+    if s.drain.is_some() {
+        lines.extend([drain(s.drain.as_ref(), now), String::new()]);
+    }
     if s.warnings.is_empty() {
         lines.push("All is well.".to_owned());
     } else {
         lines.extend(s.warnings.iter().map(|w| format!("Not well: {}", text::clean(w))));
     }
+    lines.join("\n")
+}
+
+/// How a daemon drains, and what it waits for.
+pub(crate) fn drain(drain: Option<&Drain>, now: Timestamp) -> String {
+    let Some(drain) = drain else { return "settled serves: it begins what is asked for.".to_owned() };
+    let stops = drain.until.is_some();
+    let begun = format!(
+        "settled drains since {}, ordered by {}: nothing new is begun.",
+        text::when(drain.since.as_ref(), now),
+        text::clean(&drain.who)
+    );
+    let left = match (drain.runs.is_empty(), stops) {
+        (true, true) => "Nothing is left to wait for: it ends.".to_owned(),
+        (true, false) => "Nothing is left to wait for: it is drained.".to_owned(),
+        (false, _) => waits_for(drain, now),
+    };
+    let next = if stops {
+        format!(
+            "What is left at {} goes on on its server, and the next start takes it up.",
+            text::when(drain.until.as_ref(), now)
+        )
+    } else {
+        "It serves again after: settlectl drain --cancel, or its next start.".to_owned()
+    };
+    [begun, left, next].join("\n")
+}
+
+/// The runs that a drain waits for.
+pub(crate) fn waits_for(drain: &Drain, now: Timestamp) -> String {
+    let n = drain.runs.len();
+    let mut lines = vec![format!("It waits for {n} run{}:", if n == 1 { "" } else { "s" })];
+    lines.extend(drain.runs.iter().map(|run| {
+        let since = text::when(run.started_at.as_ref(), now);
+        let (id, operation, server) =
+            (text::clean(&run.id), text::clean(&run.operation), text::clean(&run.server));
+        format!("  {id}  {operation} on {server}, begun {since}: {}", text::clean(&run.summary))
+    }));
     lines.join("\n")
 }
 

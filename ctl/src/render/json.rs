@@ -6,9 +6,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use settled_proto::v1::{
     AuditEntry, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, Daemon,
-    DeleteServerResponse, Evidence, Failure, FollowRunResponse, ForceUnlockServerResponse, Freshness,
-    GetStatusResponse, Grounds, IdentityKind, Kind, LateEvidence, Observed, Outcome, Package, Presence,
-    Priority, Reach, Reason, ReconcileResponse, ReleasedLane, ReloadPackagesResponse, Resource,
+    DeleteServerResponse, Drain, Evidence, Failure, FollowRunResponse, ForceUnlockServerResponse, Freshness,
+    GetStatusResponse, Grounds, IdentityKind, Kind, LaneHeld, LateEvidence, Observed, Outcome, Package,
+    Presence, Priority, Reach, Reason, ReconcileResponse, ReleasedLane, ReloadPackagesResponse, Resource,
     ResourceStatus, Run, RunDiagnostics, RunState, Server, ServerStatus, SettledRun, StaleRun, Step,
     StepState, WaitReason, Waiting, WatchResponse, follow_run_response, transition, watch_response,
 };
@@ -56,7 +56,15 @@ pub(crate) fn server(s: &Server) -> Value {
         "updated_at": time(s.updated_at.as_ref()),
         "seq": s.seq,
         "via": s.via,
+        "time_zone": s.time_zone,
+        "windows": s.windows,
+        "repair_dpkg": s.repair_dpkg,
+        "held": maybe(s.held.as_ref(), held),
     })
+}
+
+fn held(h: &LaneHeld) -> Value {
+    json!({ "since": time(h.since.as_ref()), "step_id": h.step_id, "processes": h.processes })
 }
 
 /// The answer to `server unlock`.
@@ -336,6 +344,7 @@ pub(crate) fn status(s: &GetStatusResponse) -> Value {
         "servers": s.servers,
         "warnings": s.warnings,
         "lanes": s.lanes,
+        "drain": maybe(s.drain.as_ref(), drain),
         "daemons": s.daemons.iter().map(daemon).collect::<Vec<_>>(),
     })
 }
@@ -349,6 +358,21 @@ fn daemon(d: &Daemon) -> Value {
         "answers": d.answers,
         "other_packages": d.other_packages,
     })
+}
+
+/// A daemon that begins nothing new.
+pub(crate) fn drain(d: &Drain) -> Value {
+    json!({
+        "since": time(d.since.as_ref()),
+        "who": d.who,
+        "until": time(d.until.as_ref()),
+        "runs": d.runs.iter().map(run).collect::<Vec<_>>(),
+    })
+}
+
+/// The answer to `drain`, as it stands after the waiting.
+pub(crate) fn drained(d: Option<&Drain>) -> Value {
+    json!({ "drain": maybe(d, drain) })
 }
 
 /// What a reload has changed.

@@ -1,7 +1,7 @@
 //! Servers for people.
 
 use jiff::Timestamp;
-use settled_proto::v1::{ForceUnlockServerResponse, IdentityKind, Reach, Server, ServerStatus};
+use settled_proto::v1::{ForceUnlockServerResponse, IdentityKind, LaneHeld, Reach, Server, ServerStatus};
 
 use super::table::{self, Style};
 use super::words::word_or_empty;
@@ -77,6 +77,12 @@ pub(crate) fn show(s: &Server, style: Style, now: Timestamp) -> String {
         ("Identity", word_or_empty::<IdentityKind>(s.identity)),
         ("Host key", text::clean(&s.host_key)),
         ("Labels", labels(s)),
+        ("Time zone", text::clean(&s.time_zone)),
+        (
+            "Windows",
+            if s.windows.is_empty() { "always open".to_owned() } else { text::clean(&s.windows.join(", ")) },
+        ),
+        ("Repair dpkg", if s.repair_dpkg { "yes" } else { "no" }.to_owned()),
         ("Status", word_or_empty::<ServerStatus>(s.status)),
         ("Reach", word_or_empty::<Reach>(s.reach)),
         ("Why", text::clean(&s.reach_detail)),
@@ -85,6 +91,9 @@ pub(crate) fn show(s: &Server, style: Style, now: Timestamp) -> String {
         ("Changed", text::when(s.updated_at.as_ref(), now)),
     ];
     let mut parts = vec![table::pairs(pairs, style)];
+    if let Some(held) = &s.held {
+        parts.push(held_lines(s, held, now));
+    }
     if !s.facts.is_empty() {
         parts.push(format!("What it told about itself\n{}", resources::facts(&s.facts, style)));
     }
@@ -94,6 +103,18 @@ pub(crate) fn show(s: &Server, style: Style, now: Timestamp) -> String {
         parts.push(lines.join("\n"));
     }
     parts.join("\n\n")
+}
+
+/// What holds the lane, and what to do about it.
+fn held_lines(s: &Server, held: &LaneHeld, now: Timestamp) -> String {
+    let (name, step) = (text::clean(&s.name), text::clean(&held.step_id));
+    let since = text::when(held.since.as_ref(), now);
+    let mut lines = vec![format!("Its lane is held since {since}: step {step} is not proven to have ended.")];
+    lines.extend(held.processes.iter().map(|process| format!("  process {} lives", text::clean(process))));
+    lines.push(format!(
+        "Next: end what lives there. If you know that nothing does: settlectl server unlock {name} --reason TEXT"
+    ));
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -107,6 +128,25 @@ mod tests {
         assert_eq!(login(&server), "deploy@[2001:db8::7]:22");
         server.host = "web1".into();
         assert_eq!(login(&server), "deploy@web1:22");
+    }
+
+    #[test]
+    fn a_held_lane_is_shown_with_its_processes_and_what_to_do() {
+        let held = LaneHeld {
+            step_id: "R.0.1.1".into(),
+            processes: vec!["12 apt-get".into()],
+            ..LaneHeld::default()
+        };
+        let server = Server { name: "web1".into(), held: Some(held), ..Server::default() };
+        let shown = show(&server, Style::default(), Timestamp::UNIX_EPOCH);
+        for part in [
+            "step R.0.1.1 is not proven",
+            "process 12 apt-get lives",
+            "settlectl server unlock web1 --reason TEXT",
+        ] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+        assert!(shown.contains("always open"), "{shown}");
     }
 
     #[test]

@@ -155,9 +155,9 @@ pub(crate) fn wait_line(waiting: &Waiting) -> String {
         Ok(WaitReason::Paused) => "because the server is paused".to_owned(),
         Ok(WaitReason::Busy) => "for something on the server".to_owned(),
         Ok(WaitReason::Backoff) => "between two attempts".to_owned(),
-        Ok(WaitReason::Unresolved) => {
-            "until an earlier step on this server is proven to have ended".to_owned()
-        }
+        Ok(WaitReason::Unresolved) => "until a step on this server is proven to have ended".to_owned(),
+        Ok(WaitReason::Window) => "for a maintenance window of the server".to_owned(),
+        Ok(WaitReason::Drain) => "because nothing new is begun".to_owned(),
         Ok(WaitReason::Limit) => "because as many servers are at work as settled may use at once".to_owned(),
         Ok(WaitReason::Unspecified) | Err(_) => word_or_empty::<WaitReason>(waiting.reason),
     };
@@ -171,7 +171,12 @@ pub(crate) fn wait_line(waiting: &Waiting) -> String {
         times.push(format!("since {}", text::clock(since)));
     }
     if let Some(next) = text::time(waiting.next_try.as_ref()) {
-        times.push(format!("looks again at {}", text::clock(next)));
+        // An opening may be days away.
+        times.push(if waiting.reason == WaitReason::Window as i32 {
+            format!("one opens at {}", text::local(next))
+        } else {
+            format!("looks again at {}", text::clock(next))
+        });
     }
     if times.is_empty() { line } else { format!("{line} ({})", times.join(", ")) }
 }

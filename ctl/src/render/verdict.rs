@@ -124,7 +124,8 @@ fn next(run: &Run) -> Option<String> {
         return Some(match Reason::try_from(run.reason) {
             Ok(Reason::Refused) => {
                 format!(
-                    "Next: mend it with 'settlectl server edit {name} ...', or at the server and then 'settlectl server probe {name}'"
+                    "Next: mend it with 'settlectl server rekey {name} ...' (another host key) or 'settlectl server edit {name} ...', \
+                     or at the server and then 'settlectl server probe {name}'"
                 )
             }
             _ => format!("Next: settlectl server probe {name} --wait"),

@@ -12,6 +12,7 @@ use super::living::Living;
 use super::steward::Now;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::process::{Hearts, Part};
 use crate::scheduler::{self, Duty};
 use crate::store::retention::Horizon;
 
@@ -27,16 +28,20 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub(super) fn renew(
     every: Duration,
     house: &House,
+    hearts: &Hearts,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
-    let (engine, lease) = (house.engine.clone(), house.crew.lease.clone());
+    let (engine, lease, hearts) = (house.engine.clone(), house.crew.lease.clone(), hearts.clone());
     let act = move || {
-        let (engine, lease) = (engine.clone(), lease.clone());
+        let (engine, lease, hearts) = (engine.clone(), lease.clone(), hearts.clone());
         async move {
+            let begun = engine.clock().monotonic();
+            hearts.alive(Part::Lease, begun);
             if let Err(error) = engine.renew_lease(&lease).await {
                 tracing::warn!(%error, "the lease was not renewed; without it nothing is started");
             }
+            hearts.alive(Part::Lease, begun + every);
         }
         .boxed()
     };

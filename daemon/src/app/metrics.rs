@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::steward::Now;
 use crate::clock::Clock;
+use crate::domain::waiting::WaitReason;
 use crate::engine::{Engine, Lease};
 use crate::reconciler::SETTLE_LAG;
+use crate::store::admin::Counts;
 
 /// How long one caller may take.
 const CALLER_LIMIT: Duration = Duration::from_secs(2);
@@ -36,6 +38,11 @@ pub(super) fn keep() -> anyhow::Result<PrometheusHandle> {
     metrics::describe_histogram!(SETTLE_LAG, "How long after its time a run was settled by time, in seconds");
     metrics::describe_gauge!("settled_runs_open", "Runs that are not completed");
     metrics::describe_gauge!("settled_runs_queued", "Runs that wait for their turn");
+    metrics::describe_gauge!("settled_runs_waiting", "Open runs that wait, by reason");
+    metrics::describe_gauge!(
+        "settled_lanes_held",
+        "Servers on which a step without a proven end has held the lane for longer than lane.orphan_alarm_s"
+    );
     metrics::describe_gauge!(
         "settled_lease_margin_seconds",
         "How long this daemon may act without another renewal; 0: it starts nothing"
@@ -97,6 +104,10 @@ impl Page {
         {
             metrics::gauge!("settled_runs_open").set((counts.queued + counts.running) as f64);
             metrics::gauge!("settled_runs_queued").set(counts.queued as f64);
+            metrics::gauge!("settled_lanes_held").set(counts.held as f64);
+            for (reason, runs) in waiting(&counts) {
+                metrics::gauge!("settled_runs_waiting", "reason" => reason).set(runs as f64);
+            }
         }
         metrics::gauge!("settled_lease_margin_seconds").set(self.lease.margin().as_secs_f64());
         if let Some(at) = self.reconciler.last_look() {
@@ -107,6 +118,16 @@ impl Page {
         self.handle.run_upkeep();
         Ok(self.handle.render())
     }
+}
+
+/// How many runs wait for each reason; also of those for which none does, or their figure would stay.
+fn waiting(counts: &Counts) -> impl Iterator<Item = (&'static str, i64)> {
+    let stored = |reason: &str| counts.waiting.iter().find(|(word, _)| word == reason).map_or(0, |(_, n)| *n);
+    WaitReason::ALL.iter().map(move |reason| match reason {
+        // Never stored: computed when somebody looks.
+        WaitReason::Lane => (reason.as_str(), counts.in_line),
+        _ => (reason.as_str(), stored(reason.as_str())),
+    })
 }
 
 /// The path of a GET; nothing for anything else.

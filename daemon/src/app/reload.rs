@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::drain::Drains;
 use super::living::Living;
 use super::{load_catalog, thresholds};
 use crate::config::Config;
@@ -33,6 +34,7 @@ pub(super) struct Reloading {
     pub(super) living: Arc<Living>,
     pub(super) engine: Engine,
     pub(super) permits: Arc<Semaphore>,
+    pub(super) drains: Arc<Drains>,
 }
 
 impl Reloading {
@@ -43,13 +45,13 @@ impl Reloading {
             let status = match self.apply().await {
                 Ok(packages) => {
                     tracing::info!(?packages, "reloaded: the configuration as it is now is in use");
-                    "serving".to_owned()
+                    self.drains.status()
                 }
                 Err(error) => {
                     let why = format!("{error:#}");
                     tracing::error!(error = why, "the reload was refused; everything stays as it was");
                     self.living.refused(why);
-                    "serving; the last reload was refused, see `settlectl status`".to_owned()
+                    format!("{}; the last reload was refused, see `settlectl status`", self.drains.status())
                 }
             };
             process.systemd.ready(&status);
@@ -67,7 +69,7 @@ impl Reloading {
             );
         }
         telemetry::filter(&new.log.level)?;
-        let catalog = load_catalog(new.packages.dir.as_deref())?;
+        let catalog = load_catalog(&new)?;
         let packages = self.engine.replace_packages(catalog).await;
         let packages = packages.context("the store does not take the package definitions")?;
         (self.anew.log)(&new.log.level)?;

@@ -6,13 +6,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
+use super::drain::Drains;
+use super::fit::read_catalog;
 use super::living::Living;
-use super::read_catalog;
 use crate::catalog::{Catalog, FileProblem};
 use crate::clock::Clock;
-use crate::engine::Refusal;
+use crate::dispatch::Mode;
 use crate::engine::reconcile::Report;
-use crate::grpc::Steward;
+use crate::engine::{DrainOrder, Refusal};
+use crate::grpc::{Draining, Steward};
+use crate::process::Hearts;
 use crate::reconciler::{ReconcileError, Reconciler};
 
 /// The reconciler, for the tick and for whoever asks; one look at a time.
@@ -55,6 +58,10 @@ impl Now {
 pub(super) struct Servant {
     pub(super) reconciler: Arc<Now>,
     pub(super) living: Arc<Living>,
+    pub(super) drains: Arc<Drains>,
+    pub(super) hearts: Hearts,
+    /// How late a part may be.
+    pub(super) patience: Duration,
 }
 
 #[async_trait]
@@ -64,13 +71,30 @@ impl Steward for Servant {
     }
 
     fn read_packages(&self) -> Result<Catalog, Vec<FileProblem>> {
-        read_catalog(self.living.config().packages.dir.as_deref())
+        read_catalog(&self.living.config())
+    }
+
+    fn drain(&self, order: DrainOrder, who: &str) {
+        let mode = match order {
+            DrainOrder::Finish => Mode::Finish,
+            DrainOrder::Detach => Mode::Detach,
+            DrainOrder::Cancel => Mode::Serve,
+        };
+        self.drains.order(mode, who);
+    }
+
+    fn draining(&self) -> Option<Draining> {
+        self.drains.draining()
     }
 
     fn warnings(&self) -> Vec<String> {
+        let still = self.hearts.still(self.reconciler.clock.monotonic(), self.patience);
+        let still = still.iter().map(|still| {
+            format!("{still}. If it does not go on by itself: systemctl restart settled. Steps on servers go on meanwhile")
+        });
         let refused = self.living.why_refused().map(|why| {
             format!("The last reload was refused, and everything stays as it was: {why}. Mend it, then: systemctl reload settled")
         });
-        refused.into_iter().collect()
+        still.chain(refused).collect()
     }
 }

@@ -96,6 +96,8 @@ pub struct StepDef {
     pub secrets: Vec<String>,
     /// From the start of a try to TERM.
     pub timeout: Duration,
+    /// From TERM to KILL; `None` leaves it to the daemon.
+    pub kill_grace: Option<Duration>,
     /// Whether it needs dpkg, so that a foreign lock is waited for first.
     pub needs_dpkg: bool,
     /// Exit codes that mean: another program is at it; wait and try again, no attempt used.

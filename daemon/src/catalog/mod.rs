@@ -13,6 +13,7 @@ mod definition;
 mod parse;
 mod plan;
 mod probe;
+mod repair;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use definition::{
 pub use parse::{DEFINITION_BYTES_MAX, Problem, parse};
 pub use plan::{Plan, PlanError, PlannedStep, ProbePlan};
 pub use probe::{FACT_BYTES_MAX, FACT_NAME_BYTES_MAX, FACTS_MAX, ProbeReading, read_probe};
+pub use repair::repair_dpkg;
 pub use types::{ParamType, VALUE_BYTES_MAX};
 
 /// The definitions that every installation has: file name and text.
@@ -60,6 +62,7 @@ pub struct FileProblem {
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     definitions: Arc<BTreeMap<String, Arc<Definition>>>,
+    files: Arc<BTreeMap<String, PathBuf>>,
 }
 
 impl Catalog {
@@ -108,6 +111,11 @@ impl Catalog {
         self.definitions.get(name).cloned()
     }
 
+    /// The file that the definition of a name was read from; for a built-in package its name in the sources.
+    pub fn file(&self, name: &str) -> Option<&Path> {
+        self.files.get(name).map(PathBuf::as_path)
+    }
+
     /// All definitions in order of name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Definition>> {
         self.definitions.values()
@@ -124,6 +132,7 @@ impl Catalog {
         texts: impl IntoIterator<Item = (PathBuf, String)>,
     ) -> Result<Self, Vec<FileProblem>> {
         let mut definitions = (*self.definitions).clone();
+        let mut files = (*self.files).clone();
         let mut added: BTreeMap<String, PathBuf> = BTreeMap::new();
         let mut problems = Vec::new();
         for (file, text) in texts {
@@ -142,6 +151,10 @@ impl Catalog {
                 }
             }
         }
-        if problems.is_empty() { Ok(Self { definitions: Arc::new(definitions) }) } else { Err(problems) }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        files.append(&mut added);
+        Ok(Self { definitions: Arc::new(definitions), files: Arc::new(files) })
     }
 }

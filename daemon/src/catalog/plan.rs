@@ -8,6 +8,9 @@ use crate::domain::resource::Declared;
 
 use super::definition::{Condition, Definition, Proof, StepDef, Wanted};
 
+/// From TERM to KILL of a step that needs dpkg, when the definition says nothing, and of its repair: dpkg that is killed in the middle
+/// leaves the server broken for every later step.
+pub(super) const DPKG_KILL_GRACE: Duration = Duration::from_mins(10);
 /// What every script begins with: an error or an unset variable ends it.
 const OPENING: &str = "set -eu\n";
 
@@ -45,6 +48,8 @@ pub struct PlannedStep {
     pub secrets: Vec<String>,
     /// From the start of a try to TERM.
     pub timeout: Duration,
+    /// From TERM to KILL; `None` leaves it to the daemon.
+    pub kill_grace: Option<Duration>,
     /// Whether a foreign dpkg lock is waited for first.
     pub needs_dpkg: bool,
     /// Exit codes that mean: another program is at it; wait and try again, no attempt used.
@@ -87,6 +92,16 @@ pub enum PlanError {
         /// What was asked for.
         operation: String,
     },
+}
+
+impl Plan {
+    /// The longest time between TERM and KILL of any of its steps; `default` for those that do not say. A repair may come before a step
+    /// that needs dpkg.
+    pub fn kill_grace(&self, default: Duration) -> Duration {
+        let repair = |step: &PlannedStep| if step.needs_dpkg { DPKG_KILL_GRACE } else { Duration::ZERO };
+        let longest = |step: &PlannedStep| step.kill_grace.unwrap_or(default).max(repair(step));
+        self.steps.iter().map(longest).max().unwrap_or(default)
+    }
 }
 
 impl Definition {
@@ -139,6 +154,7 @@ impl Definition {
             env: env.to_vec(),
             secrets: step.secrets.clone(),
             timeout: step.timeout,
+            kill_grace: step.kill_grace,
             needs_dpkg: step.needs_dpkg,
             busy_codes: step.busy_codes.clone(),
             final_codes: step.final_codes.clone(),

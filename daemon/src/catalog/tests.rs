@@ -259,6 +259,23 @@ fn p11_a_plan_has_fixed_scripts_and_the_values_in_the_environment() {
 }
 
 #[test]
+fn p9_a_step_that_needs_dpkg_has_ten_minutes_to_end_unless_the_definition_says_otherwise() {
+    let values = params(&[("home", "/x"), ("note", "y")]);
+    let check = |old: &str, new: &str, expected: [Option<u64>; 2], longest: u64| {
+        assert!(DEFINITION.contains(old));
+        let definition = parse(&DEFINITION.replacen(old, new, 1)).unwrap();
+        let plan = definition.plan(&Operation::Install, "r1", &values, None).unwrap();
+        let graces: Vec<_> = plan.steps.iter().map(|step| step.kill_grace.map(|g| g.as_secs())).collect();
+        assert_eq!(graces, expected, "{new}");
+        assert_eq!(plan.kill_grace(std::time::Duration::from_secs(30)).as_secs(), longest, "{new}");
+    };
+    check("dpkg = true", "dpkg = true", [None, Some(600)], 600);
+    check("dpkg = true", "", [None, None], 30);
+    check("dpkg = true", "dpkg = true\nkill_grace = \"20m\"", [None, Some(1200)], 1200);
+    check("timeout = \"5m\"", "timeout = \"5m\"\nkill_grace = \"7s\"", [Some(7), Some(7)], 600);
+}
+
+#[test]
 fn a_plan_leaves_out_steps_whose_condition_does_not_hold() {
     let definition = parse(DEFINITION).unwrap();
     let values = params(&[("home", "/x"), ("port", "80")]);

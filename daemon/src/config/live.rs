@@ -14,6 +14,8 @@ const LIVE: &[&str] = &[
     "packages.dir",
     "run.queue_limit_s",
     "run.attempts",
+    "run.drain",
+    "run.drain_grace_s",
     "lane.at_work_max",
     "lane.queue_max",
     "stale.queued_s",

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{BACKOFF_MAX_S, Config};
+use super::{BACKOFF_MAX_S, Config, Drain};
 
 /// How long after a start or a takeover nothing is settled by time, in seconds.
 pub const TAKEOVER_GRACE_S: u64 = 60;
@@ -42,21 +42,34 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         raise: "run.settle_margin_s",
-        because_of: &["run.kill_grace_s"],
-        why: "a run would be settled while its server still ends the step",
-        least: |c| c.run.kill_grace_s + 1,
-    },
-    Rule {
-        raise: "run.settle_margin_s",
         because_of: &["ssh.keepalive_s", "ssh.keepalive_max"],
         why: "a run would be settled before a dead connection is noticed",
         least: |c| c.ssh.keepalive_s * u64::from(c.ssh.keepalive_max) + 1,
     },
     Rule {
         raise: "run.settle_margin_s",
-        because_of: &["lane.lease_s"],
-        why: "another daemon takes over only after the lease and then asks the server for up to 60 s",
-        least: |c| c.lane.lease_s + TAKEOVER_GRACE_S,
+        because_of: &["lane.lease_s", "lane.poll_s"],
+        why: "another daemon takes over only at its next look after the lease, and then asks the server for up to 60 s",
+        least: |c| c.lane.lease_s + c.lane.poll_s + TAKEOVER_GRACE_S,
+    },
+    Rule {
+        raise: "run.settle_margin_s",
+        because_of: &["lane.unreachable_retry_s", "ssh.connect_timeout_s"],
+        why: "a run would be settled before its server is asked once more",
+        least: |c| c.lane.unreachable_retry_s + c.ssh.connect_timeout_s + 1,
+    },
+    // What waits between two attempts is settled when it has waited for longer than a run may stay queued.
+    Rule {
+        raise: "run.queue_limit_s",
+        because_of: &["run.backoff_s", "run.attempts"],
+        why: "a run would be settled in the pause before its last attempt",
+        least: |c| longest_pause_s(c.run.backoff_s, c.run.attempts) + 1,
+    },
+    Rule {
+        raise: "run.queue_limit_s",
+        because_of: &["run.drain_grace_s"],
+        why: "a queued run would end while a daemon that is told to stop finishes others (run.drain = finish)",
+        least: |c| if c.run.drain == Drain::Finish { c.run.drain_grace_s + 1 } else { 0 },
     },
     Rule {
         raise: "run.queue_limit_s",
@@ -102,6 +115,13 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
+/// The longest pause between two of so many attempts, in seconds: each is twice as long as the one before, up to a limit.
+pub(super) fn longest_pause_s(first_s: u64, attempts: u32) -> u64 {
+    let doublings = attempts.saturating_sub(2);
+    let longest = first_s.saturating_mul(1_u64.checked_shl(doublings).unwrap_or(u64::MAX)).min(BACKOFF_MAX_S);
+    if attempts > 1 { longest } else { 0 }
+}
+
 /// A numeric key with its value and the range it may have.
 pub(super) struct Number {
     pub(super) key: &'static str,
@@ -121,6 +141,7 @@ pub(super) const NUMBERS: &[Number] = &[
     number("run.backoff_s", |c| c.run.backoff_s, 1, BACKOFF_MAX_S),
     number("run.kill_grace_s", |c| c.run.kill_grace_s, 1, 3600),
     number("run.settle_margin_s", |c| c.run.settle_margin_s, 1, DAY_S),
+    number("run.drain_grace_s", |c| c.run.drain_grace_s, 1, DAY_S),
     number("run.output_bytes_max", |c| c.run.output_bytes_max, 4 << 10, 1 << 30),
     number("lane.at_work_max", |c| u64::from(c.lane.at_work_max), 1, 10_000),
     number("lane.connects_max", |c| u64::from(c.lane.connects_max), 1, 1000),
@@ -132,6 +153,7 @@ pub(super) const NUMBERS: &[Number] = &[
     number("lane.unreachable_retry_s", |c| c.lane.unreachable_retry_s, 1, 3600),
     number("stale.queued_s", |c| c.stale.queued_s, 1, 30 * DAY_S),
     number("stale.running_s", |c| c.stale.running_s, 1, 30 * DAY_S),
+    number("lane.orphan_alarm_s", |c| c.lane.orphan_alarm_s, 1, 7 * DAY_S),
     number("ssh.connect_timeout_s", |c| c.ssh.connect_timeout_s, 1, 300),
     number("ssh.keepalive_s", |c| c.ssh.keepalive_s, 1, 600),
     number("ssh.keepalive_max", |c| u64::from(c.ssh.keepalive_max), 1, 20),
@@ -250,12 +272,14 @@ mod tests {
     const MISALIGNED: &[&[(&str, &str)]] = &[
         &[("lane.renew_s", "15")],
         &[("ssh.connect_timeout_s", "16")],
-        &[("run.kill_grace_s", "120")],
         &[("ssh.keepalive_s", "40")],
-        &[("lane.lease_s", "61")],
-        &[("run.queue_limit_s", "30")],
-        &[("lane.unreachable_retry_s", "40"), ("run.queue_limit_s", "40")],
-        &[("lane.busy_retry_s", "40"), ("run.queue_limit_s", "40")],
+        &[("lane.lease_s", "60")],
+        &[("lane.unreachable_retry_s", "110")],
+        &[("run.backoff_s", "200"), ("run.queue_limit_s", "400")],
+        &[("run.drain", "finish"), ("run.drain_grace_s", "3600"), ("run.queue_limit_s", "3600")],
+        &[("run.attempts", "1"), ("run.queue_limit_s", "30")],
+        &[("run.attempts", "1"), ("lane.unreachable_retry_s", "40"), ("run.queue_limit_s", "40")],
+        &[("run.attempts", "1"), ("lane.busy_retry_s", "40"), ("run.queue_limit_s", "40")],
         &[("stale.running_s", "89")],
         &[("stale.queued_s", "299")],
         &[("run.queue_limit_s", "2592000"), ("retention.requests_days", "29")],

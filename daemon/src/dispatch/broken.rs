@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Lane, Next, failures};
-use crate::domain::run::{Event, Run, StepFacts};
+use crate::domain::run::{Event, Repair, Run, StepFacts};
 use crate::domain::step::{Ended, StepId};
 use crate::engine::{Advance, LaneError, log};
 use crate::remote::StepStatus;
@@ -89,10 +89,11 @@ impl Lane {
         };
         let failure = failures::plain(run.id, FAULT.to_owned(), self.crew.engine.clock().now());
         let facts = StepFacts {
-            next: self.next_timeout(run, id).await,
+            next: self.next_timeout(run, id).await?,
             busy: false,
             hopeless: true,
             retry_on_timeout: false,
+            repair: Repair::No,
             failure,
             seen,
         };
@@ -106,11 +107,15 @@ impl Lane {
         Ok(Next::Now)
     }
 
-    /// Timeout of the step after this one; of a run that cannot be planned, nobody can say that it was the last.
-    async fn next_timeout(&self, run: &Run, id: StepId) -> Option<Duration> {
-        match self.crew.engine.prepare_run(run).await {
+    /// Timeout of the step after this one. A repair is never the last, and of a run that cannot be planned nobody can say that it was.
+    async fn next_timeout(&self, run: &Run, id: StepId) -> Result<Option<Duration>, LaneError> {
+        let record = self.crew.engine.store().read().await?.db().step(id).await?;
+        if record.is_some_and(|record| record.repair) {
+            return Ok(Some(Duration::ZERO));
+        }
+        Ok(match self.crew.engine.prepare_run(run).await {
             Ok(prepared) => prepared.plan.steps.get(id.step as usize + 1).map(|step| step.timeout),
             Err(_) => Some(Duration::ZERO),
-        }
+        })
     }
 }

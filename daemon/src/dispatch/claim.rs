@@ -4,7 +4,8 @@ use super::takeover::Halt;
 use super::{Lane, Next, failures};
 use crate::domain::run::Run;
 use crate::domain::step::{StepId, StepState};
-use crate::domain::waiting::WaitReason;
+use crate::domain::time::Timestamp;
+use crate::domain::waiting::{WaitReason, pause};
 use crate::engine::LaneError;
 use crate::remote::{Report, StepStatus, Target};
 use crate::store::lanes::UnresolvedRow;
@@ -106,41 +107,79 @@ impl Lane {
         }
     }
 
-    /// Nothing exclusive starts while an earlier step is not proven to have ended.
-    pub(super) async fn unresolved(&mut self, run: &Run) -> Result<Option<Next>, LaneError> {
-        let open = self.crew.engine.store().read().await?.db().unresolved(self.hold.server).await?;
+    /// Nothing exclusive starts while an earlier step is not proven to have ended. `run`: the one that waits for that, if one does.
+    pub(super) async fn unresolved(
+        &mut self,
+        run: Option<&Run>,
+        open: &[UnresolvedRow],
+    ) -> Result<Option<Next>, LaneError> {
         let Some(first) = open.first() else { return Ok(None) };
-        let id = step_of(first)?;
-        let target = self.target()?;
-        // Its time has passed: it is ended if it still lives, and a start that is still on its way is refused there.
-        let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
-        if first.abandon
-            && let Err(error) = self.crew.acting()?.abandon(&target, id, epoch).await
-        {
-            return self.trouble(error).await.map(Some);
-        }
-        match self.crew.acting()?.cancel(&target, id, epoch).await {
+        let (id, since) = (step_of(first)?, Timestamp(first.since));
+        self.held_by(id, since, None).await?;
+        match self.end_unresolved(id, first.abandon).await {
             Ok(report) => match &report.status {
                 StepStatus::Ended(_) | StepStatus::Absent | StepStatus::Reaped => {
                     self.resolved(id, &report).await?;
                     self.reap(id).await;
                     Ok(Some(Next::Now))
                 }
-                still => {
-                    let who = format!(
-                        "step {id} of an earlier run is not proven to have ended: {still:?}; if you know that it has, run \
-                         `settlectl server unlock {} --reason TEXT`",
-                        target.name
-                    );
-                    let at = self.crew.engine.clock().now() + self.crew.settings.unreachable_retry;
-                    self.rest();
-                    self.waits(run, WaitReason::Unresolved, who, Some(at)).await?;
-                    Ok(Some(self.later(self.crew.settings.unreachable_retry)))
+                _ => {
+                    self.held_by(id, since, Some(&report.processes)).await?;
+                    self.wait_unresolved(run, id, since, &report).await.map(Some)
                 }
             },
-            Err(error) => self.trouble(error).await.map(Some),
+            Err(Halt::Remote(error)) => self.trouble(error).await.map(Some),
+            Err(Halt::Lane(error)) => Err(error),
         }
     }
+
+    /// Its time has passed: it is ended if it still lives, and a start that is still on its way is refused there.
+    async fn end_unresolved(&self, id: StepId, abandon: bool) -> Result<Report, Halt> {
+        let (target, epoch) = (self.target()?, u64::try_from(self.hold.epoch).unwrap_or(0));
+        if abandon {
+            self.crew.acting()?.abandon(&target, id, epoch).await?;
+        }
+        Ok(self.crew.acting()?.cancel(&target, id, epoch).await?)
+    }
+
+    async fn wait_unresolved(
+        &mut self,
+        run: Option<&Run>,
+        id: StepId,
+        since: Timestamp,
+        report: &Report,
+    ) -> Result<Next, LaneError> {
+        let now = self.crew.engine.clock().now();
+        let retry = pause(self.crew.settings.unreachable_retry, now.since(since));
+        self.rest();
+        if let Some(run) = run {
+            let what = format!("step {id} of an earlier run is not proven to have ended: {}", lives(report));
+            let who = unlockable(&what, &run.server_name);
+            self.waits(run, WaitReason::Unresolved, who, Some(now + retry)).await?;
+        }
+        Ok(self.later(retry))
+    }
+}
+
+/// What is known of a step that has not ended.
+fn lives(report: &Report) -> String {
+    let how = match report.status {
+        StepStatus::Orphaned => "its supervisor is dead",
+        _ => "it is being ended on the server",
+    };
+    let processes = report.processes.join(", ");
+    if processes.is_empty() {
+        how.to_owned()
+    } else {
+        format!("{how}, and processes of it live: {processes}")
+    }
+}
+
+/// The same, with what an operator can do who knows better.
+pub(super) fn unlockable(what: &str, server: &str) -> String {
+    format!(
+        "{what}; if you know that nothing of it does harm, run `settlectl server unlock {server} --reason TEXT`"
+    )
 }
 
 fn step_of(row: &UnresolvedRow) -> Result<StepId, LaneError> {

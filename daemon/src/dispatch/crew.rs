@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::{Settings, failures};
+use super::{Drain, Settings, failures};
 use crate::auth::Gate;
 use crate::domain::id::InstallationId;
 use crate::domain::run::{Event, Run, Subject};
@@ -33,6 +33,8 @@ pub struct Crew {
     pub permits: Arc<Semaphore>,
     /// Durations and limits.
     pub settings: Settings,
+    /// Whether anything new is begun.
+    pub drain: Drain,
 }
 
 impl Crew {
@@ -79,7 +81,7 @@ impl Crew {
         let fits = |run: &Run| !run.exclusive && (!refused || run.subject == Subject::Server);
         let mut reader = self.engine.store().read().await?;
         let running = reader.db().running(server.id).await?.into_iter().find(&fits);
-        if running.is_some() {
+        if running.is_some() || self.drain.is_on() {
             return Ok(running);
         }
         let limit = if refused { self.engine.limits().queue_max } else { 1 };

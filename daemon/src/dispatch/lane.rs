@@ -21,6 +21,7 @@ use crate::domain::verdict::Reason;
 use crate::domain::waiting::WaitReason;
 use crate::engine::{Advance, LaneError, LaneHold, log};
 use crate::remote::Target;
+use crate::store::lanes::UnresolvedRow;
 
 /// A lane at work.
 pub struct Lane {
@@ -93,6 +94,17 @@ impl Lane {
     /// What answers read-only runs beside it.
     pub fn readings(&self) -> Readings {
         Readings::new(self.crew.clone(), self.hold.server, self.wake())
+    }
+
+    /// Gives the lane back where it stands: what runs on its server goes on there.
+    pub async fn hand_over(&mut self) {
+        match self.give_back().await {
+            // Lost: its own last step has given it back, or somebody was faster.
+            Ok(_) | Err(LaneError::Lost) => {}
+            Err(error) => {
+                tracing::warn!(server = %self.hold.server, %error, "a lane was not given back; others get it with the end of the lease");
+            }
+        }
     }
 
     /// The last act of its driver.
@@ -197,24 +209,48 @@ impl Lane {
         let running = db.running(self.hold.server).await?.into_iter().find(|run| run.exclusive);
         let head = match running {
             Some(run) => Some(run),
+            None if self.crew.drain.is_on() => None,
             None => db.queue(self.hold.server, true, 1).await?.pop(),
         };
+        let open = db.unresolved(self.hold.server).await?;
         drop(reader);
-        let Some(run) = head else { return self.idle().await };
+        if open.is_empty() && head.as_ref().is_none_or(Run::is_queued) {
+            self.set_free().await?;
+        }
+        let Some(run) = head else { return self.without_work(&open).await };
         self.idle_since = None;
+        if run.is_queued()
+            && open.is_empty()
+            && let Some(next) = self.closed(&run).await?
+        {
+            return Ok(next);
+        }
         if !self.claimed {
             return self.claim().await;
         }
         if run.is_queued()
-            && let Some(next) = self.held_up(&run).await?
+            && let Some(next) = self.held_up(&run, &open).await?
         {
             return Ok(next);
         }
         self.begin(run).await
     }
 
+    /// No run waits. What is not proven to have ended is looked after all the same, so that the lane is free when the next one comes.
+    async fn without_work(&mut self, open: &[UnresolvedRow]) -> Result<Next, LaneError> {
+        let paused = self.server.as_ref().is_some_and(|server| server.reach == Reach::Paused);
+        if open.is_empty() || paused {
+            return self.idle().await;
+        }
+        if !self.claimed {
+            return self.claim().await;
+        }
+        let next = self.unresolved(None, open).await?;
+        Ok(next.unwrap_or(Next::Now))
+    }
+
     /// What keeps a queued run from starting: a pause, an unproven step, the limit of servers at work.
-    async fn held_up(&mut self, run: &Run) -> Result<Option<Next>, LaneError> {
+    async fn held_up(&mut self, run: &Run, open: &[UnresolvedRow]) -> Result<Option<Next>, LaneError> {
         if let Some(server) = self.server.as_ref().filter(|s| s.reach == Reach::Paused) {
             let who = server.reach_detail.clone();
             self.waits(run, WaitReason::Paused, who, None).await?;
@@ -224,7 +260,7 @@ impl Lane {
             self.crew.forbid(self.hold, run).await?;
             return Ok(Some(Next::Now));
         }
-        if let Some(next) = self.unresolved(run).await? {
+        if let Some(next) = self.unresolved(Some(run), open).await? {
             return Ok(Some(next));
         }
         if self.permit.is_some() {
@@ -275,7 +311,7 @@ impl Lane {
         }
     }
 
-    /// Nothing to do: the lane is kept warm for a while, then given back.
+    /// Nothing to do: the lane is kept warm for a while, then given back. While the daemon drains, others may want it at once.
     async fn idle(&mut self) -> Result<Next, LaneError> {
         self.permit = None;
         let now = self.crew.engine.clock().monotonic();
@@ -291,7 +327,7 @@ impl Lane {
         }
         let since = *self.idle_since.get_or_insert(now);
         let until = since + self.crew.settings.linger;
-        if now < until {
+        if now < until && !self.crew.drain.is_on() {
             let soon = if self.crew.settings.shared { now + self.crew.settings.poll } else { until };
             return Ok(Next::At(until.min(soon)));
         }

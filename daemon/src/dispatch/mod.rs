@@ -6,21 +6,26 @@
 mod broken;
 mod claim;
 mod crew;
+mod drain;
 mod drive;
 mod failures;
+mod held;
 mod lane;
 mod proof;
 mod reading;
+mod repair;
 mod spread;
 mod stepping;
 mod takeover;
 mod tombstones;
 mod trouble;
+mod window;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use crew::Crew;
+pub use drain::{Drain, Mode};
 pub use drive::run;
 pub use lane::Lane;
 pub use reading::Readings;
@@ -46,6 +51,8 @@ pub enum Next {
 pub struct Settings {
     /// When a server that cannot be reached is tried again.
     pub unreachable_retry: Duration,
+    /// How long a step without a proven end may hold a lane before that is told.
+    pub orphan_alarm: Duration,
     /// How often the store is asked even if nobody called.
     pub poll: Duration,
     /// How long a lane without work is kept, warm.
@@ -80,7 +87,8 @@ impl Dispatcher {
     /// Takes the lanes of servers that were called for, and now and then of all that have work and no owner.
     pub async fn step(&mut self) -> (Vec<Lane>, Next) {
         let now = self.crew.engine.clock().monotonic();
-        if !self.crew.lease.is_trusted() {
+        // What is called for meanwhile is remembered.
+        if !self.crew.lease.is_trusted() || self.crew.drain.is_on() {
             return (Vec::new(), Next::At(now + self.crew.settings.poll));
         }
         let mut servers = BTreeSet::new();
@@ -115,7 +123,7 @@ impl Dispatcher {
             found.extend(self.find(Some(server), 1).await?);
         }
         let daemons = self.daemons(&found).await?;
-        Ok(self.left.called(found, self.crew.engine.me(), &daemons))
+        Ok(spread::called(found, self.crew.engine.me(), &daemons))
     }
 
     /// Servers that have work and no owner, as far as no other daemon takes them.

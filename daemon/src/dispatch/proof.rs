@@ -76,7 +76,7 @@ impl Lane {
         Ok((proven, reading.presence.map(|presence| Probed { presence, facts })))
     }
 
-    /// Looks at what is there after a change that did not succeed. Best effort: the verdict stands without it.
+    /// Looks at what is there after a change that did not succeed. What cannot be looked at now is later.
     pub(super) async fn observe(&self) -> Result<(), LaneError> {
         let (Some(work), Ok(target)) = (&self.work, self.target()) else { return Ok(()) };
         let Some(probe) = &work.prepared.probe else { return Ok(()) };
@@ -98,10 +98,9 @@ impl Lane {
             }
             Err(error) => {
                 tracing::debug!(run = %work.run.id, %error, "the server could not be looked at after a failure");
-                self.crew
-                    .engine
-                    .observe(self.hold, work.prepared.resource, Presence::Unknown, BTreeMap::new())
-                    .await
+                let (engine, resource) = (&self.crew.engine, work.prepared.resource);
+                engine.observe(self.hold, resource, Presence::Unknown, BTreeMap::new()).await?;
+                engine.look_later(self.hold, work.run.id).await
             }
         }
     }

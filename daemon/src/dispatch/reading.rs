@@ -15,11 +15,11 @@ use crate::catalog::read_probe;
 use crate::domain::grounds::Seen;
 use crate::domain::id::ServerId;
 use crate::domain::resource::Presence;
-use crate::domain::run::{Event, Run, StepFacts, Subject};
+use crate::domain::run::{Event, Repair, Run, StepFacts, Subject};
 use crate::domain::server::{Reach, Server};
 use crate::domain::step::{Cause, Ended};
 use crate::domain::verdict::Reason;
-use crate::domain::waiting::WaitReason;
+use crate::domain::waiting::{WaitReason, pause};
 use crate::engine::{Advance, LaneError, LaneHold, log};
 use crate::remote::{Hello, ProbeAnswer, ProbeSpec, RemoteError, Target};
 use crate::secrets::Mask;
@@ -209,9 +209,15 @@ impl Readings {
         }
         let now = self.crew.engine.clock().now();
         let failure = failures::of_step(run.id, LOOK, &ended, last_lines, now);
-        let seen = Seen::default();
-        let facts =
-            StepFacts { next: None, busy: false, hopeless: true, retry_on_timeout: false, failure, seen };
+        let facts = StepFacts {
+            next: None,
+            busy: false,
+            hopeless: true,
+            retry_on_timeout: false,
+            repair: Repair::No,
+            failure,
+            seen: Seen::default(),
+        };
         let end = Some(failures::end_of(id, &ended, false));
         let event = Event::StepEnded(ended, facts);
         let advance = Advance { run: run.id, event, end, titles: [].into() };
@@ -231,9 +237,11 @@ impl Readings {
     ) -> Result<Next, LaneError> {
         match error {
             RemoteError::Unreachable(message) => {
-                let retry = self.crew.settings.unreachable_retry;
                 self.found(hold, server, Reach::Unreachable, message.clone()).await?;
-                let next_try = self.crew.engine.clock().now() + retry;
+                let now = self.crew.engine.clock().now();
+                let waited = now.since(run.waiting_since(WaitReason::Unreachable, now));
+                let retry = pause(self.crew.settings.unreachable_retry, waited);
+                let next_try = now + retry;
                 let event = Event::Unanswered { who: message, next_try, timeout };
                 self.crew.tell(hold, run, event).await?;
                 Ok(self.later(retry))

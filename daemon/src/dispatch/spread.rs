@@ -19,21 +19,16 @@ fn weight(server: ServerId, daemon: DaemonId) -> [u8; 32] {
     Sha256::new().chain_update(server.0.to_bytes()).chain_update(daemon.0.to_bytes()).finalize().into()
 }
 
+/// Of the servers that were called for: those that `me` takes at once.
+pub(super) fn called(servers: BTreeSet<ServerId>, me: DaemonId, daemons: &[DaemonId]) -> BTreeSet<ServerId> {
+    servers.into_iter().filter(|server| is_mine(*server, me, daemons)).collect()
+}
+
 /// What was left to others at the last poll.
 #[derive(Default)]
 pub(super) struct Left(BTreeSet<ServerId>);
 
 impl Left {
-    /// Of the servers that were called for: those that `me` takes at once.
-    pub(super) fn called(
-        &self,
-        servers: BTreeSet<ServerId>,
-        me: DaemonId,
-        daemons: &[DaemonId],
-    ) -> BTreeSet<ServerId> {
-        servers.into_iter().filter(|server| is_mine(*server, me, daemons)).collect()
-    }
-
     /// Of the servers that a poll found without an owner: those that `me` takes.
     pub(super) fn polled(
         &mut self,
@@ -83,7 +78,7 @@ mod tests {
         let [me, other] = [7, 8].map(|n| DaemonId(Ulid(n)));
         let (all, both) = (servers(50), [me, other]);
         let mut left = Left::default();
-        let mine = left.called(all.clone(), me, &both);
+        let mine = called(all.clone(), me, &both);
         assert!(!mine.is_empty() && mine.len() < all.len());
         assert_eq!(left.polled(all.clone(), me, &both), mine);
         let others: BTreeSet<_> = all.difference(&mine).copied().collect();
@@ -96,7 +91,7 @@ mod tests {
     fn whoever_is_alone_takes_all() {
         let me = DaemonId(Ulid(7));
         for daemons in [&[][..], &[me], &[DaemonId(Ulid(8))]] {
-            assert_eq!(Left::default().called(servers(20), me, daemons), servers(20));
+            assert_eq!(called(servers(20), me, daemons), servers(20));
         }
     }
 }

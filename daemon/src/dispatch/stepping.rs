@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::claim::unlockable;
 use super::{LIMIT, Lane, Next, failures};
-use crate::catalog::PlannedStep;
+use crate::catalog::{PlannedStep, repair_dpkg};
 use crate::domain::grounds::Seen;
-use crate::domain::run::{Event, Phase, Progress, Run, RunState, StepFacts};
+use crate::domain::run::{Event, Phase, Progress, Repair, Run, RunState, StepFacts};
 use crate::domain::step::{Ended, StepId, StepState};
-use crate::domain::verdict::Outcome;
+use crate::domain::verdict::{Evidence, Outcome, Verdict};
 use crate::domain::waiting::WaitReason;
 use crate::engine::{Advance, LaneError, Prepared, log};
-use crate::remote::{Holder, Limits, RemoteError, Report, StepSpec, StepStatus};
+use crate::remote::{Dpkg, Holder, Limits, RemoteError, Report, StepSpec, StepStatus};
 use crate::secrets::Mask;
 
 /// Largest piece of output that is stored at once, in bytes.
@@ -28,6 +29,8 @@ pub(super) struct Work {
     pub(super) prepared: Prepared,
     followed: Option<Followed>,
     cancel_sent: bool,
+    /// The try that is the repair of an interrupted dpkg, when the present one is.
+    repair: Option<(StepId, PlannedStep)>,
     /// The try of `run` was stored by our last commit and nothing was sent yet: it need not be read again.
     fresh: bool,
 }
@@ -43,7 +46,7 @@ struct Followed {
 
 impl Work {
     pub(super) fn new(run: Run, prepared: Prepared) -> Self {
-        Self { run, prepared, followed: None, cancel_sent: false, fresh: false }
+        Self { run, prepared, followed: None, cancel_sent: false, repair: None, fresh: false }
     }
 
     fn left_behind(&self, id: StepId) -> &[String] {
@@ -70,9 +73,26 @@ impl Work {
         Arc::clone(&self.prepared.titles)
     }
 
+    /// What is sent as this try.
     pub(super) fn step(&self, id: StepId) -> Result<&PlannedStep, LaneError> {
-        let step = self.prepared.plan.steps.get(id.step as usize);
+        let planned = self.prepared.plan.steps.get(id.step as usize);
+        let step = if self.is_repair(id) { self.repair.as_ref().map(|(_, step)| step) } else { planned };
         step.ok_or_else(|| LaneError::Fault(format!("step {id} is not in the plan of its run")))
+    }
+
+    /// This try is a repair.
+    pub(super) fn repairs(&mut self, id: StepId) {
+        self.repair = Some((id, repair_dpkg()));
+    }
+
+    fn is_repair(&self, id: StepId) -> bool {
+        self.repair.as_ref().is_some_and(|(repair, _)| *repair == id)
+    }
+
+    /// Timeout of what follows this try when it has ended well; `None` when that ends the run.
+    fn next_timeout(&self, id: StepId) -> Option<Duration> {
+        let next = if self.is_repair(id) { id.step } else { id.step + 1 };
+        self.prepared.plan.steps.get(next as usize).map(|next| next.timeout)
     }
 }
 
@@ -135,6 +155,9 @@ impl Lane {
     async fn stepping(&mut self, run: Run) -> Result<Next, LaneError> {
         let id = run.live_step().ok_or(LaneError::Lost)?;
         let record = self.crew.engine.store().read().await?.db().step(id).await?.ok_or(LaneError::Lost)?;
+        if let Some(work) = self.work.as_mut().filter(|_| record.repair) {
+            work.repairs(id);
+        }
         if run.cancel_requested
             && let Some(next) = self.cancel_step(id).await?
         {
@@ -187,10 +210,18 @@ impl Lane {
             script: step.script.clone(),
             env: step.env.clone(),
             secrets: wanted.cloned().collect(),
-            needs_dpkg: step.needs_dpkg,
+            dpkg: match (work.is_repair(id), step.needs_dpkg) {
+                (true, _) => Dpkg::Repaired,
+                (false, true) => Dpkg::Needed,
+                (false, false) => Dpkg::Unused,
+            },
             limits: Limits {
                 timeout: step.timeout,
-                grace: self.crew.engine.timings().kill_grace,
+                // What the configuration says may have changed since; the time by which the run settles has not.
+                grace: step
+                    .kill_grace
+                    .unwrap_or(self.crew.engine.timings().kill_grace)
+                    .min(work.run.kill_grace),
                 output_bytes_max: self.crew.settings.output_bytes_max,
             },
         })
@@ -211,12 +242,7 @@ impl Lane {
             }
             StepStatus::Ended(_) => self.follow(run, id, stored).await,
             StepStatus::Busy { holder } => self.put_off(run, &holder).await,
-            StepStatus::Interrupted { packages } => {
-                let why = format!(
-                    "dpkg was interrupted on the server ({packages}): run `dpkg --configure -a` there"
-                );
-                self.ended(run, id, Ended::Rejected { why }, Seen::default(), false).await
-            }
+            StepStatus::Interrupted { packages } => self.interrupted(run, id, &packages).await,
             StepStatus::Orphaned => self.stuck(run, id, "lost its supervisor", &report.processes).await,
             StepStatus::Accepted | StepStatus::Absent => Ok(self.later(self.crew.settings.poll)),
             StepStatus::Reaped => {
@@ -327,16 +353,19 @@ impl Lane {
         what: &str,
         processes: &[String],
     ) -> Result<Next, LaneError> {
-        let retry = self.crew.settings.unreachable_retry;
-        let who = format!("step {id} {what}, and processes of it live: {}", processes.join(", "));
-        let at = self.crew.engine.clock().now() + retry;
+        let retry = self.retry(Some(run), WaitReason::Unresolved);
+        let what = format!("step {id} {what}, and processes of it live: {}", processes.join(", "));
+        let who = unlockable(&what, &run.server_name);
+        let now = self.crew.engine.clock().now();
+        self.held_by(id, run.waiting_since(WaitReason::Unresolved, now), Some(processes)).await?;
+        let at = now + retry;
         self.rest();
         self.waits(run, WaitReason::Unresolved, who, Some(at)).await?;
         Ok(self.later(retry))
     }
 
     /// A try has ended, proven by its server.
-    async fn ended(
+    pub(super) async fn ended(
         &mut self,
         run: &Run,
         id: StepId,
@@ -362,6 +391,17 @@ impl Lane {
         let mut facts = self.facts(run, id, &ended).await?;
         facts.hopeless |= hopeless;
         facts.seen = seen;
+        self.store_end(run, id, ended, truncated, facts).await
+    }
+
+    pub(super) async fn store_end(
+        &mut self,
+        run: &Run,
+        id: StepId,
+        ended: Ended,
+        truncated: bool,
+        facts: StepFacts,
+    ) -> Result<Next, LaneError> {
         let titles = self.work.as_ref().map_or_else(|| Arc::from([]), Work::titles);
         let left_behind = self.work.as_ref().map_or(&[][..], |work| work.left_behind(id));
         let end = Some(failures::leaving(failures::end_of(id, &ended, truncated), left_behind));
@@ -378,10 +418,11 @@ impl Lane {
             if code == Some(0) { String::new() } else { self.crew.engine.last_lines(id).await? };
         let now = self.crew.engine.clock().now();
         Ok(StepFacts {
-            next: work.prepared.plan.steps.get(id.step as usize + 1).map(|next| next.timeout),
+            next: work.next_timeout(id),
             busy: code.is_some_and(|code| step.busy_codes.contains(&code)),
             hopeless: code.is_some_and(|code| step.final_codes.contains(&code)),
             retry_on_timeout: work.prepared.plan.retry_on_timeout,
+            repair: if work.is_repair(id) { Repair::Was } else { Repair::No },
             failure: failures::of_step(run.id, &step.title, ended, last_lines, now),
             seen: Seen::default(),
         })
@@ -403,7 +444,9 @@ impl Lane {
             }
             return Ok(Next::Now);
         }
-        if after.payload && after.verdict().is_some_and(|v| v.outcome != Outcome::Succeeded) {
+        // Where nothing is proven by a record, the look was queued with the verdict.
+        let proven = |v: &Verdict| v.outcome != Outcome::Succeeded && v.evidence == Evidence::ExitRecord;
+        if after.payload && after.verdict().is_some_and(proven) {
             self.observe().await?;
         }
         self.work = None;

@@ -7,7 +7,7 @@ use crate::domain::grounds::Seen;
 use crate::domain::run::{Event, Proof, Run};
 use crate::domain::server::Reach;
 use crate::domain::step::StepState;
-use crate::domain::waiting::WaitReason;
+use crate::domain::waiting::{WaitReason, pause};
 use crate::engine::LaneError;
 use crate::remote::RemoteError;
 
@@ -27,7 +27,7 @@ impl Lane {
         match error {
             RemoteError::Unreachable(message) | RemoteError::Protocol(message) => {
                 self.permit = None;
-                let retry = self.crew.settings.unreachable_retry;
+                let retry = self.retry(waiting.as_ref(), WaitReason::Unreachable);
                 // Read anew before the next try: someone may have changed the way to it, or a jump host on the way.
                 self.server = None;
                 self.crew.engine.set_reach(self.hold, Reach::Unreachable, message.clone()).await?;
@@ -37,16 +37,17 @@ impl Lane {
                 Ok(self.later(retry))
             }
             RemoteError::Refused(message) => {
+                let paused = self.server.as_ref().is_some_and(|server| server.reach == Reach::Paused);
                 self.crew.engine.set_reach(self.hold, Reach::Refused, message.clone()).await?;
+                // A paused server stays paused, whatever it says: its lane, given back, would be taken again at once.
+                let retry = paused.then_some(self.crew.settings.unreachable_retry);
                 if let Some(run) = waiting {
-                    self.waits(&run, WaitReason::Refused, message, None).await?;
+                    let next_try = retry.map(|retry| self.crew.engine.clock().now() + retry);
+                    self.waits(&run, WaitReason::Refused, message, next_try).await?;
                 }
-                if self.server.take().is_some_and(|server| server.reach == Reach::Paused) {
-                    // Its pause stays, so the lane of what runs there would be taken again at once, and again.
-                    self.permit = None;
-                    return Ok(self.later(self.crew.settings.unreachable_retry));
-                }
-                self.give_back().await
+                let Some(retry) = retry else { return self.give_back().await };
+                (self.permit, self.server) = (None, None);
+                Ok(self.later(retry))
             }
             RemoteError::Fenced { highest } => {
                 // Whoever still has the lane in the store outbids; whoever has lost it is told so here.
@@ -69,6 +70,15 @@ impl Lane {
                 }
             }
         }
+    }
+
+    /// When what a run waits for is looked at again: the longer it waits, the later. Without a run it is the server that is away.
+    pub(super) fn retry(&self, run: Option<&Run>, reason: WaitReason) -> Duration {
+        let now = self.crew.engine.clock().now();
+        let away =
+            self.server.as_ref().filter(|s| s.reach == Reach::Unreachable).map_or(now, |s| s.updated_at);
+        let since = run.map_or(away, |run| run.waiting_since(reason, now));
+        pause(self.crew.settings.unreachable_retry, now.since(since))
     }
 
     /// Stores that a run waits for its server. As long as the start of its try was not answered, its deadline moves with the wait.

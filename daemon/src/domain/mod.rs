@@ -22,3 +22,4 @@ pub mod timings;
 pub mod turn;
 pub mod verdict;
 pub mod waiting;
+pub mod window;

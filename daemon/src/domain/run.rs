@@ -68,6 +68,8 @@ pub struct Run {
     pub accepted_at: Timestamp,
     /// Until when it may stay queued.
     pub queue_until: Timestamp,
+    /// The longest time between TERM and KILL of its steps.
+    pub kill_grace: Duration,
     /// How long nothing may happen to it before it is shown as likely stale.
     pub stale: Thresholds,
     /// When something last happened to it.
@@ -177,10 +179,24 @@ pub struct StepFacts {
     pub hopeless: bool,
     /// A timeout may be tried again.
     pub retry_on_timeout: bool,
+    /// What it has to do with the repair of an interrupted dpkg.
+    pub repair: Repair,
     /// What went wrong, if it did.
     pub failure: Failure,
     /// What was seen on the server beside the end.
     pub seen: Seen,
+}
+
+/// What a try has to do with the repair of an interrupted dpkg. The repair is a try of the step that was refused: it uses no attempt unless
+/// it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repair {
+    /// Nothing.
+    No,
+    /// The server refused the try because dpkg was interrupted, and allows the repair: that is the next try, with this timeout.
+    Begins(Duration),
+    /// The try was the repair: when it has ended well, the step itself is tried, with the timeout in [`StepFacts::next`].
+    Was,
 }
 
 /// What a probe proves about a lost step.
@@ -348,7 +364,7 @@ impl Run {
         match &self.state {
             RunState::Queued { .. } => Some(self.queue_until),
             RunState::Running(Progress { phase: Phase::Stepping { deadline }, .. }) => {
-                Some(*deadline + timings.kill_grace + timings.settle_margin)
+                Some(*deadline + self.kill_grace + timings.settle_margin)
             }
             RunState::Running(Progress { phase: Phase::Between { since }, .. }) => {
                 Some(*since + timings.queue_limit)

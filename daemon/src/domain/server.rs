@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::failure::Failure;
 use super::id::ServerId;
+use super::step::StepId;
 use super::time::Timestamp;
+use super::window::Window;
 
 text_enum! {
     /// Status of the work of registering and probing a server.
@@ -60,6 +62,34 @@ pub fn check_way(server: &str, jumps: &[String], behind: usize) -> Result<(), St
     Ok(())
 }
 
+/// What its operators allow settled to do on a server, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Its time zone, by IANA name: its windows are meant in it.
+    pub time_zone: String,
+    /// When exclusive runs may begin; without any, always.
+    pub windows: Vec<Window>,
+    /// A dpkg that was interrupted is repaired before a step that needs it.
+    pub repair_dpkg: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { time_zone: "UTC".to_owned(), windows: Vec::new(), repair_dpkg: false }
+    }
+}
+
+/// What has kept a server's lane from everyone else for so long that someone should look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Since when.
+    pub since: Timestamp,
+    /// The step that is not proven to have ended.
+    pub step: StepId,
+    /// Processes of it that live, as its server names them; empty when it could not be asked.
+    pub processes: Vec<String>,
+}
+
 /// A Linux host reached over SSH.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
@@ -81,12 +111,16 @@ pub struct Server {
     pub via: Option<String>,
     /// Labels for people and filters.
     pub labels: BTreeMap<String, String>,
+    /// What is allowed there, and when.
+    pub policy: Policy,
     /// Status of registering and probing.
     pub status: ServerStatus,
     /// Whether it can be worked on.
     pub reach: Reach,
     /// Why `reach` is what it is.
     pub reach_detail: String,
+    /// What holds its lane for longer than it should.
+    pub held: Option<Held>,
     /// When it last answered.
     pub last_seen: Option<Timestamp>,
     /// Last error of registering or probing, until the next success.

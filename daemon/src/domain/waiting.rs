@@ -1,5 +1,7 @@
 //! Waiting: why a run does not go on, for whom, since when, and when it looks again. Waiting uses no attempt (P4).
 
+use std::time::Duration;
+
 use super::time::Timestamp;
 
 text_enum! {
@@ -21,6 +23,10 @@ text_enum! {
         Unresolved = "unresolved",
         /// The limit of servers at work is reached.
         Limit = "limit",
+        /// The server's maintenance windows are closed.
+        Window = "window",
+        /// The daemon drains, and begins none. Computed when read, never stored.
+        Drain = "drain",
     }
 }
 
@@ -35,4 +41,33 @@ pub struct Waiting {
     pub since: Timestamp,
     /// When it looks again; `None` when an event wakes it.
     pub next_try: Option<Timestamp>,
+}
+
+/// Longest pause between two looks at what a run waits for.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// How long to pause before the next look at something that has been waited for this long: the usual pause at first, later a tenth of the
+/// wait. Each look moves `next_try`, which is a transition: a server that is away for a day makes some hundreds of them, not thousands.
+pub fn pause(usual: Duration, waited: Duration) -> Duration {
+    usual.max((waited / 10).min(PAUSE_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_of_waiting_is_some_hundreds_of_looks() {
+        let (usual, day) = (Duration::from_secs(15), Duration::from_secs(86_400));
+        assert_eq!(pause(usual, Duration::ZERO), usual);
+        assert_eq!(pause(usual, Duration::from_secs(600)), Duration::from_secs(60));
+        assert_eq!(pause(usual, day), PAUSE_MAX);
+        assert_eq!(pause(Duration::from_secs(900), day), Duration::from_secs(900), "never sooner than usual");
+        let mut waited = Duration::ZERO;
+        let looks = std::iter::from_fn(|| {
+            waited += pause(usual, waited);
+            (waited < day).then_some(())
+        });
+        assert!((250..400).contains(&looks.count()));
+    }
 }

@@ -30,6 +30,7 @@ pub(super) struct NewRun<'a> {
     pub(super) attempts_max: Option<u32>,
     pub(super) principal: &'a str,
     pub(super) retry_of: Option<RunId>,
+    pub(super) kill_grace: Option<Duration>,
     pub(super) turn: Turn,
     pub(super) expected_runtime: Option<Duration>,
 }
@@ -49,6 +50,7 @@ impl Engine {
             retry_of: new.retry_of,
             accepted_at: unit.now(),
             queue_until: unit.now() + limit,
+            kill_grace: new.kill_grace.unwrap_or(self.timings().kill_grace),
             stale: self.limits().stale.of_run(limit, new.expected_runtime),
             progress_at: unit.now(),
             priority: new.turn.priority,
@@ -89,6 +91,7 @@ impl Engine {
             attempts_max: work.plan.attempts_max,
             principal: &asked.principal,
             retry_of: work.retry_of,
+            kill_grace: Some(work.plan.kill_grace(self.timings().kill_grace)),
             turn: Turn { limit: work.turn.limit.or(work.plan.queue_limit), ..work.turn },
             expected_runtime: work.plan.expected_runtime,
         };

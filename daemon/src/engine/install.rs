@@ -136,6 +136,7 @@ impl Command for InstallCommand {
         let server = targets::find_server(unit, &self.ask.server).await?;
         let (mut resource, work) = self.engine.prepare(&self.ask, &server, self.id, unit.now())?;
         self.engine.check_queue(unit, server.id, &server.name).await?;
+        self.engine.check_window(unit, server.id, &work.plan, work.turn).await?;
         self.check_name(unit, &resource).await?;
         accept::check_keys(unit, &work.definition, &resource).await?;
 

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Engine, Refusal};
+use crate::catalog::repair_dpkg;
 use crate::domain::grounds::Late;
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::resource::{Observed, Presence};
-use crate::domain::run::{Event, Illegal, Run};
-use crate::domain::server::Reach;
-use crate::domain::step::{StepId, StepState};
+use crate::domain::run::{Event, Illegal, Repair, Run, StepFacts};
+use crate::domain::server::{Held, Reach};
+use crate::domain::step::{Ended, StepId, StepState};
 use crate::domain::verdict::Evidence;
 use crate::store::rows::StepRecord;
 use crate::store::{Command, StoreError, Unit, Wants};
@@ -130,23 +131,34 @@ impl Command for AdvanceCommand {
             None if run.verdict().is_some() => close_unsent(unit, &before).await?,
             None => {}
         }
-        // After the end of a try the lane looks itself.
-        if !matches!(event, Event::StepEnded(..) | Event::Judged(..)) {
+        // After a proven end of a try the lane has the server at hand, and looks itself.
+        if !matches!(event, Event::StepEnded(..)) {
             self.engine.look_after(unit, &run).await?;
         }
         if let Some(id) = run.live_step().filter(|id| before.live_step() != Some(*id)) {
             // A try whose start was put off keeps its record.
             let known = before.next_try() == Some(id) && unit.step(id).await?.is_some();
             if !known {
-                begin_step(unit, &run, id, titles).await?;
+                begin_step(unit, &run, id, titles, begins_repair(event)).await?;
             }
         }
         Ok(run)
     }
 }
 
-async fn begin_step(unit: &mut Unit<'_>, run: &Run, id: StepId, titles: &[String]) -> Result<(), LaneError> {
-    let title = titles.get(id.step as usize).cloned().unwrap_or_default();
+const fn begins_repair(event: &Event) -> bool {
+    matches!(event, Event::StepEnded(Ended::Rejected { .. }, StepFacts { repair: Repair::Begins(_), .. }))
+}
+
+async fn begin_step(
+    unit: &mut Unit<'_>,
+    run: &Run,
+    id: StepId,
+    titles: &[String],
+    repair: bool,
+) -> Result<(), LaneError> {
+    let planned = titles.get(id.step as usize).cloned();
+    let title = if repair { repair_dpkg().title } else { planned.unwrap_or_default() };
     let resource = match &run.subject {
         crate::domain::run::Subject::Server => None,
         crate::domain::run::Subject::Resource { id, .. } => Some(*id),
@@ -157,6 +169,7 @@ async fn begin_step(unit: &mut Unit<'_>, run: &Run, id: StepId, titles: &[String
         resource,
         no: 0,
         title,
+        repair,
         state: StepState::Starting,
         exit_code: None,
         why: String::new(),
@@ -209,7 +222,9 @@ enum Note {
     Output { hold: LaneHold, step: StepId, pos: u64, data: Vec<u8> },
     Resolved { hold: LaneHold, step: StepId, late: Box<Late> },
     Reach { hold: LaneHold, reach: Reach, detail: String },
+    Held { hold: LaneHold, by: Option<Held> },
     Observed { hold: LaneHold, resource: ResourceId, presence: Presence, facts: BTreeMap<String, String> },
+    LookLater { hold: LaneHold, run: RunId },
 }
 
 struct NoteCommand {
@@ -230,12 +245,12 @@ impl Command for NoteCommand {
                 wants.lane(hold.server);
                 wants.step(*step);
             }
-            Note::Reach { hold, .. } => wants.lane(hold.server),
+            Note::Reach { hold, .. } | Note::Held { hold, .. } => wants.lane(hold.server),
             Note::Observed { hold, resource, .. } => {
                 wants.lane(hold.server);
                 wants.resource_id(*resource);
             }
-            Note::Take(_) | Note::RaiseEpoch { .. } | Note::Release(_) => {}
+            Note::Take(_) | Note::RaiseEpoch { .. } | Note::Release(_) | Note::LookLater { .. } => {}
         }
     }
 
@@ -273,12 +288,24 @@ impl Command for NoteCommand {
                 unit.hold_lane(hold.server, me, hold.epoch).await?;
                 set_reach(unit, hold.server, *reach, detail).await?;
             }
+            Note::Held { hold, by } => {
+                unit.hold_lane(hold.server, me, hold.epoch).await?;
+                let server = unit.server(hold.server).await?.filter(|server| server.held != *by);
+                let Some(mut server) = server else { return Ok(0) };
+                server.held.clone_from(by);
+                unit.update_server(&mut server).await?;
+            }
             Note::Observed { hold, resource, presence, facts } => {
                 unit.hold_lane(hold.server, me, hold.epoch).await?;
                 let Some(mut resource) = unit.resource(*resource).await? else { return Ok(0) };
                 resource.observed =
                     Some(Observed { presence: *presence, facts: facts.clone(), at: unit.now() });
                 unit.update_resource(&mut resource).await?;
+            }
+            Note::LookLater { hold, run } => {
+                unit.hold_lane(hold.server, me, hold.epoch).await?;
+                let Some(run) = unit.run(*run).await? else { return Ok(0) };
+                self.engine.look_after(unit, &run).await?;
             }
         }
         Ok(0)
@@ -350,6 +377,11 @@ impl Engine {
         self.writer().commit(AdvanceCommand { engine: self.clone(), hold, advance }).await
     }
 
+    /// The server could not be looked at after a failed change: it is as soon as it answers again.
+    pub async fn look_later(&self, hold: LaneHold, run: RunId) -> Result<(), LaneError> {
+        self.note(Note::LookLater { hold, run }).await.map(drop)
+    }
+
     /// The server has the try.
     pub async fn step_seen(&self, hold: LaneHold, step: StepId) -> Result<(), LaneError> {
         self.note(Note::StepSeen { hold, step }).await.map(drop)
@@ -375,6 +407,11 @@ impl Engine {
     /// Stores whether a server can be worked on.
     pub async fn set_reach(&self, hold: LaneHold, reach: Reach, detail: String) -> Result<(), LaneError> {
         self.note(Note::Reach { hold, reach, detail }).await.map(drop)
+    }
+
+    /// Stores what has held the lane for too long, or that nothing does any more.
+    pub async fn set_held(&self, hold: LaneHold, by: Option<Held>) -> Result<(), LaneError> {
+        self.note(Note::Held { hold, by }).await.map(drop)
     }
 
     /// Stores what a probe saw of a resource.

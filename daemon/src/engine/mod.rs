@@ -6,6 +6,7 @@
 mod accept;
 mod cancel;
 mod definitions;
+mod drain;
 mod effects;
 mod error;
 mod install;
@@ -22,6 +23,7 @@ mod remove;
 mod retry;
 mod server_add;
 mod server_edit;
+mod server_policy;
 mod server_remove;
 mod server_takeover;
 mod server_unlock;
@@ -34,6 +36,7 @@ mod way;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+pub use drain::DrainOrder;
 pub use error::Refusal;
 pub use install::Install;
 pub use lane::{Advance, LaneError, LaneHold, StepEnd};
@@ -43,6 +46,7 @@ pub use operate::Operate;
 pub use prepared::Prepared;
 pub use server_add::AddServer;
 pub use server_edit::{EditServer, Login};
+pub use server_policy::{EditPolicy, opening};
 pub use server_takeover::Takeover;
 pub use settle::Settled;
 

@@ -97,6 +97,7 @@ impl Command for OperateCommand {
             accept::check_keys(unit, &definition, &resource).await?;
         }
         let plan = accept::plan(&definition, &operation, &resource)?;
+        self.engine.check_window(unit, resource.server, &plan, self.ask.turn).await?;
         let work = Work { operation, definition, plan, retry_of: None, turn: self.ask.turn };
         let mut run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
 

@@ -10,7 +10,7 @@ use crate::domain::operation::Operation;
 use crate::domain::resource::{Declared, Resource};
 use crate::domain::run::{Run, Subject};
 use crate::domain::turn::Turn;
-use crate::domain::verdict::Outcome;
+use crate::domain::verdict::{Outcome, Reason};
 use crate::store::rows::ServerRow;
 use crate::store::{Command, StoreError, Unit};
 
@@ -121,13 +121,29 @@ fn looking_at(resource: &Resource, digest: &str) -> Subject {
     }
 }
 
+/// A change that touched the server and did not succeed.
+fn leaves_doubt(run: &Run) -> bool {
+    let failed = run.verdict().is_some_and(|verdict| verdict.outcome != Outcome::Succeeded);
+    failed && run.payload && run.exclusive
+}
+
+/// A look of our own that came to its limit, or to a server that refused, before it was answered.
+fn is_unanswered_look(run: &Run) -> bool {
+    let unanswered = |reason| matches!(reason, Reason::Unreachable | Reason::NeverStarted | Reason::Refused);
+    is_own_look(run) && run.verdict().and_then(|verdict| verdict.reason).is_some_and(unanswered)
+}
+
+/// Nobody asked for it: it followed a change by itself.
+pub(super) fn is_own_look(run: &Run) -> bool {
+    !run.exclusive && run.operation == Operation::Probe && run.principal == SETTLED
+}
+
 impl Engine {
-    /// Queues a look at what is there, in the same transaction, after a change that touched the server and did not succeed. Not asked of a
-    /// lane that has the server at hand: it looks itself.
+    /// Queues a look at what is there, in the same transaction, after a change that touched the server and did not succeed, and after such
+    /// a look that was not answered: it waits until the server is back, however long that takes, and whatever happens to this daemon.
     pub(super) async fn look_after(&self, unit: &mut Unit<'_>, run: &Run) -> Result<(), StoreError> {
         let Subject::Resource { id, package, digest, .. } = &run.subject else { return Ok(()) };
-        let failed = run.verdict().is_some_and(|v| v.outcome != Outcome::Succeeded);
-        if !(failed && run.payload && run.exclusive) {
+        if !(leaves_doubt(run) || is_unanswered_look(run)) {
             return Ok(());
         }
         let Some(resource) = unit.resource(*id).await? else { return Ok(()) };
@@ -142,6 +158,7 @@ impl Engine {
         let subject = looking_at(&resource, digest);
         let new = self.reading(subject, run.server, &run.server_name, Operation::Probe, SETTLED);
         let mut look = self.new_run(unit, new);
+        unit.call(run.server);
         unit.insert_run(&mut look, self.timings()).await
     }
 
@@ -164,6 +181,7 @@ impl Engine {
             attempts_max: Some(1),
             principal,
             retry_of: None,
+            kill_grace: None,
             turn: Turn::default(),
             expected_runtime: None,
         }

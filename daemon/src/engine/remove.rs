@@ -45,6 +45,7 @@ impl Command for Remove {
         let definition = self.definition(unit, &resource).await?;
         let plan = accept::plan(&definition, &Operation::Remove, &resource)?;
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
+        self.engine.check_window(unit, resource.server, &plan, self.turn).await?;
         if let Some(open) = resource.open_run {
             resource = self.cancel_queued(unit, open, resource).await?;
         }

@@ -57,6 +57,7 @@ impl Command for Retry {
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
         let definition = self.engine.definition_for(unit, &resource).await?;
         let plan = accept::plan(&definition, &operation, &resource)?;
+        self.engine.check_window(unit, resource.server, &plan, self.turn).await?;
         let work = Work { operation, definition, plan, retry_of: failed.map(|run| run.id), turn: self.turn };
         let mut run =
             self.engine.new_resource_run(unit, &resource, ResourceStatus::Failed, &work, &self.asked);

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use super::{Answer, Asked, Engine, LaneError, LaneHold, Refusal, targets, valid, way};
+use super::{Answer, Asked, EditPolicy, Engine, LaneError, LaneHold, Refusal, targets, valid, way};
 use crate::domain::failure::Failure;
 use crate::domain::id::{RunId, ServerId};
 use crate::domain::operation::Operation;
 use crate::domain::run::{Event, Run, Subject};
-use crate::domain::server::{IdentityKind, Reach, Server, ServerStatus};
+use crate::domain::server::{IdentityKind, Policy, Reach, Server, ServerStatus};
 use crate::domain::step::StepState;
 use crate::domain::verdict::{Outcome, Reason};
 use crate::store::rows::ServerRow;
@@ -34,6 +34,8 @@ pub struct AddServer {
     pub labels: BTreeMap<String, String>,
     /// Name or id of its jump host; empty: it is reached directly.
     pub via: String,
+    /// What is allowed on it, beyond the default.
+    pub policy: EditPolicy,
 }
 
 struct AddServerCommand {
@@ -58,6 +60,7 @@ impl AddServer {
         problems.check("user", valid::user(&self.user));
         problems.check("host_key", valid::host_key(&self.host_key));
         problems.check("labels", valid::labels(&self.labels));
+        self.policy.check(&mut problems);
         if !self.identity_key.is_empty() {
             problems.check("identity_key", valid::identity(&self.identity_key));
         }
@@ -88,7 +91,7 @@ impl Command for AddServerCommand {
             return Ok(answer);
         }
         let via = way::through(unit, &self.ask.name, &self.ask.via).await?;
-        let mut server = self.server(unit, via);
+        let mut server = self.server(unit, via)?;
         match unit.insert_server(&mut server).await {
             Err(StoreError::Duplicate(_)) => {
                 let found = unit.server_by_name(&server.name).await?;
@@ -126,9 +129,11 @@ impl Command for AddServerCommand {
 }
 
 impl AddServerCommand {
-    fn server(&self, unit: &Unit<'_>, via: Option<String>) -> Server {
+    fn server(&self, unit: &Unit<'_>, via: Option<String>) -> Result<Server, Refusal> {
+        let mut policy = Policy::default();
+        self.ask.policy.apply(&mut policy)?;
         let identity = if self.ask.identity_key.is_empty() { IdentityKind::Agent } else { IdentityKind::Key };
-        Server {
+        Ok(Server {
             id: self.id,
             name: self.ask.name.clone(),
             host: self.ask.host.clone(),
@@ -138,9 +143,11 @@ impl AddServerCommand {
             identity,
             via,
             labels: self.ask.labels.clone(),
+            policy,
             status: ServerStatus::Pending,
             reach: Reach::Ok,
             reach_detail: String::new(),
+            held: None,
             last_seen: None,
             last_error: None,
             facts: BTreeMap::new(),
@@ -148,7 +155,7 @@ impl AddServerCommand {
             updated_at: unit.now(),
             version: 1,
             seq: 0,
-        }
+        })
     }
 }
 

@@ -1,17 +1,17 @@
-//! Changes how a server is reached, pins another host key, pauses it, ends its pause. An edit and another key clear `refused`, and have the
-//! server met again before work goes on.
+//! Changes how a server is reached and what is allowed there, pins another host key, pauses it, ends its pause. Another way to it and
+//! another key clear `refused`, and have the server met again before work goes on.
 
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 
-use super::{Answer, Asked, Engine, Refusal, targets, valid, way};
+use super::{Answer, Asked, EditPolicy, Engine, Refusal, targets, valid, way};
 use crate::domain::operation::Operation;
 use crate::domain::run::Subject;
 use crate::domain::server::{IdentityKind, Reach, Server};
 use crate::store::rows::ServerRow;
 use crate::store::{Command, Unit};
 
-/// Changes how a server is reached. What is `None` stays.
+/// Changes how a server is reached, and what is allowed there. What is `None` stays.
 #[derive(Debug, Clone, Default)]
 pub struct EditServer {
     /// Name or id.
@@ -26,6 +26,8 @@ pub struct EditServer {
     pub login: Option<Login>,
     /// Name or id of the new jump host; empty: it is reached directly.
     pub via: Option<String>,
+    /// What is allowed there from now on.
+    pub policy: EditPolicy,
     /// Labels to set.
     pub set_labels: BTreeMap<String, String>,
     /// Labels to take off, by key.
@@ -42,7 +44,7 @@ pub enum Login {
 }
 
 enum Change {
-    Edit(EditServer),
+    Edit(Box<EditServer>),
     Rekey(String),
     Pause,
     Resume,
@@ -52,7 +54,7 @@ impl Change {
     /// Who answers there may be another machine after it.
     fn is_of_the_way(&self) -> bool {
         match self {
-            Self::Edit(edit) => !edit.only_labels(),
+            Self::Edit(edit) => !edit.leaves_the_way(),
             Self::Rekey(_) => true,
             Self::Pause | Self::Resume => false,
         }
@@ -84,14 +86,16 @@ impl EditServer {
         }
         each("set_labels", Some(valid::labels(&self.set_labels)));
         each("remove_labels", Some(valid::label_keys(&self.remove_labels)));
+        self.policy.check(&mut problems);
         problems.into_result()
     }
 
-    /// It changes labels and nothing else: the way to the server stays as it was found.
-    fn only_labels(&self) -> bool {
-        let Self { server: _, host, port, user, login, via, set_labels, remove_labels } = self;
+    /// It changes labels, or what is allowed on the server, and nothing else: the way to the server stays as it was found.
+    fn leaves_the_way(&self) -> bool {
+        let Self { server: _, host, port, user, login, via, policy, set_labels, remove_labels } = self;
         let way = host.is_some() || port.is_some() || user.is_some() || login.is_some() || via.is_some();
-        !way && !(set_labels.is_empty() && remove_labels.is_empty())
+        let labels = !(set_labels.is_empty() && remove_labels.is_empty());
+        !way && (labels || *policy != EditPolicy::default())
     }
 
     fn apply_labels(&self, server: &mut Server) -> Result<(), Refusal> {
@@ -115,8 +119,9 @@ impl EditServer {
             Some(Login::Agent) => server.identity = IdentityKind::Agent,
             None => {}
         }
+        self.policy.apply(&mut server.policy)?;
         self.apply_labels(server)?;
-        if !self.only_labels() {
+        if !self.leaves_the_way() {
             trusted_again(server);
         }
         Ok(())
@@ -136,7 +141,7 @@ impl Engine {
     pub async fn edit_server(&self, asked: Asked, ask: EditServer) -> Result<Answer, Refusal> {
         ask.check()?;
         let server = ask.server.clone();
-        self.change_server(asked, server, Change::Edit(ask)).await
+        self.change_server(asked, server, Change::Edit(Box::new(ask))).await
     }
 
     /// Pins another host key.
@@ -183,7 +188,9 @@ impl Command for ChangeServer {
         let mut detail = String::new();
         match &self.change {
             Change::Edit(edit) => {
+                let before = server.policy.clone();
                 edit.apply(&mut server)?;
+                detail = EditPolicy::told(&before, &server.policy);
                 if let Some(via) = &edit.via {
                     server.via = way::through(unit, &server.name, via).await?;
                 }
@@ -207,7 +214,9 @@ impl Command for ChangeServer {
             }
         }
         unit.update_server(&mut server).await?;
-        if let Change::Edit(EditServer { login: Some(Login::Key(key)), .. }) = &self.change {
+        if let Change::Edit(edit) = &self.change
+            && let Some(Login::Key(key)) = &edit.login
+        {
             let identity = BTreeMap::from([(targets::IDENTITY.to_owned(), key.clone())]);
             self.engine.put_secrets(unit, &server.id.to_string(), &identity).await?;
         }
@@ -237,8 +246,8 @@ fn not_paused(server: &Server) -> String {
     let name = &server.name;
     match server.reach {
         Reach::Refused => format!(
-            "{name} is not paused: it refuses ({}); mend that with `settlectl server edit {name}`, or look again with \
-             `settlectl server probe {name}`",
+            "{name} is not paused: it refuses ({}); mend that (another host key: `settlectl server rekey {name}`; another way in: \
+             `settlectl server edit {name}`), or look again with `settlectl server probe {name}`",
             server.reach_detail
         ),
         _ => format!("{name} is not paused: there is nothing to resume"),

@@ -2,14 +2,19 @@
 
 use async_trait::async_trait;
 
+use super::lane::close_unsent;
+use super::probe::is_own_look;
 use super::{Answer, Asked, Engine, Refusal, targets};
 use crate::domain::resource::Resource;
+use crate::domain::run::{Event, Run};
 use crate::domain::server::Server;
 use crate::store::queries::ResourceFilter;
 use crate::store::{Command, Unit};
 
 /// Most resources that one `--forget` drops: bounds the transaction.
 const FORGET_MAX: i64 = 1_000;
+/// Most open runs that are looked at: more than a queue may hold.
+const OPEN_MAX: i64 = 10_000;
 /// Most things that a refusal names.
 const NAMED_MAX: i64 = 20;
 
@@ -38,9 +43,10 @@ impl Command for RemoveServer {
             return Ok(answer);
         }
         let mut server = targets::find_server(unit, &self.server).await?;
-        no_open_runs(unit, &server).await?;
+        let looks = only_own_looks(unit, &server).await?;
         nobody_behind(unit, &server).await?;
         let resources = self.resources(unit, &server).await?;
+        self.end_looks(unit, looks).await?;
         let mut ids = Vec::with_capacity(resources.len());
         for mut resource in resources {
             unit.delete_resource(&mut resource).await?;
@@ -91,15 +97,33 @@ async fn nobody_behind(unit: &mut Unit<'_>, server: &Server) -> Result<(), Refus
     )))
 }
 
-async fn no_open_runs(unit: &mut Unit<'_>, server: &Server) -> Result<(), Refusal> {
-    let open = unit.db().await?.open_runs_of(server.id, NAMED_MAX).await?;
-    if open.is_empty() {
-        return Ok(());
+/// Open runs stand in the way. What is left are looks that nobody asked for.
+async fn only_own_looks(unit: &mut Unit<'_>, server: &Server) -> Result<Vec<Run>, Refusal> {
+    let open = unit.db().await?.open_runs_of(server.id, OPEN_MAX).await?;
+    let (looks, others): (Vec<_>, Vec<_>) = open.into_iter().partition(is_own_look);
+    if others.is_empty() { Ok(looks) } else { Err(still_open(server, &others)) }
+}
+
+impl RemoveServer {
+    /// There is nothing left to look at.
+    async fn end_looks(&self, unit: &mut Unit<'_>, looks: Vec<Run>) -> Result<(), Refusal> {
+        for run in looks {
+            let before = run.clone();
+            let ended = run.apply(Event::CancelRequested, unit.now(), self.engine.timings());
+            let mut run = ended.map_err(|illegal| Refusal::Internal(illegal.to_string()))?;
+            self.engine.write_run(unit, &mut run, None).await?;
+            close_unsent(unit, &before).await?;
+        }
+        Ok(())
     }
-    let runs: Vec<_> = open.iter().map(|run| run.id).collect();
+}
+
+fn still_open(server: &Server, open: &[Run]) -> Refusal {
+    let named = usize::try_from(NAMED_MAX).unwrap_or(usize::MAX);
+    let runs = open.iter().take(named).map(|run| run.id).collect();
     let message = format!(
         "{} still has open runs: wait for them, or cancel them (settlectl run list --server {0})",
         server.name
     );
-    Err(Refusal::NotNow { message, runs, resources: Vec::new() })
+    Refusal::NotNow { message, runs, resources: Vec::new() }
 }

@@ -4,26 +4,37 @@ use settled_proto::v1;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::pages::Page;
-use super::{Api, convert};
-use crate::domain::server::Reach;
+use super::{Api, check, convert};
+use crate::domain::server::{Reach, Server};
 use crate::domain::time::Timestamp;
-use crate::engine::Refusal;
+use crate::engine::{Asked, DrainOrder, Refusal};
 use crate::store::AuditRow;
+
+/// Most held lanes that `status` names.
+const HELD_MAX: i64 = 5;
+/// Runs that a drain tells of, at most.
+const DRAIN_RUNS_MAX: i64 = 100;
 
 impl Api {
     async fn status(&self) -> Result<v1::GetStatusResponse, Refusal> {
         let engine = self.engine();
+        let drain = self.drain_now().await?;
         let about = engine.store().about();
-        let (counts, seq, rows) = {
+        let now = engine.clock().now();
+        let (counts, seq, rows, held) = {
             let mut reader = engine.store().read().await?;
             let mut db = reader.db();
-            (db.counts().await?, db.last_seq().await?, db.daemons(engine.clock().now()).await?)
+            let (counts, seq) = (db.counts().await?, db.last_seq().await?);
+            (counts, seq, db.daemons(now).await?, db.held_servers(HELD_MAX).await?)
         };
         let daemons = convert::daemons(&rows, engine.me(), &engine.catalog().digests())?;
         let of_servers = counts.reach.iter().filter_map(|(reach, n)| warning(reach, *n));
+        let of_lanes = held.iter().filter_map(|server| held_too_long(server, now));
+        let more = counts.held - i64::try_from(held.len()).unwrap_or(0);
+        let more = (more > 0).then(|| format!("{more} more lanes are held. See all: settlectl server list"));
         let of_daemons = daemons.iter().filter_map(convert::daemon_warning);
-        let warnings =
-            self.parts.steward.warnings().into_iter().chain(of_servers).chain(of_daemons).collect();
+        let warnings = self.parts.steward.warnings().into_iter();
+        let warnings = warnings.chain(of_servers).chain(of_lanes).chain(more).chain(of_daemons).collect();
         Ok(v1::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             installation_id: about.installation.to_string(),
@@ -36,8 +47,44 @@ impl Api {
             servers: counts.reach.iter().map(|(reach, n)| (reach.clone(), convert::count(*n))).collect(),
             warnings,
             lanes: u32::try_from(engine.hub().at_work()).unwrap_or(u32::MAX),
+            drain,
             daemons,
         })
+    }
+
+    /// How it drains, and what it waits for.
+    async fn drain_now(&self) -> Result<Option<v1::Drain>, Refusal> {
+        let Some(draining) = self.parts.steward.draining() else { return Ok(None) };
+        let mut reader = self.engine().store().read().await?;
+        let runs = reader.db().at_work(self.engine().me(), DRAIN_RUNS_MAX).await?;
+        let now = self.engine().clock().now();
+        let runs = runs.iter().map(|row| convert::run(row, None, now)).collect::<Result<_, _>>()?;
+        Ok(Some(v1::Drain {
+            since: Some(convert::time(draining.since)),
+            who: draining.who,
+            until: draining.until.map(convert::time),
+            runs,
+        }))
+    }
+
+    /// In a task of its own: a caller who goes away must not leave it on record and not done.
+    async fn order(&self, asked: Asked, order: DrainOrder) -> Result<(), Refusal> {
+        let stopping = self.parts.steward.draining().is_some_and(|draining| draining.until.is_some());
+        if stopping && order != DrainOrder::Finish {
+            return Err(Refusal::not_now(
+                "settled was told to stop and ends when the runs at work have ended: it serves again after its next start \
+                 (systemctl restart settled ends the wait)",
+            ));
+        }
+        let api = self.clone();
+        let ordering = tokio::spawn(async move {
+            let who = asked.principal.clone();
+            if api.engine().accept_drain(asked, order).await? {
+                api.parts.steward.drain(order, &who);
+            }
+            Ok(())
+        });
+        ordering.await.map_err(|error| Refusal::Internal(format!("the drain broke: {error}")))?
     }
 
     async fn audit(&self, m: v1::ListAuditRequest) -> Result<v1::ListAuditResponse, Refusal> {
@@ -50,6 +97,21 @@ impl Api {
     }
 }
 
+/// A lane that has been held for too long, by what, and what to do.
+fn held_too_long(server: &Server, now: Timestamp) -> Option<String> {
+    let (held, name) = (server.held.as_ref()?, &server.name);
+    let lives = match held.processes.join(", ") {
+        none if none.is_empty() => String::new(),
+        some => format!(", and processes of it live: {some}"),
+    };
+    Some(format!(
+        "The lane of {name} has been held for {} s: step {} is not proven to have ended{lives}. End what lives there; if you know that \
+         nothing of it does harm: settlectl server unlock {name} --reason TEXT",
+        now.since(held.since).as_secs(),
+        held.step
+    ))
+}
+
 /// What is not well with servers of this reach, and what to do.
 fn warning(reach: &str, n: i64) -> Option<String> {
     let servers = if n == 1 { "1 server".to_owned() } else { format!("{n} servers") };
@@ -60,7 +122,7 @@ fn warning(reach: &str, n: i64) -> Option<String> {
         )),
         Reach::Refused => Some(format!(
             "{servers} refused settled (changed host key, refused login or missing sudo). See which and why: \
-             settlectl server list; then settlectl server edit"
+             settlectl server list; then settlectl server rekey (host key) or settlectl server edit"
         )),
     }
 }
@@ -98,6 +160,19 @@ impl v1::admin_server::Admin for Api {
             self.engine().audit_reconcile(audit_id, &report).await.map_err(|r| self.refuse(r))?;
         }
         Ok(Response::new(convert::reconciled(&report)))
+    }
+
+    async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
+        let (asked, message) = self.asked("Admin.Drain", request)?;
+        let mode: v1::DrainMode = check::word("mode", message.mode).map_err(|r| self.refuse(r))?;
+        let order = match mode {
+            v1::DrainMode::Unspecified | v1::DrainMode::Finish => DrainOrder::Finish,
+            v1::DrainMode::Detach => DrainOrder::Detach,
+            v1::DrainMode::Cancel => DrainOrder::Cancel,
+        };
+        self.order(asked, order).await.map_err(|r| self.refuse(r))?;
+        let drain = self.drain_now().await.map_err(|r| self.refuse(r))?;
+        Ok(Response::new(v1::DrainResponse { drain }))
     }
 
     async fn list_audit(

@@ -28,7 +28,7 @@ commands! {
     CreateServerRequest UpdateServerRequest RekeyServerRequest TakeoverServerRequest ForceUnlockServerRequest ProbeServerRequest PauseServerRequest ResumeServerRequest DeleteServerRequest
     InstallRequest UpdateResourceRequest RemoveResourceRequest PauseResourceRequest ResumeResourceRequest
     RetryResourceRequest ProbeResourceRequest DoRequest CancelRunRequest
-    ReloadPackagesRequest ReconcileRequest
+    ReloadPackagesRequest ReconcileRequest DrainRequest
 }
 
 impl Api {

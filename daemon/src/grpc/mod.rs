@@ -35,7 +35,7 @@ use crate::auth::Gate;
 use crate::catalog::{Catalog, FileProblem};
 use crate::domain::time::Timestamp;
 use crate::engine::reconcile::Report;
-use crate::engine::{Engine, Refusal};
+use crate::engine::{DrainOrder, Engine, Refusal};
 
 /// What the API needs of the rest of the daemon.
 pub struct GrpcParts {
@@ -60,8 +60,25 @@ pub trait Steward: Send + Sync {
     /// Reads the package definitions from where the configuration says.
     fn read_packages(&self) -> Result<Catalog, Vec<FileProblem>>;
 
+    /// Begins nothing new from here on, or serves again.
+    fn drain(&self, order: DrainOrder, who: &str);
+
+    /// How it drains; nothing while it serves.
+    fn draining(&self) -> Option<Draining>;
+
     /// What is not well with the daemon itself, each with what to do.
     fn warnings(&self) -> Vec<String>;
+}
+
+/// A daemon that begins nothing new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draining {
+    /// Since when.
+    pub since: Timestamp,
+    /// Who ordered it.
+    pub who: String,
+    /// When what is left is left running, if it does not wait for as long as it takes.
+    pub until: Option<Timestamp>,
 }
 
 /// All services over the same parts. Cheap to clone.

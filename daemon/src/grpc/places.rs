@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use super::Draining;
 use super::convert::Place;
 use crate::domain::id::ServerId;
+use crate::domain::time::Timestamp;
 use crate::store::rows::RunRow;
 use crate::store::{Db, StoreError};
 
@@ -11,9 +13,9 @@ use crate::store::{Db, StoreError};
 const QUEUE_MAX: i64 = 100_000;
 
 /// The queues that were looked at.
-#[derive(Default)]
 pub(super) struct Places {
     queues: HashMap<(String, bool), Queue>,
+    held: Option<(Timestamp, String)>,
 }
 
 struct Queue {
@@ -22,6 +24,18 @@ struct Queue {
 }
 
 impl Places {
+    /// No queue was looked at yet. A daemon that drains holds all of them.
+    pub(super) fn new(draining: Option<Draining>) -> Self {
+        let why = |draining: &Draining| match draining.until {
+            None => {
+                "this settled drains and begins nothing new: it serves again after `settlectl drain --cancel` or its next start"
+            }
+            Some(_) => "this settled stops and begins nothing new: it goes on after the next start",
+        };
+        let held = draining.map(|draining| (draining.since, why(&draining).to_owned()));
+        Self { queues: HashMap::new(), held }
+    }
+
     /// The place of a run; `None` when it is not queued.
     pub(super) async fn of(&mut self, db: &mut Db<'_>, row: &RunRow) -> Result<Option<Place>, StoreError> {
         if row.state != "queued" {
@@ -31,7 +45,8 @@ impl Places {
         if !self.queues.contains_key(&key) {
             self.queues.insert(key.clone(), load(db, row).await?);
         }
-        Ok(self.queues.get(&key).and_then(|queue| queue.place(&row.id)))
+        let place = self.queues.get(&key).and_then(|queue| queue.place(&row.id));
+        Ok(place.map(|place| Place { held: self.held.clone(), ..place }))
     }
 }
 
@@ -47,6 +62,6 @@ impl Queue {
         let at = self.ids.iter().position(|queued| queued == id)?;
         let before = at.checked_sub(1).and_then(|before| self.ids.get(before));
         let behind = before.or(self.running.as_ref()).cloned();
-        Some(Place { position: u32::try_from(at + 1).unwrap_or(u32::MAX), behind })
+        Some(Place { position: u32::try_from(at + 1).unwrap_or(u32::MAX), behind, held: None })
     }
 }

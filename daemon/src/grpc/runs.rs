@@ -24,6 +24,10 @@ impl Api {
         row.ok_or_else(|| Refusal::NotFound { what: "run", name: id.to_string() })
     }
 
+    fn places(&self) -> Places {
+        Places::new(self.parts.steward.draining())
+    }
+
     async fn get_run(&self, id: RunId) -> Result<v1::Run, Refusal> {
         let row = self.run_row(id).await?;
         let run: Run = row.clone().try_into()?;
@@ -31,7 +35,7 @@ impl Api {
         let (place, steps, diagnostics) = {
             let mut reader = self.engine().store().read().await?;
             let mut db = reader.db();
-            let place = Places::default().of(&mut db, &row).await?;
+            let place = self.places().of(&mut db, &row).await?;
             (place, db.steps(id).await?, diagnostics(&mut db, &row, run.server, now).await?)
         };
         let step_titles = self.engine().step_titles(&run).await.unwrap_or_else(|refusal| {
@@ -68,7 +72,7 @@ impl Api {
             freshness: convert::freshness_of(freshness).map(|word| (word, now)),
         };
         let rows = db.runs(&filter, &page.after, page.limit()).await?;
-        let (mut places, mut runs) = (Places::default(), Vec::with_capacity(rows.len()));
+        let (mut places, mut runs) = (self.places(), Vec::with_capacity(rows.len()));
         for row in &rows {
             let place = places.of(&mut db, row).await?;
             runs.push(convert::run(row, place.as_ref(), now)?);
@@ -99,7 +103,7 @@ impl Api {
     async fn piece(&self, told: Told) -> Result<v1::FollowRunResponse, StoreError> {
         let event = match told {
             Told::Run(row) => {
-                let place = Places::default().of(&mut self.engine().store().read().await?.db(), &row).await?;
+                let place = self.places().of(&mut self.engine().store().read().await?.db(), &row).await?;
                 Event::Run(convert::run(&row, place.as_ref(), self.engine().clock().now())?)
             }
             Told::Step(step) => Event::Step(convert::step(&step)),

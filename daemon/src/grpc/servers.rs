@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::pages::Page;
 use super::{Api, check, convert};
-use crate::engine::{AddServer, Answer, EditServer, Login, Refusal, targets};
+use crate::engine::{AddServer, Answer, EditPolicy, EditServer, Login, Refusal, targets};
 
 impl Api {
     async fn create_server(
@@ -23,6 +23,11 @@ impl Api {
             identity_key: m.identity_key,
             labels: m.labels,
             via: m.via,
+            policy: EditPolicy {
+                time_zone: Some(m.time_zone),
+                windows: Some(m.windows),
+                repair_dpkg: Some(m.repair_dpkg),
+            },
         };
         let answer = self.engine().add_server(asked, ask).await.map_err(|r| self.refuse(r))?;
         let run = self.run_of(&answer)?;
@@ -106,6 +111,11 @@ impl v1::servers_server::Servers for Api {
         self.named_server(&m.server)?;
         self.named_via(m.via.as_deref().unwrap_or_default())?;
         let login = m.identity_key.map(|key| if key.is_empty() { Login::Agent } else { Login::Key(key) });
+        let policy = EditPolicy {
+            time_zone: m.time_zone,
+            windows: m.windows.map(|some| some.windows),
+            repair_dpkg: m.repair_dpkg,
+        };
         let ask = EditServer {
             server: m.server,
             host: m.host,
@@ -113,6 +123,7 @@ impl v1::servers_server::Servers for Api {
             user: m.user,
             login,
             via: m.via,
+            policy,
             set_labels: m.set_labels,
             remove_labels: m.remove_labels,
         };

@@ -27,6 +27,7 @@ struct Lanes {
     at_work: Mutex<HashMap<ServerId, Vec<Arc<Notify>>>>,
     called: Mutex<BTreeSet<ServerId>>,
     dispatcher: Arc<Notify>,
+    left: Arc<Notify>,
 }
 
 impl Lanes {
@@ -87,6 +88,19 @@ impl Hub {
     pub fn leave(&self, server: ServerId) {
         self.lanes.at_work().remove(&server);
         self.lanes.call(server);
+        self.lanes.left.notify_waiters();
+    }
+
+    /// Waits until no lane is at work here.
+    pub async fn idle(&self) {
+        loop {
+            // Asked for first: whoever leaves from here on is heard.
+            let left = self.lanes.left.notified();
+            if self.at_work() == 0 {
+                return;
+            }
+            left.await;
+        }
     }
 
     /// Servers that were called for since the last time.

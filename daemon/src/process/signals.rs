@@ -1,16 +1,20 @@
-//! Signals become orders: the first TERM or INT asks to stop, the second one insists, HUP asks to reload.
+//! Signals become orders: the first TERM or INT asks to stop, the next one ends the wait for what runs, if there is one, and then insists;
+//! HUP asks to reload.
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// The order to stop, in two degrees. Cloning gives another handle to the same order.
+/// The order to stop, in degrees. Cloning gives another handle to the same order.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     soft: CancellationToken,
+    waits: Arc<AtomicBool>,
+    hurry: CancellationToken,
     hard: CancellationToken,
 }
 
@@ -26,9 +30,25 @@ impl Stop {
         self.hard.cancel();
     }
 
-    /// The first request asks, each further one insists.
+    /// The first request asks. While the stop waits for what runs, the next one ends that wait. Each further one insists.
     pub fn escalate(&self) {
-        if self.soft.is_cancelled() { self.insist() } else { self.request() }
+        if !self.soft.is_cancelled() {
+            self.request();
+        } else if self.waits.load(Ordering::Acquire) && !self.hurry.is_cancelled() {
+            self.hurry.cancel();
+        } else {
+            self.insist();
+        }
+    }
+
+    /// From here on the stop waits for what runs.
+    pub fn waits(&self) {
+        self.waits.store(true, Ordering::Release);
+    }
+
+    /// Waits until someone asked not to wait any longer.
+    pub async fn hurried(&self) {
+        self.hurry.cancelled().await;
     }
 
     /// Waits until someone asked to stop.
@@ -144,6 +164,17 @@ mod tests {
         kill_process(getpid(), Sent::INT).unwrap();
         soon(stop.hard()).await;
         forward.abort();
+    }
+
+    #[test]
+    fn while_a_stop_waits_the_next_signal_ends_the_wait_and_only_the_one_after_drops_everything() {
+        let stop = Stop::default();
+        stop.escalate();
+        stop.waits();
+        stop.escalate();
+        assert!(stop.hurry.is_cancelled() && !stop.hard.is_cancelled());
+        stop.escalate();
+        assert!(stop.hard.is_cancelled());
     }
 
     #[tokio::test]

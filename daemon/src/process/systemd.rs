@@ -9,6 +9,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -17,6 +18,8 @@ use sd_notify::NotifyState;
 #[derive(Clone, Debug, Default)]
 pub struct Systemd {
     socket: Option<PathBuf>,
+    /// The last line that told how the daemon is.
+    told: Arc<Mutex<String>>,
 }
 
 /// How often systemd wants a sign of life from this process, if it does.
@@ -27,17 +30,18 @@ pub(super) fn watchdog_interval() -> Option<Duration> {
 impl Systemd {
     /// The socket that the service manager named in `NOTIFY_SOCKET`, or nobody.
     pub fn from_env() -> Self {
-        Self { socket: std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from) }
+        let socket = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty());
+        Self { socket: socket.map(PathBuf::from), told: Arc::default() }
     }
 
     /// A socket at `path`; a leading `@` means the abstract namespace.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { socket: Some(path.into()) }
+        Self { socket: Some(path.into()), told: Arc::default() }
     }
 
     /// The daemon serves: say it only when Health answers.
     pub fn ready(&self, status: &str) {
-        self.say(&[NotifyState::Ready, NotifyState::Status(&one_line(status))]);
+        self.say(&[NotifyState::Ready, NotifyState::Status(&self.keep(status))]);
     }
 
     /// A reload begins. [`Systemd::ready`] ends it, also when the reload failed and the old settings go on.
@@ -52,12 +56,24 @@ impl Systemd {
 
     /// The daemon stops.
     pub fn stopping(&self, status: &str) {
-        self.say(&[NotifyState::Stopping, NotifyState::Status(&one_line(status))]);
+        self.say(&[NotifyState::Stopping, NotifyState::Status(&self.keep(status))]);
     }
 
     /// How the daemon is, in one line, as `systemctl status` shows it.
     pub fn status(&self, status: &str) {
-        self.say(&[NotifyState::Status(&one_line(status))]);
+        self.say(&[NotifyState::Status(&self.keep(status))]);
+    }
+
+    /// What is not well, in place of how the daemon is; nothing: it is well again.
+    pub(super) fn trouble(&self, trouble: &str) {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.say(&[NotifyState::Status(&if trouble.is_empty() { told } else { one_line(trouble) })]);
+    }
+
+    fn keep(&self, status: &str) -> String {
+        let status = one_line(status);
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&status);
+        status
     }
 
     /// Asks for so much more time, counted from now, while starting, reloading or stopping. At most 71 minutes.

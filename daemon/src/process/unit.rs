@@ -5,10 +5,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::{Config, SYSTEM_DATA_DIR, SYSTEM_RUNTIME_DIR};
+use crate::config::{Config, Drain, SYSTEM_DATA_DIR, SYSTEM_RUNTIME_DIR};
 
 const TEMPLATE: &str = include_str!("unit.service.in");
-/// What the daemon needs to stop when nothing is wrong is 2 s; the rest is for a disk that is slow.
+/// What the daemon needs to stop when nothing is wrong and nothing is to be finished is 2 s; the rest is for a disk that is slow.
 const STOP_S: u64 = 20;
 /// The shortest watchdog interval worth having: below it a busy disk looks like a hung daemon.
 const WATCHDOG_MIN: Duration = Duration::from_secs(30);
@@ -33,8 +33,17 @@ pub fn render(config: &Config, file: Option<&Path>) -> Result<String, String> {
     Ok(TEMPLATE
         .replace("@CONFIG@", &file.map(|path| format!(" --config {}", quoted(path))).unwrap_or_default())
         .replace("@WATCHDOG_S@", &watchdog.as_secs().to_string())
-        .replace("@STOP_S@", &(STOP_S + config.ssh.connect_timeout_s).to_string())
+        .replace("@STOP_S@", &stop_s(config).to_string())
         .replace("@WRITABLE@", &writable(config)))
+}
+
+/// How long a stop may take, in seconds: what the runs at work may take goes before, if they are to be finished.
+fn stop_s(config: &Config) -> u64 {
+    let drain = match config.run.drain {
+        Drain::Detach => 0,
+        Drain::Finish => config.run.drain_grace_s,
+    };
+    drain + STOP_S + config.ssh.connect_timeout_s
 }
 
 fn refuse_hidden(path: &Path) -> Result<(), String> {
@@ -104,6 +113,17 @@ mod tests {
         }
         assert!(!unit.contains('@') || unit.contains("SystemCallFilter=@"), "{unit}");
         config.check_watchdog(Duration::from_secs(40)).unwrap();
+    }
+
+    #[test]
+    fn p13_a_stop_that_finishes_has_the_time_for_it() {
+        let stop = |drain: &str| {
+            let config = config(&[("SETTLED_RUN__DRAIN", drain), ("SETTLED_RUN__DRAIN_GRACE_S", "600")]);
+            let unit = render(&config, None).unwrap();
+            let line = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
+            line.parse::<u64>().unwrap()
+        };
+        assert_eq!((stop("detach"), stop("finish")), (30, 630));
     }
 
     #[test]

@@ -63,10 +63,22 @@ pub struct StepSpec {
     pub env: Vec<(String, String)>,
     /// Secrets by file name, put into the tmpfs folder that the script finds by `SETTLED_SECRETS` (P12).
     pub secrets: Vec<(String, Zeroizing<Vec<u8>>)>,
-    /// The step needs dpkg: a foreign lock is looked for first and answered as [`StepStatus::Busy`].
-    pub needs_dpkg: bool,
+    /// What the step has to do with dpkg.
+    pub dpkg: Dpkg,
     /// Limits that the server enforces.
     pub limits: Limits,
+}
+
+/// What a step has to do with dpkg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dpkg {
+    /// Nothing.
+    Unused,
+    /// It needs it: a foreign lock is looked for first and answered as [`StepStatus::Busy`], an interruption as
+    /// [`StepStatus::Interrupted`].
+    Needed,
+    /// It mends an interruption: only a foreign lock is looked for.
+    Repaired,
 }
 
 /// Limits that a server enforces, also while the daemon is dead.

@@ -1,7 +1,9 @@
 //! What concerns the store as a whole: its identity, the daemons that share it, counts for `status`.
 
+use super::rows::ServerRow;
 use super::{Db, StoreError, Unit};
 use crate::domain::id::DaemonId;
+use crate::domain::server::Server;
 use crate::domain::time::Timestamp;
 
 /// How much there is.
@@ -13,6 +15,12 @@ pub struct Counts {
     pub running: i64,
     /// Servers by reach.
     pub reach: Vec<(String, i64)>,
+    /// Open runs by the reason that is stored for their waiting.
+    pub waiting: Vec<(String, i64)>,
+    /// Queued runs for which none is stored: they wait for their turn.
+    pub in_line: i64,
+    /// Servers whose lane has been held for too long.
+    pub held: i64,
 }
 
 /// A daemon's lease.
@@ -85,7 +93,20 @@ impl Db<'_> {
         let running = on!(self, c => sqlx::query_scalar(sql).fetch_one(c).await)?;
         let sql = "SELECT reach, COUNT(*) FROM server GROUP BY reach ORDER BY reach";
         let reach = on!(self, c => sqlx::query_as(sql).fetch_all(c).await)?;
-        Ok(Counts { queued, running, reach })
+        let sql = "SELECT wait_reason, COUNT(*) FROM run WHERE wait_reason IS NOT NULL GROUP BY wait_reason";
+        let waiting = on!(self, c => sqlx::query_as(sql).fetch_all(c).await)?;
+        let sql = "SELECT COUNT(*) FROM run WHERE state = 'queued' AND wait_reason IS NULL";
+        let in_line = on!(self, c => sqlx::query_scalar(sql).fetch_one(c).await)?;
+        let sql = "SELECT COUNT(*) FROM server WHERE held IS NOT NULL";
+        let held = on!(self, c => sqlx::query_scalar(sql).fetch_one(c).await)?;
+        Ok(Counts { queued, running, reach, waiting, in_line, held })
+    }
+
+    /// Servers whose lane has been held for too long, at most `limit`, in order of name.
+    pub async fn held_servers(&mut self, limit: i64) -> Result<Vec<Server>, StoreError> {
+        let sql = "SELECT * FROM server WHERE held IS NOT NULL ORDER BY name LIMIT $1";
+        let rows: Vec<ServerRow> = on!(self, c => sqlx::query_as(sql).bind(limit).fetch_all(c).await)?;
+        rows.into_iter().map(TryInto::try_into).collect()
     }
 }
 

@@ -1,9 +1,10 @@
 //! Lanes in the store: who owns a server's queue, in which epoch, and what is not proven to have ended there.
 
-use super::rows::clean;
+use super::rows::{RunRow, clean};
 use super::{Db, StoreError, Unit};
 use crate::domain::id::{DaemonId, RunId, ServerId};
 use crate::domain::step::StepId;
+use crate::domain::time::Timestamp;
 
 /// Servers that are called one by one when their lanes have lost their owner.
 const CALLED_MAX: usize = 256;
@@ -48,7 +49,8 @@ pub struct UnresolvedRow {
 impl Db<'_> {
     /// Servers with work and a lane without an owner, at most `limit`, in order of id; only `server` when it is given.
     ///
-    /// A paused server has work only while something runs there; a refused one only when it was asked to be looked at anew.
+    /// A paused server has work only while something runs there; a refused one only when it was asked to be looked at anew. What is not
+    /// proven to have ended is work, too, until it is.
     pub async fn lanes_to_take(
         &mut self,
         server: Option<ServerId>,
@@ -59,10 +61,13 @@ impl Db<'_> {
                    WHERE l.owner IS NULL AND ( \
                      s.reach <> 'refused' AND l.server_id IN (SELECT server_id FROM run WHERE state = 'running') \
                      OR s.reach NOT IN ('refused', 'paused') AND l.server_id IN (SELECT server_id FROM run WHERE state = 'queued') \
+                     OR s.reach NOT IN ('refused', 'paused') AND (s.held IS NOT NULL OR l.server_id IN (SELECT server_id FROM unresolved)) \
                      OR s.reach = 'refused' AND EXISTS \
                        (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state IN ('queued', 'running') AND r.resource_id IS NULL)) \
                    AND l.server_id IN (SELECT server_id FROM run WHERE state = 'queued' \
-                                       UNION SELECT server_id FROM run WHERE state = 'running') \
+                                       UNION SELECT server_id FROM run WHERE state = 'running' \
+                                       UNION SELECT server_id FROM unresolved \
+                                       UNION SELECT id FROM server WHERE held IS NOT NULL) \
                    ORDER BY l.server_id LIMIT $1";
         let one = "SELECT l.server_id FROM lane l JOIN server s ON s.id = l.server_id \
                    WHERE l.owner IS NULL AND l.server_id = $2 AND ( \
@@ -70,6 +75,8 @@ impl Db<'_> {
                        (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state = 'running') \
                      OR s.reach NOT IN ('refused', 'paused') AND EXISTS \
                        (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state = 'queued') \
+                     OR s.reach NOT IN ('refused', 'paused') AND (s.held IS NOT NULL OR EXISTS \
+                       (SELECT 1 FROM unresolved u WHERE u.server_id = l.server_id)) \
                      OR s.reach = 'refused' AND EXISTS \
                        (SELECT 1 FROM run r WHERE r.server_id = l.server_id AND r.state IN ('queued', 'running') AND r.resource_id IS NULL)) \
                    LIMIT $1";
@@ -85,6 +92,19 @@ impl Db<'_> {
     pub async fn lane(&mut self, server: ServerId) -> Result<Option<LaneRow>, StoreError> {
         let sql = "SELECT server_id, owner, epoch, takeover FROM lane WHERE server_id = $1";
         Ok(on!(self, c => sqlx::query_as(sql).bind(server.to_string()).fetch_optional(c).await)?)
+    }
+
+    /// How many other daemons live.
+    pub async fn daemons_beside(&mut self, me: DaemonId, now: Timestamp) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM daemon WHERE id <> $1 AND lease_until > $2";
+        Ok(on!(self, c => sqlx::query_scalar(sql).bind(me.to_string()).bind(now.0).fetch_one(c).await)?)
+    }
+
+    /// Runs in progress on servers whose lane this daemon has, longest first, at most `limit`.
+    pub async fn at_work(&mut self, owner: DaemonId, limit: i64) -> Result<Vec<RunRow>, StoreError> {
+        let sql = "SELECT run.* FROM lane JOIN run ON run.server_id = lane.server_id \
+                   WHERE lane.owner = $1 AND run.state = 'running' ORDER BY run.id LIMIT $2";
+        Ok(on!(self, c => sqlx::query_as(sql).bind(owner.to_string()).bind(limit).fetch_all(c).await)?)
     }
 
     /// Steps that are not proven to have ended on a server.

@@ -63,6 +63,16 @@ fn p13_what_cannot_work_ends_with_2_and_a_second_daemon_with_1() {
         text(&ended.stderr)
     );
 
+    // What the built-in packages ask for is too much for it.
+    home.configure("[run]\nqueue_limit_s = 1500");
+    let ended = home.run("");
+    assert_eq!(ended.status.code(), Some(2), "{}", text(&ended.stderr));
+    assert!(
+        text(&ended.stderr).contains("timeout = 1800s is too long for run.queue_limit_s = 1500"),
+        "{}",
+        text(&ended.stderr)
+    );
+
     home.configure("");
     home.package("typo", &definition("typo", "a").replace("script", "scirpt"));
     let ended = home.run("");
@@ -99,7 +109,7 @@ fn a_term_stops_it_within_two_seconds_with_0_and_its_store_is_where_its_director
 }
 
 #[test]
-fn p6_the_tick_feeds_the_watchdog() {
+fn p6_a_daemon_in_good_health_feeds_the_watchdog() {
     let home = Home::new();
     let daemon = home.start();
     daemon.hears("WATCHDOG=1");
@@ -132,6 +142,8 @@ fn metrics_are_served_on_their_own_address_and_nothing_else_is() {
     };
     assert!((0.0..0.1).contains(&value("settled_runs_open")), "{answer}");
     assert!((0.0..0.1).contains(&value("settled_runs_queued")), "{answer}");
+    assert!((0.0..0.1).contains(&value("settled_lanes_held")), "{answer}");
+    assert!((0.0..0.1).contains(&value("settled_runs_waiting{reason=\"window\"}")), "{answer}");
     let margin = value("settled_lease_margin_seconds");
     assert!(margin > 0.0 && margin <= 20.0, "{margin}");
     assert!(value("settled_reconciler_last_look_seconds") < 60.0, "{answer}");
@@ -207,6 +219,11 @@ fn a_hup_applies_everything_or_refuses_the_whole_by_name() {
     refused(&["lane.poll_s, ssh.connect_timeout_s cannot change while settled runs", "restart"]);
     home.configure("[lane]\nlease_s = 5");
     refused(&["lane.lease_s = 5 is too small"]);
+    home.configure("[run]\nqueue_limit_s = 1500");
+    refused(&[
+        "deployment.toml: operations.install: timeout = 1800s is too long for run.queue_limit_s = 1500",
+        "Set run.queue_limit_s to 1951",
+    ]);
     home.configure("[lane]\nleese_s = 5");
     refused(&["lane.leese_s", "no setting"]);
     home.configure("");
@@ -222,5 +239,5 @@ fn a_hup_applies_everything_or_refuses_the_whole_by_name() {
     daemon.signal(Signal::TERM);
     let (status, log) = daemon.end();
     assert_eq!(status.code(), Some(0), "{log}");
-    assert_eq!(log.matches("the reload was refused").count(), 4, "{log}");
+    assert_eq!(log.matches("the reload was refused").count(), 5, "{log}");
 }

@@ -55,7 +55,7 @@ async fn at_once<F: Future<Output = anyhow::Result<()>>>(
 /// Dispatches until no run is open.
 async fn drive(house: &House) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
-    let work = tokio::spawn(dispatch::run(house.crew.clone(), stop.clone()));
+    let work = tokio::spawn(dispatch::run(house.crew.clone(), |_| {}, stop.clone()));
     while house.engine.store().read().await?.db().open_runs().await? > 0 {
         house.clock.sleep_until(house.clock.monotonic() + Duration::from_millis(20)).await;
     }

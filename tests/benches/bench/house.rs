@@ -8,7 +8,7 @@ use settled::clock::{Clock, SystemClock};
 use settled::dispatch::Crew;
 use settled::domain::id::DaemonId;
 use settled::domain::turn::Turn;
-use settled::engine::{AddServer, Asked, Engine, Install, Lease};
+use settled::engine::{AddServer, Asked, EditPolicy, Engine, Install, Lease};
 use settled::hub::Hub;
 use settled::secrets::Sealer;
 use settled::store::{self, Opened};
@@ -45,6 +45,7 @@ impl House {
             gate: settled::auth::Gate::new(0, Vec::new()),
             permits: Arc::new(Semaphore::new(knobs.at_work_max)),
             settings: knobs.dispatch,
+            drain: settled::dispatch::Drain::default(),
         };
         Ok(Self { clock, engine, crew })
     }
@@ -64,6 +65,7 @@ impl House {
             identity_key: Vec::new(),
             labels: BTreeMap::new(),
             via: String::new(),
+            policy: EditPolicy::default(),
         };
         self.engine.add_server(self.asked("Servers.Create"), ask).await?;
         Ok(())

@@ -32,6 +32,12 @@ pub enum Bug {
     EndsEarly,
     /// It says that every payload ended with 0.
     SaysWell,
+    /// It does what commands of an old epoch say.
+    NoEpochCheck,
+    /// It says of a payload that left no record that it never ran, so that it is run again.
+    DeniesTheLost,
+    /// It says of a payload that another program keeps from starting that it has failed.
+    CountsWaiting,
 }
 
 /// What happens to a verb.
@@ -61,12 +67,14 @@ pub enum Patience {
 }
 
 type Decide = Box<dyn FnMut(&str, &StepSpec) -> Play + Send>;
+type Strays = Box<dyn FnMut(&str, &StepSpec) -> bool + Send>;
 type Toss = Box<dyn FnMut(&str, &'static str) -> Luck + Send>;
 
 struct World {
     hosts: BTreeMap<String, Host>,
     decide: Decide,
     toss: Toss,
+    strays: Strays,
     quiet: BTreeMap<ServerId, Duration>,
     held: Option<&'static str>,
     verbs: u64,
@@ -91,6 +99,7 @@ impl Scripted {
             hosts: BTreeMap::new(),
             decide: Box::new(|_, _| Play::exit(0)),
             toss: Box::new(|_, _| Luck::Answered),
+            strays: Box::new(|_, _| false),
             quiet: BTreeMap::new(),
             held: None,
             verbs: 0,
@@ -128,6 +137,20 @@ impl Scripted {
     /// From now on this tells what happens to a verb: it is given the server's address and the verb's name.
     pub fn toss(&self, toss: impl FnMut(&str, &'static str) -> Luck + Send + 'static) {
         self.world().toss = Box::new(toss);
+    }
+
+    /// From now on this tells which starts go astray: the asker never hears of them again, and they arrive after the next claim.
+    pub fn lead_astray(&self, strays: impl FnMut(&str, &StepSpec) -> bool + Send + 'static) {
+        self.world().strays = Box::new(strays);
+    }
+
+    /// Whether this start goes astray.
+    fn is_astray(&self, target: &Target, spec: &StepSpec) -> bool {
+        let astray = (self.world().strays)(&target.host, spec);
+        if astray {
+            self.on(&target.host, |host| host.delay(spec.clone()));
+        }
+        astray
     }
 
     /// The next `verb` happens so; all others are answered.
@@ -338,7 +361,12 @@ impl Remote for Scripted {
     }
 
     async fn claim(&self, target: &Target, by: InstallationId, epoch: u64) -> Result<u64, RemoteError> {
-        self.ask(target, "claim", |host, _, _| host.claim(by, epoch)).await
+        self.ask(target, "claim", |host, now, decide| {
+            let claimed = host.claim(by, epoch);
+            host.arrive(now, |spec| decide(&target.host, spec));
+            claimed
+        })
+        .await
     }
 
     async fn take_over(&self, target: &Target, by: InstallationId, epoch: u64) -> Result<u64, RemoteError> {
@@ -350,6 +378,10 @@ impl Remote for Scripted {
     }
 
     async fn start(&self, target: &Target, spec: &StepSpec) -> Result<Report, RemoteError> {
+        if self.is_astray(target, spec) {
+            self.hung.notify_one();
+            return std::future::pending().await;
+        }
         self.ask(target, "start", |host, now, decide| host.start(spec, now, || decide(&target.host, spec)))
             .await
     }

@@ -13,6 +13,8 @@ use settled::domain::server::Server;
 use settled::domain::step::{StepId, StepState};
 use settled::domain::time::Timestamp;
 use settled::domain::verdict::{Evidence, Outcome, Reason};
+use settled::domain::window::Opening;
+use settled::engine::opening;
 use settled::store::rows::{Change, Object, RunRow, StepRecord, TransitionRow};
 
 use super::{Daemon, Knobs, SimClock};
@@ -58,14 +60,14 @@ impl Checker {
         let witness = remote.witness();
         once(&witness).context("P5")?;
         one_at_a_time(&witness).context("P3")?;
-        loop {
+        let told = daemon.engine.hub().committed().borrow().seq;
+        ensure!(told >= self.seq, "P7: what was told is gone: {} was seen, {told} is stored", self.seq);
+        while self.seq < told {
             let rows = daemon.engine.store().read().await?.db().transitions(self.seq, 1_000).await?;
             for row in &rows {
                 self.transition(row, &witness).with_context(|| format!("at transition {row:#?}"))?;
             }
-            if rows.len() < 1_000 {
-                break;
-            }
+            ensure!(self.seq >= told || rows.len() == 1_000, "P10: {told} is told and not to be read");
         }
         self.statuses_fit()?;
         self.nothing_overdue(daemon, clock, knobs).context("P6")
@@ -76,7 +78,10 @@ impl Checker {
         self.seq = row.seq;
         let change = row.change()?;
         match row.object()? {
-            Object::Run(run, stored) => self.run(run, stored, change, witness),
+            Object::Run(run, stored) => {
+                self.begins_in_time(&run, Timestamp(row.at))?;
+                self.run(run, stored, change, witness)
+            }
             Object::Resource(resource) => self.resource(resource, change),
             Object::Step(step) => {
                 let before = self.steps.insert(step.id, step.clone());
@@ -100,13 +105,27 @@ impl Checker {
             None => self.accepted(&run).context("P1")?,
             Some(before) => {
                 ensure!(before.verdict().is_none(), "P7: a terminal run changed");
-                attempts(before.position(), &run, witness).context("P4")?;
+                let p = before.position();
+                let id = StepId { run: run.id, step: p.step, attempt: p.attempt, try_no: p.try_no };
+                let repaired = self.steps.get(&id).is_some_and(|step| step.repair);
+                attempts(p, &run, witness, repaired).context("P4")?;
             }
         }
         if run.verdict().is_some() {
             verdict(&run, witness)?;
         }
         self.runs.insert(run.id, (run, row));
+        Ok(())
+    }
+
+    /// An exclusive run begins only while its server's windows are open.
+    fn begins_in_time(&self, run: &Run, at: Timestamp) -> anyhow::Result<()> {
+        let queued = self.runs.get(&run.id).is_some_and(|(before, _)| before.is_queued());
+        let begins = queued && run.exclusive && matches!(run.state, RunState::Running(_));
+        if let Some(server) = self.servers.get(&run.server_name).filter(|_| begins) {
+            let open = opening(&server.policy, at) == Opening::Now;
+            ensure!(open, "P4: a run began while the windows were closed: {:?}", server.policy);
+        }
         Ok(())
     }
 
@@ -171,17 +190,44 @@ impl Checker {
         Ok(())
     }
 
+    /// Nothing is open beyond its time. Allowed is what a look every so often makes unavoidable, and the grace after a start or after
+    /// the look that noticed a jump of the clock; not a moment more.
     fn nothing_overdue(&self, daemon: &Daemon, clock: &SimClock, knobs: &Knobs) -> anyhow::Result<()> {
-        let up = clock.monotonic().saturating_sub(daemon.since.max(clock.last_jump()));
-        let slack = knobs.reconcile_every * 2;
-        if up <= GRACE + slack {
-            return Ok(());
-        }
+        let (now, look) = (clock.monotonic(), knobs.reconcile_every);
+        let noticed = clock.last_jump().map_or(Duration::ZERO, |at| at + look);
+        let grace_ends = daemon.since.max(noticed) + GRACE;
         for (run, row) in self.runs.values() {
-            let by = row.settles_by.map(|by| Timestamp(by) + slack);
-            ensure!(by.is_none_or(|by| clock.now() <= by), "a run is open beyond its time: {run:#?}");
+            let late = row.settles_by.map_or(Duration::ZERO, |by| clock.now().since(Timestamp(by)));
+            let due = now.saturating_sub(late).max(grace_ends);
+            ensure!(late.is_zero() || now <= due + look, "a run is open beyond its time: {run:#?}");
         }
         Ok(())
+    }
+
+    /// After a start no lane belongs to a daemon that is dead: whoever waits there would wait for ever.
+    pub async fn no_dead_owner(&self, daemon: &Daemon) -> anyhow::Result<()> {
+        let me = daemon.engine.me().to_string();
+        for (server, owner) in self.owners(daemon).await? {
+            ensure!(owner == me, "P3: the lane of {server} belongs to {owner}, who is dead");
+        }
+        Ok(())
+    }
+
+    /// When nothing is to be done no lane belongs to anyone, so that any daemon may take it.
+    pub async fn all_lanes_free(&self, daemon: &Daemon) -> anyhow::Result<()> {
+        let kept = self.owners(daemon).await?;
+        ensure!(kept.is_empty(), "P3: lanes were not given back: {kept:?}");
+        Ok(())
+    }
+
+    /// Servers whose lanes are taken, and by whom.
+    async fn owners(&self, daemon: &Daemon) -> anyhow::Result<BTreeMap<String, String>> {
+        let (mut owners, mut reader) = (BTreeMap::new(), daemon.engine.store().read().await?);
+        for server in self.servers.values() {
+            let lane = reader.db().lane(server.id).await?;
+            owners.extend(lane.and_then(|lane| lane.owner).map(|owner| (server.name.clone(), owner)));
+        }
+        Ok(owners)
     }
 
     /// The last look: all runs are terminal, what is stored is what was told, and output is whole.
@@ -241,8 +287,9 @@ fn rises(change: Change, before: Option<i64>, version: i64) -> anyhow::Result<()
     Ok(())
 }
 
-/// A new attempt needs an execution that failed, or a panic; a new try needs proof that the payload did not run, or a busy exit.
-fn attempts(before: Position, run: &Run, witness: &[Execution]) -> anyhow::Result<()> {
+/// A new attempt needs an execution that failed, or a panic; a new try needs proof that the payload did not run, or a busy exit, or that
+/// it only repaired dpkg for the next.
+fn attempts(before: Position, run: &Run, witness: &[Execution], repaired: bool) -> anyhow::Result<()> {
     let (after, run_id) = (run.position(), run.id);
     let ran = |step: u32, attempt: u32, try_no: u32| {
         witness.iter().find(move |e| e.id == StepId { run: run_id, step, attempt, try_no })
@@ -257,7 +304,7 @@ fn attempts(before: Position, run: &Run, witness: &[Execution]) -> anyhow::Resul
     }
     if (after.attempt, after.step) == (before.attempt, before.step) && after.try_no > before.try_no {
         let busy = ran(before.step, before.attempt, before.try_no).is_none_or(|e| e.code == Some(BUSY));
-        ensure!(busy, "P5: a new try of a step whose payload had run");
+        ensure!(busy || repaired, "P5: a new try of a step whose payload had run");
     }
     Ok(())
 }
@@ -304,6 +351,7 @@ fn once(witness: &[Execution]) -> anyhow::Result<()> {
 fn one_at_a_time(witness: &[Execution]) -> anyhow::Result<()> {
     let mut by_host: BTreeMap<&str, Vec<&Execution>> = BTreeMap::new();
     for ran in witness {
+        ensure!(ran.epoch >= ran.claimed, "began by a command of an epoch that was over: {ran:#?}");
         by_host.entry(&ran.host).or_default().push(ran);
     }
     for ran in by_host.values_mut() {

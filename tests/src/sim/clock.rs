@@ -22,7 +22,7 @@ pub struct SimClock {
     /// Ids made so far: the order of ids is the order in which they were made, also within one instant.
     ids: AtomicU64,
     /// What the wall clock is ahead of where it should be, in microseconds, and when it jumped last.
-    jumped: Mutex<(i64, Duration)>,
+    jumped: Mutex<(i64, Option<Duration>)>,
 }
 
 impl SimClock {
@@ -44,7 +44,7 @@ impl SimClock {
     /// The wall clock jumps; the monotonic clock does not notice.
     pub fn jump(&self, by: Duration) {
         let mut jumped = self.jumped.lock().unwrap_or_else(PoisonError::into_inner);
-        *jumped = (jumped.0 + i64::try_from(by.as_micros()).unwrap_or(i64::MAX), self.monotonic());
+        *jumped = (jumped.0 + i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Some(self.monotonic()));
     }
 
     /// The world stood still for a while and nobody is to blame: what is late now gets its time anew, as after a jump.
@@ -53,7 +53,7 @@ impl SimClock {
     }
 
     /// When the wall clock jumped last, on the monotonic clock.
-    pub fn last_jump(&self) -> Duration {
+    pub fn last_jump(&self) -> Option<Duration> {
         self.jumped.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 

@@ -141,6 +141,7 @@ impl Daemon {
             gate: settled::auth::Gate::new(0, Vec::new()),
             permits: Arc::new(Semaphore::new(knobs.at_work_max)),
             settings: knobs.dispatch,
+            drain: settled::dispatch::Drain::default(),
         };
         let now = clock.monotonic();
         Ok(Self {
@@ -242,7 +243,8 @@ impl Daemon {
                     self.lanes.insert(server, Slot { lane, wake, next: Next::Now, beside });
                 }
             }
-            Actor::Lane(server) => self.step_lane(server).await,
+            // Whoever awaits a world awaits all that a lane can do.
+            Actor::Lane(server) => Box::pin(self.step_lane(server)).await,
             Actor::Readings(server) => self.step_readings(server).await,
             Actor::Reconciler => {
                 self.reports.push(self.reconciler.step().await?);

@@ -6,6 +6,7 @@
 mod checker;
 mod clock;
 mod daemon;
+pub mod many;
 mod packages;
 pub mod random;
 mod world;
@@ -14,4 +15,4 @@ pub use checker::Checker;
 pub use clock::SimClock;
 pub use daemon::{Actor, Daemon, Kill, Knobs, Stepped};
 pub use packages::catalog;
-pub use world::{World, knobs};
+pub use world::{Memory, World, knobs};

@@ -43,7 +43,7 @@ summary = "Work that is done once, needs dpkg, and cannot be proven afterwards"
 in_progress = "updating"
 success = "success"
 [operations.install]
-steps = [{ title = "Do the work", script = "work", dpkg = true, timeout = "2m" }]
+steps = [{ title = "Do the work", script = "work", dpkg = true, timeout = "2m", kill_grace = "30s" }]
 [operations.update]
 retry_on_timeout = true
 steps = [{ title = "Do the work again", script = "work again", timeout = "2m" }]

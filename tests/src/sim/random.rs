@@ -10,7 +10,7 @@ use rand::{Rng as _, SeedableRng as _};
 use settled::clock::Clock as _;
 use settled::domain::id::RunId;
 use settled::domain::turn::Turn;
-use settled::engine::{Asked, EditServer, Refusal};
+use settled::engine::{AddServer, Asked, EditPolicy, EditServer, Refusal};
 use sha2::{Digest as _, Sha256};
 
 use super::world::{add_server, install, operate};
@@ -31,6 +31,7 @@ enum Event {
     Refuse(&'static str),
     Reboot(&'static str),
     Dpkg(&'static str, Duration),
+    Interrupt(&'static str),
     Die,
     /// Whatever was set is taken back.
     Heal,
@@ -50,6 +51,8 @@ enum Ask {
     PauseServer(&'static str),
     ResumeServer(&'static str),
     EditServer(&'static str),
+    /// It opens for five minutes in this minute, or always.
+    Windows(&'static str, Option<u32>),
 }
 
 /// What a world came to.
@@ -65,14 +68,25 @@ pub struct Story {
     pub digest: String,
 }
 
-/// Lives the world of this seed to its end, with a fault of the servers if one is given.
-pub async fn live(seed: u64, bug: Option<Bug>) -> anyhow::Result<Story> {
+/// A fault that is planted to see whether the checker notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Every server has it.
+    Server(Bug),
+    /// The store has it: a trigger, in SQL.
+    Store(&'static str),
+}
+
+/// Lives the world of this seed to its end, with a fault if one is given.
+pub async fn live(seed: u64, fault: Option<Fault>) -> anyhow::Result<Story> {
     let mut rng = StdRng::seed_from_u64(seed);
     let world = World::new(seed, random_knobs()).await?;
     let (deadly, lossy) = ([0.0, 0.01, 0.1][rng.random_range(0..3)], rng.random_bool(0.7));
     world.remote.decide(move |address, spec| play(&mut of(seed, &format!("{address} {}", spec.id))));
-    if let Some(bug) = bug {
-        world.remote.break_all(bug);
+    match fault {
+        None => {}
+        Some(Fault::Server(bug)) => world.remote.break_all(bug),
+        Some(Fault::Store(trigger)) => world.change_store(trigger).await?,
     }
     let mut luck = StdRng::seed_from_u64(seed ^ 1);
     let clock = std::sync::Arc::clone(&world.clock);
@@ -81,6 +95,11 @@ pub async fn live(seed: u64, bug: Option<Bug>) -> anyhow::Result<Story> {
         0..30 if lossy => Luck::Lost,
         30..36 if deadly > 0.0 => Luck::Hangs,
         _ => Luck::Answered,
+    });
+    let clock = std::sync::Arc::clone(&world.clock);
+    world.remote.lead_astray(move |address, spec| {
+        let name = format!("astray {address} {} {}", spec.id, spec.epoch);
+        deadly > 0.0 && clock.monotonic() < TROUBLE && of(seed, &name).random_bool(0.02)
     });
     let mut life = Life { events: events(&mut rng), rng, world, deadly, steps: 0, deaths: 0 };
     life.live().await?;
@@ -139,6 +158,7 @@ fn events(rng: &mut StdRng) -> Vec<(Duration, Event)> {
             4 => Event::Refuse(server),
             5..7 => Event::Reboot(server),
             7 => Event::Dpkg(server, span),
+            8 => Event::Interrupt(server),
             _ => Event::Die,
         };
         events.push((at(rng), trouble));
@@ -170,7 +190,8 @@ fn ask(rng: &mut StdRng) -> Ask {
         76..86 => Ask::Probe(path),
         86..94 => Ask::Cancel(rng.random_range(0..100)),
         94..96 => Ask::PauseServer(server),
-        96..98 => Ask::ResumeServer(server),
+        96..97 => Ask::ResumeServer(server),
+        97..99 => Ask::Windows(server, Some(rng.random_range(0..30))),
         _ => Ask::EditServer(server),
     }
 }
@@ -197,7 +218,7 @@ impl Life {
             let actors = self.world.daemon.runnable();
             if actors.is_empty() {
                 if self.events.is_empty() && self.world.checker.open().next().is_none() {
-                    return Ok(());
+                    return self.world.rest().await;
                 }
                 ensure!(
                     now < TROUBLE + CALM,
@@ -230,6 +251,9 @@ impl Life {
             Event::Dpkg(server, span) => {
                 self.world.remote.hold_dpkg(server, "unattended-upgr", *span);
             }
+            Event::Interrupt(server) => {
+                self.world.remote.interrupt_dpkg(server, Some("libc6 half-configured"));
+            }
             Event::Die => {
                 self.deaths += 1;
                 self.world.restart().await?;
@@ -237,8 +261,10 @@ impl Life {
             Event::Heal => {
                 for server in SERVERS {
                     self.world.remote.refuse(server, None);
+                    self.world.remote.interrupt_dpkg(server, None);
                     self.ask(&Ask::EditServer(server)).await?;
                     self.ask(&Ask::ResumeServer(server)).await?;
+                    self.ask(&Ask::Windows(server, None)).await?;
                 }
             }
         }
@@ -296,7 +322,10 @@ impl Life {
 async fn command(world: &World, ask: &Ask, asked: Asked, cancel: Option<RunId>) -> Result<(), Refusal> {
     let engine = &world.daemon.engine;
     let answer = match ask.clone() {
-        Ask::AddServer(name) => engine.add_server(asked, add_server(name)).await,
+        Ask::AddServer(name) => {
+            let policy = EditPolicy { repair_dpkg: Some(name != "alpha"), ..EditPolicy::default() };
+            engine.add_server(asked, AddServer { policy, ..add_server(name) }).await
+        }
         Ask::Install(server, package, name) => engine.install(asked, install(server, package, &name)).await,
         Ask::Operate(path, operation, version) => {
             engine.operate(asked, operate(&path, operation, &version.to_string())).await
@@ -312,6 +341,13 @@ async fn command(world: &World, ask: &Ask, asked: Asked, cancel: Option<RunId>) 
         Ask::ResumeServer(server) => engine.resume_server(asked, server.to_owned()).await,
         Ask::EditServer(server) => {
             engine.edit_server(asked, EditServer { server: server.to_owned(), ..EditServer::default() }).await
+        }
+        Ask::Windows(server, minute) => {
+            let window = minute.map(|m| format!("daily 00:{m:02}-00:{:02}", m + 5));
+            let windows = Some(window.into_iter().collect());
+            let policy = EditPolicy { windows, ..EditPolicy::default() };
+            let edit = EditServer { server: server.to_owned(), policy, ..EditServer::default() };
+            engine.edit_server(asked, edit).await
         }
     };
     answer.map(drop)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,10 @@ use settled::domain::run::Run;
 use settled::domain::server::Server;
 use settled::domain::timings::Timings;
 use settled::domain::turn::Turn;
-use settled::engine::{self, AddServer, Answer, Asked, Install, Operate, Refusal, targets};
+use settled::engine::{self, AddServer, Answer, Asked, EditPolicy, Install, Operate, Refusal, targets};
 use settled::{dispatch, store};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 
 use super::{Actor, Checker, Daemon, Kill, Knobs, SimClock, Stepped, catalog};
@@ -45,6 +48,7 @@ pub const fn knobs() -> Knobs {
         },
         dispatch: dispatch::Settings {
             unreachable_retry: seconds(15),
+            orphan_alarm: seconds(900),
             poll: seconds(5),
             linger: seconds(30),
             attach_wait: seconds(20),
@@ -64,7 +68,7 @@ pub struct World {
     /// Its servers.
     pub remote: Arc<Scripted>,
     /// Its daemon.
-    pub daemon: Daemon,
+    pub daemon: Box<Daemon>,
     /// What looks after every step.
     pub checker: Checker,
     catalog: Catalog,
@@ -73,6 +77,9 @@ pub struct World {
     asked: u64,
     spin: u32,
 }
+
+/// A store as it was: the database and its log.
+pub struct Memory([Vec<u8>; 2]);
 
 impl World {
     /// A world with a daemon that was just started.
@@ -83,7 +90,7 @@ impl World {
         let clock = Arc::new(SimClock::new(seed));
         let remote = Arc::new(Scripted::new(Arc::clone(&clock) as _, Patience::AnswersAtOnce));
         let catalog = catalog()?;
-        let daemon = Daemon::open(&url(&dir), &clock, &remote, &catalog, knobs).await?;
+        let daemon = Box::new(Daemon::open(&url(&dir), &clock, &remote, &catalog, knobs).await?);
         Ok(Self {
             checker: Checker::default(),
             clock,
@@ -106,8 +113,42 @@ impl World {
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let url = self.url();
         let started = Daemon::open(&url, &self.clock, &self.remote, &self.catalog, self.knobs);
-        self.daemon = started.await.context("the daemon does not start again")?;
-        Ok(())
+        *self.daemon = started.await.context("the daemon does not start again")?;
+        self.checker.no_dead_owner(&self.daemon).await
+    }
+
+    /// Does this to the store, behind the daemon's back: for tests of the checker.
+    pub async fn change_store(&self, sql: &'static str) -> anyhow::Result<()> {
+        // The store's collation compares bytes.
+        let there = SqliteConnectOptions::from_str(&self.url())?
+            .collation("C", |a, b| a.as_bytes().cmp(b.as_bytes()));
+        let mut store = there.connect().await?;
+        sqlx::raw_sql(sql).execute(&mut store).await?;
+        Ok(store.close().await?)
+    }
+
+    /// The store as it is now, for [`World::forget`].
+    pub fn remember(&self) -> anyhow::Result<Memory> {
+        let read = |name| std::fs::read(self.dir.path().join(name));
+        Ok(Memory([read("settled.db")?, read("settled.db-wal")?]))
+    }
+
+    /// The power fails, and the store did not sync what it has committed since then: for tests of the checker.
+    pub async fn forget(&mut self, memory: &Memory) -> anyhow::Result<()> {
+        let path = |name| self.dir.path().join(name);
+        // Other files: the dead daemon's connections keep theirs.
+        std::fs::remove_file(path("settled.db-shm"))?;
+        for (name, bytes) in ["settled.db", "settled.db-wal"].into_iter().zip(&memory.0) {
+            std::fs::remove_file(path(name))?;
+            std::fs::write(path(name), bytes)?;
+        }
+        self.restart().await
+    }
+
+    /// Nobody asks for anything any more: in time all lanes are given back.
+    pub async fn rest(&mut self) -> anyhow::Result<()> {
+        self.go(self.knobs.dispatch.linger + self.knobs.dispatch.poll).await?;
+        self.checker.all_lanes_free(&self.daemon).await
     }
 
     /// One step of one part; a daemon that was killed in it is started again.
@@ -283,6 +324,7 @@ pub(super) fn add_server(name: &str) -> AddServer {
         identity_key: Vec::new(),
         labels: BTreeMap::new(),
         via: String::new(),
+        policy: EditPolicy::default(),
     }
 }
 

@@ -11,7 +11,7 @@ use settled_proto::v1::{
     ListServersRequest, PauseResourceRequest, PauseServerRequest, ProbeResourceRequest, ProbeServerRequest,
     ReconcileRequest, RekeyServerRequest, ReloadPackagesRequest, RemoveResourceRequest,
     ResumeResourceRequest, ResumeServerRequest, RetryResourceRequest, TakeoverServerRequest,
-    UpdateResourceRequest, UpdateServerRequest, WatchRequest, watch_request::Start,
+    UpdateResourceRequest, UpdateServerRequest, WatchRequest, Windows, watch_request::Start,
 };
 use settled_tests::engine::{Served, install};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -52,6 +52,7 @@ async fn servers_name_the_field() {
         host: "192.0.2.9".to_owned(),
         ..CreateServerRequest::default()
     };
+    let windows = |texts: &[&str]| Windows { windows: texts.iter().map(|&text| text.to_owned()).collect() };
     let edit = || UpdateServerRequest {
         request_id: id(),
         server: "web1".to_owned(),
@@ -79,6 +80,14 @@ async fn servers_name_the_field() {
         api.servers(), create, CreateServerRequest { identity_key: vec![b'x'; 17 * 1024], ..new("a") } => ["identity_key"];
         api.servers(), create, CreateServerRequest { labels: [(text(64), id())].into(), ..new("a") } => ["labels"];
         api.servers(), create, CreateServerRequest { host: String::new(), ..new("") } => ["name", "host"];
+        api.servers(), create, CreateServerRequest { time_zone: "Nowhere/Nothing".into(), ..new("a") } => ["time_zone"];
+        api.servers(), create, CreateServerRequest { time_zone: "../etc/passwd".into(), ..new("a") } => ["time_zone"];
+        api.servers(), create, CreateServerRequest { time_zone: text(100_000), ..new("a") } => ["time_zone"];
+        api.servers(), create, CreateServerRequest { windows: vec!["always".into()], ..new("a") } => ["windows"];
+        api.servers(), create, CreateServerRequest { windows: vec![text(100_000)], ..new("a") } => ["windows"];
+        api.servers(), create, CreateServerRequest { windows: vec!["daily 01:00-02:00".into(); 17], ..new("a") } => ["windows"];
+        api.servers(), update, UpdateServerRequest { time_zone: Some("CEST?".into()), ..edit() } => ["time_zone"];
+        api.servers(), update, UpdateServerRequest { windows: Some(windows(&["daily 01:00-02:00", ""])), ..edit() } => ["windows"];
         api.servers(), get, GetServerRequest { server: String::new() } => ["server"];
         api.servers(), get, GetServerRequest { server: text(1_000_000) } => ["server"];
         api.servers(), list, ListServersRequest { page_size: 501, ..Default::default() } => ["page_size"];

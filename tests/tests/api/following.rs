@@ -6,7 +6,7 @@ use std::time::Duration;
 use settled::domain::failure::Failure;
 use settled::domain::grounds::Seen;
 use settled::domain::id::{RunId, ServerId};
-use settled::domain::run::{Event as RunEvent, StepFacts};
+use settled::domain::run::{Event as RunEvent, Repair, StepFacts};
 use settled::domain::step::{Cause, Ended, StepId, StepState as DomainState};
 use settled::engine::{Advance, LaneHold, StepEnd};
 use settled_proto::v1::follow_run_response::Event;
@@ -78,6 +78,7 @@ impl<'a> Work<'a> {
             busy: false,
             hopeless: false,
             retry_on_timeout: false,
+            repair: Repair::No,
             failure,
             seen: Seen::default(),
         };

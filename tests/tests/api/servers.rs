@@ -7,7 +7,7 @@ use settled::engine::{LaneError, Takeover};
 use settled_proto::v1::{
     AuditEntry, CreateServerRequest, DeleteServerRequest, ForceUnlockServerRequest, GetServerRequest,
     ListAuditRequest, ListRunsRequest, RekeyServerRequest, Server, TakeoverServerRequest,
-    UpdateServerRequest,
+    UpdateServerRequest, Windows,
 };
 use settled_tests::engine::Served;
 use tonic::{Code, Status};
@@ -184,6 +184,47 @@ async fn cancel_all(api: &Served, server: ServerId) {
         };
         api.runs().cancel(request).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn what_is_allowed_on_a_server_is_shown_changed_part_by_part_and_audited() {
+    let api = Served::start().await;
+    let server = add(&api, "web1", "").await.unwrap();
+    assert_eq!((server.time_zone.as_str(), server.windows.len(), server.repair_dpkg), ("UTC", 0, false));
+    let edit = |id: &str| UpdateServerRequest {
+        request_id: id.to_owned(),
+        server: "web1".to_owned(),
+        ..UpdateServerRequest::default()
+    };
+    let windows =
+        |texts: &[&str]| Some(Windows { windows: texts.iter().map(|&text| text.to_owned()).collect() });
+    let runs = async || {
+        let all = ListRunsRequest { server: "web1".to_owned(), ..ListRunsRequest::default() };
+        api.runs().list(all).await.unwrap().into_inner().runs.len()
+    };
+    let before = runs().await;
+
+    let set = windows(&["Mon,Tue,Wed,Thu,Fri 22:00-06:00", "Sun,Sat 00:00-24:00"]);
+    let request =
+        UpdateServerRequest { windows: set, time_zone: Some("europe/berlin".to_owned()), ..edit("set") };
+    let server = api.servers().update(request).await.unwrap().into_inner();
+    assert_eq!(server.windows, ["Mon-Fri 22:00-06:00", "Sat,Sun 00:00-24:00"]);
+    assert_eq!(server.time_zone, "Europe/Berlin");
+    told(
+        &newest(&api).await,
+        "Servers.Update",
+        "time zone: UTC -> Europe/Berlin; windows: always open -> Mon-Fri 22:00-06:00, Sat,Sun 00:00-24:00",
+    );
+
+    let request = UpdateServerRequest { repair_dpkg: Some(true), ..edit("repair") };
+    let server = api.servers().update(request).await.unwrap().into_inner();
+    assert_eq!((server.windows.len(), server.repair_dpkg), (2, true), "what is not named stays");
+    told(&newest(&api).await, "Servers.Update", "repair of dpkg: no -> yes");
+
+    let request = UpdateServerRequest { windows: windows(&[]), ..edit("open") };
+    let server = api.servers().update(request).await.unwrap().into_inner();
+    assert!(server.windows.is_empty() && server.repair_dpkg && server.time_zone == "Europe/Berlin");
+    assert_eq!(runs().await, before, "how it is reached has not changed: it need not be met again");
 }
 
 #[tokio::test]

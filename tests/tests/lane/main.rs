@@ -6,12 +6,15 @@ mod attempts;
 mod cancel;
 mod crash;
 mod fence;
+mod held;
 mod keys;
 mod late;
 mod log;
+mod looks;
 mod panics;
 mod readings;
 mod removal;
+mod repair;
 mod retry;
 mod secrets;
 mod settling;
@@ -20,6 +23,7 @@ mod takeover;
 mod turn;
 mod unlock;
 mod waiting;
+mod windows;
 
 use std::time::Duration;
 

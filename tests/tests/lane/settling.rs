@@ -169,7 +169,7 @@ async fn p4_a_try_that_never_reached_its_server_is_waited_for() {
     w.go(seconds(1_700)).await.unwrap();
     let waits = w.run(id).await.unwrap();
     assert_eq!(waits.waiting().map(|w| w.reason), Some(WaitReason::Unreachable), "{waits:#?}");
-    let run = w.end(id, seconds(200)).await.unwrap();
+    let run = w.end(id, seconds(400)).await.unwrap();
     succeeded(&run);
     assert_eq!((run.position().attempt, run.position().try_no), (1, 1));
     assert_eq!(executions(&w, &run), 1);

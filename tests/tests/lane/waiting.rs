@@ -154,7 +154,8 @@ async fn p4_an_interrupted_dpkg_is_waited_for_with_the_command_that_mends_it() {
     w.remote.interrupt_dpkg("alpha", Some("libc6 half-configured"));
     let run = w.install("alpha", "task", "work").await.unwrap();
     let waits = w.until(run, seconds(5), |run| run.waiting().is_some()).await.unwrap();
-    let who = "dpkg was interrupted on the server (libc6 half-configured): run `dpkg --configure -a` there";
+    let who = "dpkg was interrupted on the server (libc6 half-configured): run `dpkg --configure -a` there, or let settled do it \
+               (`settlectl server edit alpha --repair-dpkg`)";
     assert!(waits.waiting().unwrap().who.ends_with(who), "{waits:#?}");
     w.remote.interrupt_dpkg("alpha", None);
     let run = w.end(run, seconds(200)).await.unwrap();
@@ -268,12 +269,12 @@ async fn p4_a_lock_that_is_held_for_an_hour_is_waited_for_since_its_beginning() 
     let first = w.until(id, seconds(5), |run| run.waiting().is_some()).await.unwrap();
     let since = first.waiting().unwrap().since;
     w.go(seconds(3_500)).await.unwrap();
-    let waits = w.until(id, seconds(15), |run| run.live_step().is_none()).await.unwrap();
+    let waits = w.until(id, seconds(300), |run| run.live_step().is_none()).await.unwrap();
     let waiting = waits.waiting().unwrap();
     assert_eq!((waiting.reason, waiting.since), (WaitReason::Busy, since), "{waits:#?}");
     assert!(waiting.who.contains("unattended-upgr (4711)"), "{waits:#?}");
     assert!(waiting.next_try.is_some_and(|at| at > w.clock.now()));
-    let run = w.end(id, seconds(200)).await.unwrap();
+    let run = w.end(id, seconds(500)).await.unwrap();
     succeeded(&run);
     assert_eq!((run.position().attempt, run.position().try_no), (1, 1), "nothing was stored on the server");
     let steps = w.daemon.engine.store().read().await.unwrap().db().steps(id).await.unwrap();
@@ -293,21 +294,65 @@ async fn p9_a_run_that_waits_for_a_lock_is_cancelled_at_once_and_its_try_is_clos
     assert_eq!(steps.iter().map(|s| s.state).collect::<Vec<_>>(), [StepState::Rejected], "{steps:#?}");
 }
 
-/// A pause stays although the server refuses, so nothing but time keeps the lane from asking it again.
+/// A world whose daemon looks around rarely, so that a day passes soon.
+async fn patient_world() -> World {
+    let mut knobs = knobs();
+    knobs.dispatch.poll = seconds(60);
+    knobs.reconcile_every = seconds(300);
+    let mut w = World::new(1, knobs).await.unwrap();
+    w.server("alpha").await.unwrap();
+    w
+}
+
 #[tokio::test]
-async fn p4_a_paused_server_that_refuses_is_asked_again_later_not_at_once() {
-    let mut w = world(&["alpha"]).await;
-    w.remote.script("one", [Play::takes(seconds(60)), Play::exit(0)]);
+async fn p4_a_server_that_is_away_for_a_day_is_waited_for_in_some_hundreds_of_transitions() {
+    let mut w = patient_world().await;
+    w.go(seconds(60)).await.unwrap();
+    w.remote.cut("alpha", seconds(86_000));
     let id = w.install("alpha", "thing", "one").await.unwrap();
+    let before = w.daemon.engine.store().read().await.unwrap().db().last_seq().await.unwrap();
+    w.go(seconds(85_000)).await.unwrap();
+    let rows = w.daemon.engine.store().read().await.unwrap().db().last_seq().await.unwrap() - before;
+    assert!((100..500).contains(&rows), "{rows} transitions");
+    let waits = w.run(id).await.unwrap();
+    let next_try = waits.waiting().and_then(|waiting| waiting.next_try).expect("it says when it looks again");
+    let now = w.clock.now();
+    assert!(next_try > now && next_try <= now + seconds(300), "and that is true");
+    succeeded(&w.end(id, seconds(1_300)).await.unwrap());
+}
+
+#[tokio::test]
+async fn p4_a_lock_that_is_held_for_a_day_is_waited_for_in_some_hundreds_of_transitions() {
+    let mut w = patient_world().await;
+    w.remote.hold_dpkg("alpha", "unattended-upgr", seconds(80_000));
+    let id = w.install("alpha", "task", "work").await.unwrap();
+    let before = w.daemon.engine.store().read().await.unwrap().db().last_seq().await.unwrap();
+    w.go(seconds(80_000)).await.unwrap();
+    let rows = w.daemon.engine.store().read().await.unwrap().db().last_seq().await.unwrap() - before;
+    assert!((100..1_000).contains(&rows), "{rows} transitions");
+    succeeded(&w.end(id, seconds(400)).await.unwrap());
+}
+
+/// Found by seed 20 of the simulator: the lane was given back and taken again without end, and each time the server was asked.
+#[tokio::test]
+async fn p4_a_paused_server_that_refuses_is_asked_again_later_and_not_at_once() {
+    let mut w = world(&["alpha"]).await;
+    w.remote.script("long", [Play::takes(seconds(300))]);
+    let id = w.install("alpha", "thing", "long").await.unwrap();
     w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
     w.go(seconds(1)).await.unwrap();
     let asked = w.asked("Servers.Pause");
     w.daemon.engine.pause_server(asked, "alpha".to_owned()).await.unwrap();
     w.remote.refuse("alpha", Some("permission denied (publickey)"));
-    w.go(seconds(100)).await.expect("the lane does not spin");
+    let before = w.remote.verbs();
+    w.go(seconds(100)).await.unwrap();
+    let verbs = w.remote.verbs() - before;
+    assert!((2..20).contains(&verbs), "asked {verbs} times in 100 s");
     let waits = w.run(id).await.unwrap();
-    assert_eq!(waits.waiting().map(|w| w.reason), Some(WaitReason::Refused), "{waits:#?}");
+    let waiting = waits.waiting().expect("the run says that it waits");
+    assert_eq!(waiting.reason, WaitReason::Refused, "{waits:#?}");
+    assert!(waiting.next_try.is_some(), "{waits:#?}");
     assert_eq!(w.server_of("alpha").await.unwrap().reach, Reach::Paused);
     w.remote.refuse("alpha", None);
-    succeeded(&w.end(id, seconds(60)).await.unwrap());
+    succeeded(&w.end(id, seconds(600)).await.unwrap());
 }

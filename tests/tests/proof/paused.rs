@@ -20,6 +20,8 @@ use crate::world::{Engine, Lease, World, user};
 
 const DAEMONS: usize = 3;
 const SERVERS: usize = 4;
+/// Three times the lease.
+const PAUSE_S: u64 = 9;
 
 /// What looks at every commit whether its writer has the lane.
 const FENCE: &str = include_str!("fence.sql");
@@ -68,7 +70,7 @@ async fn the_fence_would_have_seen_it(database: &mut PgConnection) {
 async fn p3_a_daemon_that_stood_still_for_three_leases_starts_and_writes_nothing_of_what_it_lost() {
     let (pauses, seed) = (number("SETTLED_PAUSES", 4), number("SETTLED_SEED", 1));
     let mut random = StdRng::seed_from_u64(seed);
-    let world = World::new(Engine::Postgres, Lease::SHORT, DAEMONS, SERVERS).await;
+    let world = World::new(Engine::Postgres, Lease::Hurried(PAUSE_S / 3, 1), DAEMONS, SERVERS).await;
     let daemons: Vec<Daemon> = world.homes.iter().map(settled_tests::process::Home::start).collect();
     for home in &world.homes {
         home.serves().await;
@@ -87,7 +89,7 @@ async fn p3_a_daemon_that_stood_still_for_three_leases_starts_and_writes_nothing
             a_moment(Duration::from_millis(random.random_range(0..700))).await;
             let daemon = &daemons[somebody_with_a_lane(&mut watching, &mut random).await];
             daemon.stop();
-            a_moment(Duration::from_secs(3 * Lease::SHORT.0)).await;
+            a_moment(Duration::from_secs(PAUSE_S)).await;
             daemon.go_on();
         }
         stop.cancel();
@@ -102,7 +104,7 @@ async fn p3_a_daemon_that_stood_still_for_three_leases_starts_and_writes_nothing
     println!(
         "seed {seed}: {pauses} pauses of {} s among {DAEMONS} daemons in {:.1} s; {} commands acknowledged, {} steps, {handed_over} \
          changes of hands, {looked} writes looked at",
-        3 * Lease::SHORT.0,
+        PAUSE_S,
         took.as_secs_f64(),
         finding.acknowledged,
         finding.steps,

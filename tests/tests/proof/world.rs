@@ -30,8 +30,9 @@ pub(crate) struct World {
     _packages: TempDir,
 }
 
-/// Settings that hurry what waits for time.
-const HURRY: [(&str, &str, &str); 6] = [
+/// Settings that hurry what waits for time, or for its turn.
+const HURRY: [(&str, &str, &str); 7] = [
+    ("lane", "at_work_max", "128"),
     ("lane", "unreachable_retry_s", "2"),
     ("lane", "busy_retry_s", "1"),
     ("ssh", "connect_timeout_s", "2"),
@@ -42,13 +43,18 @@ const HURRY: [(&str, &str, &str); 6] = [
 
 /// How long daemons have their lanes without a sign of life, and how often they give one. In seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lease(pub(crate) u64, pub(crate) u64);
+pub(crate) enum Lease {
+    /// So long, with everything else hurried.
+    Hurried(u64, u64),
+    /// Nothing is set, here or elsewhere.
+    Defaults,
+}
 
 impl Lease {
     /// As short as whole seconds allow: the lanes of the dead are free soon.
-    pub(crate) const SHORT: Self = Self(3, 1);
-    /// The defaults.
-    pub(crate) const LONG: Self = Self(30, 10);
+    pub(crate) const SHORT: Self = Self::Hurried(3, 1);
+    /// That of the defaults.
+    pub(crate) const LONG: Self = Self::Hurried(30, 10);
 }
 
 impl World {
@@ -128,12 +134,15 @@ fn key_file(dir: &TempDir) -> PathBuf {
 }
 
 fn home(n: usize, lease: Lease, url: Option<&str>, packages: &TempDir, key: &std::path::Path) -> Home {
-    let (lease, renew) = (lease.0.to_string(), lease.1.to_string());
     let (packages, key) = (format!("'{}'", packages.path().display()), format!("'{}'", key.display()));
     let url = url.map(|url| format!("'{}'", url.replace("//settled@", &format!("//{}@", user(n)))));
     let mut settings = vec![("packages", "dir", packages.as_str()), ("secrets", "key_file", key.as_str())];
-    settings.extend(HURRY);
-    settings.extend([("lane", "lease_s", lease.as_str()), ("lane", "renew_s", renew.as_str())]);
+    let numbers;
+    if let Lease::Hurried(lease, renew) = lease {
+        numbers = [lease, renew].map(|seconds| seconds.to_string());
+        settings.extend(HURRY);
+        settings.extend([("lane", "lease_s", numbers[0].as_str()), ("lane", "renew_s", numbers[1].as_str())]);
+    }
     settings.extend(url.as_deref().map(|url| ("database", "url", url)));
     Home::new(&settings)
 }

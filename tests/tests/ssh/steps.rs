@@ -8,7 +8,7 @@ use settled::clock::{Clock, SystemClock};
 use settled::domain::id::{InstallationId, RunId};
 use settled::domain::step::{Cause, Ended, StepId};
 use settled::remote::step::{Layout, Steps};
-use settled::remote::{Limits, Remote, StepSpec, StepStatus};
+use settled::remote::{Dpkg, Limits, Remote, StepSpec, StepStatus};
 
 use crate::server::Server;
 use crate::{PATIENCE, ssh, target};
@@ -20,7 +20,7 @@ fn spec(clock: &dyn Clock, script: &str) -> StepSpec {
         script: script.to_owned(),
         env: Vec::new(),
         secrets: Vec::new(),
-        needs_dpkg: false,
+        dpkg: Dpkg::Unused,
         limits: Limits {
             timeout: Duration::from_mins(1),
             grace: Duration::from_secs(2),

@@ -12,7 +12,7 @@ use settled::domain::id::{InstallationId, RunId, ServerId};
 use settled::domain::step::{Cause, Ended, StepId};
 use settled::remote::exec::{Exec, ExecOutput};
 use settled::remote::step::{Layout, Steps};
-use settled::remote::{Limits, Login, News, Remote, RemoteError, Report, StepSpec, StepStatus, Target};
+use settled::remote::{Dpkg, Limits, Login, News, Remote, RemoteError, Report, StepSpec, StepStatus, Target};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
@@ -171,7 +171,7 @@ impl Bench {
             script: script.to_owned(),
             env: Vec::new(),
             secrets: Vec::new(),
-            needs_dpkg: false,
+            dpkg: Dpkg::Unused,
             limits: Limits {
                 timeout: Duration::from_secs(30),
                 grace: Duration::from_secs(2),

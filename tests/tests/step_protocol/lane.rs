@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use settled::domain::step::{Cause, Ended};
-use settled::remote::{Remote, RemoteError, StepStatus};
+use settled::remote::{Dpkg, Remote, RemoteError, StepSpec, StepStatus};
 
 use crate::bench::{Bench, PATIENCE, exited};
 
@@ -110,7 +110,7 @@ async fn p4_a_foreign_dpkg_lock_is_told_by_name_before_anything_is_stored() {
     let lock = std::fs::File::create(bench.path("dpkg-lock")).expect("a lock file");
     rustix::fs::fcntl_lock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("locked");
     let mut spec = bench.spec("true");
-    spec.needs_dpkg = true;
+    spec.dpkg = Dpkg::Needed;
     let status = bench.start(&spec).await.status;
     let StepStatus::Busy { holder } = status else { panic!("{status:?}") };
     assert_eq!(holder.pid, std::process::id());
@@ -131,7 +131,7 @@ async fn p4_the_age_of_a_holder_grows() {
     let lock = std::fs::File::create(bench.path("dpkg-lock")).expect("a lock file");
     rustix::fs::fcntl_lock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("locked");
     let mut spec = bench.spec("true");
-    spec.needs_dpkg = true;
+    spec.dpkg = Dpkg::Needed;
     let mut ages = Vec::new();
     while ages.last().is_none_or(|age| *age < Duration::from_secs(2)) {
         let StepStatus::Busy { holder } = bench.start(&spec).await.status else { panic!("the lock is held") };
@@ -161,7 +161,7 @@ async fn p4_an_interrupted_dpkg_is_told_before_anything_is_stored() {
         std::fs::write(bench.path("dpkg/status"), text).expect("written");
     };
     let mut spec = bench.spec("true");
-    spec.needs_dpkg = true;
+    spec.dpkg = Dpkg::Needed;
     for word in ["unpacked", "half-configured", "half-installed"] {
         status(word);
         let packages = format!("thing {word}");
@@ -172,6 +172,9 @@ async fn p4_an_interrupted_dpkg_is_told_before_anything_is_stored() {
         );
         assert_eq!(bench.start(&spec).await.status, StepStatus::Interrupted { packages });
     }
+    // What is to mend it is not refused for it.
+    let repair = StepSpec { dpkg: Dpkg::Repaired, ..bench.spec("true") };
+    assert_eq!(bench.run(&repair).await.0, exited(0, Cause::Itself));
     status("installed");
     std::fs::write(bench.path("dpkg/updates/0001"), "").expect("written");
     let packages = "its journal is not empty".to_owned();

@@ -13,8 +13,8 @@ use settled::domain::grounds::Seen;
 use settled::domain::id::{DaemonId, ResourceId, RunId, ServerId};
 use settled::domain::operation::Operation;
 use settled::domain::resource::{Declared, Resource, ResourceStatus};
-use settled::domain::run::{Event, Run, RunState, StepFacts, Subject};
-use settled::domain::server::{IdentityKind, Reach, Server, ServerStatus};
+use settled::domain::run::{Event, Repair, Run, RunState, StepFacts, Subject};
+use settled::domain::server::{IdentityKind, Policy, Reach, Server, ServerStatus};
 use settled::domain::step::StepState;
 use settled::domain::time::Timestamp;
 use settled::domain::timings::Timings;
@@ -197,6 +197,7 @@ pub(crate) fn facts(run: RunId) -> StepFacts {
         busy: false,
         hopeless: false,
         retry_on_timeout: false,
+        repair: Repair::No,
         failure: failure(run, "it broke"),
         seen: Seen::default(),
     }
@@ -214,9 +215,11 @@ pub(crate) fn new_server(clock: &dyn Clock, name: &str) -> Server {
         identity: IdentityKind::Key,
         via: None,
         labels: BTreeMap::new(),
+        policy: Policy::default(),
         status: ServerStatus::Pending,
         reach: Reach::Ok,
         reach_detail: String::new(),
+        held: None,
         last_seen: None,
         last_error: None,
         facts: BTreeMap::new(),
@@ -270,6 +273,7 @@ pub(crate) fn new_run(clock: &dyn Clock, resource: &Resource) -> Run {
         retry_of: None,
         accepted_at: now,
         queue_until: now + TIMINGS.queue_limit,
+        kill_grace: TIMINGS.kill_grace,
         stale: Thresholds::default(),
         progress_at: now,
         priority: Priority::Normal,
@@ -291,6 +295,7 @@ pub(crate) fn new_step(run: &Run, now: Timestamp) -> StepRecord {
         resource: Some(*id),
         no: 0,
         title: "unpack".into(),
+        repair: false,
         state: StepState::Starting,
         exit_code: None,
         why: String::new(),

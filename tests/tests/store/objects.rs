@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use settled::domain::resource::{Applied, Observed, Presence, Resource, ResourceStatus};
 use settled::domain::run::Event;
-use settled::domain::server::Server;
-use settled::domain::step::StepState;
+use settled::domain::server::{Held, Policy, Server};
+use settled::domain::step::{StepId, StepState};
 use settled::domain::time::Timestamp;
 use settled::domain::waiting::WaitReason;
 use settled::store::queries::{ResourceFilter, RunFilter};
@@ -36,6 +36,16 @@ pub(crate) async fn every_object_comes_back_as_it_was_stored(house: House) {
         labels: hostile_map(),
         facts: hostile_map(),
         reach_detail: HOSTILE.into(),
+        policy: Policy {
+            time_zone: HOSTILE.into(),
+            windows: vec!["Sat-Mon 22:00-06:00".parse().unwrap(), "daily 00:00-24:00".parse().unwrap()],
+            repair_dpkg: true,
+        },
+        held: Some(Held {
+            since: Timestamp(i64::MIN),
+            step: StepId { run: run_id, step: 1, attempt: 2, try_no: 3 },
+            processes: vec![HOSTILE.into(), String::new()],
+        }),
         last_seen: Some(Timestamp(i64::MAX)),
         last_error: Some(failure(run_id, HOSTILE)),
         ..new_server(&*house.clock, HOSTILE)

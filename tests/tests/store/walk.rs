@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use settled::domain::run::{Event, Proof, Run, StepFacts};
+use settled::domain::run::{Event, Proof, Repair, Run, StepFacts};
 use settled::domain::step::{Cause, Ended};
 use settled::domain::time::Timestamp;
 use settled::domain::verdict::{Outcome, Reason};
@@ -87,6 +87,7 @@ impl Walk {
             busy: self.random.random_bool(0.3),
             hopeless: self.random.random_bool(0.1),
             retry_on_timeout: self.random.random_bool(0.5),
+            repair: Repair::No,
             ..facts(run.id)
         }
     }

@@ -1,12 +1,17 @@
 //! The whole, as its users meet it: a daemon on its socket, a real OpenSSH server, real scripts.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where something is not as it should be")]
+
 mod cli;
 mod crash;
+mod drain;
 mod ends;
 mod lease;
+mod limits;
 mod main_job;
 mod nine;
 mod reload;
 mod servers;
 mod shared;
+mod still;
 mod systemd;

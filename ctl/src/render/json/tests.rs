@@ -58,6 +58,8 @@ fn no_field_of_the_contract_is_forgotten() {
         ("Failure", failure(&Failure::default())),
         ("Observed", observed(&Observed::default())),
         ("GetStatusResponse", status(&GetStatusResponse::default())),
+        ("Drain", drain(&Drain::default())),
+        ("DrainResponse", drained(None)),
         ("Grounds", grounds(&Grounds::default())),
         ("LateEvidence", late(&LateEvidence::default())),
         ("RunDiagnostics", diagnostics(&RunDiagnostics::default())),

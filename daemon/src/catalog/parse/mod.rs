@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
 use super::definition::{Definition, Parameter};
-use super::types::duration;
+use super::types::{duration, span_in_words};
 
 mod operation;
 mod parameter;

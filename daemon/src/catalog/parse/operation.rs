@@ -7,10 +7,11 @@ use crate::domain::operation::Operation;
 use crate::domain::resource::{Declared, ResourceStatus};
 
 use super::super::definition::{OperationDef, Parameter, ProbeDef, StepDef};
+use super::super::plan::DPKG_KILL_GRACE;
 use super::reader::Table;
 use super::references::{Context, check_proof};
 use super::report::Report;
-use super::{NAME_RULE, Placed, is_name};
+use super::{NAME_RULE, Placed, is_name, span_in_words};
 
 /// Timeout of a step when the definition sets none (DESIGN, rules of state).
 const STEP_TIMEOUT: Duration = Duration::from_mins(10);
@@ -110,6 +111,7 @@ fn probe_operation(probe: &ProbeDef, declared: Declared) -> OperationDef {
         when: Vec::new(),
         secrets: Vec::new(),
         timeout: probe.timeout,
+        kill_grace: None,
         needs_dpkg: false,
         busy_codes: vec![BUSY_CODE],
         final_codes: vec![FINAL_CODE],
@@ -136,6 +138,26 @@ fn check_name(name: &str, table: &Table<'_>, report: &mut Report<'_>) {
     report.add(table.start(), table.path(), message);
 }
 
+/// What an operation says for all its steps.
+#[derive(Clone, Copy)]
+struct Limits {
+    timeout: Duration,
+    kill_grace: Option<Duration>,
+}
+
+/// What usually takes longer than its timeouts allow would usually fail (P13).
+fn check_runtime(expected: Option<Duration>, steps: &[StepDef], table: &Table<'_>, report: &mut Report<'_>) {
+    let longest = steps.iter().map(|step| step.timeout).sum();
+    let Some(expected) = expected.filter(|expected| *expected > longest && !steps.is_empty()) else { return };
+    let message = format!(
+        "{} is longer than the `timeout` of all its steps together, so that it would usually fail: \
+         set expected_runtime to {} or less, or raise timeout",
+        span_in_words(expected),
+        span_in_words(longest)
+    );
+    table.problem("expected_runtime", message, report);
+}
+
 impl Context<'_> {
     fn operation(&self, name: &str, mut table: Table<'_>, report: &mut Report<'_>) -> Option<OperationDef> {
         let operation = Operation::from_word(name);
@@ -146,9 +168,10 @@ impl Context<'_> {
             _ => self.defaults,
         };
         let timeout = table.timeout("timeout", report).unwrap_or(STEP_TIMEOUT);
+        let kill_grace = table.grace("kill_grace", report);
+        let expected_runtime = table.runtime("expected_runtime", report);
         let attempts = table.integer("attempts", 1, 100, report);
         let queue_limit = table.timeout("queue_limit", report);
-        let expected_runtime = table.timeout("expected_runtime", report);
         let retry_on_timeout = table.boolean("retry_on_timeout", report).unwrap_or(false);
         let proof = table.table("proof", report).and_then(|proof| self.proof(proof, report));
         check_proof(name, proof.as_ref(), &table, report);
@@ -157,7 +180,9 @@ impl Context<'_> {
             let message = format!("needs 1 to {STEPS_MAX} steps, written [[{}]]", table.field("steps"));
             table.problem("steps", message, report);
         }
-        let steps: Vec<_> = steps.into_iter().map(|step| self.step(step, timeout, report)).collect();
+        let limits = Limits { timeout, kill_grace };
+        let steps: Vec<_> = steps.into_iter().map(|step| self.step(step, limits, report)).collect();
+        check_runtime(expected_runtime, &steps, &table, report);
         table.finish(report);
         let attempts_max = attempts.and_then(|attempts| u32::try_from(attempts).ok());
         let operation = OperationDef {
@@ -174,7 +199,7 @@ impl Context<'_> {
     }
 
     /// A step with problems is answered too: they are reported, and what refers to it should not be.
-    fn step(&self, mut table: Table<'_>, timeout: Duration, report: &mut Report<'_>) -> StepDef {
+    fn step(&self, mut table: Table<'_>, limits: Limits, report: &mut Report<'_>) -> StepDef {
         let title = table.line("title", report);
         let script = table.script("script", true, report);
         let when = table.table("when", report).map(|when| self.conditions(&when, report)).unwrap_or_default();
@@ -184,8 +209,10 @@ impl Context<'_> {
                 table.problem("secrets", format!("`{name}` is not a parameter of type secret"), report);
             }
         }
-        let timeout = table.timeout("timeout", report).unwrap_or(timeout);
+        let timeout = table.timeout("timeout", report).unwrap_or(limits.timeout);
         let needs_dpkg = table.boolean("dpkg", report).unwrap_or(false);
+        let kill_grace = table.grace("kill_grace", report).or(limits.kill_grace);
+        let kill_grace = kill_grace.or_else(|| needs_dpkg.then_some(DPKG_KILL_GRACE));
         let busy_codes = table.codes("busy", report).unwrap_or_else(|| vec![BUSY_CODE]);
         let final_codes = table.codes("final", report).unwrap_or_else(|| vec![FINAL_CODE]);
         if let Some(code) = busy_codes.iter().find(|code| final_codes.contains(code)) {
@@ -199,6 +226,7 @@ impl Context<'_> {
             when,
             secrets,
             timeout,
+            kill_grace,
             needs_dpkg,
             busy_codes,
             final_codes,

@@ -123,6 +123,18 @@ fn wrong_values_are_told_with_what_to_write() {
     check(14, "expected_runtime = 40", &["14:operations.install.expected_runtime: must be text"]);
     check(14, "timeout = \"10\"", &["14:operations.install.timeout: must be a span of time"]);
     check(14, "timeout = \"2d\"", &["14:operations.install.timeout: must be a span of time from 1s to 1d"]);
+    check(
+        14,
+        "kill_grace = \"2h\"",
+        &["14:operations.install.kill_grace: must be a span of time from 1s to 1h"],
+    );
+    check(
+        14,
+        "timeout = \"90s\"\nexpected_runtime = \"91s\"",
+        &[
+            "15:operations.install.expected_runtime: 1m31s is longer than the `timeout` of all its steps together",
+        ],
+    );
     check(22, "script = \" \"", &["22:operations.install.steps[0].script: must be shell text"]);
     check(24, "busy = [78]", &["24:operations.install.steps[0].busy: exit code 78 cannot mean both"]);
     check(24, "busy = [0]", &["24:operations.install.steps[0].busy: must be a list of exit codes"]);

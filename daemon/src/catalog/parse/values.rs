@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::duration;
 use super::reader::{Table, kind};
 use super::report::Report;
+use super::{duration, span_in_words};
 
 /// Longest one-line text for people, in bytes.
 const LINE_BYTES_MAX: usize = 200;
@@ -14,6 +14,10 @@ const LINE_BYTES_MAX: usize = 200;
 const SCRIPT_BYTES_MAX: usize = 64 * 1024;
 /// Longest timeout.
 const TIMEOUT_MAX: Duration = Duration::from_hours(24);
+/// Longest time between TERM and KILL.
+const GRACE_MAX: Duration = Duration::from_hours(1);
+/// Longest time that an operation is expected to take.
+const RUNTIME_MAX: Duration = Duration::from_hours(50 * 24);
 
 impl Table<'_> {
     /// Text of any kind.
@@ -106,10 +110,29 @@ impl Table<'_> {
 
     /// A timeout: 1 second to 1 day.
     pub(super) fn timeout(&mut self, key: &'static str, report: &mut Report<'_>) -> Option<Duration> {
+        self.span(key, TIMEOUT_MAX, report)
+    }
+
+    /// From TERM to KILL: 1 second to 1 hour.
+    pub(super) fn grace(&mut self, key: &'static str, report: &mut Report<'_>) -> Option<Duration> {
+        self.span(key, GRACE_MAX, report)
+    }
+
+    /// How long a whole operation takes: as many timeouts as it may have steps.
+    pub(super) fn runtime(&mut self, key: &'static str, report: &mut Report<'_>) -> Option<Duration> {
+        self.span(key, RUNTIME_MAX, report)
+    }
+
+    fn span(&mut self, key: &'static str, max: Duration, report: &mut Report<'_>) -> Option<Duration> {
         let text = self.text(key, report)?;
-        let span = duration(&text).filter(|span| *span <= TIMEOUT_MAX);
+        let span = duration(&text).filter(|span| *span <= max);
         if span.is_none() {
-            self.problem(key, "must be a span of time from 1s to 1d, like 90s, 10m or 1h30m", report);
+            let max = span_in_words(max);
+            self.problem(
+                key,
+                format!("must be a span of time from 1s to {max}, like 90s, 10m or 1h30m"),
+                report,
+            );
         }
         span
     }

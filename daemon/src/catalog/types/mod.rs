@@ -13,7 +13,7 @@ mod time;
 mod url;
 
 pub(super) use text::pattern;
-pub(super) use time::duration;
+pub(super) use time::{duration, shown as span_in_words};
 
 /// Longest value of any parameter, in bytes.
 pub const VALUE_BYTES_MAX: usize = 65_536;

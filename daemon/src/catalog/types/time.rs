@@ -24,7 +24,7 @@ pub(in crate::catalog) fn duration(raw: &str) -> Option<Duration> {
 }
 
 /// The canonical text of a span: `90s` is `1m30s`.
-pub(super) fn shown(span: Duration) -> String {
+pub(in crate::catalog) fn shown(span: Duration) -> String {
     let mut seconds = span.as_secs();
     let mut parts = Vec::new();
     for (unit, length) in UNITS {

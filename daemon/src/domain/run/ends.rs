@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
-use super::{Phase, Position, Run, RunState, StepFacts};
+use super::{Phase, Position, Repair, Run, RunState, StepFacts};
 use crate::domain::failure::Failure;
 use crate::domain::step::{Cause, Ended};
 use crate::domain::time::Timestamp;
 use crate::domain::timings::Timings;
 use crate::domain::verdict::{Evidence, Outcome, Reason, Verdict};
-use crate::domain::waiting::{WaitReason, Waiting};
+use crate::domain::waiting::{WaitReason, Waiting, pause};
 
 impl Run {
     pub(super) fn step_ended(&mut self, ended: &Ended, facts: StepFacts, now: Timestamp, timings: &Timings) {
@@ -22,6 +22,9 @@ impl Run {
                 self.fail(Reason::StepFailed, self.evidence_so_far(), facts.failure, false, now);
             }
             Ended::Rejected { why } => {
+                if let Repair::Begins(timeout) = facts.repair {
+                    return self.at_once(Position::next_try, now + timeout);
+                }
                 let who = format!("the server did not start it: {why}");
                 self.another_try(who, facts.failure, now, timings);
             }
@@ -42,13 +45,10 @@ impl Run {
             _ if self.cancel_requested || cause == Cause::Cancel => {
                 self.complete_cancelled(Evidence::ExitRecord, now);
             }
-            Some(timeout) if well => {
-                if let RunState::Running(progress) = &mut self.state {
-                    progress.position = progress.position.next_step();
-                    progress.phase = Phase::Stepping { deadline: now + timeout };
-                    progress.waiting = None;
-                }
+            Some(timeout) if well && facts.repair == Repair::Was => {
+                self.at_once(Position::next_try, now + timeout);
             }
+            Some(timeout) if well => self.at_once(Position::next_step, now + timeout),
             _ if cause == Cause::Deadline && !facts.retry_on_timeout => {
                 self.fail(Reason::Timeout, Evidence::ExitRecord, facts.failure, false, now);
             }
@@ -87,7 +87,7 @@ impl Run {
         if now.since(since) >= timings.queue_limit {
             return self.fail(Reason::StepFailed, self.evidence_so_far(), failure, false, now);
         }
-        let until = now + timings.busy_retry;
+        let until = (now + pause(timings.busy_retry, now.since(since))).min(since + timings.queue_limit);
         self.between(|same| same, WaitReason::Busy, failure.message, until, now);
         if let RunState::Running(progress) = &mut self.state {
             progress.phase = Phase::Between { since };
@@ -96,10 +96,13 @@ impl Run {
 
     /// A new try of the same step, later; waiting uses no attempt. Also this has an end, or a full disk would hold the lane for good.
     fn another_try(&mut self, who: String, failure: Failure, now: Timestamp, timings: &Timings) {
-        if self.position().try_no >= timings.tries_max() {
+        let since = self.waiting_since(WaitReason::Busy, now);
+        let waited = now.since(since);
+        if self.position().try_no >= timings.tries_max() || waited >= timings.queue_limit {
             return self.fail(Reason::StepFailed, self.evidence_so_far(), failure, false, now);
         }
-        self.between(Position::next_try, WaitReason::Busy, who, now + timings.busy_retry, now);
+        let until = (now + pause(timings.busy_retry, waited)).min(since + timings.queue_limit);
+        self.between(Position::next_try, WaitReason::Busy, who, until, now);
     }
 
     /// The next attempt, later; after the last one the run fails for this reason.
@@ -145,6 +148,15 @@ impl Run {
         }
     }
 
+    /// The next step or try is sent without a pause.
+    fn at_once(&mut self, next: fn(Position) -> Position, deadline: Timestamp) {
+        if let RunState::Running(progress) = &mut self.state {
+            progress.position = next(progress.position);
+            progress.phase = Phase::Stepping { deadline };
+            progress.waiting = None;
+        }
+    }
+
     fn between(
         &mut self,
         next: fn(Position) -> Position,
@@ -162,7 +174,7 @@ impl Run {
     }
 
     /// Since when it waits for this reason; now, if it did not until now.
-    pub(super) fn waiting_since(&self, reason: WaitReason, now: Timestamp) -> Timestamp {
+    pub fn waiting_since(&self, reason: WaitReason, now: Timestamp) -> Timestamp {
         self.waiting().filter(|w| w.reason == reason).map_or(now, |w| w.since)
     }
 

@@ -19,6 +19,8 @@ pub(in crate::grpc) struct Place {
     pub(in crate::grpc) position: u32,
     /// The run that has the lane or stands before it; `None` when nothing is in its way.
     pub(in crate::grpc) behind: Option<String>,
+    /// Since when and why not even the next one is begun.
+    pub(in crate::grpc) held: Option<(Timestamp, String)>,
 }
 
 /// A run as it is read now, with its place if it is known.
@@ -80,8 +82,16 @@ pub(in crate::grpc) fn diagnostics(
     }
 }
 
-/// Why a queued run waits that has no other reason: another one is before it.
+/// Why a queued run waits that has no other reason: another one is before it, or none is begun.
 fn in_line(run: &Run, place: &Place) -> Option<Waiting> {
+    if let Some((since, who)) = place.held.clone() {
+        return Some(Waiting {
+            reason: WaitReason::Drain,
+            who,
+            since: run.accepted_at.max(since),
+            next_try: None,
+        });
+    }
     let ahead = place.behind.as_ref()?;
     let who = format!("run {ahead} is ahead; place {} in the queue", place.position);
     Some(Waiting { reason: WaitReason::Lane, who, since: run.accepted_at, next_try: None })

@@ -3,7 +3,7 @@
 use settled_proto::v1;
 
 use super::{count, failure, time, words};
-use crate::domain::server::Server;
+use crate::domain::server::{Held, Server};
 use crate::store::StoreError;
 use crate::store::rows::ServerRow;
 
@@ -28,6 +28,18 @@ pub(in crate::grpc) fn server(s: &Server) -> v1::Server {
         updated_at: Some(time(s.updated_at)),
         seq: count(s.seq),
         via: s.via.clone().unwrap_or_default(),
+        time_zone: s.policy.time_zone.clone(),
+        windows: s.policy.windows.iter().map(ToString::to_string).collect(),
+        repair_dpkg: s.policy.repair_dpkg,
+        held: s.held.as_ref().map(held),
+    }
+}
+
+fn held(held: &Held) -> v1::LaneHeld {
+    v1::LaneHeld {
+        since: Some(time(held.since)),
+        step_id: held.step.to_string(),
+        processes: held.processes.clone(),
     }
 }
 

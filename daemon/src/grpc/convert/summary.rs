@@ -39,16 +39,20 @@ fn waits(what: &str, w: &Waiting) -> String {
         WaitReason::Lane => "another run has the server",
         WaitReason::Unreachable => "the server cannot be reached",
         WaitReason::Refused => {
-            "the server refuses settled; change the server (settlectl server edit) or probe it"
+            "the server refuses settled; mend that (another host key: settlectl server rekey; another way in: settlectl server \
+             edit), or probe it"
         }
         WaitReason::Paused => "the server is paused; end that with `settlectl server resume`",
         WaitReason::Busy => "something on the server is in the way",
         WaitReason::Backoff => "it pauses before the next attempt",
-        WaitReason::Unresolved => "an earlier step on the server is not proven to have ended",
+        WaitReason::Unresolved => "a step on the server is not proven to have ended",
         WaitReason::Limit => "as many servers are at work as are allowed",
+        WaitReason::Window => "the server's maintenance windows are closed",
+        WaitReason::Drain => "nothing new is begun",
     };
     let who = if w.who.is_empty() { String::new() } else { format!(" ({})", w.who) };
     let again = match (w.next_try, w.reason) {
+        (Some(at), WaitReason::Window) => format!(" One opens at {}.", clock_time(at)),
         (Some(at), _) => format!(" It looks again at {}.", clock_time(at)),
         (None, WaitReason::Refused | WaitReason::Paused) => String::new(),
         (None, _) => " It goes on by itself.".to_owned(),
@@ -155,7 +159,10 @@ fn next(run: &Run, verdict: &Verdict) -> String {
             format!("Look what is there with `settlectl probe {path}`, then ask for it again.")
         }
         Some(Reason::Refused) => {
-            format!("Change the server with `settlectl server edit {server}`, then ask for it again.")
+            format!(
+                "Mend that (another host key: `settlectl server rekey {server}`; another way in: `settlectl server edit {server}`), \
+                 then ask for it again."
+            )
         }
         Some(Reason::Cancelled) if leaves_failed(run) => {
             format!("Ask for it again with `settlectl retry {path}`, or remove it.")
@@ -216,6 +223,7 @@ mod tests {
             retry_of: None,
             accepted_at: AT,
             queue_until: AT,
+            kill_grace: std::time::Duration::from_secs(30),
             stale: Thresholds::default(),
             progress_at: AT,
             priority: Priority::Normal,
@@ -291,8 +299,8 @@ mod tests {
                 queued(),
                 Some(&refused),
                 Some(1),
-                "Queued, waiting: the server refuses settled; change the server (settlectl server edit) or probe it \
-                 (apt-get, process 12).",
+                "Queued, waiting: the server refuses settled; mend that (another host key: settlectl server rekey; another way \
+                 in: settlectl server edit), or probe it (apt-get, process 12).",
             ),
             (running(), None, None, "Running step 2, attempt 2 of 3."),
             (

@@ -131,6 +131,8 @@ pub(super) const fn wait_reason(word: WaitReason) -> v1::WaitReason {
         WaitReason::Backoff => v1::WaitReason::Backoff,
         WaitReason::Unresolved => v1::WaitReason::Unresolved,
         WaitReason::Limit => v1::WaitReason::Limit,
+        WaitReason::Window => v1::WaitReason::Window,
+        WaitReason::Drain => v1::WaitReason::Drain,
     }
 }
 

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::Layout;
 use crate::domain::id::InstallationId;
 use crate::domain::step::StepId;
-use crate::remote::{ProbeSpec, StepSpec};
+use crate::remote::{Dpkg, ProbeSpec, StepSpec};
 
 const BASE: &str = include_str!("sh/base.sh");
 const RUN: &str = include_str!("sh/run.sh");
@@ -137,7 +137,11 @@ impl Requests<'_> {
 
     pub(super) fn start(self, spec: &StepSpec) -> Result<Request, BadRequest> {
         let (id, epoch, digest) = (spec.id, spec.epoch, digest(spec));
-        let needs_dpkg = u8::from(spec.needs_dpkg);
+        let dpkg = match spec.dpkg {
+            Dpkg::Unused => "unused",
+            Dpkg::Needed => "needed",
+            Dpkg::Repaired => "repaired",
+        };
         let environment = quoted(&environment(&spec.env)?);
         let script = quoted(checked_script(&spec.script)?);
         let limits = quoted(&limits(spec));
@@ -150,7 +154,7 @@ impl Requests<'_> {
             ("id", id.to_string()),
             ("epoch", epoch.to_string()),
             ("digest", digest),
-            ("needs_dpkg", needs_dpkg.to_string()),
+            ("dpkg", dpkg.to_owned()),
             ("limits", limits),
             ("environment", environment),
             ("script", script),
@@ -318,7 +322,7 @@ mod tests {
             script: "true".to_owned(),
             env: vec![("P_A".to_owned(), "b".to_owned())],
             secrets: vec![("key".to_owned(), b"hidden".to_vec().into())],
-            needs_dpkg: false,
+            dpkg: Dpkg::Unused,
             limits: Limits {
                 timeout: Duration::from_mins(10),
                 grace: Duration::from_secs(30),

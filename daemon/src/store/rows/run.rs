@@ -40,6 +40,7 @@ pub struct RunRow {
     pub retry_of: Option<String>,
     pub accepted_at: i64,
     pub queue_until: i64,
+    pub kill_grace: i64,
     pub stale_queued: i64,
     pub stale_running: i64,
     pub progress_at: i64,
@@ -127,6 +128,7 @@ impl RunRow {
             retry_of: run.retry_of.map(|id| id.to_string()),
             accepted_at: run.accepted_at.0,
             queue_until: run.queue_until.0,
+            kill_grace: i64::try_from(run.kill_grace.as_micros()).unwrap_or(i64::MAX),
             stale_queued: micros(run.stale.queued),
             stale_running: micros(run.stale.running),
             progress_at: run.progress_at.0,
@@ -289,6 +291,10 @@ impl TryFrom<RunRow> for Run {
             retry_of,
             accepted_at: Timestamp(row.accepted_at),
             queue_until: Timestamp(row.queue_until),
+            kill_grace: Duration::from_micros(
+                u64::try_from(row.kill_grace)
+                    .map_err(|_| corrupt("kill grace", &row.kill_grace.to_string()))?,
+            ),
             stale: row.thresholds()?,
             progress_at: Timestamp(row.progress_at),
             priority: Priority::from_rank(row.priority)

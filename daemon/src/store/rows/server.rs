@@ -3,9 +3,45 @@
 use serde::{Deserialize, Serialize};
 
 use super::{clean, corrupt, failure_from_json, failure_to_json, from_json, to_json, word};
-use crate::domain::server::{IdentityKind, Reach, Server, ServerStatus};
+use crate::domain::server::{Held, IdentityKind, Policy, Reach, Server, ServerStatus};
 use crate::domain::time::Timestamp;
+use crate::domain::window::Window;
 use crate::store::StoreError;
+
+#[derive(Serialize, Deserialize)]
+struct WindowJson {
+    days: [bool; 7],
+    opens: u16,
+    closes: u16,
+}
+
+#[derive(Serialize, Deserialize)]
+struct HeldJson {
+    since: i64,
+    step: String,
+    processes: Vec<String>,
+}
+
+fn windows_to_json(windows: &[Window]) -> String {
+    let json = |w: &Window| WindowJson { days: w.days, opens: w.opens, closes: w.closes };
+    to_json(&windows.iter().map(json).collect::<Vec<_>>())
+}
+
+fn windows_from_json(text: &str) -> Result<Vec<Window>, StoreError> {
+    let json: Vec<WindowJson> = from_json("windows", text)?;
+    Ok(json.into_iter().map(|w| Window { days: w.days, opens: w.opens, closes: w.closes }).collect())
+}
+
+fn held_to_json(held: &Held) -> String {
+    let processes = held.processes.iter().map(|process| clean(process)).collect();
+    to_json(&HeldJson { since: held.since.0, step: held.step.to_string(), processes })
+}
+
+fn held_from_json(text: &str) -> Result<Held, StoreError> {
+    let json: HeldJson = from_json("what holds a lane", text)?;
+    let step = json.step.parse().map_err(|_| corrupt("step id", &json.step))?;
+    Ok(Held { since: Timestamp(json.since), step, processes: json.processes })
+}
 
 /// A server as stored.
 #[derive(Debug, Clone, Serialize, Deserialize, sqlx::FromRow)]
@@ -20,10 +56,14 @@ pub struct ServerRow {
     pub identity: String,
     pub via: Option<String>,
     pub labels: String,
+    pub time_zone: String,
+    pub windows: String,
+    pub repair_dpkg: bool,
     pub machine_id: Option<String>,
     pub status: String,
     pub reach: String,
     pub reach_detail: String,
+    pub held: Option<String>,
     pub last_seen: Option<i64>,
     pub last_error: Option<String>,
     pub facts: String,
@@ -45,10 +85,14 @@ impl From<&Server> for ServerRow {
             identity: s.identity.to_string(),
             via: s.via.clone(),
             labels: to_json(&s.labels),
+            time_zone: s.policy.time_zone.clone(),
+            windows: windows_to_json(&s.policy.windows),
+            repair_dpkg: s.policy.repair_dpkg,
             machine_id: s.facts.get("machine_id").map(|id| clean(id)),
             status: s.status.to_string(),
             reach: s.reach.to_string(),
             reach_detail: clean(&s.reach_detail),
+            held: s.held.as_ref().map(held_to_json),
             last_seen: s.last_seen.map(|t| t.0),
             last_error: s.last_error.as_ref().map(failure_to_json),
             facts: to_json(&s.facts),
@@ -74,9 +118,15 @@ impl TryFrom<ServerRow> for Server {
             identity: word("identity", &row.identity, IdentityKind::parse)?,
             via: row.via,
             labels: from_json("labels", &row.labels)?,
+            policy: Policy {
+                time_zone: row.time_zone,
+                windows: windows_from_json(&row.windows)?,
+                repair_dpkg: row.repair_dpkg,
+            },
             status: word("server status", &row.status, ServerStatus::parse)?,
             reach: word("reach", &row.reach, Reach::parse)?,
             reach_detail: row.reach_detail,
+            held: row.held.as_deref().map(held_from_json).transpose()?,
             last_seen: row.last_seen.map(Timestamp),
             last_error: failure_from_json(row.last_error.as_ref())?,
             facts: from_json("facts", &row.facts)?,

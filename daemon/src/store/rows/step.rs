@@ -20,6 +20,7 @@ pub struct StepRow {
     pub resource_id: Option<String>,
     pub no: i64,
     pub title: String,
+    pub repair: bool,
     pub state: String,
     pub exit_code: Option<i64>,
     pub why: String,
@@ -45,6 +46,8 @@ pub struct StepRecord {
     pub no: i64,
     /// The milestone that people see.
     pub title: String,
+    /// It repairs an interrupted dpkg, before the step that was refused for it is tried again.
+    pub repair: bool,
     /// Where it stands.
     pub state: StepState,
     /// Exit code, when it ended with one.
@@ -76,6 +79,7 @@ impl From<&StepRecord> for StepRow {
             resource_id: s.resource.map(|id| id.to_string()),
             no: s.no,
             title: clean(&s.title),
+            repair: s.repair,
             state: s.state.to_string(),
             exit_code: s.exit_code.map(i64::from),
             why: clean(&s.why),
@@ -109,6 +113,7 @@ impl TryFrom<StepRow> for StepRecord {
             resource,
             no: row.no,
             title: row.title,
+            repair: row.repair,
             state: word("step state", &row.state, StepState::parse)?,
             exit_code,
             why: row.why,

@@ -166,13 +166,13 @@ impl Unit<'_> {
         server.seq = self.next_seq();
         let r = ServerRow::from(&*server);
         let sql = "INSERT INTO server (id, name, host, port, login, host_key, identity, labels, machine_id, status, reach, \
-                   reach_detail, last_seen, last_error, facts, created_at, updated_at, version, seq, via) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
+                   reach_detail, last_seen, last_error, facts, created_at, updated_at, version, seq, via, time_zone, windows, repair_dpkg, held) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) \
                    ON CONFLICT (name) DO NOTHING";
         let done = on!(self.writing().await?, c => bind!(
             sqlx::query(sql), &r.id, &r.name, &r.host, r.port, &r.login, &r.host_key, &r.identity, &r.labels, &r.machine_id,
             &r.status, &r.reach, &r.reach_detail, r.last_seen, &r.last_error, &r.facts, r.created_at, r.updated_at, r.version,
-            r.seq, &r.via,
+            r.seq, &r.via, &r.time_zone, &r.windows, r.repair_dpkg, &r.held,
         ).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done).map_err(|_| StoreError::Duplicate("name".to_owned()))?;
         let lane = "INSERT INTO lane (server_id, owner, epoch) VALUES ($1, NULL, 0)";
@@ -193,12 +193,12 @@ impl Unit<'_> {
         let r = ServerRow::from(&*server);
         let sql = "UPDATE server SET host = $3, port = $4, login = $5, host_key = $6, identity = $7, labels = $8, machine_id = $9, \
                    status = $10, reach = $11, reach_detail = $12, last_seen = $13, last_error = $14, facts = $15, \
-                   updated_at = $16, version = $17, seq = $18, via = $19 \
+                   updated_at = $16, version = $17, seq = $18, via = $19, time_zone = $20, windows = $21, repair_dpkg = $22, held = $23 \
                    WHERE id = $1 AND version = $2";
         let done = on!(self.writing().await?, c => bind!(
             sqlx::query(sql), &r.id, seen, &r.host, r.port, &r.login, &r.host_key, &r.identity, &r.labels, &r.machine_id,
             &r.status, &r.reach, &r.reach_detail, r.last_seen, &r.last_error, &r.facts, r.updated_at, r.version, r.seq,
-            &r.via,
+            &r.via, &r.time_zone, &r.windows, r.repair_dpkg, &r.held,
         ).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done)?;
         self.known.put_server(server.clone());

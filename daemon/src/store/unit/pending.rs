@@ -111,6 +111,7 @@ static INSERT_RUNS: LazyLock<Sets> = LazyLock::new(|| {
         "retry_of",
         "accepted_at",
         "queue_until",
+        "kill_grace",
         "stale_queued",
         "stale_running",
         "progress_at",
@@ -175,6 +176,7 @@ static INSERT_STEPS: LazyLock<Sets> = LazyLock::new(|| {
         "resource_id",
         "no",
         "title",
+        "repair",
         "state",
         "exit_code",
         "why",
@@ -276,7 +278,7 @@ impl Pending {
         execute_all!(db, INSERT_RUNS, &self.run_inserts, r =>
             &r.id, r.seq, &r.server_id, &r.server_name, &r.resource_id, &r.resource_name, &r.package, &r.digest, &r.earlier,
             &r.in_progress, &r.success, &r.operation, r.exclusive, r.attempts_max, &r.principal, &r.retry_of, r.accepted_at,
-            r.queue_until, r.stale_queued, r.stale_running, r.progress_at, r.priority, r.cancel_requested, r.payload, &r.state,
+            r.queue_until, r.kill_grace, r.stale_queued, r.stale_running, r.progress_at, r.priority, r.cancel_requested, r.payload, &r.state,
             r.attempt, r.step, r.try_no, r.reconciled, r.stale_at, r.settles_by,
             r.epoch, r.version, r.seq);
         Ok(())
@@ -288,7 +290,7 @@ impl Pending {
             s.row.output_bytes, s.row.truncated, &s.row.late, s.row.version, s.row.seq);
         all_written(done, self.step_updates.len(), || StoreError::Conflict)?;
         execute_all!(db, INSERT_STEPS, &self.step_inserts, s =>
-            &s.id, &s.run_id, &s.server_id, &s.resource_id, s.no, &s.title, &s.state, s.exit_code, &s.why, s.started_at,
+            &s.id, &s.run_id, &s.server_id, &s.resource_id, s.no, &s.title, s.repair, &s.state, s.exit_code, &s.why, s.started_at,
             s.ended_at, s.output_bytes, s.truncated, s.version, s.seq);
         execute_all!(db, INSERT_PIECES, &self.pieces, p => &p.step, p.pos, &p.data);
         Ok(())

@@ -10,7 +10,7 @@ use crate::domain::grounds::Seen;
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::operation::Operation;
 use crate::domain::resource::{Declared, ResourceStatus};
-use crate::domain::run::{Event, Phase, Position, Progress, Run, RunState, StepFacts, Subject};
+use crate::domain::run::{Event, Phase, Position, Progress, Repair, Run, RunState, StepFacts, Subject};
 use crate::domain::step::{Cause, Ended};
 use crate::domain::time::Timestamp;
 use crate::domain::timings::Timings;
@@ -54,6 +54,7 @@ pub(super) fn queued_for(operation: Operation, earlier: ResourceStatus) -> Run {
         retry_of: None,
         accepted_at: NOW,
         queue_until: NOW + TIMINGS.queue_limit,
+        kill_grace: TIMINGS.kill_grace,
         stale: Thresholds::default(),
         progress_at: NOW,
         priority: Priority::Normal,
@@ -126,6 +127,7 @@ pub(super) fn last() -> StepFacts {
         busy: false,
         hopeless: false,
         retry_on_timeout: false,
+        repair: Repair::No,
         failure: failure("it broke"),
         seen: Seen::default(),
     }

@@ -7,8 +7,8 @@ use crate::domain::consequence::{self, After};
 use crate::domain::operation::Operation;
 use crate::domain::params::Params;
 use crate::domain::resource::{Applied, Fate, Resource, ResourceStatus};
-use crate::domain::run::{Event, Proof, Run, StepFacts, Subject};
-use crate::domain::step::Cause;
+use crate::domain::run::{Event, Proof, Repair, Run, StepFacts, Subject};
+use crate::domain::step::{Cause, Ended};
 use crate::domain::verdict::{Evidence, Outcome, Reason};
 use crate::domain::waiting::WaitReason;
 
@@ -114,7 +114,7 @@ fn p4_a_start_that_is_put_off_waits_since_its_beginning_as_the_same_try() {
             "waiting on and on moves nothing"
         );
         now = waiting.next_try.expect("a time");
-        assert_eq!(now, before + TIMINGS.busy_retry);
+        assert!(now > before && (now == NOW + TIMINGS.queue_limit || now >= before + TIMINGS.busy_retry));
         run = run.apply(TRY_STARTED, now, &TIMINGS).expect("legal");
     }
     assert_eq!(now.since(NOW), TIMINGS.queue_limit, "a lock that is never let go is waited for this long");
@@ -366,4 +366,41 @@ fn resource() -> Resource {
         version: 1,
         seq: 1,
     }
+}
+
+#[test]
+fn p4_a_repair_of_dpkg_is_a_try_of_its_own_and_uses_no_attempt_unless_it_fails() {
+    let (long, short) = (Duration::from_secs(1_800), Duration::from_secs(60));
+    let refused = StepFacts { repair: Repair::Begins(long), ..last() };
+    let repairing =
+        apply(begun(), Event::StepEnded(Ended::Rejected { why: "dpkg was interrupted".into() }, refused));
+    let at = |run: &Run| (run.position().attempt, run.position().step, run.position().try_no);
+    assert_eq!((at(&repairing), repairing.waiting()), ((1, 0, 2), None));
+    assert_eq!(repairing.live_step().map(|s| s.try_no), Some(2), "it begins at once");
+    assert_eq!(repairing.settles_by(&TIMINGS), Some(NOW + long + Duration::from_secs(30 + 120)));
+
+    let was = |next| StepFacts { repair: Repair::Was, next: Some(next), ..last() };
+    let again = apply(repairing.clone(), exited(0, Cause::Itself, was(short)));
+    assert_eq!((at(&again), again.live_step().is_some()), ((1, 0, 3), true), "then the step itself is tried");
+    assert_eq!(again.settles_by(&TIMINGS), Some(NOW + short + Duration::from_secs(30 + 120)));
+
+    let failed = apply(repairing.clone(), exited(1, Cause::Itself, was(short)));
+    assert_eq!(at(&failed), (2, 0, 1), "a repair that fails is a failed attempt");
+    let cancelled = apply(apply(repairing, Event::CancelRequested), exited(143, Cause::Cancel, was(short)));
+    assert_eq!(verdict(&cancelled).0, Outcome::Cancelled);
+}
+
+#[test]
+fn p6_a_run_whose_steps_may_take_long_to_end_settles_that_much_later() {
+    let long = Run { kill_grace: Duration::from_secs(600), ..stepping() };
+    let settles = |run: &Run| run.settles_by(&TIMINGS).expect("open");
+    assert_eq!(
+        settles(&long).since(settles(&stepping())),
+        Duration::from_secs(600).saturating_sub(TIMINGS.kill_grace)
+    );
+    let late = settles(&stepping()) + Duration::from_secs(1);
+    assert!(
+        long.apply(Event::Overdue(failure("late")), late, &TIMINGS).is_err(),
+        "its step may still be ending"
+    );
 }

@@ -15,11 +15,11 @@ claim_verb() {
 
 start_verb() {
   open_state
-  if [ "$needs_dpkg" = 1 ] && [ ! -d "$STATE/steps/$id" ]; then
+  if [ "$dpkg" != unused ] && [ ! -d "$STATE/steps/$id" ]; then
     find_dpkg_holder
     [ -z "$holder" ] || done_with busy "$holder"
-    find_interrupted
-    [ -z "$interrupted" ] || done_with interrupted "$interrupted"
+    [ "$dpkg" = repaired ] || find_interrupted
+    [ -z "${interrupted-}" ] || done_with interrupted "$interrupted"
   fi
   fence
   if find_step; then

@@ -1,0 +1,128 @@
+//! Drains: nothing new is begun, and what runs comes to its end. When an operator asks for it, it lasts until someone takes it back or the
+//! daemon ends; at a stop it lasts until nothing is at work, for no longer than the grace.
+//!
+//! Commands are accepted all the same: they are durable before they are answered, and wait in their queues for whoever serves next.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::dispatch::{Drain, Mode};
+use crate::engine::Engine;
+use crate::grpc::Draining;
+use crate::process::{Process, Stop, Systemd};
+
+/// How much more time to stop is asked for, again and again.
+const MORE_TIME: Duration = Duration::from_secs(60);
+/// How often it is told how many servers are still at work.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// The drain of this daemon.
+pub(super) struct Drains {
+    engine: Engine,
+    drain: Drain,
+    stop: Stop,
+    systemd: Systemd,
+    draining: RwLock<Option<Draining>>,
+}
+
+impl Drains {
+    pub(super) fn new(engine: Engine, drain: Drain, process: &Process) -> Self {
+        let (stop, systemd) = (process.stop.clone(), process.systemd.clone());
+        Self { engine, drain, stop, systemd, draining: RwLock::default() }
+    }
+
+    /// Since when it drains, and for whom.
+    pub(super) fn draining(&self) -> Option<Draining> {
+        self.draining.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How the daemon is, in a line.
+    pub(super) fn status(&self) -> String {
+        match (self.draining(), self.engine.hub().at_work()) {
+            (None, _) => "serving".to_owned(),
+            (Some(draining), 0) => {
+                format!("drained for {}: nothing is at work, and nothing new is begun", draining.who)
+            }
+            (Some(draining), n) => format!("draining for {}: {} at work", draining.who, servers(n)),
+        }
+    }
+
+    /// Someone has ordered this.
+    pub(super) fn order(&self, mode: Mode, who: &str) {
+        let until = None;
+        self.set(mode, Draining { since: self.engine.clock().now(), who: who.to_owned(), until });
+        tracing::info!(principal = who, ?mode, "{}", self.status());
+        self.systemd.status(&self.status());
+    }
+
+    fn set(&self, mode: Mode, new: Draining) {
+        let mut draining = self.draining.write().unwrap_or_else(PoisonError::into_inner);
+        *draining = (mode != Mode::Serve).then(|| match draining.take() {
+            Some(before) => Draining { since: before.since, ..new },
+            None => new,
+        });
+        drop(draining);
+        self.drain.set(mode);
+    }
+
+    /// Tells when an ordered drain has come to its end, until `stop`.
+    pub(super) async fn tell(self: Arc<Self>, stop: CancellationToken) {
+        let mut changes = self.drain.changes();
+        let telling = async {
+            while changes.wait_for(|mode| *mode != Mode::Serve).await.is_ok() {
+                tokio::select! {
+                    () = self.engine.hub().idle() => {
+                        self.tell_end();
+                        if changes.changed().await.is_err() { break }
+                    }
+                    Ok(()) = changes.changed() => {}
+                }
+            }
+        };
+        stop.run_until_cancelled(telling).await;
+    }
+
+    /// Nothing is at work any more. A stop tells that itself.
+    fn tell_end(&self) {
+        if self.draining().is_some_and(|draining| draining.until.is_none()) {
+            tracing::info!("{}", self.status());
+            self.systemd.status(&self.status());
+        }
+    }
+
+    /// At a stop: waits until nothing is at work, for no longer than `grace`, and not after another signal.
+    pub(super) async fn finish(&self, grace: Duration) {
+        let clock = self.engine.clock();
+        let (now, until) = (clock.now(), clock.monotonic() + grace);
+        self.stop.waits();
+        self.set(Mode::Finish, Draining { since: now, who: "a stop".to_owned(), until: Some(now + grace) });
+        tracing::info!(grace_s = grace.as_secs(), "{}; another signal leaves it running", self.status());
+        self.systemd.stopping(&self.status());
+        while self.engine.hub().at_work() > 0 {
+            if clock.monotonic() >= until {
+                tracing::warn!(
+                    servers = self.engine.hub().at_work(),
+                    "run.drain_grace_s is over; what still runs goes on there"
+                );
+                return;
+            }
+            self.systemd.extend_timeout(MORE_TIME);
+            self.systemd.status(&self.status());
+            tokio::select! {
+                () = self.engine.hub().idle() => {}
+                () = self.stop.hurried() => {
+                    tracing::warn!(servers = self.engine.hub().at_work(), "the drain was cut short; what still runs goes on there");
+                    return;
+                }
+                () = clock.sleep_until(until.min(clock.monotonic() + TELL_EVERY)) => {}
+            }
+        }
+        tracing::info!("nothing is at work any more");
+    }
+}
+
+fn servers(n: usize) -> String {
+    if n == 1 { "1 server is".to_owned() } else { format!("{n} servers are") }
+}

@@ -1,0 +1,39 @@
+//! Whether the packages fit the timings of the configuration (P13). Neither knows the other; here they meet, at the start and at every
+//! reload.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::catalog::{Catalog, Definition, FileProblem, OperationDef, Problem};
+use crate::config::{Config, Demand};
+
+/// The built-in packages and those of the configured folder, if they are in order and all of them fit.
+pub(super) fn read_catalog(config: &Config) -> Result<Catalog, Vec<FileProblem>> {
+    let builtin = Catalog::builtin()?;
+    let catalog = match config.packages.dir.as_deref() {
+        Some(dir) => builtin.with_dir(dir)?,
+        None => builtin,
+    };
+    let problems: Vec<_> = catalog
+        .iter()
+        .flat_map(|definition| misfits(config, definition, catalog.file(&definition.name)))
+        .collect();
+    if problems.is_empty() { Ok(catalog) } else { Err(problems) }
+}
+
+/// What of a definition does not fit, by operation.
+fn misfits(config: &Config, definition: &Definition, file: Option<&std::path::Path>) -> Vec<FileProblem> {
+    let file = file.map_or_else(|| PathBuf::from(&definition.name), PathBuf::from);
+    let of = |(name, operation): (&String, &OperationDef)| {
+        let steps: Vec<(Duration, Option<Duration>)> =
+            operation.steps.iter().map(|step| (step.timeout, step.kill_grace)).collect();
+        let found = config.misfits(Demand { steps: &steps, attempts: operation.attempts_max });
+        let field = format!("operations.{name}");
+        found
+            .into_iter()
+            .map(move |message| Problem { line: 0, field: field.clone(), message })
+            .collect::<Vec<_>>()
+    };
+    let problems = definition.operations.iter().flat_map(of);
+    problems.map(|problem| FileProblem { file: file.clone(), problem }).collect()
+}
