@@ -133,10 +133,7 @@ fn host_names() {
 fn lists_of_host_names() {
     check(
         &ParamType::Hostnames,
-        &[
-            ("Example.org", Some("example.org")),
-            ("  b.example  *.A.example ", Some("b.example *.a.example")),
-        ],
+        &[("Example.org", Some("example.org")), ("  b.example  *.A.example ", Some("b.example *.a.example"))],
     );
     check(
         &ParamType::Hostnames,
@@ -152,7 +149,10 @@ fn addresses() {
         &ParamType::Address,
         &[("192.0.2.7", Some("192.0.2.7")), ("2001:DB8:0:0::7", Some("2001:db8::7")), ("::", Some("::"))],
     );
-    check(&ParamType::Address, &refused(&["", "any", "192.0.2", "192.0.2.0/24", "192.0.2.07", "[::1]", "::1%eth0"]));
+    check(
+        &ParamType::Address,
+        &refused(&["", "any", "192.0.2", "192.0.2.0/24", "192.0.2.07", "[::1]", "::1%eth0"]),
+    );
 }
 
 #[test]
