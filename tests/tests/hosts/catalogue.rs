@@ -2,6 +2,7 @@
 //! mirror; so what a removal must leave alone is seen here, too.
 
 use settled_proto::v1::Outcome;
+use settled_tests::patience::until;
 
 use crate::fixture::Scene;
 
@@ -58,7 +59,8 @@ async fn a_site_that_nginx_does_not_take_harms_no_other() {
     scene.host.run("mkdir /srv/one; echo page one >/srv/one/index.html");
     well(&scene, scene.ask("nginx", "nginx", &[("max_body", "4m")]).await).await;
     well(&scene, scene.ask("site", "one", &[("domains", "one.test"), ("root", "/srv/one")]).await).await;
-    assert!(page(&scene, "one.test").contains("page one"), "{}", page(&scene, "one.test"));
+    // nginx answers a reload before its new workers serve.
+    until("the site is served", async || page(&scene, "one.test").contains("page one").then_some(())).await;
 
     let taken = [("domains", "two.test one.test"), ("root", "/srv/one")];
     wrong(
@@ -77,7 +79,7 @@ async fn a_site_that_nginx_does_not_take_harms_no_other() {
 
     wrong(&scene, scene.ask_removal("nginx", "nginx").await, "site.one").await;
     well(&scene, scene.ask_removal("site", "one").await).await;
-    assert!(!page(&scene, "one.test").contains("page one"));
+    until("the site is gone", async || (!page(&scene, "one.test").contains("page one")).then_some(())).await;
     well(&scene, scene.ask_removal("nginx", "nginx").await).await;
     let after = scene
         .host
