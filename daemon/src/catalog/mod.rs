@@ -30,10 +30,22 @@ pub use repair::{REPAIR_TIMEOUT, REPAIR_TITLE, repair_dpkg};
 pub use types::{ParamType, VALUE_BYTES_MAX};
 
 /// The definitions that every installation has: file name and text.
-const BUILTIN: [(&str, &str); 3] = [
+const BUILTIN: [(&str, &str); 15] = [
+    ("apt_package.toml", include_str!("../../packages/apt_package.toml")),
+    ("database.toml", include_str!("../../packages/database.toml")),
+    ("database_user.toml", include_str!("../../packages/database_user.toml")),
     ("deployment.toml", include_str!("../../packages/deployment.toml")),
+    ("firewall.toml", include_str!("../../packages/firewall.toml")),
     ("firewall_rule.toml", include_str!("../../packages/firewall_rule.toml")),
+    ("mariadb.toml", include_str!("../../packages/mariadb.toml")),
+    ("nginx.toml", include_str!("../../packages/nginx.toml")),
+    ("php.toml", include_str!("../../packages/php.toml")),
+    ("redis.toml", include_str!("../../packages/redis.toml")),
     ("scheduled_task.toml", include_str!("../../packages/scheduled_task.toml")),
+    ("script.toml", include_str!("../../packages/script.toml")),
+    ("site.toml", include_str!("../../packages/site.toml")),
+    ("supervisor_program.toml", include_str!("../../packages/supervisor_program.toml")),
+    ("tls_certificate.toml", include_str!("../../packages/tls_certificate.toml")),
 ];
 
 /// A problem in one definition file.

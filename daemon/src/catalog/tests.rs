@@ -72,11 +72,30 @@ fn fields(answer: Result<Params, Vec<FieldProblem>>) -> Vec<String> {
 fn the_built_in_packages_are_sound() {
     let catalog = Catalog::builtin().unwrap_or_else(|problems| panic!("{problems:#?}"));
     let names: Vec<_> = catalog.iter().map(|definition| definition.name.as_str()).collect();
-    assert_eq!(names, ["deployment", "firewall_rule", "scheduled_task"]);
+    let expected = [
+        "apt_package",
+        "database",
+        "database_user",
+        "deployment",
+        "firewall",
+        "firewall_rule",
+        "mariadb",
+        "nginx",
+        "php",
+        "redis",
+        "scheduled_task",
+        "script",
+        "site",
+        "supervisor_program",
+        "tls_certificate",
+    ];
+    assert_eq!(names, expected);
+    // A secret, or a script that runs again, leaves nothing that a probe could tell from before: nothing proves them.
+    let unproven = ["database_user", "redis", "script", "tls_certificate"];
     for definition in catalog.iter() {
-        let install = &definition.operations["install"];
-        assert!(definition.probe.is_some() && install.proof.is_some(), "{}", definition.name);
-        assert!(definition.operations.contains_key("update"), "{}", definition.name);
+        let (install, name) = (&definition.operations["install"], definition.name.as_str());
+        assert!(definition.probe.is_some() && definition.operations.contains_key("update"), "{name}");
+        assert_eq!(install.proof.is_none(), unproven.contains(&name), "{name}");
     }
     let deployment = catalog.get("deployment").unwrap();
     for operation in ["install", "update", "rollback"] {
@@ -91,6 +110,44 @@ fn the_built_in_packages_are_sound() {
     assert_eq!((rule.in_progress, rule.success), (ResourceStatus::Installing, ResourceStatus::Active));
 }
 
+/// What packages share stands in each of them, since a definition is whole in itself; a change must reach all.
+#[test]
+fn what_packages_share_is_the_same_in_each() {
+    let begin = "# ---- the same in every package that brings Debian packages; a test keeps it so\n";
+    let end = "# ---- the same until here\n";
+    let catalog = Catalog::builtin().unwrap();
+    let shared: Vec<_> = catalog
+        .iter()
+        .filter_map(|definition| Some((&definition.name, definition.text.split_once(begin)?.1)))
+        .map(|(name, text)| {
+            (name, text.split_once(end).unwrap_or_else(|| panic!("{name} does not end it")).0)
+        })
+        .collect();
+    assert!(shared.len() > 5, "{}", shared.len());
+    for (name, text) in &shared {
+        assert!(*text == shared[0].1, "{name} and {} differ", shared[0].0);
+    }
+    for definition in catalog.iter().filter(|definition| definition.text.contains("apt-get -y")) {
+        let known = shared.iter().any(|(name, _)| **name == definition.name);
+        assert!(known, "{} calls apt in a way of its own", definition.name);
+    }
+}
+
+/// Whatever may meet dpkg's lock says so: a foreign lock is waited for, and a kill would leave dpkg in pieces.
+#[test]
+fn a_step_that_calls_apt_says_that_it_needs_dpkg() {
+    for definition in Catalog::builtin().unwrap().iter() {
+        for (operation, found) in &definition.operations {
+            for step in &found.steps {
+                let mut words = step.script.split_ascii_whitespace();
+                let calls = words.any(|word| ["apt", "bring", "bring_version", "take_away"].contains(&word));
+                let place = format!("{}: {operation}: {}", definition.name, step.title);
+                assert_eq!(calls, step.needs_dpkg, "{place}");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_documentation_tells_every_type_and_its_example_is_sound() {
     let page = include_str!("../../../docs/packages.md");
@@ -100,6 +157,9 @@ fn the_documentation_tells_every_type_and_its_example_is_sound() {
     for word in ParamType::WORDS {
         assert!(page.contains(&format!("`{word}`")), "{word}");
     }
+    for definition in Catalog::builtin().unwrap().iter() {
+        assert!(page.contains(&format!("\n| `{}` |", definition.name)), "{}", definition.name);
+    }
 }
 
 #[test]
@@ -108,7 +168,7 @@ fn a_folder_overrides_by_name_and_its_problems_are_told_together() {
     std::fs::write(dir.path().join("a.toml"), DEFINITION.replace("\"thing\"", "\"firewall_rule\"")).unwrap();
     std::fs::write(dir.path().join("notes.txt"), "not a definition").unwrap();
     let catalog = Catalog::builtin().unwrap().with_dir(dir.path()).unwrap();
-    assert_eq!(catalog.iter().count(), 3);
+    assert_eq!(catalog.iter().count(), Catalog::builtin().unwrap().iter().count());
     assert_eq!(catalog.get("firewall_rule").unwrap().summary, "A thing");
 
     std::fs::write(dir.path().join("b.toml"), DEFINITION.replace("\"thing\"", "\"firewall_rule\"")).unwrap();

@@ -6,12 +6,13 @@ use settled_proto::v1::resources_client::ResourcesClient;
 use settled_proto::v1::runs_client::RunsClient;
 use settled_proto::v1::servers_client::ServersClient;
 use settled_proto::v1::{
-    Evidence, FollowRunRequest, GetRunRequest, Outcome, Run, RunState, follow_run_response::Event,
+    Evidence, FollowRunRequest, GetRunRequest, Outcome, RemoveResourceRequest, Run, RunState,
+    follow_run_response::Event,
 };
 use settled_tests::host::Host;
 use settled_tests::patience::until_within;
 use settled_tests::process::{Daemon, Home};
-use settled_tests::server::{install, package_dir};
+use settled_tests::server::{fresh_id, install, package_dir};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
@@ -100,6 +101,14 @@ impl Scene {
     pub(crate) async fn ask(&self, package: &str, name: &str, parameters: &[(&str, &str)]) -> String {
         let request = install("host", package, name, parameters);
         let answer = ResourcesClient::new(self.channel.clone()).install(request).await.unwrap().into_inner();
+        answer.run.unwrap().id
+    }
+
+    /// Asks for the removal of a resource of the host; answers the run.
+    pub(crate) async fn ask_removal(&self, package: &str, name: &str) -> String {
+        let resource = format!("host/{package}/{name}");
+        let request = RemoveResourceRequest { request_id: fresh_id(), resource, ..Default::default() };
+        let answer = ResourcesClient::new(self.channel.clone()).remove(request).await.unwrap().into_inner();
         answer.run.unwrap().id
     }
 

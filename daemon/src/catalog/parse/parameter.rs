@@ -69,6 +69,8 @@ fn read_kind(word: &str, table: &mut Table<'_>, report: &mut Report<'_>) -> Opti
         "cidr" => ParamType::Cidr,
         "cidr_or_any" => ParamType::CidrOrAny,
         "hostname" => ParamType::Hostname,
+        "hostnames" => ParamType::Hostnames,
+        "address" => ParamType::Address,
         "path" => ParamType::Path,
         "relative_paths" => ParamType::RelativePaths,
         "unix_user" => ParamType::UnixUser,

@@ -54,6 +54,10 @@ pub enum ParamType {
     CidrOrAny,
     /// A host name in ASCII.
     Hostname,
+    /// Host names of a site or a certificate, with a space between them; each may begin with `*.`.
+    Hostnames,
+    /// An IPv4 or IPv6 address.
+    Address,
     /// An absolute path without `.` and `..`.
     Path,
     /// Relative paths, one per line.
@@ -79,7 +83,7 @@ pub enum ParamType {
 
 impl ParamType {
     /// Every word for a type.
-    pub const WORDS: [&'static str; 18] = [
+    pub const WORDS: [&'static str; 20] = [
         "text",
         "integer",
         "boolean",
@@ -89,6 +93,8 @@ impl ParamType {
         "cidr",
         "cidr_or_any",
         "hostname",
+        "hostnames",
+        "address",
         "path",
         "relative_paths",
         "unix_user",
@@ -112,6 +118,8 @@ impl ParamType {
             Self::Cidr => "cidr",
             Self::CidrOrAny => "cidr_or_any",
             Self::Hostname => "hostname",
+            Self::Hostnames => "hostnames",
+            Self::Address => "address",
             Self::Path => "path",
             Self::RelativePaths => "relative_paths",
             Self::UnixUser => "unix_user",
@@ -139,6 +147,8 @@ impl ParamType {
             Self::Cidr => "an address like 192.0.2.7, or a network like 192.0.2.0/24 or 2001:db8::/32".to_owned(),
             Self::CidrOrAny => "any, an address like 192.0.2.7, or a network like 192.0.2.0/24".to_owned(),
             Self::Hostname => "a host name like www.example.org".to_owned(),
+            Self::Hostnames => "host names like `example.org www.example.org *.example.net`".to_owned(),
+            Self::Address => "an address like 192.0.2.7 or 2001:db8::7".to_owned(),
             Self::Path => "an absolute path like /srv/site".to_owned(),
             Self::RelativePaths => "relative paths like storage/uploads, one per line".to_owned(),
             Self::UnixUser => "the name of a user like www-data".to_owned(),
@@ -177,6 +187,8 @@ impl ParamType {
             }
             Self::Cidr | Self::CidrOrAny => net::cidr(raw)?,
             Self::Hostname => net::hostname(raw),
+            Self::Hostnames => net::hostnames(raw)?,
+            Self::Address => net::address(raw),
             Self::Path => path::absolute(raw)?,
             Self::RelativePaths => Some(path::relative_lines(raw)?),
             Self::UnixUser => text::unix_user(raw),

@@ -130,6 +130,32 @@ fn host_names() {
 }
 
 #[test]
+fn lists_of_host_names() {
+    check(
+        &ParamType::Hostnames,
+        &[("Example.org", Some("example.org")), ("  b.example  *.A.example ", Some("b.example *.a.example"))],
+    );
+    check(
+        &ParamType::Hostnames,
+        &refused(&["", " ", "*", "a.*.org", "*.*.org", "*.192.0.2.7", "a.org,b.org", "a.org;", "a.org $(b)"]),
+    );
+    let twice = ParamType::Hostnames.canonical("a.org b.org A.org").unwrap_err();
+    assert_eq!(twice, "`a.org` is there twice");
+}
+
+#[test]
+fn addresses() {
+    check(
+        &ParamType::Address,
+        &[("192.0.2.7", Some("192.0.2.7")), ("2001:DB8:0:0::7", Some("2001:db8::7")), ("::", Some("::"))],
+    );
+    check(
+        &ParamType::Address,
+        &refused(&["", "any", "192.0.2", "192.0.2.0/24", "192.0.2.07", "[::1]", "::1%eth0"]),
+    );
+}
+
+#[test]
 fn paths() {
     check(
         &ParamType::Path,
@@ -330,7 +356,7 @@ proptest::proptest! {
     fn no_value_panics_and_every_canonical_form_is_stable(raw in "\\PC{0,40}|[-0-9a-z:/.*,@ ]{0,30}") {
         let kinds = [
             ParamType::Integer { min: 0, max: 9 }, ParamType::Boolean, ParamType::Port, ParamType::PortRange, ParamType::Cidr,
-            ParamType::CidrOrAny, ParamType::Hostname, ParamType::Path, ParamType::RelativePaths, ParamType::UnixUser, ParamType::Cron,
+            ParamType::CidrOrAny, ParamType::Hostname, ParamType::Hostnames, ParamType::Address, ParamType::Path, ParamType::RelativePaths, ParamType::UnixUser, ParamType::Cron,
             ParamType::Duration, ParamType::Url, ParamType::GitUrl, ParamType::PathOrGitUrl,
         ];
         for kind in kinds {

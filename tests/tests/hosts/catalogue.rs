@@ -1,0 +1,88 @@
+//! Packages that change a whole server: the firewall, nginx and its sites. Their programs are on the host already, since it has no way to a
+//! mirror; so what a removal must leave alone is seen here, too.
+
+use settled_proto::v1::Outcome;
+use settled_tests::patience::until;
+
+use crate::fixture::Scene;
+
+/// What nginx on the host answers to a request for a name: status, and body.
+fn page(scene: &Scene, name: &str) -> String {
+    let script = "exec 3<>/dev/tcp/127.0.0.1/80; \
+         printf 'GET / HTTP/1.0\\r\\nHost: NAME\\r\\n\\r\\n' >&3; cat <&3";
+    scene.host.run(&format!("bash -c {:?}", script.replace("NAME", name)))
+}
+
+async fn well(scene: &Scene, run: String) -> String {
+    let (run, output) = scene.completed(&run).await;
+    assert_eq!(run.outcome(), Outcome::Succeeded, "{run:#?}\n{output}");
+    output
+}
+
+async fn wrong(scene: &Scene, run: String, words: &str) {
+    let (run, output) = scene.completed(&run).await;
+    assert_eq!((run.outcome(), run.attempt), (Outcome::Failed, 1), "{run:#?}\n{output}");
+    assert!(output.contains(words), "{output}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(hosts), ignore = "this machine cannot start hosts: be root, and allowed to make namespaces")]
+async fn a_firewall_lets_ssh_in_before_it_closes_and_is_off_again_when_it_goes() {
+    let mut scene = Scene::new(&[]).await;
+    scene.host.run("ufw deny from 10.0.0.0/8");
+    well(&scene, scene.ask("firewall", "fw", &[("incoming", "reject")]).await).await;
+    let rules = scene.host.run("ufw show added | grep '^ufw'");
+    let rules: Vec<_> = rules.lines().collect();
+    assert_eq!(rules, ["ufw allow 22/tcp comment 'settled-ssh:fw'", "ufw deny from 10.0.0.0/8"]);
+    assert!(scene.host.run("ufw status verbose").contains("Default: reject (incoming)"));
+    // Another daemon needs another connection, which the rule of somebody else would refuse.
+    scene.kill_daemon().await;
+    well(&scene, scene.ask_removal("firewall", "fw").await).await;
+    assert_eq!(
+        scene.host.run("ufw status | head -n 1; ufw show added | grep -c settled || :").trim(),
+        "Status: inactive\n0"
+    );
+    assert_eq!(
+        scene.host.run("ls -A /var/lib/settled-packages/debian; dpkg-query -W -f '${db:Status-Status}' ufw"),
+        "installed"
+    );
+
+    scene.host.run("ufw allow 22/tcp");
+    wrong(&scene, scene.ask("firewall", "fw", &[]).await, "deny from 10.0.0.0/8").await;
+    assert!(scene.host.run("ufw status").contains("Status: inactive"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(hosts), ignore = "this machine cannot start hosts: be root, and allowed to make namespaces")]
+async fn a_site_that_nginx_does_not_take_harms_no_other() {
+    let scene = Scene::new(&[]).await;
+    scene.host.run("mkdir /srv/one; echo page one >/srv/one/index.html");
+    well(&scene, scene.ask("nginx", "nginx", &[("max_body", "4m")]).await).await;
+    well(&scene, scene.ask("site", "one", &[("domains", "one.test"), ("root", "/srv/one")]).await).await;
+    // nginx answers a reload before its new workers serve.
+    until("the site is served", async || page(&scene, "one.test").contains("page one").then_some(())).await;
+
+    let taken = [("domains", "two.test one.test"), ("root", "/srv/one")];
+    wrong(
+        &scene,
+        scene.ask("site", "taken", &taken).await,
+        "another site of this server has one of these domains",
+    )
+    .await;
+    let unknown = [("domains", "three.test"), ("kind", "proxy"), ("upstream", "http://nowhere.invalid:3000")];
+    wrong(&scene, scene.ask("site", "unknown", &unknown).await, "host not found in upstream").await;
+    assert_eq!(
+        scene.host.run("nginx -t -q; ls /etc/nginx/sites-enabled").trim(),
+        "default\nsettled-one.conf"
+    );
+    assert!(page(&scene, "one.test").contains("page one"));
+
+    wrong(&scene, scene.ask_removal("nginx", "nginx").await, "site.one").await;
+    well(&scene, scene.ask_removal("site", "one").await).await;
+    until("the site is gone", async || (!page(&scene, "one.test").contains("page one")).then_some(())).await;
+    well(&scene, scene.ask_removal("nginx", "nginx").await).await;
+    let after = scene
+        .host
+        .run("ls /etc/nginx/conf.d; systemctl is-enabled nginx || :; systemctl is-active nginx || :");
+    assert_eq!(after.trim(), "disabled\ninactive");
+}
