@@ -132,9 +132,14 @@ fn metrics_are_served_on_their_own_address_and_nothing_else_is() {
         stream.read_to_string(&mut answer).unwrap();
         answer
     };
-    // The tick looks first and feeds the watchdog then.
-    daemon.hears("WATCHDOG=1");
-    let answer = get("/metrics");
+    // The reconciler looks with the first tick, which the watchdog does not wait for.
+    let answer = loop {
+        daemon.hears("WATCHDOG=1");
+        let answer = get("/metrics");
+        if answer.contains("\nsettled_reconciler_last_look_seconds ") {
+            break answer;
+        }
+    };
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     let value = |name: &str| -> f64 {
         let line = answer.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
