@@ -182,12 +182,18 @@ impl Unit<'_> {
         let wall = self.now();
         let now = self.db().await?.lease_now(wall).await?.0;
         let me = me.to_string();
-        let sql = "SELECT l.server_id, s.name AS server, l.owner FROM lane l JOIN server s ON s.id = l.server_id \
-                   WHERE l.owner IS NOT NULL AND l.owner <> $1 AND ($2 OR NOT EXISTS \
-                   (SELECT 1 FROM daemon d WHERE d.id = l.owner AND d.lease_until > $3)) ORDER BY s.name";
-        let dead: Vec<DeadLane> = on!(self.db().await?, c =>
-            sqlx::query_as(sql).bind(&me).bind(everyone_else).bind(now).fetch_all(c).await)?;
-        if !dead.is_empty() {
+        // Asked at every look, and nearly always in vain: whose lanes they are is looked up when there are some.
+        let sql = "SELECT EXISTS (SELECT 1 FROM lane WHERE owner IS NOT NULL AND owner <> $1 AND ($2 OR NOT EXISTS \
+                   (SELECT 1 FROM daemon d WHERE d.id = lane.owner AND d.lease_until > $3)))";
+        let some: bool = on!(self.db().await?, c =>
+            sqlx::query_scalar(sql).bind(&me).bind(everyone_else).bind(now).fetch_one(c).await)?;
+        let mut dead: Vec<DeadLane> = Vec::new();
+        if some {
+            let sql = "SELECT l.server_id, s.name AS server, l.owner FROM lane l JOIN server s ON s.id = l.server_id \
+                       WHERE l.owner IS NOT NULL AND l.owner <> $1 AND ($2 OR NOT EXISTS \
+                       (SELECT 1 FROM daemon d WHERE d.id = l.owner AND d.lease_until > $3)) ORDER BY s.name";
+            dead = on!(self.db().await?, c =>
+                sqlx::query_as(sql).bind(&me).bind(everyone_else).bind(now).fetch_all(c).await)?;
             // Nobody else writes before the commit, so these are the same lanes.
             let sql = "UPDATE lane SET owner = NULL WHERE owner IS NOT NULL AND owner <> $1 AND ($2 OR NOT EXISTS \
                        (SELECT 1 FROM daemon d WHERE d.id = lane.owner AND d.lease_until > $3))";

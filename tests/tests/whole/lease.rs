@@ -52,8 +52,12 @@ fn p13_the_shortest_lease_that_is_accepted_is_renewed_before_it_is_distrusted() 
     let config = |renew: u64, lease: u64| {
         let set = |key: &str, value: u64| (format!("SETTLED_{key}"), value.to_string());
         // What else a long lease demands.
-        let env =
-            vec![set("LANE__RENEW_S", renew), set("LANE__LEASE_S", lease), set("RUN__SETTLE_MARGIN_S", 4000)];
+        let env = vec![
+            set("LANE__RENEW_S", renew),
+            set("LANE__LEASE_S", lease),
+            set("RUN__SETTLE_MARGIN_S", 4000),
+            set("STALE__RUNNING_S", 3600),
+        ];
         Config::load(&Sources { env, ..Sources::default() }, &Surroundings::bare("/home/ann"))
     };
     for renew in [1, 2, 3, 5, 7, 10, 14, 15, 16, 100, 1200] {

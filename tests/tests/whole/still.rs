@@ -10,9 +10,18 @@ use settled_tests::postgres::Postgres;
 use sqlx::{Connection as _, PgConnection};
 
 /// What whoever reads or writes this table waits for, until it is rolled back.
-async fn lock<'c>(other: &'c mut PgConnection, table: &str) -> sqlx::Transaction<'c, sqlx::Postgres> {
+const ALL: &str = "ACCESS EXCLUSIVE";
+/// What only whoever writes it waits for.
+const WRITERS: &str = "EXCLUSIVE";
+
+/// Locks a table in this mode.
+async fn lock<'c>(
+    other: &'c mut PgConnection,
+    table: &str,
+    mode: &str,
+) -> sqlx::Transaction<'c, sqlx::Postgres> {
     let mut transaction = other.begin().await.expect("a transaction");
-    let sql = format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
+    let sql = format!("LOCK TABLE {table} IN {mode} MODE");
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
         .execute(&mut *transaction)
         .await
@@ -45,7 +54,7 @@ async fn p6_a_dispatcher_that_stands_still_starves_the_watchdog_although_the_oth
 
     // The dispatcher looks for servers with work; nobody else here reads them.
     let mut other = PgConnection::connect(&url).await.unwrap();
-    let locked = lock(&mut other, "server").await;
+    let locked = lock(&mut other, "server", ALL).await;
     let named = starves(&mut systemd, 1).await;
     assert!(named[0].starts_with("the dispatcher stands still"), "{named:?}");
     locked.rollback().await.unwrap();
@@ -67,7 +76,7 @@ async fn p6_a_reconciler_that_stands_still_starves_the_watchdog_although_the_oth
     let daemon = options.systemd(&systemd.path()).watchdog(Duration::from_secs(4)).start().await;
     systemd.wait_for("WATCHDOG=1").await;
     let mut other = PgConnection::connect(&url).await.unwrap();
-    let locked = lock(&mut other, "run").await;
+    let locked = lock(&mut other, "run", ALL).await;
     let named = starves(&mut systemd, 1).await;
     assert!(named[0].starts_with("the reconciler stands still"), "{named:?}");
     locked.rollback().await.unwrap();
@@ -83,7 +92,7 @@ async fn p6_a_writer_that_stands_still_starves_the_watchdog_and_the_status_names
     let daemon = options.systemd(&systemd.path()).watchdog(Duration::from_secs(4)).start().await;
     systemd.wait_for("WATCHDOG=1").await;
     let mut other = PgConnection::connect(&url).await.unwrap();
-    let locked = lock(&mut other, "daemon").await;
+    let locked = lock(&mut other, "daemon", WRITERS).await;
     // The reconciler frees the lanes of dead daemons: it waits for the same writer.
     let named = starves(&mut systemd, 2).await;
     assert!(named[0].starts_with("the reconciler stands still"), "{named:?}");
