@@ -145,9 +145,10 @@ impl World {
         self.restart().await
     }
 
-    /// Nobody asks for anything any more: in time all lanes are given back.
+    /// Nobody asks for anything any more: in time all lanes are given back. What a lost run has left may be looked at in that time, and
+    /// the lane stays for a while once more.
     pub async fn rest(&mut self) -> anyhow::Result<()> {
-        self.go(self.knobs.dispatch.linger + self.knobs.dispatch.poll).await?;
+        self.go(2 * (self.knobs.dispatch.linger + self.knobs.dispatch.poll)).await?;
         self.checker.all_lanes_free(&self.daemon).await
     }
 
