@@ -148,7 +148,12 @@ impl World {
     /// Nobody asks for anything any more: in time all lanes are given back. What a lost run has left may be looked at in that time, and
     /// the lane stays for a while once more.
     pub async fn rest(&mut self) -> anyhow::Result<()> {
-        self.go(2 * (self.knobs.dispatch.linger + self.knobs.dispatch.poll)).await?;
+        for _ in 0..20 {
+            self.go(self.knobs.dispatch.linger + self.knobs.dispatch.poll).await?;
+            if self.checker.all_lanes_free(&self.daemon).await.is_ok() {
+                return Ok(());
+            }
+        }
         self.checker.all_lanes_free(&self.daemon).await
     }
 
