@@ -4,7 +4,7 @@
 //! [`Catalog::with_dir`], which reads a folder. It must never know of runs, records, the store or servers, and it never makes
 //! shell text: a step's script is the fixed text of its definition, and parameters only ever travel as environment (P11).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,6 +56,15 @@ pub struct FileProblem {
     pub file: PathBuf,
     /// What is wrong in it.
     pub problem: Problem,
+}
+
+/// Digests of definitions by name: what tells two sets of them apart.
+pub type Digests = BTreeMap<String, String>;
+
+/// Names of the definitions that only one of the two has, or that they have from different texts; in order.
+pub fn differing(one: &Digests, other: &Digests) -> Vec<String> {
+    let names: BTreeSet<_> = one.keys().chain(other.keys()).collect();
+    names.into_iter().filter(|name| one.get(*name) != other.get(*name)).cloned().collect()
 }
 
 /// All definitions by name. Cheap to clone; a reload makes a new one.
@@ -121,10 +130,9 @@ impl Catalog {
         self.definitions.values()
     }
 
-    /// Name and digest of all definitions, as a JSON object: what daemons compare.
-    pub fn digests(&self) -> String {
-        let digests: BTreeMap<_, _> = self.iter().map(|d| (&d.name, &d.digest)).collect();
-        serde_json::json!(digests).to_string()
+    /// Name and digest of all definitions.
+    pub fn digests(&self) -> Digests {
+        self.iter().map(|d| (d.name.clone(), d.digest.clone())).collect()
     }
 
     fn with_texts(

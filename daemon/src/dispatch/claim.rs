@@ -88,10 +88,6 @@ impl Lane {
         Ok(())
     }
 
-    pub(super) async fn has_unresolved(&self) -> Result<bool, LaneError> {
-        Ok(!self.crew.engine.store().read().await?.db().unresolved(self.hold.server).await?.is_empty())
-    }
-
     /// A step that was not proven to have ended has: its lane is free of it, and what the server showed is kept with it.
     async fn resolved(&self, id: StepId, report: &Report) -> Result<(), LaneError> {
         let late = failures::late(id, report, self.crew.engine.clock().now());

@@ -318,11 +318,6 @@ impl Lane {
         let now = self.crew.engine.clock().monotonic();
         let Some(server) = &self.server else { return Ok(Next::Now) };
         let reading = self.crew.reading(server).await?;
-        let answerable = reading.is_some() || server.reach == Reach::Ok;
-        if !self.claimed && answerable && server.reach != Reach::Paused && self.has_unresolved().await? {
-            // Without work of its own, the lane still finds out what has become of what was given up.
-            return self.claim().await;
-        }
         if reading.is_some_and(|run| !run.is_queued() || server.reach != Reach::Paused) {
             return Ok(Next::At(now + self.crew.settings.poll));
         }

@@ -1,12 +1,10 @@
 //! Keeps the loaded definitions in the store, by digest, so that what they made can always be taken off again; and puts new ones in
 //! their place.
 
-use std::collections::BTreeSet;
-
 use async_trait::async_trait;
 
 use super::{Answer, Asked, Engine, Refusal};
-use crate::catalog::{Catalog, FileProblem};
+use crate::catalog::{Catalog, FileProblem, differing};
 use crate::store::{Command, StoreError, Unit, Wants};
 
 struct KeepPackages(Catalog);
@@ -46,7 +44,10 @@ impl Command for Reload {
             return Ok((answer, None));
         }
         let catalog = self.read.as_ref().map_err(|problems| not_in_order(problems))?;
-        let answer = Answer { ids: changes(&self.engine.catalog(), catalog), ..Answer::default() };
+        let answer = Answer {
+            ids: differing(&self.engine.catalog().digests(), &catalog.digests()),
+            ..Answer::default()
+        };
         KeepPackages(catalog.clone()).run(unit).await?;
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), "packages".to_owned()).await?;
         Ok((answer, Some(catalog.clone())))
@@ -61,13 +62,6 @@ fn not_in_order(problems: &[FileProblem]) -> Refusal {
     ))
 }
 
-/// Names of the packages that come, change or go.
-fn changes(old: &Catalog, new: &Catalog) -> Vec<String> {
-    let digest = |catalog: &Catalog, name: &str| catalog.get(name).map(|d| d.digest.clone());
-    let names: BTreeSet<_> = old.iter().chain(new.iter()).map(|d| d.name.clone()).collect();
-    names.into_iter().filter(|name| digest(old, name) != digest(new, name)).collect()
-}
-
 impl Engine {
     /// Stores every loaded definition by its digest.
     pub async fn keep_packages(&self) -> Result<(), StoreError> {
@@ -77,7 +71,7 @@ impl Engine {
     /// Puts these definitions in the place of the loaded ones: stored first, then used. Answers the names of those that came, changed
     /// or went.
     pub async fn replace_packages(&self, catalog: Catalog) -> Result<Vec<String>, StoreError> {
-        let changes = changes(&self.catalog(), &catalog);
+        let changes = differing(&self.catalog().digests(), &catalog.digests());
         self.writer().commit(KeepPackages(catalog.clone())).await?;
         self.use_packages(catalog);
         Ok(changes)

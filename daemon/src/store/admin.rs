@@ -1,6 +1,8 @@
 //! What concerns the store as a whole: its identity, the daemons that share it, counts for `status`.
 
-use super::rows::ServerRow;
+use std::collections::BTreeMap;
+
+use super::rows::{ServerRow, from_json, to_json};
 use super::{Db, StoreError, Unit};
 use crate::domain::id::DaemonId;
 use crate::domain::server::Server;
@@ -42,9 +44,16 @@ pub struct DaemonRow {
     /// When it started, by its own clock.
     pub started_at: i64,
     /// The definitions that it has loaded: a JSON object of name and digest.
-    pub packages: String,
+    packages: String,
     /// Lanes that it has.
     pub lanes: i64,
+}
+
+impl DaemonRow {
+    /// Digests of the definitions that it has loaded, by name.
+    pub fn packages(&self) -> Result<BTreeMap<String, String>, StoreError> {
+        from_json("packages", &self.packages)
+    }
 }
 
 impl Db<'_> {
@@ -146,7 +155,7 @@ impl Unit<'_> {
         &mut self,
         id: DaemonId,
         version: &str,
-        packages: &str,
+        packages: &BTreeMap<String, String>,
         until: Timestamp,
     ) -> Result<(), StoreError> {
         let now = self.now();
@@ -154,7 +163,7 @@ impl Unit<'_> {
         let sql = "INSERT INTO daemon (id, version, started_at, lease_until, packages) VALUES ($1, $2, $3, $4, $5) \
                    ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, packages = excluded.packages";
         on!(self.writing().await?, c => sqlx::query(sql).bind(id.to_string()).bind(version).bind(now.0).bind(until.0)
-            .bind(packages).execute(c).await.map(drop))?;
+            .bind(to_json(packages)).execute(c).await.map(drop))?;
         Ok(())
     }
 }

@@ -3,7 +3,6 @@
 //! Daemons that share a PostgreSQL hear of each other's commits by `NOTIFY`, sent with the commit itself. That is a hint, and may be
 //! lost with a connection: whoever waits for news looks now and then all the same.
 
-use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -68,7 +67,8 @@ impl Bell {
     pub(super) fn notify(&self, seq: i64, called: &[ServerId]) -> String {
         let mut sql = format!("NOTIFY {CHANNEL}, '{} {seq}", self.origin);
         for server in called.iter().take(CALLED_MAX) {
-            let _ = write!(sql, " {server}");
+            sql.push(' ');
+            sql.push_str(&server.to_string());
         }
         sql + "'"
     }

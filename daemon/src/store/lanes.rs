@@ -6,6 +6,14 @@ use crate::domain::id::{DaemonId, RunId, ServerId};
 use crate::domain::step::StepId;
 use crate::domain::time::Timestamp;
 
+/// Lanes of daemons other than $1 whose lease has passed at $3, or of all others ($2).
+macro_rules! of_the_dead {
+    () => {
+        "lane.owner IS NOT NULL AND lane.owner <> $1 \
+         AND ($2 OR NOT EXISTS (SELECT 1 FROM daemon d WHERE d.id = lane.owner AND d.lease_until > $3))"
+    };
+}
+
 /// Servers that are called one by one when their lanes have lost their owner.
 const CALLED_MAX: usize = 256;
 
@@ -183,20 +191,20 @@ impl Unit<'_> {
         let now = self.db().await?.lease_now(wall).await?.0;
         let me = me.to_string();
         // Asked at every look, and nearly always in vain: whose lanes they are is looked up when there are some.
-        let sql = "SELECT EXISTS (SELECT 1 FROM lane WHERE owner IS NOT NULL AND owner <> $1 AND ($2 OR NOT EXISTS \
-                   (SELECT 1 FROM daemon d WHERE d.id = lane.owner AND d.lease_until > $3)))";
+        let sql = concat!("SELECT EXISTS (SELECT 1 FROM lane WHERE ", of_the_dead!(), ")");
         let some: bool = on!(self.db().await?, c =>
             sqlx::query_scalar(sql).bind(&me).bind(everyone_else).bind(now).fetch_one(c).await)?;
         let mut dead: Vec<DeadLane> = Vec::new();
         if some {
-            let sql = "SELECT l.server_id, s.name AS server, l.owner FROM lane l JOIN server s ON s.id = l.server_id \
-                       WHERE l.owner IS NOT NULL AND l.owner <> $1 AND ($2 OR NOT EXISTS \
-                       (SELECT 1 FROM daemon d WHERE d.id = l.owner AND d.lease_until > $3)) ORDER BY s.name";
+            let sql = concat!(
+                "SELECT lane.server_id, s.name AS server, lane.owner FROM lane JOIN server s ON s.id = lane.server_id WHERE ",
+                of_the_dead!(),
+                " ORDER BY s.name"
+            );
             dead = on!(self.db().await?, c =>
                 sqlx::query_as(sql).bind(&me).bind(everyone_else).bind(now).fetch_all(c).await)?;
             // Nobody else writes before the commit, so these are the same lanes.
-            let sql = "UPDATE lane SET owner = NULL WHERE owner IS NOT NULL AND owner <> $1 AND ($2 OR NOT EXISTS \
-                       (SELECT 1 FROM daemon d WHERE d.id = lane.owner AND d.lease_until > $3))";
+            let sql = concat!("UPDATE lane SET owner = NULL WHERE ", of_the_dead!());
             on!(self.writing().await?, c => sqlx::query(sql).bind(&me).bind(everyone_else).bind(now)
                 .execute(c).await.map(drop))?;
         }

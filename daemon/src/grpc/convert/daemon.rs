@@ -1,10 +1,9 @@
 //! Daemons that share a store, and how their packages differ from those of the one that answers.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use settled_proto::v1;
 
 use super::{count, time};
+use crate::catalog::{Digests, differing};
 use crate::domain::id::DaemonId;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
@@ -14,9 +13,8 @@ use crate::store::admin::DaemonRow;
 pub(in crate::grpc) fn daemons(
     rows: &[DaemonRow],
     me: DaemonId,
-    packages: &str,
+    packages: &Digests,
 ) -> Result<Vec<v1::Daemon>, StoreError> {
-    let mine = digests(packages)?;
     rows.iter()
         .map(|row| {
             let answers = row.id == me.to_string();
@@ -26,7 +24,7 @@ pub(in crate::grpc) fn daemons(
                 started_at: Some(time(Timestamp(row.started_at))),
                 lanes: u32::try_from(count(row.lanes)).unwrap_or(u32::MAX),
                 answers,
-                other_packages: if answers { Vec::new() } else { differing(&mine, &digests(&row.packages)?) },
+                other_packages: if answers { Vec::new() } else { differing(packages, &row.packages()?) },
             })
         })
         .collect()
@@ -42,14 +40,4 @@ pub(in crate::grpc) fn warning(daemon: &v1::Daemon) -> Option<String> {
             daemon.other_packages.join(", ")
         )
     })
-}
-
-fn digests(text: &str) -> Result<BTreeMap<String, String>, StoreError> {
-    serde_json::from_str(text)
-        .map_err(|error| StoreError::Corrupt(format!("the packages of a daemon: {error}")))
-}
-
-fn differing(mine: &BTreeMap<String, String>, others: &BTreeMap<String, String>) -> Vec<String> {
-    let names: BTreeSet<_> = mine.keys().chain(others.keys()).collect();
-    names.into_iter().filter(|name| mine.get(*name) != others.get(*name)).cloned().collect()
 }

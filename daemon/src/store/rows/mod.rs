@@ -50,12 +50,15 @@ fn corrupt(what: &str, value: &str) -> StoreError {
     StoreError::Corrupt(format!("{what} `{value}`"))
 }
 
-fn to_json<T: Serialize + ?Sized>(value: &T) -> String {
+pub(in crate::store) fn to_json<T: Serialize + ?Sized>(value: &T) -> String {
     // Maps with text keys, lists and plain structs of ours always have a JSON form; the fallback can only be refused on reading.
     serde_json::to_string(value).unwrap_or_default()
 }
 
-fn from_json<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Result<T, StoreError> {
+pub(in crate::store) fn from_json<'a, T: Deserialize<'a>>(
+    what: &str,
+    text: &'a str,
+) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|_| corrupt(what, text))
 }
 
