@@ -83,7 +83,7 @@ pub(crate) struct OperateArgs {
 /// How the run waits for its turn.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct QueueArgs {
-    /// How long the run may stay queued, for instance 30m or 12h, at most 30 days; the daemon's default is 24 h
+    /// How long the run may stay queued, for instance 30m or 12h, at most 30 days; without it the package says, or settled's configuration (24 h)
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub(crate) queue_limit: Option<std::time::Duration>,
     /// Whether it goes before or after the other queued runs of its server; what has begun is not interrupted

@@ -237,10 +237,11 @@ impl Lane {
         self.begin(run).await
     }
 
-    /// No run waits. What is not proven to have ended is looked after all the same, so that the lane is free when the next one comes.
+    /// No run waits. What is not proven to have ended is looked after all the same, so that the lane is free when the next one comes; but
+    /// not while the daemon drains, since that may last for ever.
     async fn without_work(&mut self, open: &[UnresolvedRow]) -> Result<Next, LaneError> {
         let paused = self.server.as_ref().is_some_and(|server| server.reach == Reach::Paused);
-        if open.is_empty() || paused {
+        if open.is_empty() || paused || self.crew.drain.is_on() {
             return self.idle().await;
         }
         if !self.claimed {

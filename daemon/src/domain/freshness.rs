@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::run::{Phase, Run, RunState};
 use super::time::Timestamp;
-use super::timings::Timings;
+use super::verdict::Verdict;
 
 text_enum! {
     /// How fresh a run is.
@@ -49,17 +49,15 @@ impl Thresholds {
 }
 
 impl Run {
-    /// After this time it is likely stale, unless something happens to it; `None` once it is over. Never later than what is left of the
-    /// time that its server and the margin after it have: it is shown before it is settled.
-    pub fn stale_at(&self, timings: &Timings) -> Option<Timestamp> {
+    /// After this time it is likely stale, unless something happens to it; `None` once it is over. Never later than its server has to end
+    /// its step: it is shown before it is settled, and the margin lies between.
+    pub fn stale_at(&self) -> Option<Timestamp> {
         let promised = self.waiting().and_then(|w| w.next_try);
         let heard = promised.map_or(self.progress_at, |at| at.max(self.progress_at));
         match &self.state {
             RunState::Queued { .. } => Some(heard + self.stale.queued),
             RunState::Running(progress) => Some(match progress.phase {
-                Phase::Stepping { deadline } => {
-                    (heard + self.stale.running).min(deadline + timings.kill_grace)
-                }
+                Phase::Stepping { deadline } => (heard + self.stale.running).min(deadline + self.kill_grace),
                 Phase::Between { .. } => heard + self.stale.running,
             }),
             RunState::Completed { .. } => None,
@@ -67,12 +65,18 @@ impl Run {
     }
 
     /// How fresh it is now.
-    pub fn freshness(&self, now: Timestamp, timings: &Timings) -> Freshness {
-        match (self.verdict(), self.stale_at(timings)) {
-            (Some(verdict), _) if verdict.reconciled => Freshness::Reconciled,
+    pub fn freshness(&self, now: Timestamp) -> Freshness {
+        match (self.verdict(), self.stale_at()) {
+            (Some(verdict), _) => verdict.freshness(),
             (None, Some(at)) if now > at => Freshness::LikelyStale,
             (None, _) => Freshness::Fresh,
-            (Some(_), _) => Freshness::Terminal,
         }
+    }
+}
+
+impl Verdict {
+    /// That of a run which has ended so; it does not change any more.
+    pub fn freshness(&self) -> Freshness {
+        if self.reconciled { Freshness::Reconciled } else { Freshness::Terminal }
     }
 }

@@ -33,7 +33,7 @@ impl Priority {
 /// How a run is to wait for its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
-    /// How long it may stay queued; `None`: as long as the daemon's configuration says.
+    /// How long it may stay queued; `None`: as long as its operation says, or else the daemon's configuration.
     pub limit: Option<Duration>,
     /// Before whom it has its turn.
     pub priority: Priority,

@@ -46,9 +46,9 @@ impl Command for AskToDrain {
         if self.asked.recall(unit).await?.is_some() {
             return Ok(false);
         }
-        let now = unit.now();
+        let (now, me) = (unit.now(), self.engine.me().to_string());
         if self.order == DrainOrder::Detach
-            && unit.db().await?.daemons_beside(self.engine.me(), now).await? == 0
+            && unit.db().await?.daemons(now).await?.iter().all(|daemon| daemon.id == me)
         {
             return Err(Refusal::not_now(
                 "no other daemon shares the store, so nobody would follow what runs: drain without --detach, which lets it come to its \

@@ -4,7 +4,6 @@ use super::rows::{RunRow, clean};
 use super::{Db, StoreError, Unit};
 use crate::domain::id::{DaemonId, RunId, ServerId};
 use crate::domain::step::StepId;
-use crate::domain::time::Timestamp;
 
 /// Lanes of daemons other than $1 whose lease has passed at $3, or of all others ($2).
 macro_rules! of_the_dead {
@@ -100,12 +99,6 @@ impl Db<'_> {
     pub async fn lane(&mut self, server: ServerId) -> Result<Option<LaneRow>, StoreError> {
         let sql = "SELECT server_id, owner, epoch, takeover FROM lane WHERE server_id = $1";
         Ok(on!(self, c => sqlx::query_as(sql).bind(server.to_string()).fetch_optional(c).await)?)
-    }
-
-    /// How many other daemons live.
-    pub async fn daemons_beside(&mut self, me: DaemonId, now: Timestamp) -> Result<i64, StoreError> {
-        let sql = "SELECT COUNT(*) FROM daemon WHERE id <> $1 AND lease_until > $2";
-        Ok(on!(self, c => sqlx::query_scalar(sql).bind(me.to_string()).bind(now.0).fetch_one(c).await)?)
     }
 
     /// Runs in progress on servers whose lane this daemon has, longest first, at most `limit`.

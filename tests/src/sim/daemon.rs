@@ -227,6 +227,11 @@ impl Daemon {
         }
     }
 
+    /// Whether it begins anything new.
+    pub fn drain(&self) -> &settled::dispatch::Drain {
+        &self.crew.drain
+    }
+
     async fn act(&mut self, actor: Actor) -> anyhow::Result<()> {
         let now = self.clock.monotonic();
         match actor {

@@ -1,5 +1,6 @@
 //! A lane that is held for too long by what is not proven to have ended: the server's record tells of it until the lane is free again.
 
+use settled::dispatch::Mode;
 use settled::domain::server::Held;
 use settled::domain::verdict::{Evidence, Outcome, Reason};
 use settled_tests::scripted::{End, Play};
@@ -83,4 +84,18 @@ async fn a_lane_is_looked_after_for_a_day_without_a_transition_for_each_look() {
     w.go(seconds(20_000)).await.unwrap();
     let rows = told(&w).await - before;
     assert!(rows < 150, "{rows} transitions in 20,000 s");
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_what_may_never_end() {
+    let (mut w, id) = orphaned(1_000_000).await;
+    w.end(id, seconds(600)).await.unwrap();
+    w.go(seconds(600)).await.unwrap();
+    assert_eq!(w.daemon.engine.hub().at_work(), 1, "an orphan is looked after");
+    w.daemon.drain().set(Mode::Finish);
+    w.go(seconds(400)).await.unwrap();
+    assert_eq!(w.daemon.engine.hub().at_work(), 0, "nothing runs, so nothing is waited for");
+    w.daemon.drain().set(Mode::Serve);
+    w.go(seconds(400)).await.unwrap();
+    assert_eq!(held(&w).await.expect("it is looked after again").processes, ["4711 payload"]);
 }

@@ -37,14 +37,12 @@ async fn listed(w: &World, freshness: Freshness) -> Vec<String> {
 /// It is fresh at this time, and likely stale one unit later, for lists and for itself.
 async fn turns_stale_at(w: &mut World, id: RunId, at: Timestamp) {
     go_to(w, at).await;
-    let timings = knobs().engine.timings;
-    let told = |run: &Run, now| run.freshness(now, &timings);
     let run = w.run(id).await.unwrap();
-    assert_eq!((run.stale_at(&timings), told(&run, at)), (Some(at), Freshness::Fresh));
+    assert_eq!((run.stale_at(), run.freshness(at)), (Some(at), Freshness::Fresh));
     assert!(listed(w, Freshness::Fresh).await.contains(&id.to_string()));
     assert!(!listed(w, Freshness::LikelyStale).await.contains(&id.to_string()));
     w.go(UNIT).await.unwrap();
-    assert_eq!(told(&w.run(id).await.unwrap(), at + UNIT), Freshness::LikelyStale);
+    assert_eq!(w.run(id).await.unwrap().freshness(at + UNIT), Freshness::LikelyStale);
     assert!(listed(w, Freshness::LikelyStale).await.contains(&id.to_string()));
     assert!(!listed(w, Freshness::Fresh).await.contains(&id.to_string()));
 }
@@ -158,7 +156,7 @@ async fn p6_a_run_that_nobody_hears_of_is_settled_by_the_thresholds_of_its_opera
         assert_eq!(due, run.progress_at + seconds(timeout + 30 + 120));
         let run = settles_at(&mut w, run.id, due).await;
         ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
-        assert_eq!(run.freshness(w.clock.now(), &knobs().engine.timings), Freshness::Reconciled);
+        assert_eq!(run.freshness(w.clock.now()), Freshness::Reconciled);
     }
 }
 

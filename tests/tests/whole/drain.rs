@@ -120,15 +120,19 @@ async fn p5_a_stop_that_finishes_follows_what_runs_and_leaves_the_queue_to_the_n
     let refused = order(&daemon, DrainMode::Cancel, &fresh_id()).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
 
+    // Whoever follows it is told to connect again, now or a moment later: the daemon ends with the run.
     place.let_go("one");
-    place.ran_once(&daemon, "one", &one).await;
     let (ended, home) = daemon.end().await;
     ended.unwrap();
     assert!(!place.has_begun("two") && !place.has_begun("three"), "nothing new was begun");
 
     let daemon = options().start_in(home).await;
-    assert_eq!(status(&daemon).await, None);
-    for (name, run) in [("two", two), ("three", three)] {
+    let now = daemon.admin().get_status(GetStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(now.drain, None);
+    let at = |time: Option<prost_types::Timestamp>| time.map(|time| (time.seconds, time.nanos)).unwrap();
+    let completed = at(self::run(&daemon, &one).await.completed_at);
+    assert!(completed < at(now.started_at), "the daemon that drained has seen its end");
+    for (name, run) in [("one", one), ("two", two), ("three", three)] {
         place.ran_once(&daemon, name, &run).await;
     }
 }

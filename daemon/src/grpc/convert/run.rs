@@ -29,14 +29,13 @@ pub(in crate::grpc) fn run(
     place: Option<&Place>,
     now: Timestamp,
 ) -> Result<v1::Run, StoreError> {
-    let mut wire = run_as_stored(row, place)?;
-    if let Some(stale_at) = row.stale_at.map(Timestamp) {
-        let stale = now > stale_at;
-        wire.set_freshness(if stale { v1::Freshness::LikelyStale } else { v1::Freshness::Fresh });
-        if stale {
-            let settles_by = Timestamp(row.settles_by.unwrap_or(stale_at.0));
-            wire.summary = summary::stale(&wire.summary, Timestamp(row.progress_at), settles_by);
-        }
+    let known: Run = row.clone().try_into()?;
+    let mut wire = as_stored(row, &known, place);
+    let freshness = known.freshness(now);
+    wire.set_freshness(words::freshness(freshness));
+    if freshness == Freshness::LikelyStale {
+        let settles_by = Timestamp(row.settles_by.unwrap_or(now.0));
+        wire.summary = summary::stale(&wire.summary, known.progress_at, settles_by);
     }
     Ok(wire)
 }
@@ -44,19 +43,23 @@ pub(in crate::grpc) fn run(
 /// A run as transitions and answers tell it, the same whenever they are read.
 pub(in crate::grpc) fn run_as_stored(row: &RunRow, place: Option<&Place>) -> Result<v1::Run, StoreError> {
     let run: Run = row.clone().try_into()?;
-    let waits = run.waiting().cloned().or_else(|| in_line(&run, place?));
+    Ok(as_stored(row, &run, place))
+}
+
+fn as_stored(row: &RunRow, run: &Run, place: Option<&Place>) -> v1::Run {
+    let waits = run.waiting().cloned().or_else(|| in_line(run, place?));
     let mut wire = v1::Run {
         settles_by: row.settles_by.map(|t| time(Timestamp(t))),
         stale_at: row.stale_at.map(|t| time(Timestamp(t))),
         waiting: waits.as_ref().map(waiting),
         position: place.map(|p| p.position).unwrap_or_default(),
-        summary: summary::of(&run, waits.as_ref(), place.map(|p| p.position)),
+        summary: summary::of(run, waits.as_ref(), place.map(|p| p.position)),
         grounds: run.grounds.as_ref().map(grounds::grounds),
-        ..known(&run)
+        ..known(run)
     };
     set_subject(&mut wire, &run.subject);
     set_state(&mut wire, &run.state);
-    Ok(wire)
+    wire
 }
 
 /// Who looks after a run, as far as the store knows. `lane` with its owner's lease, and what is not proven to have ended there.
@@ -145,11 +148,7 @@ fn set_state(wire: &mut v1::Run, state: &RunState) {
             wire.set_reason(verdict.reason.map_or(v1::Reason::Unspecified, words::reason));
             wire.set_evidence(words::evidence(verdict.evidence));
             wire.reconciled = verdict.reconciled;
-            wire.set_freshness(words::freshness(if verdict.reconciled {
-                Freshness::Reconciled
-            } else {
-                Freshness::Terminal
-            }));
+            wire.set_freshness(words::freshness(verdict.freshness()));
             wire.failure = verdict.failure.as_ref().map(failure);
             wire.started_at = started_at.map(time);
             wire.completed_at = Some(time(verdict.at));

@@ -77,7 +77,7 @@ impl RunRow {
     pub fn new(run: &Run, timings: &Timings) -> Self {
         let mut row = Self::identity(run);
         row.settles_by = run.settles_by(timings).map(|t| t.0);
-        row.stale_at = run.stale_at(timings).map(|t| t.0);
+        row.stale_at = run.stale_at().map(|t| t.0);
         row.grounds = run.grounds.as_ref().map(grounds_to_json);
         row.set_position(run.position());
         row.set_waiting(run.waiting());

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::fixture::*;
 use crate::domain::freshness::{Freshness, Thresholds};
 use crate::domain::run::{Event, Phase, Progress, Run, RunState};
-use crate::domain::time::Timestamp;
 use crate::domain::waiting::WaitReason;
 
 const UNIT: Duration = Duration::from_micros(1);
@@ -14,9 +13,9 @@ const UNIT: Duration = Duration::from_micros(1);
 #[track_caller]
 fn stale_after(run: &Run, after: Duration) {
     let at = NOW + after;
-    assert_eq!(run.stale_at(&TIMINGS), Some(at));
-    assert_eq!(run.freshness(at, &TIMINGS), Freshness::Fresh);
-    assert_eq!(run.freshness(at + UNIT, &TIMINGS), Freshness::LikelyStale);
+    assert_eq!(run.stale_at(), Some(at));
+    assert_eq!(run.freshness(at), Freshness::Fresh);
+    assert_eq!(run.freshness(at + UNIT), Freshness::LikelyStale);
 }
 
 fn with(stale: Thresholds, run: Run) -> Run {
@@ -41,11 +40,11 @@ fn whatever_happens_to_it_is_a_sign_of_life_and_a_promise_to_look_again_counts()
     let later = NOW + Duration::from_secs(50);
     let run = queued().apply(waits(WaitReason::Paused), later, &TIMINGS).expect("legal");
     // It looks again after 5 s of NOW, which is past.
-    assert_eq!((run.progress_at, run.stale_at(&TIMINGS)), (later, Some(later + run.stale.queued)));
+    assert_eq!((run.progress_at, run.stale_at()), (later, Some(later + run.stale.queued)));
     let looks_again = NOW + Duration::from_secs(500);
     let promise = Event::Waits { reason: WaitReason::Backoff, who: "x".into(), next_try: Some(looks_again) };
     let run = apply(between(), promise);
-    assert_eq!(run.stale_at(&TIMINGS), Some(looks_again + run.stale.running));
+    assert_eq!(run.stale_at(), Some(looks_again + run.stale.running));
 }
 
 #[test]
@@ -53,7 +52,10 @@ fn p6_it_is_shown_before_it_is_settled() {
     let never = Thresholds { queued: Duration::from_hours(90), running: Duration::from_hours(90) };
     let run = with(never, stepping());
     stale_after(&run, TIMEOUT + TIMINGS.kill_grace);
-    assert!(run.stale_at(&TIMINGS) < run.settles_by(&TIMINGS));
+    let patient = Run { kill_grace: Duration::from_mins(10), ..run.clone() };
+    stale_after(&patient, TIMEOUT + patient.kill_grace);
+    assert!(patient.stale_at() < patient.settles_by(&TIMINGS), "a step may have its own time to end");
+    assert!(run.stale_at() < run.settles_by(&TIMINGS));
     let limit = Duration::from_mins(10);
     let short = never.of_run(limit, None);
     assert_eq!(short.queued, limit / 2, "half of the time that it may stay queued");
@@ -64,16 +66,16 @@ fn p6_it_is_shown_before_it_is_settled() {
 fn what_is_over_is_told_by_who_ended_it() {
     let far = NOW + Duration::from_hours(1_000);
     let done = completed();
-    assert_eq!((done.freshness(far, &TIMINGS), done.stale_at(&TIMINGS)), (Freshness::Terminal, None));
+    assert_eq!((done.freshness(far), done.stale_at()), (Freshness::Terminal, None));
     let overdue =
         queued().apply(Event::Overdue(failure("late")), far, &TIMINGS).expect("its time has passed");
-    assert_eq!(overdue.freshness(far, &TIMINGS), Freshness::Reconciled);
+    assert_eq!(overdue.freshness(far), Freshness::Reconciled);
 }
 
 #[test]
 fn being_stale_changes_nothing() {
     let run = stepping();
-    let at = run.stale_at(&TIMINGS).expect("it is open") + UNIT;
+    let at = run.stale_at().expect("it is open") + UNIT;
     let refused = run.clone().apply(Event::Overdue(failure("stale")), at, &TIMINGS);
     assert!(refused.is_err(), "only `settles_by` ends a run");
     let state = RunState::Running(Progress {
@@ -82,8 +84,5 @@ fn being_stale_changes_nothing() {
         phase: Phase::Stepping { deadline: NOW + TIMEOUT },
         waiting: None,
     });
-    assert_eq!(
-        (run.state.clone(), run.freshness(Timestamp(at.0), &TIMINGS)),
-        (state, Freshness::LikelyStale)
-    );
+    assert_eq!((run.state.clone(), run.freshness(at)), (state, Freshness::LikelyStale));
 }
