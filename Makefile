@@ -25,8 +25,8 @@ test: ## Run all tests; as root on Debian or Ubuntu, install what they need firs
 	fi
 
 demo: ## Watch settled do its main job on a throwaway server of its own
-	@$(CARGO) build --release --package settled --package settlectl
-	@BIN="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release" tests/demo/run.sh
+	@$(CARGO) build --profile demo --package settled --package settlectl
+	@BIN="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/demo" tests/demo/run.sh
 
 bench: ## Measure settled beside raw baselines
 	@.ci/setup
