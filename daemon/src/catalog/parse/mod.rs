@@ -12,6 +12,7 @@ use super::definition::{Definition, Parameter};
 use super::types::{duration, span_in_words};
 
 mod operation;
+mod outputs;
 mod parameter;
 mod reader;
 mod references;
@@ -88,6 +89,7 @@ fn read(mut table: Table<'_>, text: &str, report: &mut Report<'_>) -> Option<Def
     let defaults = operation::declared(&mut table, report, operation::DEFAULT);
     let probe = operation::probe(&mut table, report);
     let operations = operation::all(&mut table, report, &parameters, defaults, probe.as_ref());
+    let outputs = outputs::all(&mut table, report);
     secrets_are_used(&parameters, &operations, report);
     table.finish(report);
     Some(Definition {
@@ -97,6 +99,7 @@ fn read(mut table: Table<'_>, text: &str, report: &mut Report<'_>) -> Option<Def
         text: text.to_owned(),
         parameters: parameters.into_iter().map(|(_, parameter)| parameter).collect(),
         operations,
+        outputs,
         probe,
         prelude,
     })

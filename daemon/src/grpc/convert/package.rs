@@ -2,7 +2,7 @@
 
 use settled_proto::v1;
 
-use crate::catalog::{Definition, OperationDef, Parameter};
+use crate::catalog::{Definition, OperationDef, OutputDef, Parameter};
 
 /// A package with its text.
 pub(in crate::grpc) fn package(d: &Definition) -> v1::Package {
@@ -18,6 +18,7 @@ pub(in crate::grpc) fn package_line(d: &Definition) -> v1::Package {
         parameters: d.parameters.iter().map(parameter).collect(),
         operations: d.operations.iter().map(|(name, o)| operation(name, o)).collect(),
         source: String::new(),
+        outputs: d.outputs.iter().map(output).collect(),
     }
 }
 
@@ -32,6 +33,10 @@ fn parameter(p: &Parameter) -> v1::Parameter {
         key: p.key,
         values: p.values().to_vec(),
     }
+}
+
+fn output(o: &OutputDef) -> v1::Output {
+    v1::Output { name: o.name.clone(), summary: o.summary.clone(), r#type: o.kind.word().to_owned() }
 }
 
 fn operation(name: &str, o: &OperationDef) -> v1::Operation {
