@@ -16,7 +16,7 @@ pub struct Definition {
     pub summary: String,
     /// SHA-256 of `text`, hex.
     pub digest: String,
-    /// The definition itself, TOML.
+    /// The definition itself, TOML: its author's text, and the shared texts that it uses.
     pub text: String,
     /// In the order in which the text has them.
     pub parameters: Vec<Parameter>,
@@ -24,7 +24,7 @@ pub struct Definition {
     pub operations: BTreeMap<String, OperationDef>,
     /// How to look at what is there.
     pub probe: Option<ProbeDef>,
-    /// Fixed shell text before every script: functions that several steps share.
+    /// Fixed shell text before every script: the shared texts that it uses, then its own.
     pub(super) prelude: String,
 }
 

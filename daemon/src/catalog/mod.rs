@@ -14,6 +14,7 @@ mod parse;
 mod plan;
 mod probe;
 mod repair;
+mod shared;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,7 @@ pub use check::{FieldProblem, Given};
 pub use definition::{
     Condition, Definition, Expected, OperationDef, Parameter, ProbeDef, Proof, StepDef, Wanted,
 };
-pub use parse::{DEFINITION_BYTES_MAX, Problem, parse};
+pub use parse::{DEFINITION_BYTES_MAX, Problem, parse, parse_kept};
 pub use plan::{Plan, PlanError, PlannedStep, ProbePlan};
 pub use probe::{FACT_BYTES_MAX, FACT_NAME_BYTES_MAX, FACTS_MAX, ProbeReading, read_probe};
 pub use repair::{REPAIR_TIMEOUT, REPAIR_TITLE, repair_dpkg};
