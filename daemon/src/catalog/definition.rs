@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::domain::resource::{Declared, Presence};
 
+use super::supported::Supported;
 use super::types::ParamType;
 
 /// A package: typed parameters, and operations made of steps. Identified by the digest of its text.
@@ -18,6 +19,8 @@ pub struct Definition {
     pub digest: String,
     /// The definition itself, TOML: its author's text, and the shared texts that it uses.
     pub text: String,
+    /// Where it works; `None`: wherever settled does.
+    pub supported: Option<Supported>,
     /// In the order in which the text has them.
     pub parameters: Vec<Parameter>,
     /// By name; with `probe` among them when there is one.

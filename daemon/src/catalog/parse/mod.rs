@@ -17,6 +17,7 @@ mod parameter;
 mod reader;
 mod references;
 mod report;
+mod supported;
 mod uses;
 mod values;
 
@@ -97,6 +98,7 @@ fn read(mut table: Table<'_>, text: &str, origin: Origin, report: &mut Report<'_
         report.add(table.place("name"), "name", NAME_RULE);
     }
     let summary = table.line("summary", report);
+    let supported = supported::read(&mut table, report);
     let uses = uses::read(&mut table, origin, report);
     let prelude = table.script("prelude", false, report).unwrap_or_default();
     let parameters = read_parameters(&mut table, report);
@@ -114,6 +116,7 @@ fn read(mut table: Table<'_>, text: &str, origin: Origin, report: &mut Report<'_
         summary: summary?,
         digest: hex::encode(Sha256::digest(&text)),
         text,
+        supported,
         parameters: parameters.into_iter().map(|(_, parameter)| parameter).collect(),
         operations,
         probe,
