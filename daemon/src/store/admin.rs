@@ -89,6 +89,11 @@ impl Db<'_> {
         Ok(on!(self, c => sqlx::query(sql).bind(key).bind(value).execute(c).await.map(drop))?)
     }
 
+    pub(super) async fn set_meta(&mut self, key: &str, value: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+        Ok(on!(self, c => sqlx::query(sql).bind(key).bind(value).execute(c).await.map(drop))?)
+    }
+
     /// Number of the last transition.
     pub async fn last_seq(&mut self) -> Result<i64, StoreError> {
         Ok(on!(self, c => sqlx::query_scalar("SELECT seq FROM counter").fetch_one(c).await)?)

@@ -39,7 +39,7 @@ pub(crate) struct House {
     pub(crate) opened: Opened,
     pub(crate) clock: Arc<dyn Clock>,
     /// Keeps the files of SQLite.
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl House {
@@ -57,7 +57,12 @@ impl House {
     async fn open(url: String, directory: TempDir) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let opened = open(&url, Arc::clone(&clock)).await.unwrap();
-        Self { url, opened, clock, _directory: directory }
+        Self { url, opened, clock, directory }
+    }
+
+    /// Lets go of the store, and leaves where it is and what keeps its files.
+    pub(crate) fn close(self) -> (String, TempDir) {
+        (self.url, self.directory)
     }
 
     pub(crate) fn is_sqlite(&self) -> bool {
