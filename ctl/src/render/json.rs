@@ -116,6 +116,7 @@ pub(crate) fn package(p: &Package) -> Value {
         "operations": operations,
         "source": p.source,
         "outputs": outputs,
+        "requires": p.requires.iter().map(|r| json!({ "package": r.package, "when": r.when })).collect::<Vec<_>>(),
         "supported": p.supported.as_ref().map(supported),
     })
 }
@@ -163,7 +164,11 @@ pub(crate) fn resource(r: &Resource) -> Value {
 
 /// The answer to a command on a resource.
 pub(crate) fn command(r: &CommandResponse) -> Value {
-    json!({ "resource": maybe(r.resource.as_ref(), resource), "run": maybe(r.run.as_ref(), run) })
+    json!({
+        "resource": maybe(r.resource.as_ref(), resource),
+        "run": maybe(r.run.as_ref(), run),
+        "requirements": r.requirements.iter().map(run).collect::<Vec<_>>(),
+    })
 }
 
 /// A run.

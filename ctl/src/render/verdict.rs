@@ -67,6 +67,7 @@ fn reason(run: &Run) -> String {
         Ok(Reason::Internal) => "settled itself has a fault",
         Ok(Reason::Refused) => "the server refuses settled",
         Ok(Reason::Forbidden) => "whoever asked for it may no longer do this",
+        Ok(Reason::Requirement) => "what it requires is not there, or is required by others",
         Ok(Reason::Unsupported) => "the server does not have what the package needs",
         Ok(Reason::Lost | Reason::Unspecified) | Err(_) => {
             return word::<Reason>(run.reason).unwrap_or_else(|| "no reason was given".to_owned());
@@ -142,6 +143,9 @@ fn next(run: &Run) -> Option<String> {
             format!("settlectl {verb} {subject} --wait")
         }
         (Ok(Outcome::Failed), own) => format!("settlectl do {subject} {} --wait", text::clean(own)),
+        (Ok(Outcome::Blocked), "install") if run.reason == Reason::Requirement as i32 => {
+            format!("settlectl retry {subject} --wait")
+        }
         _ => return None,
     };
     Some(format!("Next: {again}    (once the cause is mended)"))

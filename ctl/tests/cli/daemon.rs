@@ -140,7 +140,11 @@ fn a_run() -> Run {
 
 /// The answer to an accepted install.
 pub(crate) fn queued() -> CommandResponse {
-    CommandResponse { resource: Some(resource()), run: Some(Run { position: 2, ..a_run() }) }
+    CommandResponse {
+        resource: Some(resource()),
+        run: Some(Run { position: 2, ..a_run() }),
+        requirements: Vec::new(),
+    }
 }
 
 fn completed(outcome: Outcome) -> Run {

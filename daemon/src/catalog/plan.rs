@@ -215,7 +215,7 @@ fn variable_of(output: &str) -> String {
 }
 
 impl Condition {
-    fn holds(&self, desired: &Params) -> bool {
+    pub(super) fn holds(&self, desired: &Params) -> bool {
         let value = desired.get(&self.parameter).map_or("", String::as_str);
         match &self.wanted {
             Wanted::OneOf(values) => values.iter().any(|wanted| wanted == value),

@@ -42,6 +42,8 @@ text_enum! {
         Forbidden = "forbidden",
         /// The server does not have what the package needs.
         Unsupported = "unsupported",
+        /// A package that it requires is not there, or something there requires what it would take away.
+        Requirement = "requirement",
     }
 }
 

@@ -6,12 +6,15 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::{Engine, Refusal};
-use crate::catalog::{Plan, ProbePlan};
+use crate::catalog::{Definition, Plan, ProbePlan};
 use crate::domain::failure::LAST_LINES_BYTES_MAX;
 use crate::domain::id::ResourceId;
 use crate::domain::params::Params;
+use crate::domain::resource::Resource;
 use crate::domain::run::{Run, Subject};
 use crate::domain::step::StepId;
+use crate::domain::verdict::Reason;
+use crate::store::Db;
 
 /// A run's plan with everything it needs. The same for every attempt, and after every restart.
 pub struct Prepared {
@@ -27,8 +30,8 @@ pub struct Prepared {
     pub desired: Params,
     /// Secrets by parameter name.
     pub secrets: Vec<(String, Zeroizing<Vec<u8>>)>,
-    /// Why it must not begin on its server as that is now.
-    pub misfit: Option<String>,
+    /// Why it must not begin on its server as that is now. Only looked for before it has begun.
+    pub obstacle: Option<(Reason, String)>,
     /// What its output must not show.
     pub masked: Vec<Zeroizing<Vec<u8>>>,
 }
@@ -52,8 +55,8 @@ impl Engine {
             .map_err(|e| Refusal::Internal(e.to_string()))?;
         let titles = plan.steps.iter().map(|step| step.title.clone()).collect();
         let probe = definition.probe_plan(&resource.name, &resource.desired);
-        let server = db.server(resource.server).await?;
-        let misfit = server.and_then(|server| definition.misfit(&run.operation, &server.facts));
+        let obstacle =
+            if run.is_queued() { self.obstacle(&mut db, run, &resource, &definition).await? } else { None };
         drop(reader);
         let (mut secrets, mut masked) = (Vec::new(), Vec::new());
         if !resource.secrets.is_empty() {
@@ -67,9 +70,25 @@ impl Engine {
             probe,
             desired: resource.desired,
             secrets,
-            misfit,
+            obstacle,
             masked,
         })
+    }
+
+    async fn obstacle(
+        &self,
+        db: &mut Db<'_>,
+        run: &Run,
+        resource: &Resource,
+        definition: &Definition,
+    ) -> Result<Option<(Reason, String)>, Refusal> {
+        let server = db.server(resource.server).await?;
+        let misfit = server.and_then(|server| definition.misfit(&run.operation, &server.facts));
+        if let Some(misfit) = misfit {
+            return Ok(Some((Reason::Unsupported, misfit)));
+        }
+        let unmet = self.unmet(db, run, resource, definition).await?;
+        Ok(unmet.map(|unmet| (Reason::Requirement, unmet)))
     }
 
     /// Timeout of a step of a run.

@@ -5,24 +5,33 @@ use async_trait::async_trait;
 use super::accept::{self, Work};
 use super::{Answer, Asked, Engine, Refusal, targets};
 use crate::catalog::{Definition, Given};
+use crate::domain::consequence;
 use crate::domain::operation::Operation;
 use crate::domain::resource::{Resource, at_accept};
 use crate::domain::run::{Event, RunState};
 use crate::domain::turn::Turn;
 use crate::store::{Command, Unit, Wants};
 
+/// `dry`: it is checked and planned like any other, and stores nothing.
 struct Remove {
     engine: Engine,
     asked: Asked,
     resource: String,
     turn: Turn,
+    dry: bool,
 }
 
 impl Engine {
     /// Takes a resource off its server.
     pub async fn remove(&self, asked: Asked, resource: String, turn: Turn) -> Result<Answer, Refusal> {
         asked.check()?;
-        let command = Remove { engine: self.clone(), asked, resource, turn };
+        let command = Remove { engine: self.clone(), asked, resource, turn, dry: false };
+        self.writer().commit(command).await
+    }
+
+    /// Checks and plans a removal; stores nothing.
+    pub async fn plan_remove(&self, asked: Asked, resource: String, turn: Turn) -> Result<Answer, Refusal> {
+        let command = Remove { engine: self.clone(), asked, resource, turn, dry: true };
         self.writer().commit(command).await
     }
 }
@@ -38,7 +47,9 @@ impl Command for Remove {
     }
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
-        if let Some(answer) = self.asked.recall(unit).await? {
+        if !self.dry
+            && let Some(answer) = self.asked.recall(unit).await?
+        {
             return Ok(answer);
         }
         let mut resource = targets::find_resource(unit, &self.resource).await?;
@@ -46,6 +57,7 @@ impl Command for Remove {
         let plan = accept::plan(&definition, &Operation::Remove, &resource)?;
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
         self.engine.check_window(unit, resource.server, &plan, self.turn).await?;
+        self.engine.check_dependents(unit.db().await?, &resource).await?;
         if let Some(open) = resource.open_run {
             resource = self.cancel_queued(unit, open, resource).await?;
         }
@@ -53,6 +65,9 @@ impl Command for Remove {
         resource.status =
             at_accept(&Operation::Remove, earlier).map_err(|e| Refusal::not_now(e.to_string()))?;
         let work = Work { operation: Operation::Remove, definition, plan, retry_of: None, turn: self.turn };
+        if self.dry {
+            return self.engine.planned(unit, vec![(resource, work)], &self.asked).await;
+        }
         let mut run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
         resource.open_run = Some(run.id);
         unit.update_resource(&mut resource).await?;
@@ -99,6 +114,12 @@ impl Remove {
         let mut run = run
             .apply(Event::CancelRequested, now, self.engine.timings())
             .map_err(|e| Refusal::Internal(e.to_string()))?;
+        if self.dry {
+            let (consequence::After::Same(resource)
+            | consequence::After::Changed(resource)
+            | consequence::After::Gone(resource)) = consequence::for_resource(&run, resource);
+            return Ok(resource);
+        }
         let after = self.engine.write_run(unit, &mut run, Some(resource)).await?;
         after.ok_or_else(|| Refusal::Internal("a cancelled run took its resource with it".to_owned()))
     }

@@ -57,6 +57,8 @@ impl Command for Retry {
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
         let definition = self.engine.definition_for(unit, &resource).await?;
         self.engine.check_fit(unit, &definition, &operation, resource.server).await?;
+        let priority = self.turn.priority;
+        self.engine.check_requirements(unit, &definition, &operation, &resource, priority).await?;
         let plan = accept::plan(&definition, &operation, &resource)?;
         self.engine.check_window(unit, resource.server, &plan, self.turn).await?;
         let work = Work { operation, definition, plan, retry_of: failed.map(|run| run.id), turn: self.turn };

@@ -10,6 +10,7 @@ use crate::domain::run::Run;
 use crate::domain::server::Server;
 use crate::domain::step::StepId;
 use crate::domain::time::Timestamp;
+use crate::domain::turn::Priority;
 
 /// An answer kept under a request id.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -237,6 +238,14 @@ impl Db<'_> {
                    WHERE me.id = $1 AND me.state = 'queued' AND r.state = 'queued' \
                    AND (r.priority > me.priority OR r.priority = me.priority AND r.queue_no <= me.queue_no)";
         Ok(on!(self, c => sqlx::query_scalar(sql).bind(id.to_string()).fetch_one(c).await)?)
+    }
+
+    /// How many queued exclusive runs of a server have their turn before one of this priority that comes now.
+    pub async fn queued_ahead(&mut self, server: ServerId, priority: Priority) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM run WHERE server_id = $1 AND state = 'queued' AND exclusive AND priority >= $2";
+        Ok(
+            on!(self, c => sqlx::query_scalar(sql).bind(server.to_string()).bind(priority.rank()).fetch_one(c).await)?,
+        )
     }
 
     /// Whether a server's queue holds at least `limit` runs.

@@ -16,6 +16,7 @@ mod panics;
 mod readings;
 mod removal;
 mod repair;
+mod requires;
 mod retry;
 mod secrets;
 mod settling;

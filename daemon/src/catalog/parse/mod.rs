@@ -18,6 +18,7 @@ mod parameter;
 mod reader;
 mod references;
 mod report;
+mod requires;
 mod supported;
 mod uses;
 mod values;
@@ -107,6 +108,7 @@ fn read(mut table: Table<'_>, text: &str, origin: Origin, report: &mut Report<'_
     let probe = operation::probe(&mut table, report);
     let operations = operation::all(&mut table, report, &parameters, defaults, probe.as_ref());
     let outputs = outputs::all(&mut table, report);
+    let requires = requires::all(&mut table, &parameters, report);
     secrets_are_used(&parameters, &operations, report);
     table.finish(report);
     let text = match origin {
@@ -122,6 +124,7 @@ fn read(mut table: Table<'_>, text: &str, origin: Origin, report: &mut Report<'_
         parameters: parameters.into_iter().map(|(_, parameter)| parameter).collect(),
         operations,
         outputs,
+        requires,
         probe,
         prelude: uses.into_iter().map(|shared| shared.text).chain([prelude]).collect(),
     })
