@@ -96,6 +96,7 @@ CREATE TABLE resource (
     applied_known BOOLEAN NOT NULL,
     secrets TEXT NOT NULL,
     outputs TEXT NOT NULL,
+    ours BOOLEAN NOT NULL,
     last_error TEXT,
     observed TEXT,
     open_run TEXT COLLATE "C",

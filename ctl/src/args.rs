@@ -14,8 +14,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use self::resources::{
-    DoArgs, DryArgs, InstallArgs, OperateArgs, QueueArgs, RemoveArgs, ResourceCommand, ResourceListArgs,
-    TargetArgs, UpdateArgs, ValueArgs,
+    AdoptArgs, DoArgs, DryArgs, InstallArgs, OperateArgs, QueueArgs, RemoveArgs, ResourceCommand,
+    ResourceListArgs, TargetArgs, UpdateArgs, ValueArgs,
 };
 pub(crate) use self::runs::{CancelArgs, FollowArgs, RetryArgs, RunCommand, RunListArgs};
 pub(crate) use self::servers::{
@@ -127,6 +127,7 @@ pub(crate) enum Command {
     /// The answer is stored as 'observed' and changes nothing on the server. It does not wait for its turn.
     #[command(after_help = "Example:\n  settlectl probe web1/firewall_rule/https --wait")]
     Probe(TargetArgs),
+    Adopt(AdoptArgs),
     Do(DoArgs),
     /// Register servers and see how they are
     #[command(subcommand, arg_required_else_help = true)]
@@ -304,6 +305,8 @@ mod tests {
             ("install site --server web1 --set a=b --set c=@f --secret t=@x --dry-run", true),
             ("install site --server web1 --dry-run --wait", false),
             ("install site", false),
+            ("adopt nginx --server web1 --set a=b --secret c=@f --wait", true),
+            ("adopt nginx --server web1 --dry-run", false),
             ("install site --server web1 --with-requirements --wait", true),
             ("update web1/site/site --set a=b --dry-run", true),
             ("remove web1/site/site --dry-run", true),

@@ -41,6 +41,34 @@ pub(crate) struct InstallArgs {
     pub(crate) run: RunArgs,
 }
 
+/// Register what is on a server already
+///
+/// The record is 'pending' at once. A probe has to show what the package declares as proof of its install, with these
+/// values; then the record is as after an install. Otherwise it is 'failed' and tells what was found. Nothing on the
+/// server is changed, and removing a record whose adoption failed touches nothing either.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  settlectl adopt nginx --server web1 --set max_body=4m --wait
+  settlectl adopt scheduled_task --server web1 --name backup --set user=root \\
+      --set 'expression=17 3 * * *' --set command=@backup.sh --wait")]
+pub(crate) struct AdoptArgs {
+    /// The package: see 'settlectl package list'
+    pub(crate) package: String,
+    /// The server that it is on, by name or id
+    #[arg(short, long, value_name = "SERVER")]
+    pub(crate) server: String,
+    /// The name of the resource; the package's name by default
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) values: ValueArgs,
+    #[command(flatten)]
+    pub(crate) queue: QueueArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
 /// Whether to store anything.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct DryArgs {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use settled_proto::v1::{
-    CommandResponse, DoRequest, GetResourceRequest, InstallRequest, ListResourcesRequest,
+    AdoptRequest, CommandResponse, DoRequest, GetResourceRequest, InstallRequest, ListResourcesRequest,
     PauseResourceRequest, ProbeResourceRequest, RemoveResourceRequest, Resource, ResourceStatus,
     ResumeResourceRequest, RetryResourceRequest, UpdateResourceRequest,
 };
@@ -11,8 +11,8 @@ use settled_proto::v1::{
 use super::wait::{self, Left};
 use super::{Context, pages};
 use crate::args::{
-    DoArgs, DryArgs, InstallArgs, OperateArgs, RemoveArgs, ResourceCommand, ResourceListArgs, TargetArgs,
-    UpdateArgs, WaitArgs,
+    AdoptArgs, DoArgs, DryArgs, InstallArgs, OperateArgs, RemoveArgs, ResourceCommand, ResourceListArgs,
+    TargetArgs, UpdateArgs, WaitArgs,
 };
 use crate::clock;
 use crate::errors::{Error, Exit};
@@ -62,6 +62,30 @@ async fn finish(
     }
     ctx.out.show(&json::command(&answer), || plans::show(&answer, ctx.out.style, clock::now()))?;
     Ok(Exit::Done)
+}
+
+/// `adopt`.
+pub(crate) async fn adopt(
+    ctx: &Context,
+    args: AdoptArgs,
+    parameters: Texts,
+    secrets: Secrets,
+) -> Result<Exit, Error> {
+    let request = AdoptRequest {
+        request_id: args.run.change.id(),
+        server: args.server,
+        package: args.package,
+        name: args.name,
+        parameters,
+        secrets,
+        queue_limit_s: args.queue.seconds(),
+        priority: args.queue.priority(),
+    };
+    let answer = ctx
+        .client
+        .command(&request, &request.request_id, async |q| ctx.client.resources().adopt(q).await)
+        .await?;
+    settle(ctx, answer, &args.run.wait).await
 }
 
 /// `update`.

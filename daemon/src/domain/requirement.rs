@@ -7,7 +7,9 @@ use super::resource::ResourceStatus;
 pub const fn asks(operation: &Operation) -> bool {
     match operation {
         Operation::Install | Operation::Update | Operation::Resume | Operation::Own(_) => true,
-        Operation::Pause | Operation::Remove | Operation::Probe | Operation::Register => false,
+        Operation::Pause | Operation::Remove | Operation::Probe | Operation::Adopt | Operation::Register => {
+            false
+        }
     }
 }
 

@@ -44,6 +44,8 @@ text_enum! {
         Unsupported = "unsupported",
         /// A package that it requires is not there, or something there requires what it would take away.
         Requirement = "requirement",
+        /// What is on the server is not what was said of it.
+        Differs = "differs",
     }
 }
 

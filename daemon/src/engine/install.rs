@@ -84,6 +84,7 @@ impl Engine {
             applied: None,
             secrets: Vec::new(),
             outputs: Outputs::new(),
+            ours: true,
             last_error: None,
             observed: None,
             open_run: None,
@@ -105,7 +106,7 @@ impl Engine {
 }
 
 impl Install {
-    fn check(&self) -> Result<(), Refusal> {
+    pub(super) fn check(&self) -> Result<(), Refusal> {
         let mut problems = valid::Problems::default();
         if self.server.is_empty() {
             problems.add("server", "is missing: give the name of a server (settlectl server list)");

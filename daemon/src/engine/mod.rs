@@ -4,6 +4,7 @@
 //! server.
 
 mod accept;
+mod adopt;
 mod cancel;
 mod definitions;
 mod drain;
@@ -46,7 +47,7 @@ pub use lease::Lease;
 pub use once::{Answer, Asked};
 pub use operate::Operate;
 pub use planned::Planned;
-pub use prepared::Prepared;
+pub use prepared::{Look, Prepared};
 pub use server_add::AddServer;
 pub use server_edit::{EditServer, Login};
 pub use server_policy::{EditPolicy, opening};

@@ -6,9 +6,10 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::{Engine, Refusal};
-use crate::catalog::{Definition, Plan, ProbePlan};
+use crate::catalog::{Definition, Plan, ProbePlan, Proof};
 use crate::domain::failure::LAST_LINES_BYTES_MAX;
 use crate::domain::id::ResourceId;
+use crate::domain::operation::Operation;
 use crate::domain::params::Params;
 use crate::domain::resource::Resource;
 use crate::domain::run::{Run, Subject};
@@ -34,6 +35,16 @@ pub struct Prepared {
     pub obstacle: Option<(Reason, String)>,
     /// What its output must not show.
     pub masked: Vec<Zeroizing<Vec<u8>>>,
+}
+
+/// What a read-only run needs.
+pub struct Look {
+    /// The resource.
+    pub resource: ResourceId,
+    /// How to look at it.
+    pub probe: ProbePlan,
+    /// What should be seen, and with which parameters; `None` when nobody can say.
+    pub expected: Option<(Proof, Params)>,
 }
 
 impl Engine {
@@ -99,7 +110,7 @@ impl Engine {
     }
 
     /// How to look at the resource of a read-only run.
-    pub async fn prepare_probe(&self, run: &Run) -> Result<(ResourceId, ProbePlan), Refusal> {
+    pub async fn prepare_look(&self, run: &Run) -> Result<Look, Refusal> {
         let Subject::Resource { id, package, digest, .. } = &run.subject else {
             return Err(Refusal::Internal(format!("run {} has no resource", run.id)));
         };
@@ -115,7 +126,13 @@ impl Engine {
         let probe = probe.ok_or_else(|| {
             Refusal::Internal(format!("the package `{package}` does not say how to probe it"))
         })?;
-        Ok((*id, probe))
+        let expected = match run.operation {
+            Operation::Adopt => {
+                definition.proof_of(&Operation::Install).map(|p| (p, resource.desired.clone()))
+            }
+            _ => None,
+        };
+        Ok(Look { resource: *id, probe, expected })
     }
 
     /// The last lines that a step wrote, as far as they are stored.

@@ -109,7 +109,7 @@ impl Probe {
 }
 
 /// A look at a resource leaves it as it is.
-fn looking_at(resource: &Resource, digest: &str) -> Subject {
+pub(super) fn looking_at(resource: &Resource, digest: &str) -> Subject {
     let status = resource.status;
     Subject::Resource {
         id: resource.id,

@@ -3,12 +3,13 @@
 use async_trait::async_trait;
 
 use super::accept::{self, Work};
-use super::{Answer, Asked, Engine, Refusal, targets};
+use super::titles::LOOK;
+use super::{Answer, Asked, Engine, Planned, Refusal, targets};
 use crate::catalog::{Definition, Given};
 use crate::domain::consequence;
 use crate::domain::operation::Operation;
 use crate::domain::resource::{Resource, at_accept};
-use crate::domain::run::{Event, RunState};
+use crate::domain::run::{Event, Run, RunState};
 use crate::domain::turn::Turn;
 use crate::store::{Command, Unit, Wants};
 
@@ -64,11 +65,32 @@ impl Command for Remove {
         let earlier = resource.status;
         resource.status =
             at_accept(&Operation::Remove, earlier).map_err(|e| Refusal::not_now(e.to_string()))?;
+        if !resource.ours {
+            let how = (earlier, &*definition);
+            let run = self.engine.forgetting(unit, &resource, how, self.turn, &self.asked);
+            if !self.dry {
+                return self.store(unit, resource, run).await;
+            }
+            // It waits for nothing, and looks.
+            let plan = Planned { position: 1, steps: vec![LOOK.to_owned()], ..Planned::default() };
+            return Ok(Answer { plan: Some(plan), ..self.engine.answer(Some(&resource), &run) });
+        }
         let work = Work { operation: Operation::Remove, definition, plan, retry_of: None, turn: self.turn };
         if self.dry {
             return self.engine.planned(unit, vec![(resource, work)], &self.asked).await;
         }
-        let mut run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
+        let run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
+        self.store(unit, resource, run).await
+    }
+}
+
+impl Remove {
+    async fn store(
+        &self,
+        unit: &mut Unit<'_>,
+        mut resource: Resource,
+        mut run: Run,
+    ) -> Result<Answer, Refusal> {
         resource.open_run = Some(run.id);
         unit.update_resource(&mut resource).await?;
         unit.insert_run(&mut run, self.engine.timings()).await?;
@@ -79,9 +101,7 @@ impl Command for Remove {
         unit.call(resource.server);
         Ok(answer)
     }
-}
 
-impl Remove {
     /// The newest definition if the resource's parameters still fit it, else the one that it was applied with.
     async fn definition(
         &self,

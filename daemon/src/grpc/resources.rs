@@ -91,6 +91,17 @@ impl Api {
         check::path("resource", path).map_err(|r| self.refuse(r))
     }
 
+    fn checked_install(&self, ask: &Install) -> Result<(), Status> {
+        self.checked_values(&ask.parameters, &ask.secrets)?;
+        for (field, name) in [("server", &ask.server), ("package", &ask.package)] {
+            // One that is missing is told by the engine, with what to do.
+            if !name.is_empty() {
+                check::name(field, name).map_err(|r| self.refuse(r))?;
+            }
+        }
+        Ok(())
+    }
+
     fn turn(&self, queue_limit_s: u32, priority: i32) -> Result<Turn, Status> {
         check::turn(queue_limit_s, priority).map_err(|r| self.refuse(r))
     }
@@ -123,13 +134,6 @@ fn own(name: &str) -> Result<Operation, Refusal> {
 impl v1::resources_server::Resources for Api {
     async fn install(&self, request: Request<v1::InstallRequest>) -> Commanded {
         let (asked, m) = self.asked("Resources.Install", request)?;
-        self.checked_values(&m.parameters, &m.secrets)?;
-        if !m.server.is_empty() {
-            check::name("server", &m.server).map_err(|r| self.refuse(r))?;
-        }
-        if !m.package.is_empty() {
-            check::name("package", &m.package).map_err(|r| self.refuse(r))?;
-        }
         let ask = Install {
             server: m.server,
             package: m.package,
@@ -139,10 +143,26 @@ impl v1::resources_server::Resources for Api {
             turn: self.turn(m.queue_limit_s, m.priority)?,
             with_requirements: m.with_requirements,
         };
+        self.checked_install(&ask)?;
         if m.dry_run {
             return self.planned(self.engine().plan_install(asked, ask).await);
         }
         self.commanded(self.engine().install(asked, ask).await)
+    }
+
+    async fn adopt(&self, request: Request<v1::AdoptRequest>) -> Commanded {
+        let (asked, m) = self.asked("Resources.Adopt", request)?;
+        let ask = Install {
+            server: m.server,
+            package: m.package,
+            name: m.name,
+            parameters: m.parameters,
+            secrets: m.secrets,
+            turn: self.turn(m.queue_limit_s, m.priority)?,
+            with_requirements: false,
+        };
+        self.checked_install(&ask)?;
+        self.commanded(self.engine().adopt(asked, ask).await)
     }
 
     async fn update(&self, request: Request<v1::UpdateResourceRequest>) -> Commanded {

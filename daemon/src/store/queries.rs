@@ -301,10 +301,10 @@ impl Db<'_> {
         all(rows)
     }
 
-    /// The newest unsuccessful installs and updates of a resource, newest first, at most `limit`.
+    /// The newest unsuccessful installs, updates and adoptions of a resource, newest first, at most `limit`.
     pub async fn failed_changes(&mut self, resource: ResourceId, limit: i64) -> Result<Vec<Run>, StoreError> {
         let sql = "SELECT * FROM run WHERE resource_id = $1 AND state = 'completed' AND outcome <> 'succeeded' \
-                   AND operation IN ('install', 'update') ORDER BY id DESC LIMIT $2";
+                   AND operation IN ('install', 'update', 'adopt') ORDER BY id DESC LIMIT $2";
         let rows: Vec<RunRow> = on!(self, c =>
             sqlx::query_as(sql).bind(resource.to_string()).bind(limit).fetch_all(c).await)?;
         all(rows)

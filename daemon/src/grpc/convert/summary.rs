@@ -134,7 +134,7 @@ fn why(run: &Run, verdict: &Verdict) -> String {
         Some(Reason::Internal) => "a fault in settled".to_owned(),
         Some(Reason::Refused) => "the server refuses settled".to_owned(),
         Some(Reason::Forbidden) => format!("{} may not do this any more", run.principal),
-        Some(Reason::Unsupported | Reason::Requirement) => {
+        Some(Reason::Unsupported | Reason::Requirement | Reason::Differs) => {
             let message = verdict.failure.as_ref().map(|f| f.message.as_str()).filter(|m| !m.is_empty());
             message.unwrap_or("the server does not have what it needs").to_owned()
         }
@@ -177,6 +177,10 @@ fn next(run: &Run, verdict: &Verdict) -> String {
         }
         Some(Reason::Unsupported) => "Ask for it again when the server fits.".to_owned(),
         Some(Reason::Internal) => "The daemon's log tells more.".to_owned(),
+        Some(Reason::Differs) => format!(
+            "Nothing was changed. Forget the record with `settlectl remove {path}` (it touches nothing either) and adopt it as it is, or make \
+             it so with `settlectl update {path}`."
+        ),
         Some(Reason::Requirement) if leaves_failed(run) => {
             format!("Mend that, then `settlectl retry {path}`.")
         }

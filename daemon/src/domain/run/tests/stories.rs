@@ -359,6 +359,7 @@ fn resource() -> Resource {
         applied: None,
         secrets: Vec::new(),
         outputs: Outputs::new(),
+        ours: true,
         last_error: None,
         observed: None,
         open_run: None,
