@@ -40,9 +40,6 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
         }
         Command::Update(args) => {
             let (parameters, secrets) = (args.values.parameters()?, args.values.secrets()?);
-            if parameters.is_empty() && secrets.is_empty() {
-                return Err(Error::usage("Nothing to update: give --set or --secret."));
-            }
             resources::update(&open("update").await?, args, parameters, secrets).await
         }
         Command::Remove(args) => resources::remove(&open("remove").await?, args).await,

@@ -91,7 +91,8 @@ pub(crate) struct ValueArgs {
 
 /// Give a resource new parameters
 ///
-/// What is not given stays as it was asked for last. A paused resource is awake afterwards.
+/// What is not given stays as it was asked for last; without any value the same is applied again, which mends a server
+/// that differs. A paused resource is awake afterwards.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

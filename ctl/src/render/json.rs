@@ -6,11 +6,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use settled_proto::v1::{
     AuditEntry, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, Daemon,
-    DeleteServerResponse, Drain, Evidence, Failure, FollowRunResponse, ForceUnlockServerResponse, Freshness,
-    GetStatusResponse, Grounds, IdentityKind, Kind, LaneHeld, LateEvidence, Observed, Outcome, Package,
-    Presence, Priority, Reach, Reason, ReconcileResponse, ReleasedLane, ReloadPackagesResponse, Resource,
-    ResourceStatus, Run, RunDiagnostics, RunState, Server, ServerStatus, SettledRun, StaleRun, Step,
-    StepState, Supported, WaitReason, Waiting, WatchResponse, follow_run_response, transition,
+    DeleteServerResponse, Difference, Drain, Evidence, Failure, FollowRunResponse, ForceUnlockServerResponse,
+    Freshness, GetStatusResponse, Grounds, IdentityKind, Kind, LaneHeld, LateEvidence, Observed, Outcome,
+    Package, Presence, Priority, Reach, Reason, ReconcileResponse, ReleasedLane, ReloadPackagesResponse,
+    Resource, ResourceStatus, Run, RunDiagnostics, RunState, Server, ServerStatus, SettledRun, StaleRun,
+    Step, StepState, Supported, WaitReason, Waiting, WatchResponse, follow_run_response, transition,
     watch_response,
 };
 
@@ -288,8 +288,17 @@ fn failure(f: &Failure) -> Value {
     })
 }
 
+fn difference(d: &Difference) -> Value {
+    json!({ "fact": d.fact, "expected": d.expected, "found": d.found })
+}
+
 fn observed(o: &Observed) -> Value {
-    json!({ "presence": named::<Presence>(o.presence), "facts": o.facts, "at": time(o.at.as_ref()) })
+    json!({
+        "presence": named::<Presence>(o.presence),
+        "facts": o.facts,
+        "at": time(o.at.as_ref()),
+        "differs": o.differs.iter().map(difference).collect::<Vec<_>>(),
+    })
 }
 
 /// A piece of a run's story. Output carries `data` (base64, every byte) and `text` (what of it can be read).

@@ -67,6 +67,11 @@ fn clean(value: &str) -> String {
 }
 
 impl Proof {
+    /// That it is there, and nothing else.
+    pub const fn of_presence() -> Self {
+        Self { state: Presence::Present, facts: BTreeMap::new() }
+    }
+
     /// Whether a reading proves the operation for these parameters. What the probe did not say proves nothing.
     pub fn holds(&self, reading: &ProbeReading, desired: &Params) -> bool {
         self.differences(reading, desired).is_empty()

@@ -151,6 +151,7 @@ pub(super) const NUMBERS: &[Number] = &[
     number("lane.poll_s", |c| c.lane.poll_s, 1, 60),
     number("lane.busy_retry_s", |c| c.lane.busy_retry_s, 1, 3600),
     number("lane.unreachable_retry_s", |c| c.lane.unreachable_retry_s, 1, 3600),
+    number("probe.every_s", |c| c.probe.every_s, 0, 30 * DAY_S),
     number("stale.queued_s", |c| c.stale.queued_s, 1, 30 * DAY_S),
     number("stale.running_s", |c| c.stale.running_s, 1, 30 * DAY_S),
     number("lane.orphan_alarm_s", |c| c.lane.orphan_alarm_s, 1, 7 * DAY_S),

@@ -14,13 +14,14 @@ use super::sight::{Sight, Verdict};
 use super::{Crew, Next, failures};
 use crate::domain::failure::Failure;
 use crate::domain::id::ServerId;
+use crate::domain::operation::Operation;
 use crate::domain::params::Outputs;
 use crate::domain::run::{Event, Proof, Repair, Run, StepFacts, Subject};
 use crate::domain::server::{Reach, Server};
 use crate::domain::step::{Cause, Ended};
 use crate::domain::verdict::Reason;
 use crate::domain::waiting::{WaitReason, pause};
-use crate::engine::{Advance, LaneError, LaneHold, log};
+use crate::engine::{Advance, LaneError, LaneHold, Sighting, log};
 use crate::remote::{Hello, ProbeSpec, RemoteError, Target};
 
 /// The milestone of first contact with a server, and of a look at it.
@@ -179,7 +180,13 @@ impl Readings {
         };
         let masked = self.crew.engine.masked(look.resource).await?;
         let sight = Sight::new(answer, masked, look.expected.as_ref());
-        self.crew.engine.observe(hold, look.resource, sight.presence(), sight.shown.facts.clone()).await?;
+        let beside = sight.differences.clone().filter(|_| run.operation == Operation::Probe);
+        let sighting = Sighting {
+            presence: sight.presence(),
+            facts: sight.shown.facts.clone(),
+            beside: beside.map(|differs| (look.version, differs)),
+        };
+        self.crew.engine.compare(hold, look.resource, sighting).await?;
         self.answered(hold, &run, sight).await
     }
 

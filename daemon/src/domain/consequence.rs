@@ -44,8 +44,14 @@ pub fn for_resource(run: &Run, resource: Resource) -> After {
             after.outputs = outputs_after(run, after.outputs);
             if let Operation::Install | Operation::Update | Operation::Adopt = run.operation {
                 after.ours = true;
+                let by = match &run.operation {
+                    Operation::Adopt => Operation::Install,
+                    applied => applied.clone(),
+                };
                 let (params, digest) = (after.desired.clone(), digest.clone());
-                after.applied = Some(Applied { params, digest, known: true });
+                after.applied = Some(Applied { params, digest, known: true, by });
+            } else if let (Operation::Own(_), Some(applied)) = (&run.operation, &mut after.applied) {
+                applied.by = run.operation.clone();
             }
         }
         Some(verdict) => {

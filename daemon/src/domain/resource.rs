@@ -55,6 +55,8 @@ pub struct Observed {
     pub presence: Presence,
     /// What the probe told of it.
     pub facts: BTreeMap<String, String>,
+    /// Where it is not as it was applied; empty: it agrees, or nobody can say.
+    pub differs: Vec<Difference>,
     /// When.
     pub at: Timestamp,
 }
@@ -86,6 +88,22 @@ pub struct Applied {
     pub digest: String,
     /// False while a change is unsettled: nobody knows whether they still hold.
     pub known: bool,
+    /// The operation that succeeded last, and so says what is to be seen. A pause and its end leave it.
+    pub by: Operation,
+}
+
+impl Observed {
+    /// What a probe saw, beside what was applied. Something that is there and differs has drifted.
+    pub fn beside(
+        presence: Presence,
+        facts: BTreeMap<String, String>,
+        differs: Vec<Difference>,
+        at: Timestamp,
+    ) -> Self {
+        let there = matches!(presence, Presence::Present | Presence::Paused);
+        let presence = if there && !differs.is_empty() { Presence::Drifted } else { presence };
+        Self { presence, facts, differs, at }
+    }
 }
 
 /// The record that users own.
@@ -128,6 +146,15 @@ pub struct Resource {
     pub version: i64,
     /// Sequence number of its last transition.
     pub seq: i64,
+}
+
+impl Resource {
+    /// What was applied last, when the server is to show it: no change is open, and none has left a doubt.
+    pub fn at_rest(&self) -> Option<&Applied> {
+        use ResourceStatus as S;
+        let rests = self.open_run.is_none() && matches!(self.status, S::Active | S::Success | S::Paused);
+        self.applied.as_ref().filter(|applied| rests && applied.known)
+    }
 }
 
 /// The statuses that an operation declares: `installing`/`active` by default, `updating`/`success` for one-time work.

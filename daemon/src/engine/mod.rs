@@ -8,6 +8,7 @@ mod adopt;
 mod cancel;
 mod definitions;
 mod drain;
+mod drift;
 mod effects;
 mod error;
 mod install;
@@ -40,6 +41,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 pub use drain::DrainOrder;
+pub use drift::Sighting;
 pub use error::Refusal;
 pub use install::Install;
 pub use lane::{Advance, LaneError, LaneHold, StepEnd};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::{Engine, Refusal};
+use super::{Engine, Refusal, drift};
 use crate::catalog::{Definition, Plan, ProbePlan, Proof};
 use crate::domain::failure::LAST_LINES_BYTES_MAX;
 use crate::domain::id::ResourceId;
@@ -41,6 +41,8 @@ pub struct Prepared {
 pub struct Look {
     /// The resource.
     pub resource: ResourceId,
+    /// The version of its record.
+    pub version: i64,
     /// How to look at it.
     pub probe: ProbePlan,
     /// What should be seen, and with which parameters; `None` when nobody can say.
@@ -130,9 +132,10 @@ impl Engine {
             Operation::Adopt => {
                 definition.proof_of(&Operation::Install).map(|p| (p, resource.desired.clone()))
             }
+            Operation::Probe => drift::expectation(&definition, &resource),
             _ => None,
         };
-        Ok(Look { resource: *id, probe, expected })
+        Ok(Look { resource: *id, version: resource.version, probe, expected })
     }
 
     /// The last lines that a step wrote, as far as they are stored.

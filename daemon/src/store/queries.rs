@@ -211,6 +211,25 @@ impl Db<'_> {
         all(rows)
     }
 
+    /// How many resources are at rest.
+    pub async fn at_rest(&mut self) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM resource WHERE status IN ('active', 'success', 'paused') AND open_run IS NULL";
+        Ok(on!(self, c => sqlx::query_scalar(sql).fetch_one(c).await)?)
+    }
+
+    /// Resources that are at rest and that nobody has changed or looked at since then, on servers that are there, longest first, at most
+    /// `limit`. What has an open run is looked at already.
+    pub async fn at_rest_since(&mut self, then: Timestamp, limit: i64) -> Result<Vec<Resource>, StoreError> {
+        let sql = "SELECT r.* FROM resource r JOIN server s ON s.id = r.server_id \
+                   WHERE r.status IN ('active', 'success', 'paused') AND r.open_run IS NULL \
+                   AND r.looked_at <= $1 AND r.updated_at <= $1 AND s.reach = 'ok' \
+                   AND NOT EXISTS (SELECT 1 FROM run WHERE run.resource_id = r.id AND run.state <> 'completed') \
+                   ORDER BY r.looked_at, r.id LIMIT $2";
+        let rows: Vec<ResourceRow> =
+            on!(self, c => sqlx::query_as(sql).bind(then.0).bind(limit).fetch_all(c).await)?;
+        all(rows)
+    }
+
     /// A run by id.
     pub async fn run(&mut self, id: RunId) -> Result<Option<Run>, StoreError> {
         self.run_row(id).await?.map(TryInto::try_into).transpose()

@@ -6,6 +6,7 @@ mod adopt;
 mod attempts;
 mod cancel;
 mod crash;
+mod drift;
 mod fence;
 mod held;
 mod keys;

@@ -6,6 +6,7 @@ use super::{
     corrupt, failure_from_json, failure_to_json, from_json, observed_from_json, observed_to_json, to_json,
     word,
 };
+use crate::domain::operation::Operation;
 use crate::domain::resource::{Applied, Resource, ResourceStatus};
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
@@ -24,6 +25,7 @@ pub struct ResourceRow {
     pub applied: Option<String>,
     pub applied_digest: Option<String>,
     pub applied_known: bool,
+    pub applied_by: Option<String>,
     pub secrets: String,
     pub outputs: String,
     pub ours: bool,
@@ -49,6 +51,7 @@ impl From<&Resource> for ResourceRow {
             applied: r.applied.as_ref().map(|a| to_json(&a.params)),
             applied_digest: r.applied.as_ref().map(|a| a.digest.clone()),
             applied_known: r.applied.as_ref().is_none_or(|a| a.known),
+            applied_by: r.applied.as_ref().map(|a| a.by.to_string()),
             secrets: to_json(&r.secrets),
             outputs: to_json(&r.outputs),
             ours: r.ours,
@@ -67,13 +70,14 @@ impl TryFrom<ResourceRow> for Resource {
     type Error = StoreError;
 
     fn try_from(row: ResourceRow) -> Result<Self, StoreError> {
-        let applied = match (row.applied, row.applied_digest) {
-            (Some(params), Some(digest)) => Some(Applied {
+        let applied = match (row.applied, row.applied_digest, row.applied_by) {
+            (Some(params), Some(digest), Some(by)) => Some(Applied {
                 params: from_json("applied parameters", &params)?,
                 digest,
                 known: row.applied_known,
+                by: Operation::from_word(&by),
             }),
-            (None, None) => None,
+            (None, None, None) => None,
             _ => return Err(corrupt("applied parameters of resource", &row.id)),
         };
         let open_run = match row.open_run {
