@@ -10,7 +10,8 @@ use settled_proto::v1::{
     GetStatusResponse, Grounds, IdentityKind, Kind, LaneHeld, LateEvidence, Observed, Outcome, Package,
     Presence, Priority, Reach, Reason, ReconcileResponse, ReleasedLane, ReloadPackagesResponse, Resource,
     ResourceStatus, Run, RunDiagnostics, RunState, Server, ServerStatus, SettledRun, StaleRun, Step,
-    StepState, WaitReason, Waiting, WatchResponse, follow_run_response, transition, watch_response,
+    StepState, Supported, WaitReason, Waiting, WatchResponse, follow_run_response, transition,
+    watch_response,
 };
 
 use super::text;
@@ -112,7 +113,15 @@ pub(crate) fn package(p: &Package) -> Value {
         "parameters": parameters,
         "operations": operations,
         "source": p.source,
+        "supported": p.supported.as_ref().map(supported),
     })
+}
+
+/// Where a package works.
+fn supported(s: &Supported) -> Value {
+    let distributions: Vec<Value> =
+        s.distributions.iter().map(|d| json!({ "name": d.name, "versions": d.versions })).collect();
+    json!({ "distributions": distributions, "architectures": s.architectures, "hint": s.hint })
 }
 
 /// What is wrong with a definition.

@@ -39,7 +39,7 @@ pub struct PlannedStep {
     pub title: String,
     /// Fixed text for `/bin/sh`.
     pub script: String,
-    /// `SETTLED_NAME`, `P_*` and `OLD_*`: every parameter of the package, empty when it has no value.
+    /// `SETTLED_PACKAGE`, `SETTLED_NAME`, `P_*` and `OLD_*`: every parameter of the package, empty when it has no value.
     pub env: Vec<(String, String)>,
     /// Names of the secrets to deliver; those without a value are left out by whoever has the values.
     pub secrets: Vec<String>,
@@ -60,7 +60,7 @@ pub struct PlannedStep {
 pub struct ProbePlan {
     /// Fixed text for `/bin/sh`.
     pub script: String,
-    /// `SETTLED_NAME`, `P_*` and `OLD_*`.
+    /// `SETTLED_PACKAGE`, `SETTLED_NAME`, `P_*` and `OLD_*`.
     pub env: Vec<(String, String)>,
     /// From its start to TERM.
     pub timeout: Duration,
@@ -160,7 +160,10 @@ impl Definition {
     }
 
     fn environment(&self, name: &str, desired: &Params, applied: Option<&Params>) -> Vec<(String, String)> {
-        let mut env = vec![("SETTLED_NAME".to_owned(), name.to_owned())];
+        let mut env = vec![
+            ("SETTLED_PACKAGE".to_owned(), self.name.clone()),
+            ("SETTLED_NAME".to_owned(), name.to_owned()),
+        ];
         for parameter in self.parameters.iter().filter(|parameter| !parameter.secret()) {
             let upper = parameter.name.to_ascii_uppercase();
             let value = |params: Option<&Params>| {

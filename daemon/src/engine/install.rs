@@ -73,6 +73,7 @@ impl Engine {
                 format!("there is no package `{}`; there are {}", ask.package, known.join(", ")),
             )
         })?;
+        accept::check_server(&definition, &Operation::Install, server)?;
         let desired =
             definition.check(&ask.parameters, &ask.secrets, Given::Install).map_err(Refusal::Invalid)?;
         let name = if ask.name.is_empty() { definition.name.clone() } else { ask.name.clone() };

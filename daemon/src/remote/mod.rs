@@ -166,7 +166,7 @@ pub struct Hello {
     pub epoch: u64,
     /// The installation that it belongs to, if any.
     pub installation: Option<String>,
-    /// Everything else, for people: `os`, `os_version`, `arch`, `kernel`, `init`, `sudo`, `shell`, `memory_bytes`, `free_bytes`,
+    /// Everything else, for people: `os`, `os_version`, `arch`, `kernel`, `init`, `sudo`, `shell`, `memory_bytes`, `disk_bytes`, `free_bytes`,
     /// `clock_skew_ms`, `time_zone`, `dpkg` (`ok`, `interrupted`, `locked`, `absent`), `dpkg_lock` (its holder), `dpkg_interrupted`
     /// (the packages), `lane` (the step that has it, its processes), ...
     pub facts: BTreeMap<String, String>,

@@ -54,6 +54,8 @@ pub struct Host {
     pub(super) dpkg: Option<Hold>,
     pub(super) interrupted: Option<String>,
     pub(super) bug: Option<Bug>,
+    /// Another distribution and version than `debian 12`.
+    pub(super) os: Option<(String, String)>,
     boots: u64,
     epoch: u64,
     installation: Option<InstallationId>,
@@ -135,6 +137,13 @@ impl Live {
 }
 
 impl Host {
+    /// What it tells about itself.
+    pub(super) fn facts(&self) -> BTreeMap<String, String> {
+        let (os, version) = self.os.clone().unwrap_or_else(|| ("debian".to_owned(), "12".to_owned()));
+        let facts = [("os", os), ("os_version", version), ("arch", "x86_64".to_owned())];
+        facts.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
     pub(super) fn new(address: &str, bug: Option<Bug>) -> Self {
         Self {
             address: address.to_owned(),

@@ -238,6 +238,11 @@ impl Scripted {
         self.on(address, |host| machine_id.clone_into(&mut host.machine_id));
     }
 
+    /// The server is another distribution from now on, `debian 12` by default.
+    pub fn turn_into(&self, address: &str, os: &str, version: &str) {
+        self.on(address, |host| host.os = Some((os.to_owned(), version.to_owned())));
+    }
+
     /// The version of a thing on a server, as it really is.
     pub fn thing(&self, address: &str, name: &str) -> Option<String> {
         self.on(address, |host| host.has(name).cloned())
@@ -354,7 +359,7 @@ impl Remote for Scripted {
                 boot_id: host.boot_id(),
                 epoch: host.epoch(),
                 installation: host.installation().map(|id| id.to_string()),
-                facts: BTreeMap::from([("os".to_owned(), "debian".to_owned())]),
+                facts: host.facts(),
             })
         })
         .await

@@ -62,10 +62,26 @@ steps = [{ title = "Hurry", script = "hurry", timeout = "1m" }]
 steps = [{ title = "Forget the hurry", script = "forget" }]
 "#;
 
-/// The built-in packages, `thing`, `task` and `hurried`.
+const CHOOSY: &str = r#"
+name = "choosy"
+summary = "Works on one distribution only"
+supported = { debian = ["12", "13"], hint = "take a thing instead" }
+[operations.install]
+steps = [{ title = "Choose", script = "choose" }]
+[operations.update]
+steps = [{ title = "Choose again", script = "choose again" }]
+[operations.remove]
+steps = [{ title = "Forget the choice", script = "forget" }]
+[probe]
+script = "look"
+"#;
+
+/// The built-in packages, `thing`, `task`, `hurried` and `choosy`.
 pub fn catalog() -> anyhow::Result<Catalog> {
     let dir = tempfile::tempdir()?;
-    for (name, text) in [("thing.toml", THING), ("task.toml", TASK), ("hurried.toml", HURRIED)] {
+    let texts =
+        [("thing.toml", THING), ("task.toml", TASK), ("hurried.toml", HURRIED), ("choosy.toml", CHOOSY)];
+    for (name, text) in texts {
         std::fs::write(dir.path().join(name), text)?;
     }
     let words = |problems: Vec<settled::catalog::FileProblem>| {

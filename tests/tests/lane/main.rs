@@ -19,6 +19,7 @@ mod retry;
 mod secrets;
 mod settling;
 mod stale;
+mod supported;
 mod takeover;
 mod turn;
 mod unlock;

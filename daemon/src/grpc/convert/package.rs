@@ -2,7 +2,7 @@
 
 use settled_proto::v1;
 
-use crate::catalog::{Definition, OperationDef, Parameter};
+use crate::catalog::{Definition, OperationDef, Parameter, Supported};
 
 /// A package with its text.
 pub(in crate::grpc) fn package(d: &Definition) -> v1::Package {
@@ -17,7 +17,20 @@ pub(in crate::grpc) fn package_line(d: &Definition) -> v1::Package {
         digest: d.digest.clone(),
         parameters: d.parameters.iter().map(parameter).collect(),
         operations: d.operations.iter().map(|(name, o)| operation(name, o)).collect(),
+        supported: d.supported.as_ref().map(supported),
         source: String::new(),
+    }
+}
+
+fn supported(s: &Supported) -> v1::Supported {
+    let distribution = |(name, versions): &(String, Vec<String>)| v1::supported::Distribution {
+        name: name.clone(),
+        versions: versions.clone(),
+    };
+    v1::Supported {
+        distributions: s.distributions.iter().map(distribution).collect(),
+        architectures: s.architectures.clone(),
+        hint: s.hint.clone().unwrap_or_default(),
     }
 }
 
