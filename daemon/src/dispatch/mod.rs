@@ -13,6 +13,7 @@ mod held;
 mod lane;
 mod proof;
 mod reading;
+mod remains;
 mod repair;
 mod spread;
 mod stepping;

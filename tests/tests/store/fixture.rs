@@ -203,6 +203,7 @@ pub(crate) fn facts(run: RunId) -> StepFacts {
         hopeless: false,
         retry_on_timeout: false,
         repair: Repair::No,
+        outputs: Some(BTreeMap::new()),
         failure: failure(run, "it broke"),
         seen: Seen::default(),
     }
@@ -247,6 +248,7 @@ pub(crate) fn new_resource(clock: &dyn Clock, server: &Server, name: &str) -> Re
         desired: BTreeMap::from([("port".to_owned(), "80".to_owned())]),
         applied: None,
         secrets: vec![],
+        outputs: BTreeMap::new(),
         last_error: None,
         observed: None,
         open_run: None,
@@ -284,6 +286,7 @@ pub(crate) fn new_run(clock: &dyn Clock, resource: &Resource) -> Run {
         priority: Priority::Normal,
         cancel_requested: false,
         payload: false,
+        outputs: BTreeMap::new(),
         state: RunState::Queued { waiting: None },
         grounds: None,
         epoch: 0,

@@ -13,6 +13,7 @@ use super::shared::self_contained;
 use super::types::{duration, span_in_words};
 
 mod operation;
+mod outputs;
 mod parameter;
 mod reader;
 mod references;
@@ -105,6 +106,7 @@ fn read(mut table: Table<'_>, text: &str, origin: Origin, report: &mut Report<'_
     let defaults = operation::declared(&mut table, report, operation::DEFAULT);
     let probe = operation::probe(&mut table, report);
     let operations = operation::all(&mut table, report, &parameters, defaults, probe.as_ref());
+    let outputs = outputs::all(&mut table, report);
     secrets_are_used(&parameters, &operations, report);
     table.finish(report);
     let text = match origin {
@@ -119,6 +121,7 @@ fn read(mut table: Table<'_>, text: &str, origin: Origin, report: &mut Report<'_
         supported,
         parameters: parameters.into_iter().map(|(_, parameter)| parameter).collect(),
         operations,
+        outputs,
         probe,
         prelude: uses.into_iter().map(|shared| shared.text).chain([prelude]).collect(),
     })

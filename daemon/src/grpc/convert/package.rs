@@ -2,7 +2,7 @@
 
 use settled_proto::v1;
 
-use crate::catalog::{Definition, OperationDef, Parameter, Supported};
+use crate::catalog::{Definition, OperationDef, OutputDef, Parameter, Supported};
 
 /// A package with its text.
 pub(in crate::grpc) fn package(d: &Definition) -> v1::Package {
@@ -19,6 +19,7 @@ pub(in crate::grpc) fn package_line(d: &Definition) -> v1::Package {
         operations: d.operations.iter().map(|(name, o)| operation(name, o)).collect(),
         supported: d.supported.as_ref().map(supported),
         source: String::new(),
+        outputs: d.outputs.iter().map(output).collect(),
     }
 }
 
@@ -45,6 +46,10 @@ fn parameter(p: &Parameter) -> v1::Parameter {
         key: p.key,
         values: p.values().to_vec(),
     }
+}
+
+fn output(o: &OutputDef) -> v1::Output {
+    v1::Output { name: o.name.clone(), summary: o.summary.clone(), r#type: o.kind.word().to_owned() }
 }
 
 fn operation(name: &str, o: &OperationDef) -> v1::Operation {
