@@ -14,12 +14,13 @@ CREATE TABLE counter (
 );
 INSERT INTO counter (one, seq) VALUES (1, 0);
 
--- Daemons that share this store. `packages`: the definitions that each has loaded, name and digest.
+-- Daemons that share this store. `packages`: the definitions that each has loaded, name and digest. `serves`: false while it drains.
 CREATE TABLE daemon (
     id TEXT COLLATE "C" PRIMARY KEY,
     version TEXT NOT NULL,
     started_at BIGINT NOT NULL,
     lease_until BIGINT NOT NULL,
+    serves BOOLEAN NOT NULL,
     packages TEXT NOT NULL
 );
 

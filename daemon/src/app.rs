@@ -246,7 +246,7 @@ async fn open(
     let engine =
         Engine::new(store, writer, hub, catalog, sealer, Arc::clone(&clock), me, engine_settings(config));
     let lease = Lease::new(config.lane.lease(), Arc::clone(&clock));
-    engine.renew_lease(&lease).await.context("the store does not take the daemon's lease")?;
+    engine.renew_lease(&lease, true).await.context("the store does not take the daemon's lease")?;
     engine.keep_packages().await.context("the store does not take the package definitions")?;
     let freed =
         engine.release_dead(alone).await.context("the lanes of an earlier daemon could not be freed")?;

@@ -385,6 +385,7 @@ fn daemon(d: &Daemon) -> Value {
         "lanes": d.lanes,
         "answers": d.answers,
         "other_packages": d.other_packages,
+        "serves": d.serves,
     })
 }
 

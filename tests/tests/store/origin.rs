@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::sync::Arc;
 
-use settled::clock::{Clock, SystemClock};
+use settled::clock::SystemClock;
 use settled::domain::id::InstallationId;
 use settled::store::{Opened, StoreError, open};
 use settled_tests::patience::until;
