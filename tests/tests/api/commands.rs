@@ -258,11 +258,11 @@ async fn a_dry_run_of_an_update_a_removal_and_an_own_operation_stores_nothing() 
     assert!(refused.message().contains(&resource.open_run_id), "{refused:?}");
     let own = DoRequest {
         resource: named.clone(),
-        operation: "rolback".to_owned(),
+        operation: "rollback".to_owned(),
         dry_run: true,
         ..DoRequest::default()
     };
-    assert_eq!(fields(&api.resources().r#do(own).await.unwrap_err()), ["operation"]);
+    assert_eq!(api.resources().r#do(own).await.unwrap_err().message(), refused.message());
     let seen = api.resources().get(GetResourceRequest { resource: named }).await.unwrap().into_inner();
     assert_eq!(seen, resource);
 }

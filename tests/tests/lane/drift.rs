@@ -66,8 +66,6 @@ async fn a_server_that_differs_is_told_fact_by_fact_and_an_ordinary_update_mends
 #[tokio::test]
 async fn what_is_gone_is_absent_and_says_that_it_should_be_there() {
     let mut w = with_thing().await;
-    let removal = w.remove("alpha/thing/other").await;
-    assert!(removal.is_err());
     w.remote.take("alpha", "one");
     let seen = look(&mut w).await;
     assert_eq!(seen.presence, Presence::Absent);
