@@ -114,6 +114,8 @@ pub(crate) fn package(p: &Package) -> Value {
         "operations": operations,
         "source": p.source,
         "supported": p.supported.as_ref().map(supported),
+        "single": p.single,
+        "rules": p.rules,
     })
 }
 

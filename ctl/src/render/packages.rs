@@ -40,12 +40,17 @@ pub(crate) fn show(p: &Package, style: Style) -> String {
         ("Package", text::clean(&p.name)),
         ("Summary", text::clean(&p.summary)),
         ("Supports", p.supported.as_ref().map(supported).unwrap_or_default()),
+        ("Per server", if p.single { "one at most" } else { "" }.to_owned()),
         ("Digest", p.digest.clone()),
     ];
     let mut parts = vec![table::pairs(pairs, style)];
     if !p.parameters.is_empty() {
         let rows = p.parameters.iter().map(parameter).collect();
         parts.push(table::columns(&["parameter", "type", "default", "", "summary"], rows, style));
+    }
+    if !p.rules.is_empty() {
+        let rules = p.rules.iter().map(|rule| vec![text::clean(rule)]).collect();
+        parts.push(table::columns(&["rule"], rules, style));
     }
     if !p.operations.is_empty() {
         let rows = p.operations.iter().map(|o| {

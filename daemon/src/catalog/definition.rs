@@ -23,6 +23,10 @@ pub struct Definition {
     pub supported: Option<Supported>,
     /// In the order in which the text has them.
     pub parameters: Vec<Parameter>,
+    /// What values ask of others.
+    pub rules: Vec<Rule>,
+    /// A server has at most one resource of it.
+    pub single: bool,
     /// By name; with `probe` among them when there is one.
     pub operations: BTreeMap<String, OperationDef>,
     /// How to look at what is there.
@@ -123,8 +127,23 @@ pub struct Condition {
 pub enum Wanted {
     /// One of these.
     OneOf(Vec<String>),
+    /// None of these.
+    Not(Vec<String>),
     /// A value, or none.
     Given(bool),
+}
+
+/// What values ask of other parameters. Without `needs` and `excludes`, the values themselves are refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// It counts only if all of these hold.
+    pub when: Vec<Condition>,
+    /// Parameters and secrets that must have a value.
+    pub needs: Vec<String>,
+    /// Parameters that must have none.
+    pub excludes: Vec<String>,
+    /// What to say instead of the rule itself.
+    pub say: Option<String>,
 }
 
 /// How to look at what is there, without changing anything.

@@ -14,6 +14,7 @@ mod parse;
 mod plan;
 mod probe;
 mod repair;
+mod rules;
 mod shared;
 mod suggest;
 mod supported;
@@ -23,7 +24,7 @@ mod types;
 
 pub use check::{FieldProblem, Given};
 pub use definition::{
-    Condition, Definition, Expected, OperationDef, Parameter, ProbeDef, Proof, StepDef, Wanted,
+    Condition, Definition, Expected, OperationDef, Parameter, ProbeDef, Proof, Rule, StepDef, Wanted,
 };
 pub use parse::{DEFINITION_BYTES_MAX, Problem, parse, parse_kept};
 pub use plan::{Plan, PlanError, PlannedStep, ProbePlan};

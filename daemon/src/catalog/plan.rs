@@ -6,7 +6,7 @@ use crate::domain::operation::Operation;
 use crate::domain::params::Params;
 use crate::domain::resource::Declared;
 
-use super::definition::{Condition, Definition, Proof, StepDef, Wanted};
+use super::definition::{Definition, Proof, StepDef};
 
 /// What every script begins with: an error or an unset variable ends it.
 const OPENING: &str = "set -eu\n";
@@ -181,16 +181,6 @@ impl Definition {
             package: self.name.clone(),
             operation: operation.to_string(),
             can: names.join(", "),
-        }
-    }
-}
-
-impl Condition {
-    fn holds(&self, desired: &Params) -> bool {
-        let value = desired.get(&self.parameter).map_or("", String::as_str);
-        match &self.wanted {
-            Wanted::OneOf(values) => values.iter().any(|wanted| wanted == value),
-            Wanted::Given(given) => *given != value.is_empty(),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::super::definition::{OperationDef, Parameter, ProbeDef, StepDef};
 use super::reader::Table;
 use super::references::{Context, check_proof};
 use super::report::Report;
-use super::{NAME_RULE, Placed, is_name, span_in_words};
+use super::{NAME_RULE, is_name, span_in_words};
 
 /// Timeout of a step when the definition sets none (DESIGN, rules of state).
 const STEP_TIMEOUT: Duration = Duration::from_mins(10);
@@ -69,11 +69,9 @@ pub(super) fn probe(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<Pr
 pub(super) fn all(
     table: &mut Table<'_>,
     report: &mut Report<'_>,
-    parameters: &[Placed],
-    defaults: Declared,
+    context: &Context<'_>,
     probe: Option<&ProbeDef>,
 ) -> BTreeMap<String, OperationDef> {
-    let context = Context { parameters, defaults, has_probe: table.has("probe") };
     let tables = table.table("operations", report).map(|table| table.into_tables(report)).unwrap_or_default();
     let names: Vec<String> = tables.iter().map(|(name, _)| name.clone()).collect();
     let mut operations = BTreeMap::new();
@@ -101,7 +99,7 @@ pub(super) fn all(
         let message = format!("[operations.{needed}] is missing: every package has it");
         table.problem("operations", message, report);
     }
-    operations.extend(probe.map(|probe| ("probe".to_owned(), probe_operation(probe, defaults))));
+    operations.extend(probe.map(|probe| ("probe".to_owned(), probe_operation(probe, context.defaults))));
     operations
 }
 
