@@ -72,6 +72,8 @@ impl Parameter {
 /// What a package can do: steps in order.
 #[derive(Debug, Clone)]
 pub struct OperationDef {
+    /// The line where it stands in the text.
+    pub line: u32,
     /// Whether it needs the lane for itself.
     pub exclusive: bool,
     /// Statuses while it runs and after it.
@@ -149,6 +151,8 @@ pub struct Rule {
 /// How to look at what is there, without changing anything.
 #[derive(Debug, Clone)]
 pub struct ProbeDef {
+    /// The line where it stands in the text.
+    pub line: u32,
     /// Fixed text for `/bin/sh`.
     pub script: String,
     /// From its start to TERM.

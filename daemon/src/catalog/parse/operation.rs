@@ -61,8 +61,9 @@ pub(super) fn probe(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<Pr
     let mut table = table.table("probe", report)?;
     let script = table.script("script", true, report);
     let timeout = table.timeout("timeout", report).unwrap_or(PROBE_TIMEOUT);
+    let line = report.line(table.start());
     table.finish(report);
-    Some(ProbeDef { script: script?, timeout })
+    Some(ProbeDef { line, script: script?, timeout })
 }
 
 /// `[operations.*]`, and the operation `probe` made of `[probe]`.
@@ -87,7 +88,7 @@ pub(super) fn all(
         match operations.get(&other).cloned() {
             Some(operation) => {
                 check_proof(&name, operation.proof.as_ref(), &table, report);
-                operations.insert(name, operation);
+                operations.insert(name, OperationDef { line: report.line(table.start()), ..operation });
             }
             None if names.contains(&other) && name != other => {}
             None => table.problem("same_as", format!("there is no [operations.{other}]"), report),
@@ -117,6 +118,7 @@ fn probe_operation(probe: &ProbeDef, declared: Declared) -> OperationDef {
         final_codes: vec![FINAL_CODE],
     };
     OperationDef {
+        line: probe.line,
         exclusive: false,
         declared,
         attempts_max: None,
@@ -183,9 +185,11 @@ impl Context<'_> {
         let limits = Limits { timeout, kill_grace };
         let steps: Vec<_> = steps.into_iter().map(|step| self.step(step, limits, report)).collect();
         check_runtime(expected_runtime, &steps, &table, report);
+        let line = report.line(table.start());
         table.finish(report);
         let attempts_max = attempts.and_then(|attempts| u32::try_from(attempts).ok());
         let operation = OperationDef {
+            line,
             exclusive: true,
             declared,
             attempts_max,
