@@ -118,6 +118,8 @@ pub(crate) fn package(p: &Package) -> Value {
         "outputs": outputs,
         "requires": p.requires.iter().map(|r| json!({ "package": r.package, "when": r.when })).collect::<Vec<_>>(),
         "supported": p.supported.as_ref().map(supported),
+        "single": p.single,
+        "rules": p.rules,
     })
 }
 

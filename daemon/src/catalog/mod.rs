@@ -16,6 +16,7 @@ mod plan;
 mod probe;
 mod repair;
 mod requires;
+mod rules;
 mod shared;
 mod suggest;
 mod supported;
@@ -25,7 +26,7 @@ mod types;
 
 pub use check::{FieldProblem, Given};
 pub use definition::{
-    Condition, Definition, Expected, OperationDef, Parameter, ProbeDef, Proof, StepDef, Wanted,
+    Condition, Definition, Expected, OperationDef, Parameter, ProbeDef, Proof, Rule, StepDef, Wanted,
 };
 pub use outputs::{OUTPUT_BYTES_MAX, OUTPUTS_MAX, OutputDef};
 pub use parse::{DEFINITION_BYTES_MAX, Problem, parse, parse_kept};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::domain::params::Params;
 
-use super::definition::{Condition, Definition, Wanted};
+use super::definition::{Condition, Definition};
 use super::suggest::did_you_mean;
 use super::{FileProblem, Problem};
 
@@ -24,15 +24,7 @@ pub struct Requirement {
 impl Requirement {
     /// When it is required, in words; empty means always.
     pub fn when_in_words(&self) -> String {
-        let one = |condition: &Condition| {
-            let name = &condition.parameter;
-            match &condition.wanted {
-                Wanted::OneOf(values) => format!("{name} = {}", values.join(" or ")),
-                Wanted::Given(true) => format!("{name} is given"),
-                Wanted::Given(false) => format!("{name} is not given"),
-            }
-        };
-        self.when.iter().map(one).collect::<Vec<_>>().join(" and ")
+        self.when.iter().map(Condition::in_words).collect::<Vec<_>>().join(" and ")
     }
 }
 

@@ -151,7 +151,19 @@ steps = [{ title = "Cut it", script = "cut", secrets = ["code"] }]
 steps = [{ title = "Melt it", script = "melt" }]
 "#;
 
-/// The built-in packages, `thing`, `task`, `hurried`, `maker`, `choosy`, and a `guest` with what it requires.
+const LONELY: &str = r#"
+name = "lonely"
+summary = "What a server has one of"
+single = true
+[operations.install]
+steps = [{ title = "Come", script = "come" }]
+[operations.update]
+steps = [{ title = "Stay", script = "stay" }]
+[operations.remove]
+steps = [{ title = "Go", script = "go" }]
+"#;
+
+/// The built-in packages, `thing`, `task`, `hurried`, `maker`, `choosy`, `lonely`, and a `guest` with what it requires.
 pub fn catalog() -> anyhow::Result<Catalog> {
     let dir = tempfile::tempdir()?;
     let texts = [
@@ -164,6 +176,7 @@ pub fn catalog() -> anyhow::Result<Catalog> {
         ("garden.toml", GARDEN),
         ("guest.toml", GUEST),
         ("key.toml", KEY),
+        ("lonely.toml", LONELY),
     ];
     for (name, text) in texts {
         std::fs::write(dir.path().join(name), text)?;
