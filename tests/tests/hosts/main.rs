@@ -11,6 +11,8 @@ mod firewall;
 mod fixture;
 mod power;
 mod session;
+mod story;
+mod tales;
 
 /// Who is root in CI is told when hosts cannot be started there: an ignored test is easily overlooked.
 #[test]
