@@ -10,7 +10,8 @@ use settled_proto::v1::{
     GetStatusResponse, Grounds, IdentityKind, Kind, LaneHeld, LateEvidence, Observed, Outcome, Package,
     Presence, Priority, Reach, Reason, ReconcileResponse, ReleasedLane, ReloadPackagesResponse, Resource,
     ResourceStatus, Run, RunDiagnostics, RunState, Server, ServerStatus, SettledRun, StaleRun, Step,
-    StepState, WaitReason, Waiting, WatchResponse, follow_run_response, transition, watch_response,
+    StepState, Supported, WaitReason, Waiting, WatchResponse, follow_run_response, transition,
+    watch_response,
 };
 
 use super::text;
@@ -105,6 +106,8 @@ pub(crate) fn package(p: &Package) -> Value {
         .iter()
         .map(|o| json!({ "name": o.name, "steps": o.steps, "exclusive": o.exclusive }))
         .collect();
+    let outputs: Vec<Value> =
+        p.outputs.iter().map(|o| json!({ "name": o.name, "summary": o.summary, "type": o.r#type })).collect();
     json!({
         "name": p.name,
         "summary": p.summary,
@@ -112,7 +115,16 @@ pub(crate) fn package(p: &Package) -> Value {
         "parameters": parameters,
         "operations": operations,
         "source": p.source,
+        "outputs": outputs,
+        "supported": p.supported.as_ref().map(supported),
     })
+}
+
+/// Where a package works.
+fn supported(s: &Supported) -> Value {
+    let distributions: Vec<Value> =
+        s.distributions.iter().map(|d| json!({ "name": d.name, "versions": d.versions })).collect();
+    json!({ "distributions": distributions, "architectures": s.architectures, "hint": s.hint })
 }
 
 /// What is wrong with a definition.
@@ -145,6 +157,7 @@ pub(crate) fn resource(r: &Resource) -> Value {
         "updated_at": time(r.updated_at.as_ref()),
         "seq": r.seq,
         "secrets": r.secrets,
+        "outputs": r.outputs,
     })
 }
 
@@ -195,6 +208,7 @@ pub(crate) fn run(r: &Run) -> Value {
         "grounds": maybe(r.grounds.as_ref(), grounds),
         "diagnostics": maybe(r.diagnostics.as_ref(), diagnostics),
         "priority": named::<Priority>(r.priority),
+        "outputs": r.outputs,
     })
 }
 
@@ -357,6 +371,7 @@ fn daemon(d: &Daemon) -> Value {
         "lanes": d.lanes,
         "answers": d.answers,
         "other_packages": d.other_packages,
+        "serves": d.serves,
     })
 }
 

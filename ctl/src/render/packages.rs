@@ -1,6 +1,9 @@
 //! Packages for people.
 
-use settled_proto::v1::{CheckPackageResponse, Package, Parameter, ReloadPackagesResponse};
+use settled_proto::v1::supported::Distribution;
+use settled_proto::v1::{
+    CheckPackageResponse, Output, Package, Parameter, ReloadPackagesResponse, Supported,
+};
 
 use super::table::{self, Style};
 use super::text;
@@ -38,12 +41,21 @@ pub(crate) fn show(p: &Package, style: Style) -> String {
     let pairs = vec![
         ("Package", text::clean(&p.name)),
         ("Summary", text::clean(&p.summary)),
+        ("Supports", p.supported.as_ref().map(supported).unwrap_or_default()),
         ("Digest", p.digest.clone()),
     ];
     let mut parts = vec![table::pairs(pairs, style)];
     if !p.parameters.is_empty() {
         let rows = p.parameters.iter().map(parameter).collect();
         parts.push(table::columns(&["parameter", "type", "default", "", "summary"], rows, style));
+    }
+    if !p.outputs.is_empty() {
+        let row = |o: &Output| vec![text::clean(&o.name), text::clean(&o.r#type), text::clean(&o.summary)];
+        parts.push(table::columns(
+            &["output", "type", "summary"],
+            p.outputs.iter().map(row).collect(),
+            style,
+        ));
     }
     if !p.operations.is_empty() {
         let rows = p.operations.iter().map(|o| {
@@ -56,6 +68,19 @@ pub(crate) fn show(p: &Package, style: Style) -> String {
     }
     parts.push(format!("Install it: settlectl install {} --server SERVER{}", text::clean(&p.name), flags(p)));
     parts.join("\n\n")
+}
+
+/// Where it works, in words.
+fn supported(s: &Supported) -> String {
+    let one = |d: &Distribution| format!("{} {}", d.name, d.versions.join(", ")).trim_end().to_owned();
+    let mut parts: Vec<String> = s.distributions.iter().map(one).collect();
+    if !s.architectures.is_empty() {
+        parts.push(format!("only {}", s.architectures.join(", ")));
+    }
+    if !s.hint.is_empty() {
+        parts.push(format!("elsewhere: {}", s.hint));
+    }
+    text::clean(&parts.join("; "))
 }
 
 fn parameter(p: &Parameter) -> Vec<String> {
@@ -114,6 +139,19 @@ mod tests {
         let shown = show(&package, Style::default());
         let command = "settlectl install site --server SERVER --set port=... --secret token=@FILE";
         assert!(shown.ends_with(command), "{shown}");
+    }
+
+    #[test]
+    fn where_it_works_is_told_in_words() {
+        let distribution = Distribution { name: "debian".into(), versions: vec!["12".into(), "13".into()] };
+        let supported = Supported {
+            distributions: vec![distribution, Distribution { name: "ubuntu".into(), versions: Vec::new() }],
+            architectures: vec!["x86_64".into()],
+            hint: "use mariadb".into(),
+        };
+        let package = Package { supported: Some(supported), ..Package::default() };
+        let words = "debian 12, 13; ubuntu; only x86_64; elsewhere: use mariadb";
+        assert!(show(&package, Style::default()).contains(words));
     }
 
     #[test]

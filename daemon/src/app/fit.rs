@@ -27,7 +27,11 @@ fn misfits(config: &Config, definition: &Definition, file: Option<&std::path::Pa
     let of = |(name, operation): (&String, &OperationDef)| {
         let steps: Vec<(Duration, Option<Duration>)> =
             operation.steps.iter().map(|step| (step.timeout, step.kill_grace)).collect();
-        let found = config.misfits(Demand { steps: &steps, attempts: operation.attempts_max });
+        let found = config.misfits(Demand {
+            steps: &steps,
+            attempts: operation.attempts_max,
+            queue_limit: operation.queue_limit,
+        });
         let field = format!("operations.{name}");
         found
             .into_iter()

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::domain::resource::{Declared, Presence};
 
+use super::outputs::OutputDef;
+use super::supported::Supported;
 use super::types::ParamType;
 
 /// A package: typed parameters, and operations made of steps. Identified by the digest of its text.
@@ -16,15 +18,19 @@ pub struct Definition {
     pub summary: String,
     /// SHA-256 of `text`, hex.
     pub digest: String,
-    /// The definition itself, TOML.
+    /// The definition itself, TOML: its author's text, and the shared texts that it uses.
     pub text: String,
+    /// Where it works; `None`: wherever settled does.
+    pub supported: Option<Supported>,
     /// In the order in which the text has them.
     pub parameters: Vec<Parameter>,
     /// By name; with `probe` among them when there is one.
     pub operations: BTreeMap<String, OperationDef>,
+    /// What its steps may write to `SETTLED_OUTPUT`, in the order in which the text has them.
+    pub outputs: Vec<OutputDef>,
     /// How to look at what is there.
     pub probe: Option<ProbeDef>,
-    /// Fixed shell text before every script: functions that several steps share.
+    /// Fixed shell text before every script: the shared texts that it uses, then its own.
     pub(super) prelude: String,
 }
 

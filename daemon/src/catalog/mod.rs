@@ -10,11 +10,14 @@ use std::sync::Arc;
 
 mod check;
 mod definition;
+mod outputs;
 mod parse;
 mod plan;
 mod probe;
 mod repair;
+mod shared;
 mod suggest;
+mod supported;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -23,10 +26,12 @@ pub use check::{FieldProblem, Given};
 pub use definition::{
     Condition, Definition, Expected, OperationDef, Parameter, ProbeDef, Proof, StepDef, Wanted,
 };
-pub use parse::{DEFINITION_BYTES_MAX, Problem, parse};
+pub use outputs::{OUTPUT_BYTES_MAX, OUTPUTS_MAX, OutputDef};
+pub use parse::{DEFINITION_BYTES_MAX, Problem, parse, parse_kept};
 pub use plan::{Plan, PlanError, PlannedStep, ProbePlan};
 pub use probe::{FACT_BYTES_MAX, FACT_NAME_BYTES_MAX, FACTS_MAX, ProbeReading, read_probe};
 pub use repair::{REPAIR_TIMEOUT, REPAIR_TITLE, repair_dpkg};
+pub use supported::Supported;
 pub use types::{ParamType, VALUE_BYTES_MAX};
 
 /// The definitions that every installation has: file name and text.

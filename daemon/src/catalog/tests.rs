@@ -110,26 +110,46 @@ fn the_built_in_packages_are_sound() {
     assert_eq!((rule.in_progress, rule.success), (ResourceStatus::Installing, ResourceStatus::Active));
 }
 
-/// What packages share stands in each of them, since a definition is whole in itself; a change must reach all.
+/// apt is called in one way, with what keeps it from asking and from waiting for ever.
 #[test]
-fn what_packages_share_is_the_same_in_each() {
-    let begin = "# ---- the same in every package that brings Debian packages; a test keeps it so\n";
-    let end = "# ---- the same until here\n";
-    let catalog = Catalog::builtin().unwrap();
-    let shared: Vec<_> = catalog
-        .iter()
-        .filter_map(|definition| Some((&definition.name, definition.text.split_once(begin)?.1)))
-        .map(|(name, text)| {
-            (name, text.split_once(end).unwrap_or_else(|| panic!("{name} does not end it")).0)
-        })
-        .collect();
-    assert!(shared.len() > 5, "{}", shared.len());
-    for (name, text) in &shared {
-        assert!(*text == shared[0].1, "{name} and {} differ", shared[0].0);
+fn no_package_calls_apt_in_a_way_of_its_own() {
+    for definition in Catalog::builtin().unwrap().iter() {
+        let own = definition.text.split("[shared]").next().unwrap();
+        assert!(!own.contains("apt-get -y"), "{}", definition.name);
     }
-    for definition in catalog.iter().filter(|definition| definition.text.contains("apt-get -y")) {
-        let known = shared.iter().any(|(name, _)| **name == definition.name);
-        assert!(known, "{} calls apt in a way of its own", definition.name);
+}
+
+#[test]
+fn what_a_definition_uses_comes_before_its_own_text_and_is_kept_with_it() {
+    let using = |uses: &str| DEFINITION.replacen("prelude", &format!("uses = {uses}\nprelude"), 1);
+    let definition = parse(&using(r#"["service", "debian"]"#)).unwrap();
+    let plan = definition.plan(&Operation::Install, "r1", &params(&[("home", "/x")]), None).unwrap();
+    let [(_, debian), (_, service)] = shared::BUILTIN;
+    assert_eq!(plan.steps[0].script, ["set -eu\n", service, debian, "hello() { :; }\n", "hello\n"].concat());
+    assert!(plan.steps[0].env.contains(&("SETTLED_PACKAGE".to_owned(), "thing".to_owned())));
+
+    let kept = parse_kept(&definition.text).unwrap();
+    assert_eq!(
+        (&kept.digest, &kept.text, &kept.prelude),
+        (&definition.digest, &definition.text, &definition.prelude)
+    );
+    assert_ne!(definition.digest, parse(DEFINITION).unwrap().digest);
+}
+
+/// The program that reads a kept definition may have other shared texts, or none of that name.
+#[test]
+fn a_kept_definition_has_the_shared_texts_of_its_day() {
+    let kept = format!("uses = [\"old\"]\n{DEFINITION}\n[shared]\nold = \"old() {{ :; }}\\n\"\n");
+    let definition = parse_kept(&kept).unwrap();
+    assert!(definition.prelude.starts_with("old() { :; }\nhello()"), "{}", definition.prelude);
+    assert_eq!(definition.text, kept);
+}
+
+#[test]
+fn every_built_in_definition_is_the_same_when_it_is_read_from_where_it_is_kept() {
+    for definition in Catalog::builtin().unwrap().iter() {
+        let kept = parse_kept(&definition.text).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        assert_eq!(format!("{kept:?}"), format!("{definition:?}"));
     }
 }
 
@@ -159,6 +179,12 @@ fn the_documentation_tells_every_type_and_its_example_is_sound() {
     }
     for definition in Catalog::builtin().unwrap().iter() {
         assert!(page.contains(&format!("\n| `{}` |", definition.name)), "{}", definition.name);
+    }
+    for (name, text) in shared::BUILTIN {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` |"))).unwrap();
+        for function in text.lines().filter_map(|line| line.strip_suffix("() {")) {
+            assert!(row.contains(&format!("`{function}")), "{name}: {function}");
+        }
     }
 }
 
@@ -258,7 +284,16 @@ fn p11_a_plan_has_fixed_scripts_and_the_values_in_the_environment() {
     let note = format!("P_NOTE={evil}");
     assert_eq!(
         env,
-        ["SETTLED_NAME=r1", "P_PORT=81", "OLD_PORT=80", "P_HOME=/x", "OLD_HOME=/x", &note, "OLD_NOTE="]
+        [
+            "SETTLED_PACKAGE=thing",
+            "SETTLED_NAME=r1",
+            "P_PORT=81",
+            "OLD_PORT=80",
+            "P_HOME=/x",
+            "OLD_HOME=/x",
+            &note,
+            "OLD_NOTE="
+        ]
     );
     assert_eq!(plan.steps[0].secrets, ["password"]);
     let (first, second) = (&plan.steps[0], &plan.steps[1]);

@@ -129,8 +129,19 @@ impl Crew {
     /// Ends a queued run whose principal may not do this any more (P14).
     pub(super) async fn forbid(&self, hold: LaneHold, run: &Run) -> Result<(), LaneError> {
         let message = format!("{} lost the right to do this before it began", run.principal);
+        self.block(hold, run, Reason::Forbidden, message).await
+    }
+
+    /// Ends a queued run that must not begin.
+    pub(super) async fn block(
+        &self,
+        hold: LaneHold,
+        run: &Run,
+        reason: Reason,
+        message: String,
+    ) -> Result<(), LaneError> {
         let failure = failures::plain(run.id, message, self.engine.clock().now());
-        let event = Event::Refused(Outcome::Blocked, Reason::Forbidden, failure);
+        let event = Event::Refused(Outcome::Blocked, reason, failure);
         let run = self.tell(hold, run, event).await?;
         log::attempt_ended(&run, run.position().attempt);
         Ok(())

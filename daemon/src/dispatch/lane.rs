@@ -281,6 +281,10 @@ impl Lane {
             Ok(prepared) => prepared,
             Err(refusal) => return self.cannot_begin(run, refusal).await,
         };
+        if let Some(why) = prepared.misfit.as_ref().filter(|_| run.is_queued()) {
+            self.crew.block(self.hold, &run, Reason::Unsupported, why.clone()).await?;
+            return Ok(Next::Now);
+        }
         if run.is_queued() {
             let timeout = prepared.plan.steps.first().map_or(std::time::Duration::ZERO, |step| step.timeout);
             let event = Event::Started { timeout };

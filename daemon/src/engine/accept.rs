@@ -8,8 +8,10 @@ use super::{Answer, Asked, Engine, Refusal};
 use crate::catalog::{Definition, Plan, PlanError};
 use crate::domain::id::{RunId, ServerId};
 use crate::domain::operation::Operation;
+use crate::domain::params::Outputs;
 use crate::domain::resource::{Resource, ResourceStatus};
 use crate::domain::run::{Run, RunState, Subject};
+use crate::domain::server::Server;
 use crate::domain::turn::Turn;
 use crate::store::rows::{ResourceRow, RunRow};
 use crate::store::{StoreError, Unit};
@@ -56,6 +58,7 @@ impl Engine {
             priority: new.turn.priority,
             cancel_requested: false,
             payload: false,
+            outputs: Outputs::new(),
             state: RunState::Queued { waiting: None },
             grounds: None,
             epoch: 0,
@@ -114,6 +117,18 @@ impl Engine {
         Ok(())
     }
 
+    /// Refuses an operation that cannot work on the server of a resource.
+    pub(super) async fn check_fit(
+        &self,
+        unit: &mut Unit<'_>,
+        definition: &Definition,
+        operation: &Operation,
+        server: ServerId,
+    ) -> Result<(), Refusal> {
+        let server = unit.server(server).await?;
+        server.map_or(Ok(()), |server| check_server(definition, operation, &server))
+    }
+
     /// Seals and stores the secrets of a resource or server.
     pub(super) async fn put_secrets(
         &self,
@@ -166,6 +181,19 @@ pub(super) fn plan(
         PlanError::NoSuchOperation { .. } => Refusal::field("operation", error.to_string()),
         PlanError::NothingToDo { .. } => Refusal::not_now(error.to_string()),
     })
+}
+
+/// Refuses what cannot work on a server, as far as it told about itself.
+pub(super) fn check_server(
+    definition: &Definition,
+    operation: &Operation,
+    server: &Server,
+) -> Result<(), Refusal> {
+    let Some(why) = definition.misfit(operation, &server.facts) else { return Ok(()) };
+    let name = &server.name;
+    Err(Refusal::not_now(format!(
+        "{why}. If {name} was changed since settled looked last, let it look anew: settlectl server probe {name}"
+    )))
 }
 
 /// Bounds the values of a request before anything looks at them.

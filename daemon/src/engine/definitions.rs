@@ -33,7 +33,7 @@ impl Engine {
             what: "package definition",
             name: format!("{name} {digest}"),
         })?;
-        let definition = catalog::parse(&text).map_err(|problems| {
+        let definition = catalog::parse_kept(&text).map_err(|problems| {
             let first = problems.first().map(ToString::to_string).unwrap_or_default();
             Refusal::Internal(format!("the definition of `{name}` that this resource was made with is not understood any more: {first}"))
         })?;

@@ -9,7 +9,7 @@ use super::{Answer, Asked, Engine, Refusal, targets, valid};
 use crate::catalog::Given;
 use crate::domain::id::ResourceId;
 use crate::domain::operation::Operation;
-use crate::domain::params::Params;
+use crate::domain::params::{Outputs, Params};
 use crate::domain::resource::{Resource, ResourceStatus};
 use crate::domain::server::Server;
 use crate::domain::time::Timestamp;
@@ -73,6 +73,7 @@ impl Engine {
                 format!("there is no package `{}`; there are {}", ask.package, known.join(", ")),
             )
         })?;
+        accept::check_server(&definition, &Operation::Install, server)?;
         let desired =
             definition.check(&ask.parameters, &ask.secrets, Given::Install).map_err(Refusal::Invalid)?;
         let name = if ask.name.is_empty() { definition.name.clone() } else { ask.name.clone() };
@@ -86,6 +87,7 @@ impl Engine {
             desired,
             applied: None,
             secrets: ask.secrets.keys().cloned().collect(),
+            outputs: Outputs::new(),
             last_error: None,
             observed: None,
             open_run: None,

@@ -90,6 +90,7 @@ impl Command for OperateCommand {
         accept::offers(&definition, &operation)?;
         let earlier = resource.status;
         resource.status = at_accept(&operation, earlier).map_err(|e| Refusal::not_now(e.to_string()))?;
+        self.engine.check_fit(unit, &definition, &operation, resource.server).await?;
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
 
         if operation == Operation::Update {

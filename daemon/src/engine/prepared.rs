@@ -27,6 +27,8 @@ pub struct Prepared {
     pub desired: Params,
     /// Secrets by parameter name.
     pub secrets: Vec<(String, Zeroizing<Vec<u8>>)>,
+    /// Why it must not begin on its server as that is now.
+    pub misfit: Option<String>,
     /// What its output must not show.
     pub masked: Vec<Zeroizing<Vec<u8>>>,
 }
@@ -50,13 +52,24 @@ impl Engine {
             .map_err(|e| Refusal::Internal(e.to_string()))?;
         let titles = plan.steps.iter().map(|step| step.title.clone()).collect();
         let probe = definition.probe_plan(&resource.name, &resource.desired);
+        let server = db.server(resource.server).await?;
+        let misfit = server.and_then(|server| definition.misfit(&run.operation, &server.facts));
         drop(reader);
         let (mut secrets, mut masked) = (Vec::new(), Vec::new());
         if !resource.secrets.is_empty() {
             secrets = self.secrets(&id.to_string()).await?;
             masked = self.masked(*id).await?;
         }
-        Ok(Prepared { resource: *id, plan, titles, probe, desired: resource.desired, secrets, masked })
+        Ok(Prepared {
+            resource: *id,
+            plan,
+            titles,
+            probe,
+            desired: resource.desired,
+            secrets,
+            misfit,
+            masked,
+        })
     }
 
     /// Timeout of a step of a run.

@@ -56,6 +56,7 @@ impl Command for Retry {
         let operation = failed.as_ref().map_or(Operation::Install, |run| run.operation.clone());
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
         let definition = self.engine.definition_for(unit, &resource).await?;
+        self.engine.check_fit(unit, &definition, &operation, resource.server).await?;
         let plan = accept::plan(&definition, &operation, &resource)?;
         self.engine.check_window(unit, resource.server, &plan, self.turn).await?;
         let work = Work { operation, definition, plan, retry_of: failed.map(|run| run.id), turn: self.turn };

@@ -54,10 +54,13 @@ pub struct Host {
     pub(super) dpkg: Option<Hold>,
     pub(super) interrupted: Option<String>,
     pub(super) bug: Option<Bug>,
+    /// Another distribution and version than `debian 12`.
+    pub(super) os: Option<(String, String)>,
     boots: u64,
     epoch: u64,
     installation: Option<InstallationId>,
     tries: BTreeMap<StepId, Try>,
+    envs: BTreeMap<StepId, Vec<(String, String)>>,
     reaped: BTreeSet<StepId>,
     cancelled_early: BTreeSet<StepId>,
     things: BTreeMap<String, String>,
@@ -72,6 +75,8 @@ struct Try {
     env: Vec<(String, String)>,
     /// The boot in which it came.
     boot: String,
+    /// What it wrote to `SETTLED_OUTPUT`, when it ended with a record.
+    result: Vec<u8>,
     stage: Stage,
 }
 
@@ -135,6 +140,13 @@ impl Live {
 }
 
 impl Host {
+    /// What it tells about itself.
+    pub(super) fn facts(&self) -> BTreeMap<String, String> {
+        let (os, version) = self.os.clone().unwrap_or_else(|| ("debian".to_owned(), "12".to_owned()));
+        let facts = [("os", os), ("os_version", version), ("arch", "x86_64".to_owned())];
+        facts.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
     pub(super) fn new(address: &str, bug: Option<Bug>) -> Self {
         Self {
             address: address.to_owned(),
@@ -155,6 +167,11 @@ impl Host {
 
     pub(super) const fn installation(&self) -> Option<InstallationId> {
         self.installation
+    }
+
+    /// The environment of every try that came, also after it was cleared away.
+    pub(super) fn env_of(&self, id: StepId) -> &[(String, String)] {
+        self.envs.get(&id).map_or(&[], Vec::as_slice)
     }
 
     /// Everything that ran here.
@@ -205,6 +222,9 @@ impl Host {
             && let Ended::Exited { code, cause } = &mut fate.ended
         {
             (*code, *cause) = (0, Cause::Itself);
+        }
+        if let Ended::Exited { .. } = fate.ended {
+            one.result.clone_from(&live.play.result);
         }
         let (script, env) = (one.script.clone(), one.env.clone());
         one.stage = Stage::Over(fate.ended, written);
@@ -391,7 +411,9 @@ impl Host {
     }
 
     fn keep(&mut self, spec: &StepSpec, stage: Stage) {
-        let one = Try { script: spec.script.clone(), env: spec.env.clone(), boot: self.boot_id(), stage };
+        let (script, env) = (spec.script.clone(), spec.env.clone());
+        let one = Try { script, env, boot: self.boot_id(), result: Vec::new(), stage };
+        self.envs.insert(spec.id, spec.env.clone());
         self.tries.insert(spec.id, one);
     }
 
@@ -408,7 +430,8 @@ impl Host {
             Stage::Over(ended, output) => {
                 let lost = matches!(ended, Ended::Lost { .. });
                 let scene = lost.then(|| self.scene(one));
-                Report { scene, ..report(StepStatus::Ended(ended.clone()), output.len()) }
+                let result = one.result.clone();
+                Report { scene, result, ..report(StepStatus::Ended(ended.clone()), output.len()) }
             }
             Stage::Live(live) => {
                 let early = live.began + live.play.takes / 2;
@@ -514,7 +537,14 @@ impl Host {
 }
 
 fn report(status: StepStatus, output: usize) -> Report {
-    Report { status, output_bytes: output as u64, truncated: false, processes: Vec::new(), scene: None }
+    Report {
+        status,
+        output_bytes: output as u64,
+        truncated: false,
+        processes: Vec::new(),
+        scene: None,
+        result: Vec::new(),
+    }
 }
 
 fn rejected(why: &str) -> Stage {

@@ -238,6 +238,11 @@ impl Scripted {
         self.on(address, |host| machine_id.clone_into(&mut host.machine_id));
     }
 
+    /// The server is another distribution from now on, `debian 12` by default.
+    pub fn turn_into(&self, address: &str, os: &str, version: &str) {
+        self.on(address, |host| host.os = Some((os.to_owned(), version.to_owned())));
+    }
+
     /// The version of a thing on a server, as it really is.
     pub fn thing(&self, address: &str, name: &str) -> Option<String> {
         self.on(address, |host| host.has(name).cloned())
@@ -267,6 +272,11 @@ impl Scripted {
     /// The tries that the server remembers to have cleared away, or cancelled before they came.
     pub fn tombstones(&self, address: &str) -> Vec<StepId> {
         self.on(address, |host| host.tombstones())
+    }
+
+    /// The environment with which a try was sent.
+    pub fn env_of(&self, address: &str, id: StepId) -> Vec<(String, String)> {
+        self.on(address, |host| host.env_of(id).to_vec())
     }
 
     /// Every payload that ran, by server.
@@ -354,7 +364,7 @@ impl Remote for Scripted {
                 boot_id: host.boot_id(),
                 epoch: host.epoch(),
                 installation: host.installation().map(|id| id.to_string()),
-                facts: BTreeMap::from([("os".to_owned(), "debian".to_owned())]),
+                facts: host.facts(),
             })
         })
         .await

@@ -62,10 +62,49 @@ steps = [{ title = "Hurry", script = "hurry", timeout = "1m" }]
 steps = [{ title = "Forget the hurry", script = "forget" }]
 "#;
 
-/// The built-in packages, `thing`, `task` and `hurried`.
+const MAKER: &str = r#"
+name = "maker"
+summary = "Makes something and tells where"
+[outputs.port]
+type = "port"
+summary = "Where it listens"
+[outputs.release]
+type = "text"
+summary = "Which one was made"
+[operations.install]
+attempts = 2
+steps = [{ title = "Make it", script = "make" }, { title = "Finish it", script = "finish" }]
+[operations.turn]
+steps = [{ title = "Turn it", script = "turn" }]
+[operations.remove]
+steps = [{ title = "Forget it", script = "forget" }]
+"#;
+
+const CHOOSY: &str = r#"
+name = "choosy"
+summary = "Works on one distribution only"
+supported = { debian = ["12", "13"], hint = "take a thing instead" }
+[operations.install]
+steps = [{ title = "Choose", script = "choose" }]
+[operations.update]
+steps = [{ title = "Choose again", script = "choose again" }]
+[operations.remove]
+steps = [{ title = "Forget the choice", script = "forget" }]
+[probe]
+script = "look"
+"#;
+
+/// The built-in packages, `thing`, `task`, `hurried`, `maker` and `choosy`.
 pub fn catalog() -> anyhow::Result<Catalog> {
     let dir = tempfile::tempdir()?;
-    for (name, text) in [("thing.toml", THING), ("task.toml", TASK), ("hurried.toml", HURRIED)] {
+    let texts = [
+        ("thing.toml", THING),
+        ("task.toml", TASK),
+        ("hurried.toml", HURRIED),
+        ("maker.toml", MAKER),
+        ("choosy.toml", CHOOSY),
+    ];
+    for (name, text) in texts {
         std::fs::write(dir.path().join(name), text)?;
     }
     let words = |problems: Vec<settled::catalog::FileProblem>| {

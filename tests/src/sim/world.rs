@@ -239,12 +239,17 @@ impl World {
 
     /// Registers a server and lets it be met.
     pub async fn server(&mut self, name: &str) -> anyhow::Result<ServerId> {
+        let (id, run) = self.add(name).await?;
+        self.end(run, Duration::from_secs(60)).await?;
+        Ok(id)
+    }
+
+    /// Registers a server; answers the run that is to meet it.
+    pub async fn add(&mut self, name: &str) -> anyhow::Result<(ServerId, RunId)> {
         let asked = self.asked("Servers.Create");
         let answer = self.daemon.engine.add_server(asked, add_server(name)).await?;
         let id = answer.server.context("no server in the answer")?.id.parse()?;
-        let run = run_of(answer.run.as_ref().map(|run| run.id.as_str()))?;
-        self.end(run, Duration::from_secs(60)).await?;
-        Ok(id)
+        Ok((id, run_of(answer.run.as_ref().map(|run| run.id.as_str()))?))
     }
 
     /// Asks for an install.

@@ -16,7 +16,12 @@ async fn hello_tells_who_the_server_is() {
     assert_eq!((hello.epoch, hello.installation), (1, Some(bench.installation.to_string())));
     let number = |fact: &str| hello.facts[fact].parse::<i64>().expect("a number");
     assert!(number("clock_skew_ms").abs() < 3_000, "the same clock: {:?}", hello.facts);
-    assert!(number("memory_bytes") > 1 << 20 && number("free_bytes") > 0 && number("free_inodes") > 0);
+    assert!(
+        number("memory_bytes") > 1 << 20
+            && number("disk_bytes") > number("free_bytes")
+            && number("free_bytes") > 0
+            && number("free_inodes") > 0
+    );
     for fact in
         ["os", "os_version", "arch", "kernel", "init", "launcher", "sudo", "shell", "time_zone", "dpkg"]
     {

@@ -51,6 +51,7 @@ fn no_field_of_the_contract_is_forgotten() {
     let table = [
         ("Server", server(&Server::default())),
         ("Package", package(&Package::default())),
+        ("Supported", supported(&Supported::default())),
         ("Resource", resource(&Resource::default())),
         ("Run", run(&Run::default())),
         ("Step", step(&Step::default())),

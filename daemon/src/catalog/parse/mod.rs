@@ -9,20 +9,27 @@ use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
 use super::definition::{Definition, Parameter};
+use super::shared::self_contained;
 use super::types::{duration, span_in_words};
 
 mod operation;
+mod outputs;
 mod parameter;
 mod reader;
 mod references;
 mod report;
+mod supported;
+mod uses;
 mod values;
 
 use reader::Table;
 use report::Report;
+use uses::Origin;
 
 /// Longest text of a definition, in bytes.
 pub const DEFINITION_BYTES_MAX: usize = 256 * 1024;
+/// Longest text of a definition with the shared texts that it uses, in bytes.
+const KEPT_BYTES_MAX: usize = 2 * DEFINITION_BYTES_MAX;
 /// Most parameters of a package; the contract lets a request carry as many values.
 const PARAMETERS_MAX: usize = 64;
 
@@ -57,10 +64,19 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// Reads a definition. Never panics, whatever the text.
+/// Reads a definition as its author wrote it. Never panics, whatever the text.
 pub fn parse(text: &str) -> Result<Definition, Vec<Problem>> {
-    if text.len() > DEFINITION_BYTES_MAX {
-        let message = format!("has {} bytes; at most {DEFINITION_BYTES_MAX} are allowed", text.len());
+    parse_from(text, Origin::Author, DEFINITION_BYTES_MAX)
+}
+
+/// Reads a definition as it was kept ([`Definition::text`]), with the shared texts of the day on which that was.
+pub fn parse_kept(text: &str) -> Result<Definition, Vec<Problem>> {
+    parse_from(text, Origin::Store, KEPT_BYTES_MAX)
+}
+
+fn parse_from(text: &str, origin: Origin, bytes_max: usize) -> Result<Definition, Vec<Problem>> {
+    if text.len() > bytes_max {
+        let message = format!("has {} bytes; at most {bytes_max} are allowed", text.len());
         return Err(vec![Problem::whole(message)]);
     }
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -70,12 +86,12 @@ pub fn parse(text: &str) -> Result<Definition, Vec<Problem>> {
     }
     // What a broken text seems to say would only add misleading problems.
     report.check()?;
-    let definition = read(Table::document(document.get_ref()), text, &mut report);
+    let definition = read(Table::document(document.get_ref()), text, origin, &mut report);
     report.check()?;
     definition.ok_or_else(|| vec![Problem::whole("is not a definition")])
 }
 
-fn read(mut table: Table<'_>, text: &str, report: &mut Report<'_>) -> Option<Definition> {
+fn read(mut table: Table<'_>, text: &str, origin: Origin, report: &mut Report<'_>) -> Option<Definition> {
     let name = table.required_text("name", report);
     if let Some(name) = &name
         && !is_name(name)
@@ -83,22 +99,31 @@ fn read(mut table: Table<'_>, text: &str, report: &mut Report<'_>) -> Option<Def
         report.add(table.place("name"), "name", NAME_RULE);
     }
     let summary = table.line("summary", report);
+    let supported = supported::read(&mut table, report);
+    let uses = uses::read(&mut table, origin, report);
     let prelude = table.script("prelude", false, report).unwrap_or_default();
     let parameters = read_parameters(&mut table, report);
     let defaults = operation::declared(&mut table, report, operation::DEFAULT);
     let probe = operation::probe(&mut table, report);
     let operations = operation::all(&mut table, report, &parameters, defaults, probe.as_ref());
+    let outputs = outputs::all(&mut table, report);
     secrets_are_used(&parameters, &operations, report);
     table.finish(report);
+    let text = match origin {
+        Origin::Author => self_contained(text, &uses),
+        Origin::Store => text.to_owned(),
+    };
     Some(Definition {
         name: name?,
         summary: summary?,
-        digest: hex::encode(Sha256::digest(text)),
-        text: text.to_owned(),
+        digest: hex::encode(Sha256::digest(&text)),
+        text,
+        supported,
         parameters: parameters.into_iter().map(|(_, parameter)| parameter).collect(),
         operations,
+        outputs,
         probe,
-        prelude,
+        prelude: uses.into_iter().map(|shared| shared.text).chain([prelude]).collect(),
     })
 }
 

@@ -100,6 +100,36 @@ fn mistyped_keys_and_types_are_named_with_a_guess() {
 }
 
 #[test]
+fn shared_texts_that_are_not_there_are_named_with_a_guess_and_the_table_is_not_for_authors() {
+    check(
+        3,
+        "uses = [\"debain\"]",
+        &["3:uses: there is no shared text `debain` (did you mean `debian`?); there are debian, service"],
+    );
+    check(3, "uses = [\"debian\", \"debian\"]", &["3:uses: `debian` is there twice"]);
+    check(3, "uses = \"debian\"", &["3:uses: must be a list of texts"]);
+    check(0, "[shared]\nx = \"x\"", &["34:shared: is what settled adds to a definition that it keeps"]);
+    // What is wrong further down keeps the line that it has in its author's file.
+    check(
+        22,
+        "uses = [\"debian\"]\nscirpt = \"true\"",
+        &["20:", "22:", "23:operations.install.steps[0].scirpt: "],
+    );
+}
+
+#[test]
+fn where_a_package_works_is_read_strictly() {
+    let check = |inside: &str, expected: &str| check(3, &format!("supported = {{ {inside} }}"), &[expected]);
+    check("", "3:supported: names neither");
+    check("debain = [\"12\"], ubuntu = true", "3:supported.debain: unknown key (did you mean `debian`?)");
+    for wrong in ["[]", "false", "12", "[12]", "[\"\"]", "[\"12; reboot\"]"] {
+        check(&format!("debian = {wrong}, ubuntu = true"), "3:supported.debian: must be a list of versions");
+    }
+    check("architectures = [\"x 64\"]", "3:supported.architectures: must be words");
+    check("debian = true, hint = \"\"", "3:supported.hint: must be one line");
+}
+
+#[test]
 fn broken_toml_is_told_by_its_line_alone() {
     check(2, "summary = \"no end", &["2:: "]);
     check(3, "name = \"again\"", &["3:: duplicate key"]);
@@ -242,4 +272,26 @@ proptest::proptest! {
             proptest::prop_assert!(!problems.is_empty() && problems.iter().all(|problem| problem.line <= lines));
         }
     }
+}
+
+#[test]
+fn outputs_are_shown_values_on_one_line() {
+    let output = |keys: &str| format!("[outputs.release]\nsummary = \"Which\"\n{keys}");
+    check(0, &output("type = \"secret\""), &["36:outputs.release.type: an output is shown"]);
+    check(
+        0,
+        &output("type = \"relative_paths\""),
+        &["36:outputs.release.type: an output stands on one line"],
+    );
+    check(
+        0,
+        &output("type = \"text\"\nmax = 2000"),
+        &["36:outputs.release.type: an output has at most 1024"],
+    );
+    check(0, &output("type = \"port\"\nkey = true"), &["37:outputs.release.key: unknown key"]);
+    let many: String =
+        (0..17).map(|n| format!("[outputs.o{n}]\ntype = \"port\"\nsummary = \"A port\"\n")).collect();
+    check(0, &many, &["82:outputs: has 17 outputs; at most 16 are allowed"]);
+    let good = format!("{GOOD}\n{}", output("type = \"text\"\nmax = 40"));
+    assert_eq!(parse(&good).unwrap().outputs[0].name, "release");
 }

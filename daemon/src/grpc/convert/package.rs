@@ -2,7 +2,7 @@
 
 use settled_proto::v1;
 
-use crate::catalog::{Definition, OperationDef, Parameter};
+use crate::catalog::{Definition, OperationDef, OutputDef, Parameter, Supported};
 
 /// A package with its text.
 pub(in crate::grpc) fn package(d: &Definition) -> v1::Package {
@@ -17,7 +17,21 @@ pub(in crate::grpc) fn package_line(d: &Definition) -> v1::Package {
         digest: d.digest.clone(),
         parameters: d.parameters.iter().map(parameter).collect(),
         operations: d.operations.iter().map(|(name, o)| operation(name, o)).collect(),
+        supported: d.supported.as_ref().map(supported),
         source: String::new(),
+        outputs: d.outputs.iter().map(output).collect(),
+    }
+}
+
+fn supported(s: &Supported) -> v1::Supported {
+    let distribution = |(name, versions): &(String, Vec<String>)| v1::supported::Distribution {
+        name: name.clone(),
+        versions: versions.clone(),
+    };
+    v1::Supported {
+        distributions: s.distributions.iter().map(distribution).collect(),
+        architectures: s.architectures.clone(),
+        hint: s.hint.clone().unwrap_or_default(),
     }
 }
 
@@ -32,6 +46,10 @@ fn parameter(p: &Parameter) -> v1::Parameter {
         key: p.key,
         values: p.values().to_vec(),
     }
+}
+
+fn output(o: &OutputDef) -> v1::Output {
+    v1::Output { name: o.name.clone(), summary: o.summary.clone(), r#type: o.kind.word().to_owned() }
 }
 
 fn operation(name: &str, o: &OperationDef) -> v1::Operation {

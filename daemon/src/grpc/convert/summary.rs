@@ -134,7 +134,10 @@ fn why(run: &Run, verdict: &Verdict) -> String {
         Some(Reason::Internal) => "a fault in settled".to_owned(),
         Some(Reason::Refused) => "the server refuses settled".to_owned(),
         Some(Reason::Forbidden) => format!("{} may not do this any more", run.principal),
-        Some(Reason::Unsupported) => "the server does not have what the package needs".to_owned(),
+        Some(Reason::Unsupported) => {
+            let message = verdict.failure.as_ref().map(|f| f.message.as_str()).filter(|m| !m.is_empty());
+            message.unwrap_or("the server does not have what the package needs").to_owned()
+        }
         None => "no reason is known".to_owned(),
     }
 }
@@ -169,6 +172,10 @@ fn next(run: &Run, verdict: &Verdict) -> String {
         }
         Some(Reason::Cancelled) => "Ask for it again when it is wanted.".to_owned(),
         Some(Reason::Forbidden) => "Ask the operator of this settled.".to_owned(),
+        Some(Reason::Unsupported) if leaves_failed(run) => {
+            format!("Remove it (`settlectl remove {path}`) and install it where it works.")
+        }
+        Some(Reason::Unsupported) => "Ask for it again when the server fits.".to_owned(),
         Some(Reason::Internal) => "The daemon's log tells more.".to_owned(),
         _ if leaves_failed(run) => {
             format!(
@@ -196,6 +203,7 @@ mod tests {
     use crate::domain::freshness::Thresholds;
     use crate::domain::id::{ResourceId, RunId, ServerId};
     use crate::domain::operation::Operation;
+    use crate::domain::params::Outputs;
     use crate::domain::resource::Declared;
     use crate::domain::run::{Phase, Position, Progress};
     use crate::domain::turn::Priority;
@@ -229,6 +237,7 @@ mod tests {
             priority: Priority::Normal,
             cancel_requested: false,
             payload: true,
+            outputs: Outputs::new(),
             state,
             grounds: None,
             epoch: 1,

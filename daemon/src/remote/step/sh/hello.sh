@@ -131,9 +131,10 @@ system() {
   while read -r word value _; do
     [ "$word" = MemTotal: ] && fact memory_bytes $((value * 1024))
   done </proc/meminfo
-  # shellcheck disable=SC2046 # three numbers
-  set -- $(stat -f -c '%a %S %d' "$STATE")
+  # shellcheck disable=SC2046 # four numbers
+  set -- $(stat -f -c '%a %S %d %b' "$STATE")
   fact free_bytes $((${1:-0} * ${2:-0}))
+  fact disk_bytes $((${4:-0} * ${2:-0}))
   fact free_inodes "${3:-0}"
   fact time_zone "$(zone)"
 }
