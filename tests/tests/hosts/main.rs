@@ -9,6 +9,7 @@ mod cable;
 mod catalogue;
 mod firewall;
 mod fixture;
+mod locks;
 mod power;
 mod session;
 mod story;
