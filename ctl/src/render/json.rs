@@ -117,6 +117,8 @@ pub(crate) fn package(p: &Package) -> Value {
         "source": p.source,
         "outputs": outputs,
         "supported": p.supported.as_ref().map(supported),
+        "single": p.single,
+        "rules": p.rules,
     })
 }
 

@@ -42,6 +42,7 @@ pub(crate) fn show(p: &Package, style: Style) -> String {
         ("Package", text::clean(&p.name)),
         ("Summary", text::clean(&p.summary)),
         ("Supports", p.supported.as_ref().map(supported).unwrap_or_default()),
+        ("Per server", if p.single { "one at most" } else { "" }.to_owned()),
         ("Digest", p.digest.clone()),
     ];
     let mut parts = vec![table::pairs(pairs, style)];
@@ -56,6 +57,10 @@ pub(crate) fn show(p: &Package, style: Style) -> String {
             p.outputs.iter().map(row).collect(),
             style,
         ));
+    }
+    if !p.rules.is_empty() {
+        let rules = p.rules.iter().map(|rule| vec![text::clean(rule)]).collect();
+        parts.push(table::columns(&["rule"], rules, style));
     }
     if !p.operations.is_empty() {
         let rows = p.operations.iter().map(|o| {

@@ -1,5 +1,5 @@
-//! Whether the packages fit the timings of the configuration (P13). Neither knows the other; here they meet, at the start and at every
-//! reload.
+//! Whether the packages fit the timings of the configuration (P13). Neither knows the other; here they meet, at the start, at every
+//! reload, and when a file is checked.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,14 +16,18 @@ pub(super) fn read_catalog(config: &Config) -> Result<Catalog, Vec<FileProblem>>
     };
     let problems: Vec<_> = catalog
         .iter()
-        .flat_map(|definition| misfits(config, definition, catalog.file(&definition.name)))
+        .flat_map(|definition| {
+            let file =
+                catalog.file(&definition.name).map_or_else(|| PathBuf::from(&definition.name), PathBuf::from);
+            let in_file = move |problem| FileProblem { file: file.clone(), problem };
+            misfits(config, definition).into_iter().map(in_file)
+        })
         .collect();
     if problems.is_empty() { Ok(catalog) } else { Err(problems) }
 }
 
 /// What of a definition does not fit, by operation.
-fn misfits(config: &Config, definition: &Definition, file: Option<&std::path::Path>) -> Vec<FileProblem> {
-    let file = file.map_or_else(|| PathBuf::from(&definition.name), PathBuf::from);
+pub(super) fn misfits(config: &Config, definition: &Definition) -> Vec<Problem> {
     let of = |(name, operation): (&String, &OperationDef)| {
         let steps: Vec<(Duration, Option<Duration>)> =
             operation.steps.iter().map(|step| (step.timeout, step.kill_grace)).collect();
@@ -32,12 +36,11 @@ fn misfits(config: &Config, definition: &Definition, file: Option<&std::path::Pa
             attempts: operation.attempts_max,
             queue_limit: operation.queue_limit,
         });
-        let field = format!("operations.{name}");
+        let (line, field) = (operation.line, format!("operations.{name}"));
         found
             .into_iter()
-            .map(move |message| Problem { line: 0, field: field.clone(), message })
+            .map(move |message| Problem { line, field: field.clone(), message })
             .collect::<Vec<_>>()
     };
-    let problems = definition.operations.iter().flat_map(of);
-    problems.map(|problem| FileProblem { file: file.clone(), problem }).collect()
+    definition.operations.iter().flat_map(of).collect()
 }

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use super::drain::Drains;
-use super::fit::read_catalog;
+use super::fit::{misfits, read_catalog};
 use super::living::Living;
-use crate::catalog::{Catalog, FileProblem};
+use crate::catalog::{Catalog, FileProblem, Problem, parse};
 use crate::clock::Clock;
 use crate::dispatch::Mode;
 use crate::engine::reconcile::Report;
@@ -72,6 +72,13 @@ impl Steward for Servant {
 
     fn read_packages(&self) -> Result<Catalog, Vec<FileProblem>> {
         read_catalog(&self.living.config())
+    }
+
+    fn check_package(&self, source: &str) -> Vec<Problem> {
+        match parse(source) {
+            Ok(definition) => misfits(&self.living.config(), &definition),
+            Err(problems) => problems,
+        }
     }
 
     fn drain(&self, order: DrainOrder, who: &str) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::params::Params;
+use crate::domain::resource::WHOLE_SERVER;
 
 use super::definition::{Definition, Parameter};
 use super::suggest::did_you_mean;
@@ -30,6 +31,12 @@ pub enum Given<'a> {
         /// Names of the secrets that have a value.
         current_secrets: &'a [String],
     },
+}
+
+impl Given<'_> {
+    fn had_secret(&self, name: &str) -> bool {
+        matches!(self, Self::Update { current_secrets, .. } if current_secrets.iter().any(|known| known == name))
+    }
 }
 
 impl Definition {
@@ -68,13 +75,21 @@ impl Definition {
                 Err(message) => problems.push(FieldProblem { field: field("parameters"), message }),
             }
         }
+        if problems.is_empty() {
+            problems =
+                self.broken_rules(&complete, |name| secrets.contains_key(name) || given.had_secret(name));
+        }
         if problems.is_empty() { Ok(complete) } else { Err(problems) }
     }
 
-    /// The values that must be unique on a server among the resources of this package: (parameter, value).
+    /// The values that must be unique on a server among the resources of this package: (parameter, value). For a package that a server
+    /// has one of, the server itself is such a value.
     pub fn key_values(&self, params: &Params) -> Vec<(String, String)> {
+        let whole = self.single.then(|| (WHOLE_SERVER.to_owned(), WHOLE_SERVER.to_owned()));
         let keys = self.parameters.iter().filter(|parameter| parameter.key);
-        keys.filter_map(|key| params.get(&key.name).map(|value| (key.name.clone(), value.clone()))).collect()
+        let values =
+            keys.filter_map(|key| params.get(&key.name).map(|value| (key.name.clone(), value.clone())));
+        whole.into_iter().chain(values).collect()
     }
 
     /// The parameter of a name.
@@ -139,8 +154,7 @@ fn unchanged(
 
 fn check_secret(parameter: &Parameter, value: Option<&Vec<u8>>, given: Given<'_>) -> Result<(), String> {
     let ParamType::Secret { bytes_max } = parameter.kind else { return Ok(()) };
-    let has_one =
-        matches!(given, Given::Update { current_secrets, .. } if current_secrets.contains(&parameter.name));
+    let has_one = given.had_secret(&parameter.name);
     match value {
         Some(value) if value.is_empty() => Err("is empty: give a value, or leave it out".to_owned()),
         Some(value) if value.len() > bytes_max => {

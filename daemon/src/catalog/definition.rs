@@ -24,6 +24,10 @@ pub struct Definition {
     pub supported: Option<Supported>,
     /// In the order in which the text has them.
     pub parameters: Vec<Parameter>,
+    /// What values ask of others.
+    pub rules: Vec<Rule>,
+    /// A server has at most one resource of it.
+    pub single: bool,
     /// By name; with `probe` among them when there is one.
     pub operations: BTreeMap<String, OperationDef>,
     /// What its steps may write to `SETTLED_OUTPUT`, in the order in which the text has them.
@@ -71,6 +75,8 @@ impl Parameter {
 /// What a package can do: steps in order.
 #[derive(Debug, Clone)]
 pub struct OperationDef {
+    /// The line where it stands in the text.
+    pub line: u32,
     /// Whether it needs the lane for itself.
     pub exclusive: bool,
     /// Statuses while it runs and after it.
@@ -126,13 +132,30 @@ pub struct Condition {
 pub enum Wanted {
     /// One of these.
     OneOf(Vec<String>),
+    /// None of these.
+    Not(Vec<String>),
     /// A value, or none.
     Given(bool),
+}
+
+/// What values ask of other parameters. Without `needs` and `excludes`, the values themselves are refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// It counts only if all of these hold.
+    pub when: Vec<Condition>,
+    /// Parameters and secrets that must have a value.
+    pub needs: Vec<String>,
+    /// Parameters that must have none.
+    pub excludes: Vec<String>,
+    /// What to say instead of the rule itself.
+    pub say: Option<String>,
 }
 
 /// How to look at what is there, without changing anything.
 #[derive(Debug, Clone)]
 pub struct ProbeDef {
+    /// The line where it stands in the text.
+    pub line: u32,
     /// Fixed text for `/bin/sh`.
     pub script: String,
     /// From its start to TERM.

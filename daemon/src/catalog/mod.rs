@@ -15,6 +15,7 @@ mod parse;
 mod plan;
 mod probe;
 mod repair;
+mod rules;
 mod shared;
 mod suggest;
 mod supported;
@@ -24,7 +25,7 @@ mod types;
 
 pub use check::{FieldProblem, Given};
 pub use definition::{
-    Condition, Definition, Expected, OperationDef, Parameter, ProbeDef, Proof, StepDef, Wanted,
+    Condition, Definition, Expected, OperationDef, Parameter, ProbeDef, Proof, Rule, StepDef, Wanted,
 };
 pub use outputs::{OUTPUT_BYTES_MAX, OUTPUTS_MAX, OutputDef};
 pub use parse::{DEFINITION_BYTES_MAX, Problem, parse, parse_kept};

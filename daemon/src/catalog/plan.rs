@@ -6,7 +6,7 @@ use crate::domain::operation::Operation;
 use crate::domain::params::{Outputs, Params};
 use crate::domain::resource::Declared;
 
-use super::definition::{Condition, Definition, Proof, StepDef, Wanted};
+use super::definition::{Definition, Proof, StepDef};
 use super::outputs::{self, OutputDef};
 
 /// What every script begins with: an error or an unset variable ends it.
@@ -212,14 +212,4 @@ impl PlannedStep {
 
 fn variable_of(output: &str) -> String {
     format!("OUT_{}", output.to_ascii_uppercase())
-}
-
-impl Condition {
-    fn holds(&self, desired: &Params) -> bool {
-        let value = desired.get(&self.parameter).map_or("", String::as_str);
-        match &self.wanted {
-            Wanted::OneOf(values) => values.iter().any(|wanted| wanted == value),
-            Wanted::Given(given) => *given != value.is_empty(),
-        }
-    }
 }

@@ -110,6 +110,16 @@ fn the_built_in_packages_are_sound() {
     assert_eq!((rule.in_progress, rule.success), (ResourceStatus::Installing, ResourceStatus::Active));
 }
 
+/// Otherwise a run of it would be shown as likely stale by a threshold that knows nothing of it.
+#[test]
+fn every_built_in_operation_says_how_long_it_usually_takes() {
+    for definition in Catalog::builtin().unwrap().iter() {
+        for (name, operation) in definition.operations.iter().filter(|(name, _)| *name != "probe") {
+            assert!(operation.expected_runtime.is_some(), "{}: {name}", definition.name);
+        }
+    }
+}
+
 /// apt is called in one way, with what keeps it from asking and from waiting for ever.
 #[test]
 fn no_package_calls_apt_in_a_way_of_its_own() {

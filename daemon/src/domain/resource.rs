@@ -9,6 +9,9 @@ use super::params::{Outputs, Params};
 use super::time::Timestamp;
 use super::verdict::Outcome;
 
+/// Stands for a server as a whole among the key parameters of its resources: a package that a server has one of takes it.
+pub const WHOLE_SERVER: &str = "*";
+
 text_enum! {
     /// Where a resource stands. These eight, no others.
     ResourceStatus {

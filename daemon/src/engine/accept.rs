@@ -9,7 +9,7 @@ use crate::catalog::{Definition, Plan, PlanError};
 use crate::domain::id::{RunId, ServerId};
 use crate::domain::operation::Operation;
 use crate::domain::params::Outputs;
-use crate::domain::resource::{Resource, ResourceStatus};
+use crate::domain::resource::{Resource, ResourceStatus, WHOLE_SERVER};
 use crate::domain::run::{Run, RunState, Subject};
 use crate::domain::server::Server;
 use crate::domain::turn::Turn;
@@ -225,6 +225,9 @@ pub(super) async fn check_keys(
     for (param, value) in definition.key_values(&resource.desired) {
         let holder = unit.db().await?.key_holder(resource.server, &resource.package, &param, &value).await?;
         let Some(holder) = holder.filter(|id| *id != resource.id.to_string()) else { continue };
+        if param == WHOLE_SERVER {
+            return Err(only_one(unit, resource, holder).await?);
+        }
         let (package, server) = (&resource.package, &resource.server_name);
         return Err(Refusal::Exists {
             what: "resource",
@@ -235,6 +238,20 @@ pub(super) async fn check_keys(
         });
     }
     Ok(())
+}
+
+/// Refuses a second resource of a package that a server has one of.
+async fn only_one(unit: &mut Unit<'_>, resource: &Resource, holder: String) -> Result<Refusal, Refusal> {
+    let (package, server) = (&resource.package, &resource.server_name);
+    let found = match holder.parse() {
+        Ok(id) => unit.db().await?.resource(id).await?,
+        Err(_) => None,
+    };
+    let path = found.map_or_else(|| holder.clone(), |found| format!("{server}/{package}/{}", found.name));
+    let message = format!(
+        "a server has one {package} at most, and {server} has {path}: change that with `settlectl update {path}`, or remove it first"
+    );
+    Ok(Refusal::Exists { what: "resource", id: holder, message })
 }
 
 /// Stores the key values of a resource, after it was stored itself.

@@ -32,7 +32,7 @@ pub use serve::{NotServing, ServeError, answers, serve};
 pub use socket::{BindError, bind};
 
 use crate::auth::Gate;
-use crate::catalog::{Catalog, FileProblem};
+use crate::catalog::{Catalog, FileProblem, Problem};
 use crate::domain::time::Timestamp;
 use crate::engine::reconcile::Report;
 use crate::engine::{DrainOrder, Engine, Refusal};
@@ -59,6 +59,9 @@ pub trait Steward: Send + Sync {
 
     /// Reads the package definitions from where the configuration says.
     fn read_packages(&self) -> Result<Catalog, Vec<FileProblem>>;
+
+    /// What is wrong with the text of a definition, in itself and for the timings of the configuration.
+    fn check_package(&self, source: &str) -> Vec<Problem>;
 
     /// Begins nothing new from here on, or serves again.
     fn drain(&self, order: DrainOrder, who: &str);

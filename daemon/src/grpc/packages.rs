@@ -45,7 +45,7 @@ impl v1::packages_server::Packages for Api {
             let message = format!("must have at most {} bytes", catalog::DEFINITION_BYTES_MAX);
             return Err(self.refuse(Refusal::field("source", message)));
         }
-        let problems = catalog::parse(&source).err().unwrap_or_default();
+        let problems = self.parts.steward.check_package(&source);
         let problem = |p: catalog::Problem| Problem { line: p.line, field: p.field, message: p.message };
         let problems = problems.into_iter().map(problem).collect();
         Ok(Response::new(v1::CheckPackageResponse { problems }))

@@ -5,7 +5,7 @@ use super::rows::{ResourceRow, RunRow, ServerRow, StepRecord, StepRow, Transitio
 use super::{AuditRow, Db, StoreError, Unit};
 use crate::domain::freshness::Freshness;
 use crate::domain::id::{ResourceId, RunId, ServerId};
-use crate::domain::resource::Resource;
+use crate::domain::resource::{Resource, WHOLE_SERVER};
 use crate::domain::run::Run;
 use crate::domain::server::Server;
 use crate::domain::step::StepId;
@@ -413,7 +413,8 @@ impl Unit<'_> {
         let held: Vec<(String, String)> =
             on!(self.db().await?, c => sqlx::query_as(sql).bind(&id).fetch_all(c).await)?;
         let sql = "DELETE FROM resource_key WHERE resource_id = $1 AND param = $2 AND value = $3";
-        for (param, value) in held.iter().filter(|(param, value)| of.desired.get(param) != Some(value)) {
+        let old = |param: &str, value: &String| param != WHOLE_SERVER && of.desired.get(param) != Some(value);
+        for (param, value) in held.iter().filter(|(param, value)| old(param, value)) {
             on!(self.writing().await?, c => sqlx::query(sql).bind(&id).bind(param).bind(value).execute(c).await.map(drop))?;
         }
         Ok(())

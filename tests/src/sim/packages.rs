@@ -94,7 +94,19 @@ steps = [{ title = "Forget the choice", script = "forget" }]
 script = "look"
 "#;
 
-/// The built-in packages, `thing`, `task`, `hurried`, `maker` and `choosy`.
+const LONELY: &str = r#"
+name = "lonely"
+summary = "What a server has one of"
+single = true
+[operations.install]
+steps = [{ title = "Come", script = "come" }]
+[operations.update]
+steps = [{ title = "Stay", script = "stay" }]
+[operations.remove]
+steps = [{ title = "Go", script = "go" }]
+"#;
+
+/// The built-in packages, `thing`, `task`, `hurried`, `maker`, `choosy` and `lonely`.
 pub fn catalog() -> anyhow::Result<Catalog> {
     let dir = tempfile::tempdir()?;
     let texts = [
@@ -103,6 +115,7 @@ pub fn catalog() -> anyhow::Result<Catalog> {
         ("hurried.toml", HURRIED),
         ("maker.toml", MAKER),
         ("choosy.toml", CHOOSY),
+        ("lonely.toml", LONELY),
     ];
     for (name, text) in texts {
         std::fs::write(dir.path().join(name), text)?;

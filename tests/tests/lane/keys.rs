@@ -58,3 +58,42 @@ async fn a_key_value_is_held_until_nothing_on_the_server_has_it() {
     assert!(put(&mut w, "two", "81").await.is_err(), "it is there now");
     put(&mut w, "two", "80").await.expect("nothing has it any more");
 }
+
+/// Asked for at the same time, as two callers would.
+async fn both(w: &mut World, names: [&str; 2]) -> [Result<RunId, Refusal>; 2] {
+    let ask = |name: &str| Install {
+        server: "alpha".to_owned(),
+        package: "lonely".to_owned(),
+        name: name.to_owned(),
+        parameters: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        turn: Turn::default(),
+    };
+    let (one, two) = (w.asked("Resources.Install"), w.asked("Resources.Install"));
+    let engine = &w.daemon.engine;
+    let (one, two) = tokio::join!(engine.install(one, ask(names[0])), engine.install(two, ask(names[1])));
+    [one, two].map(|answer| answer.map(|answer| answer.run.unwrap().id.parse().unwrap()))
+}
+
+#[tokio::test]
+async fn a_server_has_one_of_what_it_can_have_one_of() {
+    let mut w = world(&["alpha", "beta"]).await;
+    let [Ok(run), Err(refused)] = both(&mut w, ["one", "two"]).await else { panic!("one is accepted") };
+    assert_eq!(
+        refused.to_string(),
+        "a server has one lonely at most, and alpha has alpha/lonely/one: change that with `settlectl update \
+         alpha/lonely/one`, or remove it first"
+    );
+    assert!(matches!(refused, Refusal::Exists { .. }), "{refused:?}");
+    succeeded(&w.end(run, seconds(60)).await.unwrap());
+    let run = w.install("beta", "lonely", "other").await.unwrap();
+    succeeded(&w.end(run, seconds(60)).await.unwrap());
+
+    let run = w.operate("alpha/lonely/one", "update").await.unwrap();
+    succeeded(&w.end(run, seconds(60)).await.unwrap());
+    assert!(w.install("alpha", "lonely", "two").await.is_err(), "it is there still");
+    let run = w.remove("alpha/lonely/one").await.unwrap();
+    assert!(w.install("alpha", "lonely", "two").await.is_err(), "until it is gone");
+    succeeded(&w.end(run, seconds(60)).await.unwrap());
+    w.install("alpha", "lonely", "two").await.unwrap();
+}

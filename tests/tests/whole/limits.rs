@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use settled_proto::v1::{CancelRunRequest, Outcome, ReloadPackagesRequest, Run};
+use settled_proto::v1::{CancelRunRequest, CheckPackageRequest, Outcome, ReloadPackagesRequest, Run};
 use settled_tests::daemon;
 use settled_tests::server::{Server, appears, fresh_id, install, package_dir, settled};
 use tonic::Code;
@@ -95,6 +95,15 @@ async fn p13_a_reload_with_a_timeout_that_does_not_fit_is_refused_by_file_operat
         ),
     ];
     for (bad, parts) in table {
+        // A check of the text alone says the same, with the line.
+        let answer = daemon.packages().check(CheckPackageRequest { source: bad.clone() }).await.unwrap();
+        let [problem] = &answer.into_inner().problems[..] else { panic!("{bad}") };
+        let told = format!("{}: {}", problem.field, problem.message);
+        for part in parts {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        let line = bad.lines().nth(problem.line as usize - 1).unwrap();
+        assert!(line.starts_with("[operations.install]") || line.starts_with("expected_runtime"), "{line}");
         write(bad);
         let refused = reload().await.unwrap_err();
         assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");

@@ -82,7 +82,9 @@ async fn p2_p14_a_reload_is_done_once_audited_and_refused_as_a_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_installed_before_a_reload_is_changed_by_the_new_definition_and_removed_even_without_any() {
-    let packages = package_dir("thing", THING);
+    // Shared text is kept with what uses it.
+    let thing = THING.replacen("summary", "uses = [\"service\"]\nsummary", 1);
+    let packages = package_dir("thing", &thing);
     let dir = packages.path();
     let daemon = daemon::Options::default().set("PACKAGES__DIR", &dir.display().to_string()).start().await;
     let server = Server::start();
@@ -93,7 +95,7 @@ async fn what_was_installed_before_a_reload_is_changed_by_the_new_definition_and
     settled(&daemon, &run.id).await;
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "one\n");
 
-    write(dir, "thing", &THING.replace("echo one", "echo two"));
+    write(dir, "thing", &thing.replace("echo one", "echo two"));
     reload(&daemon, "r1").await.unwrap();
     let resource = || "web/thing/a".to_owned();
     let update = UpdateResourceRequest { request_id: fresh_id(), resource: resource(), ..Default::default() };

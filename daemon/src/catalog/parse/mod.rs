@@ -18,11 +18,13 @@ mod parameter;
 mod reader;
 mod references;
 mod report;
+mod rules;
 mod supported;
 mod uses;
 mod values;
 
 use reader::Table;
+use references::Context;
 use report::Report;
 use uses::Origin;
 
@@ -103,9 +105,12 @@ fn read(mut table: Table<'_>, text: &str, origin: Origin, report: &mut Report<'_
     let uses = uses::read(&mut table, origin, report);
     let prelude = table.script("prelude", false, report).unwrap_or_default();
     let parameters = read_parameters(&mut table, report);
+    let single = table.boolean("single", report).unwrap_or(false);
     let defaults = operation::declared(&mut table, report, operation::DEFAULT);
     let probe = operation::probe(&mut table, report);
-    let operations = operation::all(&mut table, report, &parameters, defaults, probe.as_ref());
+    let context = Context { parameters: &parameters, defaults, has_probe: table.has("probe") };
+    let rules = rules::read(&mut table, &context, report);
+    let operations = operation::all(&mut table, report, &context, probe.as_ref());
     let outputs = outputs::all(&mut table, report);
     secrets_are_used(&parameters, &operations, report);
     table.finish(report);
@@ -120,6 +125,8 @@ fn read(mut table: Table<'_>, text: &str, origin: Origin, report: &mut Report<'_
         text,
         supported,
         parameters: parameters.into_iter().map(|(_, parameter)| parameter).collect(),
+        rules,
+        single,
         operations,
         outputs,
         probe,

@@ -10,7 +10,7 @@ use super::super::definition::{OperationDef, Parameter, ProbeDef, StepDef};
 use super::reader::Table;
 use super::references::{Context, check_proof};
 use super::report::Report;
-use super::{NAME_RULE, Placed, is_name, span_in_words};
+use super::{NAME_RULE, is_name, span_in_words};
 
 /// Timeout of a step when the definition sets none (DESIGN, rules of state).
 const STEP_TIMEOUT: Duration = Duration::from_mins(10);
@@ -61,19 +61,18 @@ pub(super) fn probe(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<Pr
     let mut table = table.table("probe", report)?;
     let script = table.script("script", true, report);
     let timeout = table.timeout("timeout", report).unwrap_or(PROBE_TIMEOUT);
+    let line = report.line(table.start());
     table.finish(report);
-    Some(ProbeDef { script: script?, timeout })
+    Some(ProbeDef { line, script: script?, timeout })
 }
 
 /// `[operations.*]`, and the operation `probe` made of `[probe]`.
 pub(super) fn all(
     table: &mut Table<'_>,
     report: &mut Report<'_>,
-    parameters: &[Placed],
-    defaults: Declared,
+    context: &Context<'_>,
     probe: Option<&ProbeDef>,
 ) -> BTreeMap<String, OperationDef> {
-    let context = Context { parameters, defaults, has_probe: table.has("probe") };
     let tables = table.table("operations", report).map(|table| table.into_tables(report)).unwrap_or_default();
     let names: Vec<String> = tables.iter().map(|(name, _)| name.clone()).collect();
     let mut operations = BTreeMap::new();
@@ -89,7 +88,7 @@ pub(super) fn all(
         match operations.get(&other).cloned() {
             Some(operation) => {
                 check_proof(&name, operation.proof.as_ref(), &table, report);
-                operations.insert(name, operation);
+                operations.insert(name, OperationDef { line: report.line(table.start()), ..operation });
             }
             None if names.contains(&other) && name != other => {}
             None => table.problem("same_as", format!("there is no [operations.{other}]"), report),
@@ -101,7 +100,7 @@ pub(super) fn all(
         let message = format!("[operations.{needed}] is missing: every package has it");
         table.problem("operations", message, report);
     }
-    operations.extend(probe.map(|probe| ("probe".to_owned(), probe_operation(probe, defaults))));
+    operations.extend(probe.map(|probe| ("probe".to_owned(), probe_operation(probe, context.defaults))));
     operations
 }
 
@@ -119,6 +118,7 @@ fn probe_operation(probe: &ProbeDef, declared: Declared) -> OperationDef {
         final_codes: vec![FINAL_CODE],
     };
     OperationDef {
+        line: probe.line,
         exclusive: false,
         declared,
         attempts_max: None,
@@ -185,9 +185,11 @@ impl Context<'_> {
         let limits = Limits { timeout, kill_grace };
         let steps: Vec<_> = steps.into_iter().map(|step| self.step(step, limits, report)).collect();
         check_runtime(expected_runtime, &steps, &table, report);
+        let line = report.line(table.start());
         table.finish(report);
         let attempts_max = attempts.and_then(|attempts| u32::try_from(attempts).ok());
         let operation = OperationDef {
+            line,
             exclusive: true,
             declared,
             attempts_max,

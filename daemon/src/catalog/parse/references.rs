@@ -40,19 +40,25 @@ impl Context<'_> {
             "" => Err("write { given = false } for a parameter without a value".to_owned()),
             text => parameter.kind.canonical(text),
         };
+        let listed = |value: &DeValue<'_>| -> Result<Vec<String>, String> {
+            let texts = texts(value).filter(|texts| !texts.is_empty());
+            let texts = texts.ok_or("must be a list of texts, like [\"one\", \"two\"]")?;
+            texts.iter().map(canonical).collect()
+        };
         match value {
             DeValue::String(text) => Ok(Wanted::OneOf(vec![canonical(&text.clone().into_owned())?])),
             DeValue::Boolean(value) => Ok(Wanted::OneOf(vec![canonical(&value.to_string())?])),
-            DeValue::Array(_) => {
-                let texts = texts(value).filter(|texts| !texts.is_empty());
-                let texts = texts.ok_or("must be a list of texts, like [\"one\", \"two\"]")?;
-                texts.iter().map(canonical).collect::<Result<_, _>>().map(Wanted::OneOf)
-            }
+            DeValue::Array(_) => listed(value).map(Wanted::OneOf),
             DeValue::Table(table) => {
                 let mut entries = table.iter().map(|(key, value)| (key.get_ref().as_ref(), value.get_ref()));
                 match (entries.next(), entries.next()) {
                     (Some(("given", DeValue::Boolean(given))), None) => Ok(Wanted::Given(*given)),
-                    _ => Err("must be { given = true } or { given = false }".to_owned()),
+                    (Some(("not", DeValue::String(text))), None) => {
+                        Ok(Wanted::Not(vec![canonical(&text.clone().into_owned())?]))
+                    }
+                    (Some(("not", list @ DeValue::Array(_))), None) => listed(list).map(Wanted::Not),
+                    _ => Err("must be { given = true }, { given = false } or { not = [\"one\", \"two\"] }"
+                        .to_owned()),
                 }
             }
             other => {
@@ -115,11 +121,13 @@ impl Context<'_> {
                 Err(format!("`{name}` is a secret and cannot be compared"))
             }
             Some(parameter) => Ok(parameter),
-            None => {
-                let known = self.parameters.iter().map(|(_, parameter)| parameter.name.as_str());
-                Err(format!("`{name}` is not a parameter{}", did_you_mean(name, known)))
-            }
+            None => Err(self.unknown(name)),
         }
+    }
+
+    pub(super) fn unknown(&self, name: &str) -> String {
+        let known = self.parameters.iter().map(|(_, parameter)| parameter.name.as_str());
+        format!("`{name}` is not a parameter{}", did_you_mean(name, known))
     }
 }
 

@@ -18,13 +18,18 @@ impl<'t> Report<'t> {
 
     /// Adds a problem at a byte of the text; `None` is the whole.
     pub(super) fn add(&mut self, at: Option<usize>, field: &str, message: impl Into<String>) {
-        let line = at.map_or(0, |at| {
-            let before = self.text.get(..at).unwrap_or(self.text);
-            u32::try_from(before.matches('\n').count() + 1).unwrap_or(0)
-        });
+        let line = self.line(at);
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(Problem { line, field: field.to_owned(), message: message.into() });
         }
+    }
+
+    /// The line of a byte of the text, from 1; 0 is the whole.
+    pub(super) fn line(&self, at: Option<usize>) -> u32 {
+        at.map_or(0, |at| {
+            let before = self.text.get(..at).unwrap_or(self.text);
+            u32::try_from(before.matches('\n').count() + 1).unwrap_or(0)
+        })
     }
 
     /// The problems in order of line, if there are any.

@@ -130,6 +130,38 @@ fn where_a_package_works_is_read_strictly() {
 }
 
 #[test]
+fn rules_must_ask_for_something_that_makes_sense() {
+    let with = GOOD.replace(
+        "\n[parameters.password]",
+        "\n[parameters.note]\ntype = \"text\"\nsummary = \"x\"\nrequired = false\n\n[parameters.password]",
+    );
+    let check = |rule: &str, expected: &str| {
+        let text = format!("{with}\n[[rules]]\n{rule}\n");
+        let problems = parse(&text).expect_err(rule);
+        let line = |n: u32| n - u32::try_from(with.lines().count()).unwrap() - 1;
+        let shown: Vec<_> =
+            problems.iter().map(|p| format!("{}:{}: {}", line(p.line), p.field, p.message)).collect();
+        assert!(shown.len() == 1 && shown[0].starts_with(expected), "`{rule}`: {shown:#?}");
+    };
+    assert!(parse(&format!("{with}\n[[rules]]\nneeds = [\"note\"]\n")).is_ok());
+    check("", "1:rules[0]: asks for nothing");
+    check("say = \"no\"", "1:rules[0]: asks for nothing");
+    check("needs = [\"nte\"]", "2:rules[0].needs: `nte` is not a parameter (did you mean `note`?)");
+    check("needs = [\"port\"]", "2:rules[0].needs: `port` always has a value");
+    check("excludes = [\"password\"]", "2:rules[0].excludes: `password` always has a value");
+    check(
+        "excludes = [\"note\"]\nneeds = [\"note\"]",
+        "2:rules[0].excludes: `note` cannot be needed and left out",
+    );
+    check("when = { port = \"x\" }\nneeds = [\"note\"]", "2:rules[0].when.port: `x` does not fit");
+    check(
+        "when = { port = { not = [] } }\nneeds = [\"note\"]",
+        "2:rules[0].when.port: must be a list of texts",
+    );
+    check("need = [\"note\"]\nexcludes = [\"note\"]", "2:rules[0].need: unknown key (did you mean `needs`?)");
+}
+
+#[test]
 fn broken_toml_is_told_by_its_line_alone() {
     check(2, "summary = \"no end", &["2:: "]);
     check(3, "name = \"again\"", &["3:: duplicate key"]);

@@ -6,8 +6,11 @@
 use regex::Regex;
 
 mod cron;
+mod list;
+mod names;
 mod net;
 mod path;
+mod size;
 mod text;
 mod time;
 mod url;
@@ -54,10 +57,29 @@ pub enum ParamType {
     CidrOrAny,
     /// A host name in ASCII.
     Hostname,
-    /// Host names of a site or a certificate, with a space between them; each may begin with `*.`.
+    /// Host names of a site or a certificate; each may begin with `*.`.
     Hostnames,
     /// An IPv4 or IPv6 address.
     Address,
+    /// Addresses.
+    Addresses,
+    /// Addresses and networks.
+    Cidrs,
+    /// Words.
+    Words {
+        /// What every word must match.
+        pattern: Option<Regex>,
+    },
+    /// An amount of bytes.
+    Size,
+    /// The name of a Debian package.
+    DebianPackage,
+    /// The version of a Debian package.
+    DebianVersion,
+    /// The name of a database or a table.
+    SqlName,
+    /// A mail address.
+    Email,
     /// An absolute path without `.` and `..`.
     Path,
     /// Relative paths, one per line.
@@ -83,7 +105,7 @@ pub enum ParamType {
 
 impl ParamType {
     /// Every word for a type.
-    pub const WORDS: [&'static str; 20] = [
+    pub const WORDS: [&'static str; 28] = [
         "text",
         "integer",
         "boolean",
@@ -95,6 +117,14 @@ impl ParamType {
         "hostname",
         "hostnames",
         "address",
+        "addresses",
+        "cidrs",
+        "words",
+        "size",
+        "debian_package",
+        "debian_version",
+        "sql_name",
+        "email",
         "path",
         "relative_paths",
         "unix_user",
@@ -120,6 +150,14 @@ impl ParamType {
             Self::Hostname => "hostname",
             Self::Hostnames => "hostnames",
             Self::Address => "address",
+            Self::Addresses => "addresses",
+            Self::Cidrs => "cidrs",
+            Self::Words { .. } => "words",
+            Self::Size => "size",
+            Self::DebianPackage => "debian_package",
+            Self::DebianVersion => "debian_version",
+            Self::SqlName => "sql_name",
+            Self::Email => "email",
             Self::Path => "path",
             Self::RelativePaths => "relative_paths",
             Self::UnixUser => "unix_user",
@@ -149,6 +187,17 @@ impl ParamType {
             Self::Hostname => "a host name like www.example.org".to_owned(),
             Self::Hostnames => "host names like `example.org www.example.org *.example.net`".to_owned(),
             Self::Address => "an address like 192.0.2.7 or 2001:db8::7".to_owned(),
+            Self::Addresses => "addresses like `127.0.0.1 2001:db8::7`".to_owned(),
+            Self::Cidrs => "addresses and networks like `192.0.2.7 2001:db8::/32`".to_owned(),
+            Self::Words { pattern: Some(pattern) } => {
+                format!("words with a space between them, each of which matches {}", text::shown(pattern))
+            }
+            Self::Words { pattern: None } => "words like `mysql curl`, with a space between them".to_owned(),
+            Self::Size => "a number of bytes like 512, 64k, 16m or 2g".to_owned(),
+            Self::DebianPackage => "the name of a Debian package like nginx-full".to_owned(),
+            Self::DebianVersion => "the version of a Debian package like 1.22.1-9+deb12u1".to_owned(),
+            Self::SqlName => "a name of letters, digits and underscores like shop_1, at most 64".to_owned(),
+            Self::Email => "a mail address like admin@example.org".to_owned(),
             Self::Path => "an absolute path like /srv/site".to_owned(),
             Self::RelativePaths => "relative paths like storage/uploads, one per line".to_owned(),
             Self::UnixUser => "the name of a user like www-data".to_owned(),
@@ -187,8 +236,16 @@ impl ParamType {
             }
             Self::Cidr | Self::CidrOrAny => net::cidr(raw)?,
             Self::Hostname => net::hostname(raw),
-            Self::Hostnames => net::hostnames(raw)?,
+            Self::Hostnames => list::of(raw, |name| Ok(net::wildcard(name)))?,
             Self::Address => net::address(raw),
+            Self::Addresses => list::of(raw, |one| Ok(net::address(one)))?,
+            Self::Cidrs => list::of(raw, net::cidr)?,
+            Self::Words { pattern } => list::of(raw, |word| Ok(list::word(word, pattern.as_ref())))?,
+            Self::Size => size::canonical(raw),
+            Self::DebianPackage => names::debian_package(raw),
+            Self::DebianVersion => names::debian_version(raw),
+            Self::SqlName => names::sql(raw),
+            Self::Email => names::email(raw),
             Self::Path => path::absolute(raw)?,
             Self::RelativePaths => Some(path::relative_lines(raw)?),
             Self::UnixUser => text::unix_user(raw),
@@ -205,5 +262,7 @@ impl ParamType {
     }
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

@@ -72,19 +72,10 @@ pub(super) fn hostname(raw: &str) -> Option<String> {
     (lower.len() <= 253 && last_is_name && lower.split('.').all(label)).then_some(lower)
 }
 
-/// Host names with single spaces between them, none twice. A `*.` in front stands for one label.
-pub(super) fn hostnames(raw: &str) -> Result<Option<String>, String> {
-    let mut names: Vec<String> = Vec::new();
-    for word in raw.split_ascii_whitespace() {
-        let (star, rest) = word.strip_prefix("*.").map_or(("", word), |rest| ("*.", rest));
-        let Some(name) = hostname(rest) else { return Ok(None) };
-        let name = format!("{star}{name}");
-        if names.contains(&name) {
-            return Err(format!("`{name}` is there twice"));
-        }
-        names.push(name);
-    }
-    Ok(Some(names.join(" ")).filter(|joined| !joined.is_empty()))
+/// A host name, or one with `*.` in front, which stands for one label.
+pub(super) fn wildcard(raw: &str) -> Option<String> {
+    let (star, rest) = raw.strip_prefix("*.").map_or(("", raw), |rest| ("*.", rest));
+    hostname(rest).map(|name| format!("{star}{name}"))
 }
 
 /// An address in its shortest form.

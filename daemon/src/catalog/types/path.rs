@@ -1,5 +1,7 @@
 //! Paths.
 
+use super::text::excerpt;
+
 /// Longest path, in bytes: room below the kernel's 4096 for what scripts append.
 const PATH_BYTES_MAX: usize = 1024;
 
@@ -18,17 +20,19 @@ pub(super) fn relative_lines(raw: &str) -> Result<String, String> {
     let mut paths: Vec<String> = Vec::new();
     for line in raw.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if line.starts_with('/') || line.starts_with('-') {
-            return Err(format!("`{line}` must be a relative path that does not begin with a dash"));
+            let shown = excerpt(line);
+            return Err(format!("`{shown}` must be a relative path that does not begin with a dash"));
         }
         if line.contains('\t') {
-            return Err(format!("`{line}` has a tab in it"));
+            return Err(format!("`{}` has a tab in it", excerpt(line)));
         }
         let path = parts(line)?;
         if path.split('/').any(|part| part != part.trim()) {
-            return Err(format!("`{line}` has a part that begins or ends with a space"));
+            return Err(format!("`{}` has a part that begins or ends with a space", excerpt(line)));
         }
         let nested = |other: &String| path == *other || inside(&path, other) || inside(other, &path);
         if let Some(other) = paths.iter().find(|other| nested(other)) {
+            let (path, other) = (excerpt(&path), excerpt(other));
             return Err(format!("`{path}` and `{other}` lie in each other; name the outer one alone"));
         }
         paths.push(path);

@@ -2,7 +2,7 @@
 
 use settled_proto::v1;
 
-use crate::catalog::{Definition, OperationDef, OutputDef, Parameter, Supported};
+use crate::catalog::{Definition, OperationDef, OutputDef, Parameter, Rule, Supported};
 
 /// A package with its text.
 pub(in crate::grpc) fn package(d: &Definition) -> v1::Package {
@@ -18,6 +18,8 @@ pub(in crate::grpc) fn package_line(d: &Definition) -> v1::Package {
         parameters: d.parameters.iter().map(parameter).collect(),
         operations: d.operations.iter().map(|(name, o)| operation(name, o)).collect(),
         supported: d.supported.as_ref().map(supported),
+        single: d.single,
+        rules: d.rules.iter().map(Rule::in_words).collect(),
         source: String::new(),
         outputs: d.outputs.iter().map(output).collect(),
     }
