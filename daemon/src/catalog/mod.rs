@@ -15,6 +15,8 @@ mod plan;
 mod probe;
 mod repair;
 mod rules;
+#[cfg(test)]
+mod schema;
 mod shared;
 mod suggest;
 mod supported;
