@@ -25,15 +25,15 @@ test: ## Run all tests; as root on Debian or Ubuntu, install what they need firs
 	fi
 
 demo: ## Watch settled do its main job on a throwaway server of its own
-	@$(CARGO) build --profile demo --package settled --package settlectl
-	@BIN="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/demo" tests/demo/run.sh
+	@$(CARGO) build --profile quick --package settled --package settlectl
+	@BIN="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/quick" tests/demo/run.sh
 
 bench: ## Measure settled beside raw baselines
 	@.ci/setup
 	$(CARGO) bench --package settled-tests
 
 worlds: ## Live 10 000 simulated worlds, each asserted after every step (SETTLED_SEEDS for more; about 40 minutes)
-	SETTLED_SEEDS=$${SETTLED_SEEDS:-10000} $(CARGO) test --package settled-tests --test simulation -- --nocapture p1_to_p10
+	SETTLED_SEEDS=$${SETTLED_SEEDS:-10000} $(CARGO) test --profile quick --package settled-tests --test simulation -- --nocapture p1_to_p10
 
 kills: ## Kill the server's side of the step protocol at every telling system call (some 20 minutes)
 	@.ci/setup

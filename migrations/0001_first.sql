@@ -14,12 +14,13 @@ CREATE TABLE counter (
 );
 INSERT INTO counter (one, seq) VALUES (1, 0);
 
--- Daemons that share this store. `packages`: the definitions that each has loaded, name and digest.
+-- Daemons that share this store. `packages`: the definitions that each has loaded, name and digest. `serves`: false while it drains.
 CREATE TABLE daemon (
     id TEXT COLLATE "C" PRIMARY KEY,
     version TEXT NOT NULL,
     started_at BIGINT NOT NULL,
     lease_until BIGINT NOT NULL,
+    serves BOOLEAN NOT NULL,
     packages TEXT NOT NULL
 );
 
@@ -95,6 +96,7 @@ CREATE TABLE resource (
     applied_digest TEXT,
     applied_known BOOLEAN NOT NULL,
     secrets TEXT NOT NULL,
+    outputs TEXT NOT NULL,
     last_error TEXT,
     observed TEXT,
     open_run TEXT COLLATE "C",
@@ -168,6 +170,7 @@ CREATE TABLE run (
     priority BIGINT NOT NULL CHECK (priority BETWEEN 0 AND 2),
     cancel_requested BOOLEAN NOT NULL,
     payload BOOLEAN NOT NULL,
+    outputs TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'completed')),
     started_at BIGINT,
     attempt BIGINT NOT NULL,

@@ -42,7 +42,7 @@ use crate::remote::ssh::{SshExec, SshSettings};
 use crate::remote::step::Steps;
 use crate::scheduler;
 use crate::secrets::{Sealer, SecretError};
-use crate::store::{self, Opened};
+use crate::store::{self, Opened, StoreError};
 
 /// How much more time the start asks for, again and again, while the store is brought up to date.
 const MORE_TIME: Duration = Duration::from_secs(60);
@@ -155,12 +155,16 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
         process.systemd.ready(&drains.status());
     }
     let over = async {
-        asked.cancelled().await;
+        tokio::select! {
+            () = asked.cancelled() => {}
+            () = house.replaced.cancelled() => return Err(StoreError::Replaced),
+        }
         let run = &at_stop.config().run;
         if run.drain == config::Drain::Finish {
             drains.finish(run.drain_grace()).await;
         }
         process.systemd.stopping("leaving remote steps running for the next start");
+        Ok(())
     };
     let outcome = first_to_end(over, &stop, serving, working, renewing, ticking, &*clock).await;
     detach(&house.engine, &*clock).await;
@@ -215,6 +219,8 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 struct House {
     engine: Engine,
     crew: Crew,
+    /// Cancelled when the database is another one than was opened.
+    replaced: CancellationToken,
     /// Held for as long as the daemon runs: with SQLite, whoever holds it owns all lanes.
     _lock: Option<File>,
 }
@@ -234,12 +240,13 @@ async fn open(
         return Err(SecretError::OtherKey(other).into());
     }
     let hub = Hub::new(&writer);
+    let replaced = writer.replaced();
     let me = DaemonId(clock.ulid());
     let installation = store.about().installation;
     let engine =
         Engine::new(store, writer, hub, catalog, sealer, Arc::clone(&clock), me, engine_settings(config));
     let lease = Lease::new(config.lane.lease(), Arc::clone(&clock));
-    engine.renew_lease(&lease).await.context("the store does not take the daemon's lease")?;
+    engine.renew_lease(&lease, true).await.context("the store does not take the daemon's lease")?;
     engine.keep_packages().await.context("the store does not take the package definitions")?;
     let freed =
         engine.release_dead(alone).await.context("the lanes of an earlier daemon could not be freed")?;
@@ -264,7 +271,7 @@ async fn open(
         },
         drain: dispatch::Drain::default(),
     };
-    Ok(House { engine, crew, _lock: lock })
+    Ok(House { engine, crew, replaced, _lock: lock })
 }
 
 fn engine_settings(config: &Config) -> engine::Settings {
@@ -344,7 +351,7 @@ fn open_sealer(config: &Config, process: &Process, clock: &dyn Clock) -> anyhow:
 /// Waits until the daemon's time is `over`, or for a part that ends without being asked to, which ends the daemon: systemd starts it anew.
 /// Then `stop` ends all of them.
 async fn first_to_end(
-    over: impl Future<Output = ()>,
+    over: impl Future<Output = Result<(), StoreError>>,
     stop: &CancellationToken,
     mut serving: JoinHandle<Result<(), grpc::ServeError>>,
     mut working: JoinHandle<()>,
@@ -354,7 +361,7 @@ async fn first_to_end(
 ) -> anyhow::Result<()> {
     let _ends_all = stop.clone().drop_guard();
     tokio::select! {
-        () = over => {}
+        over = over => over?,
         ended = &mut serving => { ended.context("the API broke")?.context("the API broke")?; bail!("the API ended by itself") }
         ended = &mut working => { ended.context("the dispatcher broke")?; bail!("the dispatcher ended by itself") }
         ended = &mut renewing => { ended.context("the renewal of the lease broke")?; bail!("the renewal of the lease ended by itself") }

@@ -90,9 +90,47 @@ impl Postgres {
         output_of(command.arg("-h").arg(self.directory.path())).trim().to_owned()
     }
 
+    /// Ends all connections to a database.
+    pub fn cut_off(&self, url: &str) {
+        let database = name_of(url);
+        let all =
+            format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'");
+        self.psql("postgres", &all);
+    }
+
+    /// Copies a database that nobody uses, and returns the copy's URL.
+    pub fn copy_of(&self, url: &str) -> String {
+        let copy = format!("settled_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.shut(url);
+        self.psql("postgres", &format!("CREATE DATABASE {copy} TEMPLATE {}", name_of(url)));
+        self.psql("postgres", &format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", name_of(url)));
+        self.url(&copy)
+    }
+
+    /// Puts a copy in the place of a database, as a restore does.
+    pub fn put_back(&self, url: &str) {
+        let database = name_of(url);
+        let aside = format!("settled_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.shut(url);
+        self.psql("postgres", &format!("ALTER DATABASE {database} RENAME TO {aside}"));
+        self.psql("postgres", &format!("CREATE DATABASE {database} TEMPLATE {aside}"));
+    }
+
+    /// Lets nobody connect to a database any more.
+    fn shut(&self, url: &str) {
+        self.psql("postgres", &format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", name_of(url)));
+        self.cut_off(url);
+    }
+
     fn url(&self, database: &str) -> String {
         format!("postgres://{USER}@localhost/{database}?host={}", self.directory.path().display())
     }
+}
+
+/// The database that a URL names. Its query has slashes, too.
+fn name_of(url: &str) -> &str {
+    let (before, _) = url.split_once('?').expect("a URL of this cluster has a query");
+    before.rsplit_once('/').expect("it names a database").1
 }
 
 /// Sorting is that of a language, not of bytes, where the version can (15 and later): a query that forgot its collation

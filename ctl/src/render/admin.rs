@@ -79,11 +79,12 @@ pub(crate) fn waits_for(drain: &Drain, now: Timestamp) -> String {
 fn daemons(daemons: &[Daemon], style: Style, now: Timestamp) -> String {
     let row = |d: &Daemon| {
         let who = if d.answers { " (answers)" } else { "" };
+        let drains = if d.serves { "" } else { " (drains)" };
         vec![
             format!("{}{who}", text::clean(&d.id)),
             text::clean(&d.version),
             text::when(d.started_at.as_ref(), now),
-            d.lanes.to_string(),
+            format!("{}{drains}", d.lanes),
         ]
     };
     table::columns(&["daemon", "version", "started", "lanes"], daemons.iter().map(row).collect(), style)

@@ -106,6 +106,8 @@ pub(crate) fn package(p: &Package) -> Value {
         .iter()
         .map(|o| json!({ "name": o.name, "steps": o.steps, "exclusive": o.exclusive }))
         .collect();
+    let outputs: Vec<Value> =
+        p.outputs.iter().map(|o| json!({ "name": o.name, "summary": o.summary, "type": o.r#type })).collect();
     json!({
         "name": p.name,
         "summary": p.summary,
@@ -113,6 +115,7 @@ pub(crate) fn package(p: &Package) -> Value {
         "parameters": parameters,
         "operations": operations,
         "source": p.source,
+        "outputs": outputs,
         "supported": p.supported.as_ref().map(supported),
         "single": p.single,
         "rules": p.rules,
@@ -156,6 +159,7 @@ pub(crate) fn resource(r: &Resource) -> Value {
         "updated_at": time(r.updated_at.as_ref()),
         "seq": r.seq,
         "secrets": r.secrets,
+        "outputs": r.outputs,
     })
 }
 
@@ -206,6 +210,7 @@ pub(crate) fn run(r: &Run) -> Value {
         "grounds": maybe(r.grounds.as_ref(), grounds),
         "diagnostics": maybe(r.diagnostics.as_ref(), diagnostics),
         "priority": named::<Priority>(r.priority),
+        "outputs": r.outputs,
     })
 }
 
@@ -368,6 +373,7 @@ fn daemon(d: &Daemon) -> Value {
         "lanes": d.lanes,
         "answers": d.answers,
         "other_packages": d.other_packages,
+        "serves": d.serves,
     })
 }
 

@@ -1,7 +1,9 @@
 //! Packages for people.
 
 use settled_proto::v1::supported::Distribution;
-use settled_proto::v1::{CheckPackageResponse, Package, Parameter, ReloadPackagesResponse, Supported};
+use settled_proto::v1::{
+    CheckPackageResponse, Output, Package, Parameter, ReloadPackagesResponse, Supported,
+};
 
 use super::table::{self, Style};
 use super::text;
@@ -51,6 +53,14 @@ pub(crate) fn show(p: &Package, style: Style) -> String {
     if !p.rules.is_empty() {
         let rules = p.rules.iter().map(|rule| vec![text::clean(rule)]).collect();
         parts.push(table::columns(&["rule"], rules, style));
+    }
+    if !p.outputs.is_empty() {
+        let row = |o: &Output| vec![text::clean(&o.name), text::clean(&o.r#type), text::clean(&o.summary)];
+        parts.push(table::columns(
+            &["output", "type", "summary"],
+            p.outputs.iter().map(row).collect(),
+            style,
+        ));
     }
     if !p.operations.is_empty() {
         let rows = p.operations.iter().map(|o| {

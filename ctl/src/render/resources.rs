@@ -84,6 +84,9 @@ pub(crate) fn show(r: &Resource, style: Style, now: Timestamp) -> String {
     if !values.is_empty() {
         parts.push(values);
     }
+    if !r.outputs.is_empty() {
+        parts.push(format!("Outputs\n{}", facts(&r.outputs, style)));
+    }
     if let Some(observed) = r.observed.as_ref().filter(|o| !o.facts.is_empty()) {
         parts.push(format!("Facts of the last probe\n{}", facts(&observed.facts, style)));
     }

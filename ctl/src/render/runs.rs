@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use settled_proto::v1::{Freshness, Outcome, Priority, Run, RunDiagnostics, RunState, StepState};
 
+use super::resources::facts;
 use super::story::wait_line;
 use super::table::{self, Style};
 use super::words::{word, word_or_empty};
@@ -90,6 +91,9 @@ pub(crate) fn show(run: &Run, style: Style, now: Timestamp) -> String {
     let mut parts = vec![table::pairs(pairs, style)];
     if !run.steps.is_empty() || !run.step_titles.is_empty() {
         parts.push(steps(run, style, now));
+    }
+    if !run.outputs.is_empty() {
+        parts.push(format!("Outputs of its steps\n{}", facts(&run.outputs, style)));
     }
     if completed {
         parts.push(verdict::verdict(run).join("\n"));

@@ -32,13 +32,13 @@ pub(super) fn renew(
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
-    let (engine, lease, hearts) = (house.engine.clone(), house.crew.lease.clone(), hearts.clone());
+    let (engine, crew, hearts) = (house.engine.clone(), house.crew.clone(), hearts.clone());
     let act = move || {
-        let (engine, lease, hearts) = (engine.clone(), lease.clone(), hearts.clone());
+        let (engine, crew, hearts) = (engine.clone(), crew.clone(), hearts.clone());
         async move {
             let begun = engine.clock().monotonic();
             hearts.alive(Part::Lease, begun);
-            if let Err(error) = engine.renew_lease(&lease).await {
+            if let Err(error) = engine.renew_lease(&crew.lease, !crew.drain.is_on()).await {
                 tracing::warn!(%error, "the lease was not renewed; without it nothing is started");
             }
             hearts.alive(Part::Lease, begun + every);

@@ -31,7 +31,11 @@ pub(super) fn misfits(config: &Config, definition: &Definition) -> Vec<Problem> 
     let of = |(name, operation): (&String, &OperationDef)| {
         let steps: Vec<(Duration, Option<Duration>)> =
             operation.steps.iter().map(|step| (step.timeout, step.kill_grace)).collect();
-        let found = config.misfits(Demand { steps: &steps, attempts: operation.attempts_max });
+        let found = config.misfits(Demand {
+            steps: &steps,
+            attempts: operation.attempts_max,
+            queue_limit: operation.queue_limit,
+        });
         let (line, field) = (operation.line, format!("operations.{name}"));
         found
             .into_iter()

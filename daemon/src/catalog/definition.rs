@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::domain::resource::{Declared, Presence};
 
+use super::outputs::OutputDef;
 use super::supported::Supported;
 use super::types::ParamType;
 
@@ -29,6 +30,8 @@ pub struct Definition {
     pub single: bool,
     /// By name; with `probe` among them when there is one.
     pub operations: BTreeMap<String, OperationDef>,
+    /// What its steps may write to `SETTLED_OUTPUT`, in the order in which the text has them.
+    pub outputs: Vec<OutputDef>,
     /// How to look at what is there.
     pub probe: Option<ProbeDef>,
     /// Fixed shell text before every script: the shared texts that it uses, then its own.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::domain::operation::Operation;
-use crate::domain::params::Params;
+use crate::domain::params::{Outputs, Params};
 use crate::domain::resource::Declared;
 
 use super::definition::{Definition, Proof, StepDef};
+use super::outputs::{self, OutputDef};
 
 /// What every script begins with: an error or an unset variable ends it.
 const OPENING: &str = "set -eu\n";
@@ -30,6 +31,8 @@ pub struct Plan {
     pub retry_on_timeout: bool,
     /// What a probe must show to prove it.
     pub proof: Option<Proof>,
+    /// What its steps may write to `SETTLED_OUTPUT`.
+    pub outputs: Vec<OutputDef>,
 }
 
 /// One step, ready to be sent.
@@ -39,7 +42,8 @@ pub struct PlannedStep {
     pub title: String,
     /// Fixed text for `/bin/sh`.
     pub script: String,
-    /// `SETTLED_PACKAGE`, `SETTLED_NAME`, `P_*` and `OLD_*`: every parameter of the package, empty when it has no value.
+    /// `SETTLED_PACKAGE`, `SETTLED_NAME`, `P_*` and `OLD_*`: every parameter of the package, empty when it has no value. `OUT_*`: every
+    /// output, still empty.
     pub env: Vec<(String, String)>,
     /// Names of the secrets to deliver; those without a value are left out by whoever has the values.
     pub secrets: Vec<String>,
@@ -92,6 +96,11 @@ pub enum PlanError {
 }
 
 impl Plan {
+    /// What a step wrote to `SETTLED_OUTPUT`. The error tells what does not fit, as the end of a sentence about the step.
+    pub fn read_outputs(&self, written: &[u8]) -> Result<Outputs, String> {
+        outputs::read(&self.outputs, written)
+    }
+
     /// The longest time between TERM and KILL of any of its steps; `default` for those that do not say.
     pub fn kill_grace(&self, default: Duration) -> Duration {
         self.steps.iter().map(|step| step.kill_grace.unwrap_or(default)).max().unwrap_or(default)
@@ -109,7 +118,8 @@ impl Definition {
     ) -> Result<Plan, PlanError> {
         let found = self.operations.get(operation.as_str());
         let definition = found.ok_or_else(|| self.no_such_operation(operation))?;
-        let env = self.environment(resource_name, desired, applied);
+        let mut env = self.environment(resource_name, desired, applied);
+        env.extend(self.outputs.iter().map(|output| (variable_of(&output.name), String::new())));
         let steps: Vec<_> = definition
             .steps
             .iter()
@@ -129,6 +139,7 @@ impl Definition {
             expected_runtime: definition.expected_runtime,
             retry_on_timeout: definition.retry_on_timeout,
             proof: definition.proof.clone(),
+            outputs: self.outputs.clone(),
         })
     }
 
@@ -183,4 +194,22 @@ impl Definition {
             can: names.join(", "),
         }
     }
+}
+
+impl PlannedStep {
+    /// Its environment, with what earlier steps of the attempt have written.
+    pub fn env_with(&self, outputs: &Outputs) -> Vec<(String, String)> {
+        let mut env = self.env.clone();
+        for (name, value) in outputs {
+            let variable = variable_of(name);
+            if let Some((_, empty)) = env.iter_mut().find(|(key, _)| *key == variable) {
+                empty.clone_from(value);
+            }
+        }
+        env
+    }
+}
+
+fn variable_of(output: &str) -> String {
+    format!("OUT_{}", output.to_ascii_uppercase())
 }

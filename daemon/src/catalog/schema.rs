@@ -146,6 +146,9 @@ debian = ["12"]
 [parameters.other]
 summary = "x"
 #parameter
+[outputs.told]
+summary = "x"
+#output
 [[rules]]
 needs = ["port"]
 #rule
@@ -173,10 +176,13 @@ script = "x"
 #probe
 "#;
 
-/// The whole package with a line put in at a place, and as the type of the parameter `other`.
+/// The whole package with a line put in at a place, and as the type of the parameter `other`, or of the output `told`.
 fn with(place: &str, line: &str, kind: &str) -> String {
     let more = if kind == "enum" { "\nvalues = [\"a\"]" } else { "" };
-    let text = WHOLE.replace("[parameters.other]", &format!("[parameters.other]\ntype = \"{kind}\"{more}"));
+    let (table, other) =
+        if place == "output" { ("told]", "[parameters.other]") } else { ("other]", "[outputs.told]") };
+    let text = WHOLE.replace(table, &format!("{table}\ntype = \"{kind}\"{more}"));
+    let text = text.replace(other, &format!("{other}\ntype = \"port\""));
     let text = if kind == "secret" { text.replace("[\"secret\"]", "[\"secret\", \"other\"]") } else { text };
     text.replace(&format!("#{place}\n"), &format!("{line}\n"))
 }
@@ -222,6 +228,9 @@ fn the_schema_knows_the_keys_of_the_parser_and_no_others() {
     }
     let of_parameters = ParamType::WORDS.iter().flat_map(|kind| known_keys("parameter", kind)).collect();
     assert_eq!(schema_keys("/$defs/parameter/properties"), of_parameters);
+    let kinds = ParamType::WORDS.iter().filter(|kind| !["secret", "relative_paths"].contains(kind));
+    let of_outputs = kinds.flat_map(|kind| known_keys("output", kind)).collect();
+    assert_eq!(schema_keys("/$defs/output/properties"), of_outputs);
 }
 
 #[test]
@@ -230,7 +239,7 @@ fn the_schema_knows_the_words_of_the_parser() {
     let words = |pointer: &str| -> Vec<String> {
         serde_json::from_value(schema.pointer(pointer).unwrap().clone()).unwrap()
     };
-    assert_eq!(words("/$defs/parameter/properties/type/enum"), ParamType::WORDS);
+    assert_eq!(words("/$defs/type/enum"), ParamType::WORDS);
     assert_eq!(words("/properties/uses/items/enum"), shared::BUILTIN.map(|(name, _)| name));
     for key in ["in_progress", "success"] {
         for word in words(&format!("/$defs/{key}/enum")) {

@@ -16,6 +16,8 @@ pub struct Demand<'a> {
     pub steps: &'a [(Duration, Option<Duration>)],
     /// How many attempts it gets; `None` leaves it to `run.attempts`.
     pub attempts: Option<u32>,
+    /// How long a run of it may stay queued; `None` leaves it to `run.queue_limit_s`.
+    pub queue_limit: Option<Duration>,
 }
 
 impl Config {
@@ -71,13 +73,15 @@ impl Config {
             .iter()
             .map(|(timeout, grace)| timeout.as_secs() + grace.unwrap_or(self.run.kill_grace()).as_secs())
             .sum();
-        let all = self.run.queue_limit_s + attempts * (one + self.run.settle_margin_s + BACKOFF_MAX_S);
+        let queued = demand.queue_limit.unwrap_or(self.run.queue_limit()).as_secs();
+        let all = queued + attempts * (one + self.run.settle_margin_s + BACKOFF_MAX_S);
         let (days, kept) = (all.div_ceil(DAY_S), u64::from(self.retention.requests_days));
         (days > kept).then(|| {
             format!(
-                "the timeout of its steps is {one}s together with their kill_grace, and it has {attempts} attempts: too long for \
-                 retention.requests_days = {kept}, because a repeated request would start a second run while the first may still \
-                 go on. Set retention.requests_days to {days} or more, or lower timeout or attempts"
+                "it may stay queued for {queued}s ({}), the timeout of its steps is {one}s together with their kill_grace, and it has \
+                 {attempts} attempts: too long for retention.requests_days = {kept}, because a repeated request would start a second \
+                 run while the first may still go on. Set retention.requests_days to {days} or more, or lower one of these",
+                demand.queue_limit.map_or("run.queue_limit_s", |_| "its queue_limit"),
             )
         })
     }
@@ -109,7 +113,11 @@ mod tests {
     fn p13_a_timeout_that_the_queue_limit_cannot_bear_is_named_with_both_keys_and_values_that_are_safe() {
         let asked = |timeout: u64, grace: Option<u64>, limit: u64| {
             let config = with(&[("RUN__QUEUE_LIMIT_S", &limit.to_string())]);
-            config.misfits(Demand { steps: &[(seconds(timeout), grace.map(seconds))], attempts: None })
+            config.misfits(Demand {
+                steps: &[(seconds(timeout), grace.map(seconds))],
+                attempts: None,
+                queue_limit: None,
+            })
         };
         // 600 s + 30 s (run.kill_grace_s) + 120 s (run.settle_margin_s).
         assert_eq!(asked(600, None, 751), [""; 0]);
@@ -139,7 +147,11 @@ mod tests {
     fn p13_attempts_whose_pauses_the_queue_limit_cannot_bear_are_named_with_both_keys() {
         let asked = |attempts: u32, limit: u64| {
             let config = with(&[("RUN__QUEUE_LIMIT_S", &limit.to_string())]);
-            config.misfits(Demand { steps: &[(seconds(1), None)], attempts: Some(attempts) })
+            config.misfits(Demand {
+                steps: &[(seconds(1), None)],
+                attempts: Some(attempts),
+                queue_limit: None,
+            })
         };
         assert_eq!(asked(4, 200), [""; 0], "30 s, 60 s, 120 s");
         let [message] = &asked(5, 200)[..] else { panic!("one fault") };
@@ -152,15 +164,20 @@ mod tests {
 
     #[test]
     fn p13_an_operation_that_outlasts_the_memory_of_requests_is_named_with_both_keys() {
-        let asked = |days: u32| {
+        let asked = |days: u32, queue_limit: Option<u64>| {
             let config = with(&[("RETENTION__REQUESTS_DAYS", &days.to_string())]);
-            config.misfits(Demand { steps: &[(seconds(DAY_S / 2), None); 3], attempts: Some(10) })
+            let steps = &[(seconds(DAY_S / 2), None); 3];
+            config.misfits(Demand { steps, attempts: Some(10), queue_limit: queue_limit.map(seconds) })
         };
-        let [message] = &asked(2)[..] else { panic!("one fault") };
-        for part in ["timeout", "retention.requests_days = 2", "attempts"] {
-            assert!(message.contains(part), "{part}: {message}");
+        for (limit, words) in
+            [(None, "86400s (run.queue_limit_s)"), (Some(40_000), "40000s (its queue_limit)")]
+        {
+            let [message] = &asked(2, limit)[..] else { panic!("one fault") };
+            for part in ["timeout", "retention.requests_days = 2", "attempts", words] {
+                assert!(message.contains(part), "{part}: {message}");
+            }
+            let days = u32::try_from(advised(message, "Set retention.requests_days to ")).unwrap();
+            assert_eq!((asked(days, limit).len(), asked(days - 1, limit).len()), (0, 1), "{message}");
         }
-        let days = u32::try_from(advised(message, "Set retention.requests_days to ")).unwrap();
-        assert_eq!((asked(days).len(), asked(days - 1).len()), (0, 1), "{message}");
     }
 }

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::remains::complete;
 use super::{Lane, Next, failures};
 use crate::domain::run::{Event, Repair, Run, StepFacts};
 use crate::domain::step::{Ended, StepId};
-use crate::engine::{Advance, LaneError, log};
+use crate::engine::{Advance, LaneError, Prepared, log};
 use crate::remote::StepStatus;
 
 /// Panics over one step, without progress between them, after which it is given up.
@@ -77,6 +78,7 @@ impl Lane {
             }
         };
         let seen = failures::seen(&report.processes, report.scene.as_ref());
+        let (truncated, result) = (report.truncated, report.result);
         let ended = match report.status {
             StepStatus::Ended(ended) => ended,
             // The cancel has left a mark there: a start that is still on its way is refused.
@@ -88,16 +90,22 @@ impl Lane {
             }
         };
         let failure = failures::plain(run.id, FAULT.to_owned(), self.crew.engine.clock().now());
+        let prepared = self.crew.engine.prepare_run(run).await.ok();
         let facts = StepFacts {
-            next: self.next_timeout(run, id).await?,
+            next: self.next_timeout(prepared.as_ref(), id).await?,
             busy: false,
             hopeless: true,
             retry_on_timeout: false,
             repair: Repair::No,
+            outputs: None,
             failure,
-            seen,
+            seen: seen.clone(),
         };
-        let end = Some(failures::end_of(id, &ended, report.truncated));
+        let facts = match &prepared {
+            Some(prepared) => complete(facts, prepared, &ended, seen, &result),
+            None => facts,
+        };
+        let end = Some(failures::end_of(id, &ended, truncated));
         let advance =
             Advance { run: run.id, event: Event::Abandoned(ended, facts), end, titles: Arc::from([]) };
         let after = self.crew.engine.advance(self.hold, advance).await?;
@@ -108,14 +116,18 @@ impl Lane {
     }
 
     /// Timeout of the step after this one. A repair is never the last, and of a run that cannot be planned nobody can say that it was.
-    async fn next_timeout(&self, run: &Run, id: StepId) -> Result<Option<Duration>, LaneError> {
+    async fn next_timeout(
+        &self,
+        prepared: Option<&Prepared>,
+        id: StepId,
+    ) -> Result<Option<Duration>, LaneError> {
         let record = self.crew.engine.store().read().await?.db().step(id).await?;
         if record.is_some_and(|record| record.repair) {
             return Ok(Some(Duration::ZERO));
         }
-        Ok(match self.crew.engine.prepare_run(run).await {
-            Ok(prepared) => prepared.plan.steps.get(id.step as usize + 1).map(|step| step.timeout),
-            Err(_) => Some(Duration::ZERO),
+        Ok(match prepared {
+            Some(prepared) => prepared.plan.steps.get(id.step as usize + 1).map(|step| step.timeout),
+            None => Some(Duration::ZERO),
         })
     }
 }

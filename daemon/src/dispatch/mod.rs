@@ -13,6 +13,7 @@ mod held;
 mod lane;
 mod proof;
 mod reading;
+mod remains;
 mod repair;
 mod spread;
 mod stepping;
@@ -133,7 +134,7 @@ impl Dispatcher {
         Ok(self.left.polled(found, self.crew.engine.me(), &daemons))
     }
 
-    /// The daemons among whom lanes are spread; nobody is asked where there is no lane to take, or no other daemon.
+    /// The daemons among whom lanes are spread: those that take any. Nobody is asked where there is no lane to take, or no other daemon.
     async fn daemons(&self, found: &BTreeSet<ServerId>) -> Result<Vec<DaemonId>, LaneError> {
         if found.is_empty() || !self.crew.settings.shared {
             return Ok(Vec::new());
@@ -143,7 +144,7 @@ impl Dispatcher {
         let id = |text: &str| {
             text.parse().map_err(|_| LaneError::Fault(format!("the store holds daemon id `{text}`")))
         };
-        rows.iter().map(|row| id(&row.id)).collect()
+        rows.iter().filter(|row| row.serves).map(|row| id(&row.id)).collect()
     }
 
     async fn find(&self, server: Option<ServerId>, limit: i64) -> Result<Vec<ServerId>, LaneError> {

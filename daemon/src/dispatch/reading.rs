@@ -14,6 +14,7 @@ use super::{Crew, Next, failures};
 use crate::catalog::read_probe;
 use crate::domain::grounds::Seen;
 use crate::domain::id::ServerId;
+use crate::domain::params::Outputs;
 use crate::domain::resource::Presence;
 use crate::domain::run::{Event, Repair, Run, StepFacts, Subject};
 use crate::domain::server::{Reach, Server};
@@ -215,6 +216,7 @@ impl Readings {
             hopeless: true,
             retry_on_timeout: false,
             repair: Repair::No,
+            outputs: Some(Outputs::new()),
             failure,
             seen: Seen::default(),
         };

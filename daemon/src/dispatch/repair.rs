@@ -1,9 +1,9 @@
 //! When dpkg was interrupted on a server and a step needs it: where that is allowed it is repaired first, as a try that everyone sees, with
 //! output and an end of its own. Once in an attempt: what the repair does not mend is left to people.
 
+use super::remains::Remains;
 use super::{Lane, Next};
 use crate::catalog::REPAIR_TIMEOUT;
-use crate::domain::grounds::Seen;
 use crate::domain::run::{Repair, Run};
 use crate::domain::step::{Ended, StepId};
 use crate::engine::LaneError;
@@ -22,12 +22,12 @@ impl Lane {
             let why = format!(
                 "{what}: run `dpkg --configure -a` there, or let settled do it (`settlectl server edit {name} --repair-dpkg`)"
             );
-            return self.ended(run, id, Ended::Rejected { why }, Seen::default(), false).await;
+            return self.ended(run, id, Ended::Rejected { why }, Remains::default()).await;
         }
         if self.was_repaired(id).await? {
             let why =
                 format!("{what}, and `dpkg --configure -a` has not mended it: look there what is wrong");
-            return self.ended(run, id, Ended::Rejected { why }, Seen::default(), false).await;
+            return self.ended(run, id, Ended::Rejected { why }, Remains::default()).await;
         }
         let ended = Ended::Rejected { why: format!("{what}: that is repaired first") };
         let mut facts = self.facts(run, id, &ended).await?;

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::claim::unlockable;
+use super::remains::Remains;
 use super::{LIMIT, Lane, Next, failures};
 use crate::catalog::{PlannedStep, repair_dpkg};
 use crate::domain::grounds::Seen;
+use crate::domain::params::Outputs;
 use crate::domain::run::{Event, Phase, Progress, Repair, Run, RunState, StepFacts};
 use crate::domain::step::{Ended, StepId, StepState};
 use crate::domain::verdict::{Evidence, Outcome, Verdict};
@@ -195,7 +197,7 @@ impl Lane {
                 self.sent(run, id, stored, report).await
             }
             Err(RemoteError::Unsendable(why)) => {
-                self.conclude(run, id, (Ended::Rejected { why }, Seen::default()), false, true).await
+                self.conclude(run, id, Ended::Rejected { why }, Remains::default(), true).await
             }
             Err(error) => self.trouble(error).await,
         }
@@ -209,7 +211,7 @@ impl Lane {
             id,
             epoch: u64::try_from(self.hold.epoch).unwrap_or(0),
             script: step.script.clone(),
-            env: step.env.clone(),
+            env: step.env_with(&work.run.outputs),
             secrets: wanted.cloned().collect(),
             dpkg: match (work.is_repair(id), step.needs_dpkg) {
                 (true, _) => Dpkg::Repaired,
@@ -237,9 +239,9 @@ impl Lane {
                 self.progressed();
                 Ok(Next::Now)
             }
-            StepStatus::Ended(ended) if report.output_bytes == 0 => {
-                let seen = failures::seen(&report.processes, report.scene.as_ref());
-                self.ended(run, id, ended, seen, report.truncated).await
+            StepStatus::Ended(ref ended) if report.output_bytes == 0 => {
+                let ended = ended.clone();
+                self.ended(run, id, ended, report.into()).await
             }
             StepStatus::Ended(_) => self.follow(run, id, stored).await,
             StepStatus::Busy { holder } => self.put_off(run, &holder).await,
@@ -297,9 +299,9 @@ impl Lane {
                 self.progressed();
                 Ok(Next::Now)
             }
-            StepStatus::Ended(ended) => {
-                let seen = failures::seen(&news.report.processes, news.report.scene.as_ref());
-                self.ended(run, id, ended, seen, news.report.truncated).await
+            StepStatus::Ended(ref ended) => {
+                let ended = ended.clone();
+                self.ended(run, id, ended, news.report.into()).await
             }
             StepStatus::Orphaned => self.stuck(run, id, "lost its supervisor", &news.report.processes).await,
             StepStatus::Accepted | StepStatus::Busy { .. } | StepStatus::Interrupted { .. } => {
@@ -371,13 +373,12 @@ impl Lane {
         run: &Run,
         id: StepId,
         ended: Ended,
-        seen: Seen,
-        truncated: bool,
+        remains: Remains,
     ) -> Result<Next, LaneError> {
         if let Ended::Lost { why } = &ended {
-            return self.judge_lost(run, id, why.clone(), seen, true).await;
+            return self.judge_lost(run, id, why.clone(), remains.seen, true).await;
         }
-        self.conclude(run, id, (ended, seen), truncated, false).await
+        self.conclude(run, id, ended, remains, false).await
     }
 
     /// Stores the end of a try. `hopeless`: beyond what the definition says of its exit code, another try cannot help.
@@ -385,13 +386,15 @@ impl Lane {
         &mut self,
         run: &Run,
         id: StepId,
-        (ended, seen): (Ended, Seen),
-        truncated: bool,
+        ended: Ended,
+        remains: Remains,
         hopeless: bool,
     ) -> Result<Next, LaneError> {
-        let mut facts = self.facts(run, id, &ended).await?;
+        let truncated = remains.truncated;
+        let facts = self.facts(run, id, &ended).await?;
+        let work = self.work.as_ref().ok_or(LaneError::Lost)?;
+        let mut facts = remains.complete(facts, work, &ended);
         facts.hopeless |= hopeless;
-        facts.seen = seen;
         self.store_end(run, id, ended, truncated, facts).await
     }
 
@@ -425,6 +428,7 @@ impl Lane {
             retry_on_timeout: work.prepared.plan.retry_on_timeout,
             repair: if work.is_repair(id) { Repair::Was } else { Repair::No },
             failure: failures::of_step(run.id, &step.title, ended, last_lines, now),
+            outputs: Some(Outputs::new()),
             seen: Seen::default(),
         })
     }

@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use super::operation::Operation;
+use super::params::Outputs;
 use super::resource::{Applied, Fate, Resource, ResourceStatus};
 use super::run::{Run, RunState, Subject};
 use super::server::{Server, ServerStatus};
@@ -39,6 +40,7 @@ pub fn for_resource(run: &Run, resource: Resource) -> After {
             after.last_error = None;
             // What was seen before is not what is there now.
             after.observed = None;
+            after.outputs = outputs_after(run, after.outputs);
             if let Operation::Install | Operation::Update = run.operation {
                 let (params, digest) = (after.desired.clone(), digest.clone());
                 after.applied = Some(Applied { params, digest, known: true });
@@ -60,6 +62,17 @@ pub fn for_resource(run: &Run, resource: Resource) -> After {
         }
     }
     if after == before { After::Same(after) } else { After::Changed(after) }
+}
+
+/// An install and an update write everything anew; other operations change what they write.
+fn outputs_after(run: &Run, before: Outputs) -> Outputs {
+    let mut outputs = match run.operation {
+        Operation::Install | Operation::Update => Outputs::new(),
+        _ => before,
+    };
+    outputs.extend(run.outputs.clone());
+    outputs.retain(|_, value| !value.is_empty());
+    outputs
 }
 
 /// What the run's present state means for its server; `None` when it works on a resource, or nothing changes.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::failure::Failure;
 use super::id::{ResourceId, RunId, ServerId};
 use super::operation::Operation;
-use super::params::Params;
+use super::params::{Outputs, Params};
 use super::time::Timestamp;
 use super::verdict::Outcome;
 
@@ -93,6 +93,8 @@ pub struct Resource {
     pub applied: Option<Applied>,
     /// Names of the secret parameters that have a value.
     pub secrets: Vec<String>,
+    /// What its operations have written when they succeeded.
+    pub outputs: Outputs,
     /// The last error, until the next success.
     pub last_error: Option<Failure>,
     /// What the last probe saw.

@@ -13,6 +13,7 @@ use super::freshness::Thresholds;
 use super::grounds::{Grounds, Seen};
 use super::id::{ResourceId, RunId, ServerId};
 use super::operation::Operation;
+use super::params::Outputs;
 use super::resource::{self, Declared, Fate, ResourceStatus};
 use super::step::{Ended, StepId};
 use super::time::Timestamp;
@@ -80,6 +81,8 @@ pub struct Run {
     pub cancel_requested: bool,
     /// A step's payload may have run.
     pub payload: bool,
+    /// What the steps of its last attempt have written.
+    pub outputs: Outputs,
     /// Where it stands.
     pub state: RunState,
     /// What its verdict rests on, in full; `None` while it is open.
@@ -181,6 +184,9 @@ pub struct StepFacts {
     pub retry_on_timeout: bool,
     /// What it has to do with the repair of an interrupted dpkg.
     pub repair: Repair,
+    /// What it has written, when it ended with 0; `None`: what does not fit its package, so that it has not ended well and would not the
+    /// next time.
+    pub outputs: Option<Outputs>,
     /// What went wrong, if it did.
     pub failure: Failure,
     /// What was seen on the server beside the end.

@@ -8,6 +8,7 @@ use super::{Answer, Asked, Engine, Refusal};
 use crate::catalog::{Definition, Plan, PlanError};
 use crate::domain::id::{RunId, ServerId};
 use crate::domain::operation::Operation;
+use crate::domain::params::Outputs;
 use crate::domain::resource::{Resource, ResourceStatus, WHOLE_SERVER};
 use crate::domain::run::{Run, RunState, Subject};
 use crate::domain::server::Server;
@@ -57,6 +58,7 @@ impl Engine {
             priority: new.turn.priority,
             cancel_requested: false,
             payload: false,
+            outputs: Outputs::new(),
             state: RunState::Queued { waiting: None },
             grounds: None,
             epoch: 0,

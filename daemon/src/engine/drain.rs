@@ -48,10 +48,10 @@ impl Command for AskToDrain {
         }
         let (now, me) = (unit.now(), self.engine.me().to_string());
         if self.order == DrainOrder::Detach
-            && unit.db().await?.daemons(now).await?.iter().all(|daemon| daemon.id == me)
+            && unit.db().await?.daemons(now).await?.iter().all(|daemon| daemon.id == me || !daemon.serves)
         {
             return Err(Refusal::not_now(
-                "no other daemon shares the store, so nobody would follow what runs: drain without --detach, which lets it come to its \
+                "no other daemon that serves shares the store, so nobody would follow what runs: drain without --detach, which lets it come to its \
                  end, or stop this one (systemctl stop settled), which leaves it running for the next start",
             ));
         }

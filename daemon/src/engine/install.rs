@@ -9,7 +9,7 @@ use super::{Answer, Asked, Engine, Refusal, targets, valid};
 use crate::catalog::Given;
 use crate::domain::id::ResourceId;
 use crate::domain::operation::Operation;
-use crate::domain::params::Params;
+use crate::domain::params::{Outputs, Params};
 use crate::domain::resource::{Resource, ResourceStatus};
 use crate::domain::server::Server;
 use crate::domain::time::Timestamp;
@@ -87,6 +87,7 @@ impl Engine {
             desired,
             applied: None,
             secrets: ask.secrets.keys().cloned().collect(),
+            outputs: Outputs::new(),
             last_error: None,
             observed: None,
             open_run: None,

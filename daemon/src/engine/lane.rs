@@ -50,7 +50,7 @@ impl From<StoreError> for LaneError {
         match error {
             StoreError::Conflict | StoreError::Duplicate(_) => Self::Lost,
             StoreError::Unavailable(message) => Self::Unavailable(message),
-            StoreError::Full => Self::Unavailable(error.to_string()),
+            StoreError::Full | StoreError::Replaced => Self::Unavailable(error.to_string()),
             StoreError::Corrupt(_) => Self::Fault(error.to_string()),
         }
     }

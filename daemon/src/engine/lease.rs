@@ -65,7 +65,7 @@ fn micros(span: Duration) -> u64 {
 }
 
 enum Housekeeping {
-    Renew { engine: Engine, length: Duration },
+    Renew { engine: Engine, length: Duration, serves: bool },
     Detach(Engine),
 }
 
@@ -76,10 +76,10 @@ impl Command for Housekeeping {
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<u64, StoreError> {
         match self {
-            Self::Renew { engine, length } => {
+            Self::Renew { engine, length, serves } => {
                 let until = unit.now() + *length;
                 let packages = engine.catalog().digests();
-                unit.renew_lease(engine.me(), env!("CARGO_PKG_VERSION"), &packages, until).await?;
+                unit.renew_lease(engine.me(), env!("CARGO_PKG_VERSION"), &packages, *serves, until).await?;
                 Ok(0)
             }
             Self::Detach(engine) => unit.detach(engine.me()).await,
@@ -103,10 +103,11 @@ impl Command for ReleaseDead {
 }
 
 impl Engine {
-    /// Renews the lease.
-    pub async fn renew_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+    /// Renews the lease, and says whether this daemon takes lanes.
+    pub async fn renew_lease(&self, lease: &Lease, serves: bool) -> Result<(), StoreError> {
         let sent = self.clock().monotonic();
-        self.writer().commit(Housekeeping::Renew { engine: self.clone(), length: lease.length }).await?;
+        let renewal = Housekeeping::Renew { engine: self.clone(), length: lease.length, serves };
+        self.writer().commit(renewal).await?;
         lease.renewed(sent);
         Ok(())
     }

@@ -86,6 +86,11 @@ fn store(error: &StoreError, engine: &Engine) -> Status {
                 ErrorDetails::with_retry_info(Some(TRY_AGAIN)),
             )
         }
+        StoreError::Replaced => Status::with_error_details(
+            Code::Unavailable,
+            error.to_string(),
+            ErrorDetails::with_retry_info(Some(TRY_AGAIN)),
+        ),
         StoreError::Duplicate(_) | StoreError::Corrupt(_) => internal(&error.to_string(), engine),
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{Hub, news};
 use crate::clock::Clock;
 use crate::domain::id::RunId;
-use crate::domain::run::RunState;
+use crate::domain::run::{Run, RunState};
 use crate::domain::step::StepState;
 use crate::domain::time::Timestamp;
 use crate::store::rows::{RunRow, StepRecord};
@@ -112,16 +112,19 @@ impl Follower {
         }
     }
 
-    /// Looks once. The run is read first: once it has completed, everything else of it is there to be read after it.
+    /// Looks once. Its place in the queue is read before the run, which leaves the queue for good; its steps are read after it: once it
+    /// has completed, everything of it is there.
     async fn look(&mut self) -> Result<(), StoreError> {
         let mut reader = self.store.read().await?;
         let mut db = reader.db();
+        let place = db.queue_position(self.run).await?;
         let Some(row) = db.run_row(self.run).await? else {
             self.finished = true;
             return Ok(());
         };
-        let completed = is_completed(&row)?;
-        let place = if completed { 0 } else { db.queue_position(self.run).await? };
+        let run: Run = row.clone().try_into()?;
+        let completed = matches!(run.state, RunState::Completed { .. });
+        let place = if matches!(run.state, RunState::Queued { .. }) { place } else { 0 };
         if self.told.is_none() || !completed {
             self.tell_run(&row, place);
         }
@@ -224,11 +227,6 @@ impl Follower {
         let step_id = step.id.to_string();
         self.ready.push_back(Told::Output { step_id, data, next_offset: self.offset, truncated });
     }
-}
-
-fn is_completed(row: &RunRow) -> Result<bool, StoreError> {
-    let run: crate::domain::run::Run = row.clone().try_into()?;
-    Ok(matches!(run.state, RunState::Completed { .. }))
 }
 
 const fn is_ended(state: StepState) -> bool {

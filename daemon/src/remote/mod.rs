@@ -133,7 +133,13 @@ pub struct Report {
     pub processes: Vec<String>,
     /// What else is there of a try that left no exit record; `None` for any other.
     pub scene: Option<Scene>,
+    /// What the payload has written to `SETTLED_OUTPUT`, once it has ended with an exit record, at most [`RESULT_BYTES_MAX`] and one
+    /// more; empty when it has written nothing. `list` does not look for it.
+    pub result: Vec<u8>,
 }
+
+/// Most that a payload may write to `SETTLED_OUTPUT`, in bytes. One more is read, so that too much can be told.
+pub const RESULT_BYTES_MAX: usize = 16 * 1024;
 
 /// What is there of a try that left no exit record.
 #[derive(Debug, Clone, PartialEq, Eq)]

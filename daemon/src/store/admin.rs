@@ -43,6 +43,8 @@ pub struct DaemonRow {
     pub version: String,
     /// When it started, by its own clock.
     pub started_at: i64,
+    /// Whether it takes lanes, as of its last renewal: not while it drains.
+    pub serves: bool,
     /// The definitions that it has loaded: a JSON object of name and digest.
     packages: String,
     /// Lanes that it has.
@@ -86,6 +88,11 @@ impl Db<'_> {
 
     pub(super) async fn init_meta(&mut self, key: &str, value: &str) -> Result<(), StoreError> {
         let sql = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
+        Ok(on!(self, c => sqlx::query(sql).bind(key).bind(value).execute(c).await.map(drop))?)
+    }
+
+    pub(super) async fn set_meta(&mut self, key: &str, value: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
         Ok(on!(self, c => sqlx::query(sql).bind(key).bind(value).execute(c).await.map(drop))?)
     }
 
@@ -135,7 +142,7 @@ impl Db<'_> {
     /// The daemons whose lease has not passed, in order of id, where this daemon's own clock says `now`.
     pub async fn daemons(&mut self, now: Timestamp) -> Result<Vec<DaemonRow>, StoreError> {
         let now = self.lease_now(now).await?.0;
-        let sql = "SELECT d.id, d.version, d.started_at, d.packages, \
+        let sql = "SELECT d.id, d.version, d.started_at, d.serves, d.packages, \
                    (SELECT COUNT(*) FROM lane l WHERE l.owner = d.id) AS lanes \
                    FROM daemon d WHERE d.lease_until > $1 ORDER BY d.id";
         Ok(on!(self, c => sqlx::query_as(sql).bind(now).fetch_all(c).await)?)
@@ -156,14 +163,16 @@ impl Unit<'_> {
         id: DaemonId,
         version: &str,
         packages: &BTreeMap<String, String>,
+        serves: bool,
         until: Timestamp,
     ) -> Result<(), StoreError> {
         let now = self.now();
         let until = self.db().await?.lease_now(now).await? + until.since(now);
-        let sql = "INSERT INTO daemon (id, version, started_at, lease_until, packages) VALUES ($1, $2, $3, $4, $5) \
-                   ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, packages = excluded.packages";
+        let sql = "INSERT INTO daemon (id, version, started_at, lease_until, serves, packages) VALUES ($1, $2, $3, $4, $5, $6) \
+                   ON CONFLICT (id) DO UPDATE \
+                   SET lease_until = excluded.lease_until, serves = excluded.serves, packages = excluded.packages";
         on!(self.writing().await?, c => sqlx::query(sql).bind(id.to_string()).bind(version).bind(now.0).bind(until.0)
-            .bind(to_json(packages)).execute(c).await.map(drop))?;
+            .bind(serves).bind(to_json(packages)).execute(c).await.map(drop))?;
         Ok(())
     }
 }

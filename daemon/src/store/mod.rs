@@ -14,6 +14,7 @@ mod bell;
 pub mod lanes;
 mod lookup;
 mod open;
+mod origin;
 mod page;
 pub mod queries;
 pub mod retention;
@@ -52,6 +53,11 @@ pub enum StoreError {
     /// The database does not answer or cannot write: lost connection, broken disk. Nothing was acknowledged; try again.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// The database is not the one that was opened: it was restored or promoted meanwhile. This daemon ends, and the next start opens it anew.
+    #[error(
+        "the database is another one than at the start: it was restored, or a standby took over; settled ends, to begin anew with it"
+    )]
+    Replaced,
     /// A row holds something that this program never writes, or would hold it: a fault in settled or in its store.
     #[error("the store and this program do not agree: {0}")]
     Corrupt(String),

@@ -11,8 +11,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection as _, PgConnection, PgPool, SqlitePool};
 
 use super::bell::{self, Bell};
+use super::origin::Origin;
 use super::writer::Conn;
-use super::{About, Db, Pools, Store, StoreError, Writer};
+use super::writer::Way;
+use super::{About, Pools, Store, StoreError, Writer};
 use crate::clock::Clock;
 use crate::domain::id::InstallationId;
 
@@ -99,13 +101,19 @@ pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Opened, OpenError>
         // Only the beginning: the rest may hold a password.
         return Err(OpenError::Url(url.split(':').next().unwrap_or_default().chars().take(20).collect()));
     };
-    let mut db = conn.db();
-    let engine = db.engine().await?;
-    let (installation, generation) = identity(&mut db, &*clock).await?;
-    let seq = db.last_seq().await?;
-    let about = Arc::new(About { engine, installation, generation, place: place(url) });
-    let bell = Bell::new(seq, &*clock);
-    let writer = Writer::spawn(conn, options.clone(), Arc::clone(&clock), Arc::clone(&bell));
+    let engine = conn.db().engine().await?;
+    let origin = sqlite_path(url).map_or(Origin::Postgres, |path| Origin::sqlite(&path));
+    let identity = identity(&mut conn, &origin, &*clock).await?;
+    let trail = origin.follow(&identity.generation, identity.seq)?;
+    let bell = Bell::new(identity.seq, &*clock);
+    let about = Arc::new(About {
+        engine,
+        installation: identity.installation,
+        generation: identity.generation,
+        place: place(url),
+    });
+    let way = Way { options: options.clone(), trail, about: Arc::clone(&about) };
+    let writer = Writer::spawn(conn, way, Arc::clone(&clock), Arc::clone(&bell));
     // Heard of for as long as somebody has the writer.
     if let Options::Postgres(options) = options {
         let ear = bell::ear(options.clone()).await?;
@@ -224,17 +232,37 @@ async fn assert_postgres(pool: &PgPool) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Reads who this store is; a new store gets a new identity.
-async fn identity(db: &mut Db<'_>, clock: &dyn Clock) -> Result<(InstallationId, String), OpenError> {
+/// Who a store is, and how far it counts.
+struct Identity {
+    installation: InstallationId,
+    generation: String,
+    seq: i64,
+}
+
+/// Reads who this store is. A new store gets an identity, and one that was restored or copied another generation. All in one transaction,
+/// which has the counter: daemons that start together agree.
+async fn identity(conn: &mut Conn, origin: &Origin, clock: &dyn Clock) -> Result<Identity, OpenError> {
+    let seq = conn.begin().await?.seq;
+    let db = &mut conn.db();
+    let new = db.meta("installation").await?.is_none();
     for key in ["installation", "generation"] {
         db.init_meta(key, &clock.ulid().to_string()).await?;
     }
     let installation = db.meta("installation").await?.unwrap_or_default();
-    let generation = db.meta("generation").await?.unwrap_or_default();
-    let id = installation
+    let installation = installation
         .parse()
         .map_err(|e| OpenError::Unavailable(format!("the store's identity is damaged: {e}")))?;
-    Ok((id, generation))
+    let mut generation = db.meta("generation").await?.unwrap_or_default();
+    if !origin.is_known(db, &generation, seq).await? {
+        if !new {
+            generation = clock.ulid().to_string();
+            db.set_meta("generation", &generation).await?;
+            tracing::warn!(%generation, "the database was restored or copied: it has a new generation, and watchers begin anew");
+        }
+        origin.note(db).await?;
+    }
+    conn.end().await?;
+    Ok(Identity { installation, generation, seq })
 }
 
 fn place(url: &str) -> String {

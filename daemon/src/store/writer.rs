@@ -12,11 +12,13 @@ use async_trait::async_trait;
 use futures::FutureExt as _;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::bell::{Bell, Committed};
 use super::open::Options;
+use super::origin::Trail;
 use super::unit::Done;
-use super::{Db, StoreError, Unit, Wants};
+use super::{About, Db, StoreError, Unit, Wants};
 use crate::clock::Clock;
 use crate::domain::id::ServerId;
 use crate::domain::time::Timestamp;
@@ -55,14 +57,21 @@ pub struct Writer {
     /// Held, so that whoever rings knows that somebody may wait.
     committed: watch::Receiver<Committed>,
     bell: Arc<Bell>,
+    replaced: CancellationToken,
 }
 
 impl Writer {
-    pub(super) fn spawn(conn: Conn, options: Options, clock: Arc<dyn Clock>, bell: Arc<Bell>) -> Self {
+    pub(super) fn spawn(conn: Conn, way: Way, clock: Arc<dyn Clock>, bell: Arc<Bell>) -> Self {
         let (jobs, inbox) = mpsc::channel(WAITING_MAX);
-        let task = Task { conn: Some(conn), options, clock, bell: Arc::clone(&bell) };
+        let replaced = CancellationToken::new();
+        let task = Task { conn: Some(conn), way, clock, bell: Arc::clone(&bell), replaced: replaced.clone() };
         tokio::spawn(task.run(inbox));
-        Self { jobs, committed: bell.committed(), bell }
+        Self { jobs, committed: bell.committed(), bell, replaced }
+    }
+
+    /// Cancelled when the database is another one than was opened ([`StoreError::Replaced`]): nothing can be written any more.
+    pub fn replaced(&self) -> CancellationToken {
+        self.replaced.clone()
     }
 
     /// Runs the command in the next commit and answers when it is durable.
@@ -100,7 +109,7 @@ impl Conn {
     }
 
     /// Begins a transaction and locks the counter before anything else: no two writers can deadlock, and number order is commit order.
-    async fn begin(&mut self) -> Result<Begun, StoreError> {
+    pub(super) async fn begin(&mut self) -> Result<Begun, StoreError> {
         let (seq, name) = match self {
             Self::Sqlite(conn) => {
                 let sql = "BEGIN IMMEDIATE; SELECT seq, '' FROM counter";
@@ -126,6 +135,11 @@ impl Conn {
         };
         let sql = format!("UPDATE counter SET seq = {seq}; {notify}COMMIT");
         on!(&mut self.db(), c => sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(c).await.map(drop))
+    }
+
+    /// Commits what has no transition.
+    pub(super) async fn end(&mut self) -> Result<(), StoreError> {
+        Ok(on!(&mut self.db(), c => sqlx::raw_sql("COMMIT").execute(c).await.map(drop))?)
     }
 
     async fn roll_back(&mut self) -> Result<(), StoreError> {
@@ -159,8 +173,8 @@ impl Conn {
 }
 
 /// A transaction that has begun: where the counter stood, and the engine's name for it.
-struct Begun {
-    seq: i64,
+pub(super) struct Begun {
+    pub(super) seq: i64,
     name: String,
 }
 
@@ -211,9 +225,28 @@ impl<C: Command> Job for Pending<C> {
 
 struct Task {
     conn: Option<Conn>,
-    options: Options,
+    way: Way,
     clock: Arc<dyn Clock>,
     bell: Arc<Bell>,
+    replaced: CancellationToken,
+}
+
+/// The way to the database that was opened, and to no other.
+pub(super) struct Way {
+    pub(super) options: Options,
+    pub(super) trail: Trail,
+    pub(super) about: Arc<About>,
+}
+
+impl Way {
+    async fn connect(&self) -> Result<Conn, StoreError> {
+        let mut conn = self.options.connect().await?;
+        if !self.trail.leads_on(&mut conn.db(), &self.about.generation).await? {
+            conn.close().await;
+            return Err(StoreError::Replaced);
+        }
+        Ok(conn)
+    }
 }
 
 impl Task {
@@ -246,7 +279,7 @@ impl Task {
             Attempt::Failed(error) => {
                 tracing::debug!(%error, commands = batch.len(), "nothing was committed");
                 finish_all(batch, || match &error {
-                    StoreError::Full => Err(StoreError::Full),
+                    StoreError::Full | StoreError::Replaced => Err(error.clone()),
                     error => Err(StoreError::Unavailable(error.to_string())),
                 });
             }
@@ -286,6 +319,7 @@ impl Task {
                 }
             }
         }
+        self.way.trail.committed(done.seq);
         self.bell.ring(done.seq, done.called);
         Attempt::Done
     }
@@ -301,14 +335,22 @@ impl Task {
                 }
             }
         }
-        let mut conn = self.options.connect().await?;
+        let mut conn = self.connect().await?;
         let begun = conn.begin().await?;
         Ok((conn, begun))
     }
 
+    async fn connect(&self) -> Result<Conn, StoreError> {
+        let connected = self.way.connect().await;
+        if let Err(StoreError::Replaced) = connected {
+            self.replaced.cancel();
+        }
+        connected
+    }
+
     /// Asks on a new connection what became of a COMMIT whose answer was lost.
     async fn was_committed(&mut self, begun: &Begun) -> Result<bool, StoreError> {
-        let mut conn = self.options.connect().await?;
+        let mut conn = self.connect().await?;
         let committed = conn.was_committed(begun).await?;
         self.conn = Some(conn);
         Ok(committed)

@@ -63,6 +63,6 @@ async fn drive(house: &House) -> anyhow::Result<()> {
     work.await?;
     // As a stopped daemon does, so that the next drive takes its lanes.
     house.engine.detach().await?;
-    house.engine.renew_lease(&house.crew.lease).await?;
+    house.engine.renew_lease(&house.crew.lease, true).await?;
     Ok(())
 }

@@ -35,7 +35,7 @@ impl House {
         let engine = Engine::new(store, writer, hub, catalog, sealer, Arc::clone(&clock), me, knobs.engine);
         // Longer than any measurement, so that nobody needs to renew it.
         let lease = Lease::new(std::time::Duration::from_secs(86_400), Arc::clone(&clock));
-        engine.renew_lease(&lease).await?;
+        engine.renew_lease(&lease, true).await?;
         engine.keep_packages().await?;
         let crew = Crew {
             engine: engine.clone(),

@@ -60,6 +60,7 @@ pub struct Host {
     epoch: u64,
     installation: Option<InstallationId>,
     tries: BTreeMap<StepId, Try>,
+    envs: BTreeMap<StepId, Vec<(String, String)>>,
     reaped: BTreeSet<StepId>,
     cancelled_early: BTreeSet<StepId>,
     things: BTreeMap<String, String>,
@@ -74,6 +75,8 @@ struct Try {
     env: Vec<(String, String)>,
     /// The boot in which it came.
     boot: String,
+    /// What it wrote to `SETTLED_OUTPUT`, when it ended with a record.
+    result: Vec<u8>,
     stage: Stage,
 }
 
@@ -166,6 +169,11 @@ impl Host {
         self.installation
     }
 
+    /// The environment of every try that came, also after it was cleared away.
+    pub(super) fn env_of(&self, id: StepId) -> &[(String, String)] {
+        self.envs.get(&id).map_or(&[], Vec::as_slice)
+    }
+
     /// Everything that ran here.
     pub(super) fn witness(&self) -> &[Execution] {
         &self.witness
@@ -214,6 +222,9 @@ impl Host {
             && let Ended::Exited { code, cause } = &mut fate.ended
         {
             (*code, *cause) = (0, Cause::Itself);
+        }
+        if let Ended::Exited { .. } = fate.ended {
+            one.result.clone_from(&live.play.result);
         }
         let (script, env) = (one.script.clone(), one.env.clone());
         one.stage = Stage::Over(fate.ended, written);
@@ -400,7 +411,9 @@ impl Host {
     }
 
     fn keep(&mut self, spec: &StepSpec, stage: Stage) {
-        let one = Try { script: spec.script.clone(), env: spec.env.clone(), boot: self.boot_id(), stage };
+        let (script, env) = (spec.script.clone(), spec.env.clone());
+        let one = Try { script, env, boot: self.boot_id(), result: Vec::new(), stage };
+        self.envs.insert(spec.id, spec.env.clone());
         self.tries.insert(spec.id, one);
     }
 
@@ -417,7 +430,8 @@ impl Host {
             Stage::Over(ended, output) => {
                 let lost = matches!(ended, Ended::Lost { .. });
                 let scene = lost.then(|| self.scene(one));
-                Report { scene, ..report(StepStatus::Ended(ended.clone()), output.len()) }
+                let result = one.result.clone();
+                Report { scene, result, ..report(StepStatus::Ended(ended.clone()), output.len()) }
             }
             Stage::Live(live) => {
                 let early = live.began + live.play.takes / 2;
@@ -523,7 +537,14 @@ impl Host {
 }
 
 fn report(status: StepStatus, output: usize) -> Report {
-    Report { status, output_bytes: output as u64, truncated: false, processes: Vec::new(), scene: None }
+    Report {
+        status,
+        output_bytes: output as u64,
+        truncated: false,
+        processes: Vec::new(),
+        scene: None,
+        result: Vec::new(),
+    }
 }
 
 fn rejected(why: &str) -> Stage {

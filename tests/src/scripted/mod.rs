@@ -274,6 +274,11 @@ impl Scripted {
         self.on(address, |host| host.tombstones())
     }
 
+    /// The environment with which a try was sent.
+    pub fn env_of(&self, address: &str, id: StepId) -> Vec<(String, String)> {
+        self.on(address, |host| host.env_of(id).to_vec())
+    }
+
     /// Every payload that ran, by server.
     pub fn witness(&self) -> Vec<Execution> {
         let now = self.clock.monotonic();

@@ -16,6 +16,8 @@ pub struct Play {
     pub output: Vec<(Duration, Vec<u8>)>,
     /// How long it goes on after TERM. Longer than the grace: it is killed.
     pub after_term: Duration,
+    /// What it writes to `SETTLED_OUTPUT`.
+    pub result: Vec<u8>,
     /// The first start is only stored; the payload starts with the second.
     pub slow: bool,
 }
@@ -44,6 +46,7 @@ impl Play {
             end: End::Exit(code),
             output: Vec::new(),
             after_term: Duration::from_secs(1),
+            result: Vec::new(),
             slow: false,
         }
     }
@@ -62,6 +65,12 @@ impl Play {
     #[must_use]
     pub fn ending(self, end: End) -> Self {
         Self { end, ..self }
+    }
+
+    /// Writes this to `SETTLED_OUTPUT`.
+    #[must_use]
+    pub fn tells(self, result: &str) -> Self {
+        Self { result: result.as_bytes().to_vec(), ..self }
     }
 
     /// Writes this, `after` its start.

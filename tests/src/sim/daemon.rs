@@ -130,7 +130,7 @@ impl Daemon {
             knobs.engine,
         );
         let lease = Lease::new(knobs.lease, Arc::clone(clock) as _);
-        engine.renew_lease(&lease).await?;
+        engine.renew_lease(&lease, true).await?;
         engine.keep_packages().await?;
         engine.release_dead(true).await?;
         let crew = Crew {
@@ -236,7 +236,7 @@ impl Daemon {
         let now = self.clock.monotonic();
         match actor {
             Actor::Lease => {
-                self.engine.renew_lease(&self.crew.lease).await?;
+                self.engine.renew_lease(&self.crew.lease, !self.crew.drain.is_on()).await?;
                 self.renew_at = now + self.knobs.lease / 3;
             }
             Actor::Dispatcher => {

@@ -62,6 +62,24 @@ steps = [{ title = "Hurry", script = "hurry", timeout = "1m" }]
 steps = [{ title = "Forget the hurry", script = "forget" }]
 "#;
 
+const MAKER: &str = r#"
+name = "maker"
+summary = "Makes something and tells where"
+[outputs.port]
+type = "port"
+summary = "Where it listens"
+[outputs.release]
+type = "text"
+summary = "Which one was made"
+[operations.install]
+attempts = 2
+steps = [{ title = "Make it", script = "make" }, { title = "Finish it", script = "finish" }]
+[operations.turn]
+steps = [{ title = "Turn it", script = "turn" }]
+[operations.remove]
+steps = [{ title = "Forget it", script = "forget" }]
+"#;
+
 const CHOOSY: &str = r#"
 name = "choosy"
 summary = "Works on one distribution only"
@@ -88,13 +106,14 @@ steps = [{ title = "Stay", script = "stay" }]
 steps = [{ title = "Go", script = "go" }]
 "#;
 
-/// The built-in packages, `thing`, `task`, `hurried`, `choosy` and `lonely`.
+/// The built-in packages, `thing`, `task`, `hurried`, `maker`, `choosy` and `lonely`.
 pub fn catalog() -> anyhow::Result<Catalog> {
     let dir = tempfile::tempdir()?;
     let texts = [
         ("thing.toml", THING),
         ("task.toml", TASK),
         ("hurried.toml", HURRIED),
+        ("maker.toml", MAKER),
         ("choosy.toml", CHOOSY),
         ("lonely.toml", LONELY),
     ];

@@ -79,6 +79,7 @@ impl<'a> Work<'a> {
             hopeless: false,
             retry_on_timeout: false,
             repair: Repair::No,
+            outputs: Some(std::collections::BTreeMap::new()),
             failure,
             seen: Seen::default(),
         };

@@ -12,6 +12,7 @@ mod hostile;
 mod kills;
 mod lane;
 mod once;
+mod outputs;
 mod probe;
 mod secrets;
 mod shells;

@@ -100,7 +100,7 @@ async fn left_behind() -> (Bench, StepSpec, PathBuf) {
     let before = Before(&bench);
     before.claim().await;
     let gate = bench.path("gate");
-    let mut spec = bench.spec("echo up; while [ ! -e \"$P_GATE\" ]; do sleep 0.02; done; echo down; exit 4");
+    let mut spec = bench.spec("echo port=80 >\"$SETTLED_OUTPUT\"; echo up; while [ ! -e \"$P_GATE\" ]; do sleep 0.02; done; echo down; exit 4");
     spec.env.push(("P_GATE".to_owned(), gate.display().to_string()));
     before.start(&spec).await;
     // Today's daemon comes: with a higher epoch, as each takes the lane anew.
@@ -123,6 +123,7 @@ async fn p5_a_step_from_before_an_upgrade_is_attached_read_and_cleared_away() {
     std::fs::write(&gate, "").expect("written");
     let (ended, news) = bench.follow(spec.id).await;
     assert_eq!((ended, news.output.as_slice()), (exited(4, Cause::Itself), b"up\ndown\n".as_slice()));
+    assert_eq!(news.report.result, b"port=80\n");
     bench.steps.reap(&bench.target, spec.id, 2).await.expect("cleared away");
     assert_eq!(bench.attach(spec.id, 0, Duration::ZERO).await.report.status, StepStatus::Reaped);
 }

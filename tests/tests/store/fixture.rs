@@ -39,7 +39,7 @@ pub(crate) struct House {
     pub(crate) opened: Opened,
     pub(crate) clock: Arc<dyn Clock>,
     /// Keeps the files of SQLite.
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl House {
@@ -57,7 +57,12 @@ impl House {
     async fn open(url: String, directory: TempDir) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let opened = open(&url, Arc::clone(&clock)).await.unwrap();
-        Self { url, opened, clock, _directory: directory }
+        Self { url, opened, clock, directory }
+    }
+
+    /// Lets go of the store, and leaves where it is and what keeps its files.
+    pub(crate) fn close(self) -> (String, TempDir) {
+        (self.url, self.directory)
     }
 
     pub(crate) fn is_sqlite(&self) -> bool {
@@ -198,6 +203,7 @@ pub(crate) fn facts(run: RunId) -> StepFacts {
         hopeless: false,
         retry_on_timeout: false,
         repair: Repair::No,
+        outputs: Some(BTreeMap::new()),
         failure: failure(run, "it broke"),
         seen: Seen::default(),
     }
@@ -242,6 +248,7 @@ pub(crate) fn new_resource(clock: &dyn Clock, server: &Server, name: &str) -> Re
         desired: BTreeMap::from([("port".to_owned(), "80".to_owned())]),
         applied: None,
         secrets: vec![],
+        outputs: BTreeMap::new(),
         last_error: None,
         observed: None,
         open_run: None,
@@ -279,6 +286,7 @@ pub(crate) fn new_run(clock: &dyn Clock, resource: &Resource) -> Run {
         priority: Priority::Normal,
         cancel_requested: false,
         payload: false,
+        outputs: BTreeMap::new(),
         state: RunState::Queued { waiting: None },
         grounds: None,
         epoch: 0,

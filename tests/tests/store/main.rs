@@ -11,6 +11,7 @@ mod lanes;
 mod objects;
 mod opening;
 mod order;
+mod origin;
 mod output;
 mod properties;
 mod retention;
@@ -72,6 +73,7 @@ conformance! {
     retention::nothing_old_means_nothing_written,
     opening::a_store_is_opened_again_as_the_same_installation,
     opening::a_newer_database_is_refused,
+    origin::p10_a_copy_has_a_generation_of_its_own,
     faults::a_read_that_fails_does_not_lose_what_a_neighbour_wrote,
     sets::a_name_is_taken_once_in_a_batch,
     sets::a_queue_is_full_at_its_limit_in_a_batch,

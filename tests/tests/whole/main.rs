@@ -10,6 +10,7 @@ mod lease;
 mod limits;
 mod main_job;
 mod nine;
+mod outputs;
 mod reload;
 mod servers;
 mod shared;

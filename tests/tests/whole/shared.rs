@@ -3,11 +3,11 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
-use settled_proto::v1::{CreateServerRequest, GetStatusRequest, GetStatusResponse};
+use settled_proto::v1::{CreateServerRequest, DrainMode, DrainRequest, GetStatusRequest, GetStatusResponse};
 use settled_tests::daemon::{Options, TestDaemon};
 use settled_tests::patience::until;
 use settled_tests::postgres::Postgres;
-use settled_tests::server::Server;
+use settled_tests::server::{Server, fresh_id};
 use tempfile::TempDir;
 
 /// A port where nobody listens: work on such a server waits, and its lane stays with its daemon.
@@ -71,6 +71,31 @@ async fn lanes_are_spread_over_daemons_and_handed_over_at_a_stop() {
 
     one.stop().await.0.unwrap();
     until("the other has all", async || (lanes(&status(&two).await) == (SERVERS, 0)).then_some(())).await;
+}
+
+async fn drain(daemon: &TestDaemon, mode: DrainMode) -> Result<(), tonic::Status> {
+    let request = DrainRequest { request_id: fresh_id(), mode: mode as i32 };
+    daemon.admin().drain(request).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_are_spread_over_those_that_serve() {
+    let (one, two, _dir) = pair().await;
+    until("both know of each other", async || (status(&one).await.daemons.len() == 2).then_some(())).await;
+    drain(&one, DrainMode::Finish).await.unwrap();
+    until("the other one knows that it drains", async || {
+        let all = status(&two).await.daemons;
+        all.iter().any(|daemon| !daemon.serves && !daemon.answers).then_some(())
+    })
+    .await;
+    let refused = drain(&two, DrainMode::Detach).await.unwrap_err();
+    assert!(refused.message().contains("no other daemon that serves"), "{refused:?}");
+    drain(&one, DrainMode::Cancel).await.unwrap();
+    until("it serves again", async || {
+        status(&two).await.daemons.iter().all(|daemon| daemon.serves).then_some(())
+    })
+    .await;
+    drain(&two, DrainMode::Detach).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

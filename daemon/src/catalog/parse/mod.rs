@@ -13,6 +13,7 @@ use super::shared::self_contained;
 use super::types::{duration, span_in_words};
 
 mod operation;
+mod outputs;
 mod parameter;
 mod reader;
 mod references;
@@ -110,6 +111,7 @@ fn read(mut table: Table<'_>, text: &str, origin: Origin, report: &mut Report<'_
     let context = Context { parameters: &parameters, defaults, has_probe: table.has("probe") };
     let rules = rules::read(&mut table, &context, report);
     let operations = operation::all(&mut table, report, &context, probe.as_ref());
+    let outputs = outputs::all(&mut table, report);
     secrets_are_used(&parameters, &operations, report);
     table.finish(report);
     let text = match origin {
@@ -126,6 +128,7 @@ fn read(mut table: Table<'_>, text: &str, origin: Origin, report: &mut Report<'_
         rules,
         single,
         operations,
+        outputs,
         probe,
         prelude: uses.into_iter().map(|shared| shared.text).chain([prelude]).collect(),
     })

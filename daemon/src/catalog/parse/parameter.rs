@@ -41,7 +41,7 @@ pub(super) fn read(name: String, mut table: Table<'_>, report: &mut Report<'_>) 
 }
 
 /// The type, with the keys that only this type has.
-fn read_kind(word: &str, table: &mut Table<'_>, report: &mut Report<'_>) -> Option<ParamType> {
+pub(super) fn read_kind(word: &str, table: &mut Table<'_>, report: &mut Report<'_>) -> Option<ParamType> {
     let bytes_largest = i64::try_from(VALUE_BYTES_MAX).unwrap_or(i64::MAX);
     let bytes_max = |table: &mut Table<'_>, default, report: &mut Report<'_>| {
         let max = table.integer("max", 1, bytes_largest, report).unwrap_or(default);

@@ -305,3 +305,25 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn outputs_are_shown_values_on_one_line() {
+    let output = |keys: &str| format!("[outputs.release]\nsummary = \"Which\"\n{keys}");
+    check(0, &output("type = \"secret\""), &["36:outputs.release.type: an output is shown"]);
+    check(
+        0,
+        &output("type = \"relative_paths\""),
+        &["36:outputs.release.type: an output stands on one line"],
+    );
+    check(
+        0,
+        &output("type = \"text\"\nmax = 2000"),
+        &["36:outputs.release.type: an output has at most 1024"],
+    );
+    check(0, &output("type = \"port\"\nkey = true"), &["37:outputs.release.key: unknown key"]);
+    let many: String =
+        (0..17).map(|n| format!("[outputs.o{n}]\ntype = \"port\"\nsummary = \"A port\"\n")).collect();
+    check(0, &many, &["82:outputs: has 17 outputs; at most 16 are allowed"]);
+    let good = format!("{GOOD}\n{}", output("type = \"text\"\nmax = 40"));
+    assert_eq!(parse(&good).unwrap().outputs[0].name, "release");
+}

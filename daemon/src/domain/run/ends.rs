@@ -39,7 +39,10 @@ impl Run {
 
     fn exited(&mut self, code: i32, cause: Cause, facts: StepFacts, now: Timestamp, timings: &Timings) {
         // A payload that was stopped may still say 0: it has ended well only when it ended by itself.
-        let well = code == 0 && cause == Cause::Itself;
+        let well = code == 0 && cause == Cause::Itself && facts.outputs.is_some();
+        if well {
+            self.outputs.extend(facts.outputs.into_iter().flatten());
+        }
         match facts.next {
             None if well => self.succeed(Evidence::ExitRecord, now),
             _ if self.cancel_requested || cause == Cause::Cancel => {
@@ -55,7 +58,7 @@ impl Run {
             _ if facts.busy && cause == Cause::Itself => {
                 self.another_try(facts.failure.message.clone(), facts.failure, now, timings);
             }
-            _ if facts.hopeless && cause == Cause::Itself => {
+            _ if (facts.hopeless || code == 0) && cause == Cause::Itself => {
                 self.fail(Reason::StepFailed, Evidence::ExitRecord, facts.failure, false, now);
             }
             _ => {
@@ -118,6 +121,7 @@ impl Run {
         if attempt >= self.attempts_max {
             return self.fail(at_last, evidence, failure, false, now);
         }
+        self.outputs.clear();
         let who = format!("attempt {attempt} of {} failed: {}", self.attempts_max, failure.message);
         self.between(Position::next_attempt, WaitReason::Backoff, who, now + timings.backoff(attempt), now);
     }
@@ -139,7 +143,10 @@ impl Run {
     pub(super) fn abandoned(&mut self, ended: &Ended, facts: StepFacts, now: Timestamp) {
         self.payload |= !matches!(ended, Ended::Rejected { .. });
         match ended {
-            Ended::Exited { code: 0, cause: Cause::Itself } if facts.next.is_none() => {
+            Ended::Exited { code: 0, cause: Cause::Itself }
+                if facts.next.is_none() && facts.outputs.is_some() =>
+            {
+                self.outputs.extend(facts.outputs.into_iter().flatten());
                 self.succeed(Evidence::ExitRecord, now);
             }
             Ended::Lost { .. } => self.fail(Reason::Lost, Evidence::None, facts.failure, false, now),

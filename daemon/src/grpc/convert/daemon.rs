@@ -24,6 +24,7 @@ pub(in crate::grpc) fn daemons(
                 started_at: Some(time(Timestamp(row.started_at))),
                 lanes: u32::try_from(count(row.lanes)).unwrap_or(u32::MAX),
                 answers,
+                serves: row.serves,
                 other_packages: if answers { Vec::new() } else { differing(packages, &row.packages()?) },
             })
         })

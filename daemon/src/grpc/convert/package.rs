@@ -2,7 +2,7 @@
 
 use settled_proto::v1;
 
-use crate::catalog::{Definition, OperationDef, Parameter, Rule, Supported};
+use crate::catalog::{Definition, OperationDef, OutputDef, Parameter, Rule, Supported};
 
 /// A package with its text.
 pub(in crate::grpc) fn package(d: &Definition) -> v1::Package {
@@ -21,6 +21,7 @@ pub(in crate::grpc) fn package_line(d: &Definition) -> v1::Package {
         single: d.single,
         rules: d.rules.iter().map(Rule::in_words).collect(),
         source: String::new(),
+        outputs: d.outputs.iter().map(output).collect(),
     }
 }
 
@@ -47,6 +48,10 @@ fn parameter(p: &Parameter) -> v1::Parameter {
         key: p.key,
         values: p.values().to_vec(),
     }
+}
+
+fn output(o: &OutputDef) -> v1::Output {
+    v1::Output { name: o.name.clone(), summary: o.summary.clone(), r#type: o.kind.word().to_owned() }
 }
 
 fn operation(name: &str, o: &OperationDef) -> v1::Operation {

@@ -28,6 +28,7 @@ pub(in crate::grpc) fn resource(r: &Resource) -> v1::Resource {
         updated_at: Some(time(r.updated_at)),
         seq: count(r.seq),
         secrets: r.secrets.clone(),
+        outputs: r.outputs.clone(),
     }
 }
 

@@ -55,6 +55,7 @@ fn as_stored(row: &RunRow, run: &Run, place: Option<&Place>) -> v1::Run {
         position: place.map(|p| p.position).unwrap_or_default(),
         summary: summary::of(run, waits.as_ref(), place.map(|p| p.position)),
         grounds: run.grounds.as_ref().map(grounds::grounds),
+        outputs: run.outputs.clone(),
         ..known(run)
     };
     set_subject(&mut wire, &run.subject);

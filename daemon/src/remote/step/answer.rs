@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::request::{OUTPUT_BYTES_PER_ANSWER, PROBE_OUTPUT_BYTES};
 use crate::domain::step::{Cause, Ended, StepId};
 use crate::remote::holder::Span;
@@ -122,7 +125,7 @@ impl Answer {
     /// All tries that are told of. Names that are not a step's are somebody else's, and skipped.
     pub(super) fn reports(&self) -> Result<Vec<(StepId, Report)>, RemoteError> {
         let mut reports: Vec<(StepId, Report)> = Vec::new();
-        // Processes and scenes belong to the step before them, if that is known.
+        // Processes, scenes and results belong to the step before them, if that is known.
         let mut known = false;
         for (word, detail) in &self.lines {
             match (word.as_str(), reports.last_mut()) {
@@ -133,6 +136,7 @@ impl Answer {
                 }
                 ("process", Some((_, report))) if known => report.processes.push(detail.clone()),
                 ("scene", Some((_, report))) if known => report.scene = scene(detail),
+                ("result", Some((_, report))) if known => report.result = result(detail)?,
                 _ => {}
             }
         }
@@ -200,7 +204,14 @@ fn step(detail: &str) -> Result<Option<(StepId, Report)>, RemoteError> {
 
 /// A report of a status alone.
 const fn bare(status: StepStatus) -> Report {
-    Report { status, output_bytes: 0, truncated: false, processes: Vec::new(), scene: None }
+    Report {
+        status,
+        output_bytes: 0,
+        truncated: false,
+        processes: Vec::new(),
+        scene: None,
+        result: Vec::new(),
+    }
 }
 
 /// `BOOT BOOT free|held`; the first is `-` for a step that did not begin.
@@ -209,6 +220,11 @@ fn scene(detail: &str) -> Option<Scene> {
     let (before, now, lane) = (words.next()?, words.next()?, words.next()?);
     let boot_before = if before == "-" { String::new() } else { before.to_owned() };
     Some(Scene { boot_before, boot_now: now.to_owned(), lane_free: lane == "free" })
+}
+
+/// Base64, on one line.
+fn result(detail: &str) -> Result<Vec<u8>, RemoteError> {
+    STANDARD.decode(detail).map_err(|_| unexpected("what a step has written is not in base64"))
 }
 
 /// `PID SECONDS NAME`.

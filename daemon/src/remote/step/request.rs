@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::Layout;
 use crate::domain::id::InstallationId;
 use crate::domain::step::StepId;
-use crate::remote::{Dpkg, ProbeSpec, StepSpec};
+use crate::remote::{Dpkg, ProbeSpec, RESULT_BYTES_MAX, StepSpec};
 
 const BASE: &str = include_str!("sh/base.sh");
 const RUN: &str = include_str!("sh/run.sh");
@@ -200,9 +200,10 @@ impl Requests<'_> {
         let claimant = quoted(self.claimant);
         let (dpkg_dir, os_release) =
             (quoted(&self.layout.dpkg_dir), quoted(&self.layout.os_release.join(" ")));
+        let result_max = RESULT_BYTES_MAX + 1;
         let head = format!(
             "nonce={nonce}\nclaimant={claimant}\nstate_dir={state_dir}\nshell={shell}\ndpkg_locks={locks}\n\
-             dpkg_dir={dpkg_dir}\nos_release={os_release}\n"
+             dpkg_dir={dpkg_dir}\nos_release={os_release}\nresult_max={result_max}\n"
         );
         let call = format!("{{ printf '\\n'; {verb}_verb; exit; }} </dev/null\n");
         let size = text.len() + data.len() + head.len() + call.len();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::grounds::{grounds_from_json, grounds_to_json};
-use super::{clean, corrupt, failure_from_json, failure_to_json, word};
+use super::{clean, corrupt, failure_from_json, failure_to_json, from_json, to_json, word};
 use crate::domain::freshness::Thresholds;
 use crate::domain::grounds::Grounds;
 use crate::domain::operation::Operation;
@@ -47,6 +47,7 @@ pub struct RunRow {
     pub priority: i64,
     pub cancel_requested: bool,
     pub payload: bool,
+    pub outputs: String,
     pub state: String,
     pub started_at: Option<i64>,
     pub attempt: i64,
@@ -135,6 +136,7 @@ impl RunRow {
             priority: run.priority.rank(),
             cancel_requested: run.cancel_requested,
             payload: run.payload,
+            outputs: to_json(&run.outputs),
             state: run.state_word().to_owned(),
             started_at: None,
             attempt: 0,
@@ -301,6 +303,7 @@ impl TryFrom<RunRow> for Run {
                 .ok_or_else(|| corrupt("priority", &row.priority.to_string()))?,
             cancel_requested: row.cancel_requested,
             payload: row.payload,
+            outputs: from_json("outputs", &row.outputs)?,
             state: row.run_state()?,
             grounds: row.grounds()?,
             epoch: row.epoch,

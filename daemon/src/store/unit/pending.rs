@@ -60,6 +60,7 @@ static INSERT_RESOURCES: LazyLock<Sets> = LazyLock::new(|| {
         "applied_digest",
         "applied_known",
         "secrets",
+        "outputs",
         "last_error",
         "observed",
         "open_run",
@@ -81,6 +82,7 @@ static UPDATE_RESOURCES: LazyLock<Sets> = LazyLock::new(|| {
         "applied_digest",
         "applied_known",
         "secrets",
+        "outputs",
         "last_error",
         "observed",
         "open_run",
@@ -118,6 +120,7 @@ static INSERT_RUNS: LazyLock<Sets> = LazyLock::new(|| {
         "priority",
         "cancel_requested",
         "payload",
+        "outputs",
         "state",
         "attempt",
         "step",
@@ -139,6 +142,7 @@ static UPDATE_RUNS: LazyLock<Sets> = LazyLock::new(|| {
         "progress_at",
         "cancel_requested",
         "payload",
+        "outputs",
         "state",
         "started_at",
         "attempt",
@@ -259,18 +263,18 @@ impl Pending {
 
     async fn write_resources(&mut self, db: &mut Db<'_>) -> Result<(), StoreError> {
         let done = execute_all!(db, UPDATE_RESOURCES, &self.resource_updates, (seen, r) =>
-            &r.id, seen, &r.status, &r.desired, &r.applied, &r.applied_digest, r.applied_known, &r.secrets, &r.last_error,
+            &r.id, seen, &r.status, &r.desired, &r.applied, &r.applied_digest, r.applied_known, &r.secrets, &r.outputs, &r.last_error,
             &r.observed, &r.open_run, r.updated_at, r.version, r.seq);
         all_written(done, self.resource_updates.len(), || StoreError::Conflict)?;
         let done = execute_all!(db, INSERT_RESOURCES, &self.resource_inserts, r =>
             &r.id, &r.server_id, &r.server_name, &r.package, &r.name, &r.status, &r.desired, &r.applied, &r.applied_digest,
-            r.applied_known, &r.secrets, &r.last_error, &r.observed, &r.open_run, r.created_at, r.updated_at, r.version, r.seq);
+            r.applied_known, &r.secrets, &r.outputs, &r.last_error, &r.observed, &r.open_run, r.created_at, r.updated_at, r.version, r.seq);
         all_written(done, self.resource_inserts.len(), || StoreError::Duplicate("name".to_owned()))
     }
 
     async fn write_runs(&mut self, db: &mut Db<'_>) -> Result<(), StoreError> {
         let done = execute_all!(db, UPDATE_RUNS, &self.run_updates, r =>
-            &r.id, r.version - 1, r.progress_at, r.cancel_requested, r.payload, &r.state, r.started_at, r.attempt, r.step, r.try_no,
+            &r.id, r.version - 1, r.progress_at, r.cancel_requested, r.payload, &r.outputs, &r.state, r.started_at, r.attempt, r.step, r.try_no,
             r.deadline, r.between_since, &r.wait_reason, &r.wait_who, r.wait_since, r.wait_next_try, &r.outcome, &r.reason,
             &r.evidence, r.reconciled, &r.failure, &r.grounds, r.completed_at, r.stale_at, r.settles_by, r.epoch, r.version, r.seq);
         all_written(done, self.run_updates.len(), || StoreError::Conflict)?;
@@ -278,7 +282,7 @@ impl Pending {
         execute_all!(db, INSERT_RUNS, &self.run_inserts, r =>
             &r.id, r.seq, &r.server_id, &r.server_name, &r.resource_id, &r.resource_name, &r.package, &r.digest, &r.earlier,
             &r.in_progress, &r.success, &r.operation, r.exclusive, r.attempts_max, &r.principal, &r.retry_of, r.accepted_at,
-            r.queue_until, r.kill_grace, r.stale_queued, r.stale_running, r.progress_at, r.priority, r.cancel_requested, r.payload, &r.state,
+            r.queue_until, r.kill_grace, r.stale_queued, r.stale_running, r.progress_at, r.priority, r.cancel_requested, r.payload, &r.outputs, &r.state,
             r.attempt, r.step, r.try_no, r.reconciled, r.stale_at, r.settles_by,
             r.epoch, r.version, r.seq);
         Ok(())

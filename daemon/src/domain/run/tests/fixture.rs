@@ -9,6 +9,7 @@ use crate::domain::freshness::Thresholds;
 use crate::domain::grounds::Seen;
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::operation::Operation;
+use crate::domain::params::Outputs;
 use crate::domain::resource::{Declared, ResourceStatus};
 use crate::domain::run::{Event, Phase, Position, Progress, Repair, Run, RunState, StepFacts, Subject};
 use crate::domain::step::{Cause, Ended};
@@ -60,6 +61,7 @@ pub(super) fn queued_for(operation: Operation, earlier: ResourceStatus) -> Run {
         priority: Priority::Normal,
         cancel_requested: false,
         payload: false,
+        outputs: Outputs::new(),
         state: RunState::Queued { waiting: None },
         grounds: None,
         epoch: 0,
@@ -128,6 +130,7 @@ pub(super) fn last() -> StepFacts {
         hopeless: false,
         retry_on_timeout: false,
         repair: Repair::No,
+        outputs: Some(Outputs::new()),
         failure: failure("it broke"),
         seen: Seen::default(),
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::fixture::*;
 use crate::domain::consequence::{self, After};
 use crate::domain::operation::Operation;
-use crate::domain::params::Params;
+use crate::domain::params::{Outputs, Params};
 use crate::domain::resource::{Applied, Fate, Resource, ResourceStatus};
 use crate::domain::run::{Event, Proof, Repair, Run, StepFacts, Subject};
 use crate::domain::step::{Cause, Ended};
@@ -358,6 +358,7 @@ fn resource() -> Resource {
         desired: Params::new(),
         applied: None,
         secrets: Vec::new(),
+        outputs: Outputs::new(),
         last_error: None,
         observed: None,
         open_run: None,
@@ -403,4 +404,54 @@ fn p6_a_run_whose_steps_may_take_long_to_end_settles_that_much_later() {
         long.apply(Event::Overdue(failure("late")), late, &TIMINGS).is_err(),
         "its step may still be ending"
     );
+}
+
+/// A step that ended well and wrote this.
+fn wrote(pairs: &[(&str, &str)], facts: StepFacts) -> Event {
+    let outputs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    exited(0, Cause::Itself, StepFacts { outputs: Some(outputs), ..facts })
+}
+
+fn outputs(of: &Outputs) -> Vec<String> {
+    of.iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+#[test]
+fn outputs_are_carried_from_step_to_step_and_not_into_another_attempt() {
+    let run = apply(begun(), wrote(&[("port", "80"), ("release", "r1")], more()));
+    let run = apply(run, wrote(&[("port", "81")], more()));
+    assert_eq!(outputs(&run.outputs), ["port=81", "release=r1"]);
+    let run = apply(run, exited(1, Cause::Itself, last()));
+    assert_eq!((run.position().attempt, run.outputs.len()), (2, 0));
+}
+
+#[test]
+fn outputs_reach_the_resource_with_success_alone_and_an_empty_one_takes_a_value_away() {
+    let after = |operation: Operation, event: Event| {
+        let mut run = begun();
+        run.operation = operation;
+        let before = Resource {
+            outputs: [("port", "80"), ("release", "r1")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            ..resource()
+        };
+        match consequence::for_resource(&apply(run, event), before) {
+            After::Changed(resource) | After::Same(resource) | After::Gone(resource) => {
+                outputs(&resource.outputs).join(" ")
+            }
+        }
+    };
+    let told = || wrote(&[("port", ""), ("path", "/srv")], last());
+    assert_eq!(after(Operation::Update, told()), "path=/srv", "all anew");
+    assert_eq!(after(Operation::Own("renew".into()), told()), "path=/srv release=r1");
+    assert_eq!(after(Operation::Update, wrote(&[("path", "/srv")], more())), "port=80 release=r1");
+    let failed = exited(1, Cause::Itself, StepFacts { hopeless: true, ..last() });
+    assert_eq!(after(Operation::Update, failed), "port=80 release=r1");
+}
+
+#[test]
+fn a_step_whose_outputs_do_not_fit_has_failed_and_is_not_tried_again() {
+    for facts in [last(), more()] {
+        let run = apply(begun(), exited(0, Cause::Itself, StepFacts { outputs: None, ..facts }));
+        assert_eq!(verdict(&run), (Outcome::Failed, Some(Reason::StepFailed), Evidence::ExitRecord));
+    }
 }

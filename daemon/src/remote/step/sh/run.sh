@@ -199,6 +199,8 @@ leaf_role() {
     [ -n "$(session)" ] || break
     sleep 0.1 5>&- 9>&-
   done
+  # A power cut after the record must not leave less than was written.
+  [ ! -f result ] || sync_files result
   verdict leaf "exited $code $cause"
 }
 

@@ -1,4 +1,4 @@
-# Answers, and the state directory. Needs: nonce, claimant, state_dir, shell.
+# Answers, and the state directory. Needs: nonce, claimant, state_dir, shell, result_max.
 
 say() {
   printf 'SETTLED1 %s %s\n' "$nonce" "$*"
@@ -143,12 +143,19 @@ report() {
   exited | rejected | lost) [ "$settled" = 1 ] || state=running detail='' ;;
   esac
   say step "$id" "$state" "$bytes" "$truncated" "$detail"
+  result
   left | head -n 20 | while read -r pid name; do
     say process "$pid" "$name"
   done
   case $state in
   lost | orphaned) scene ;;
   esac
+}
+
+# What the payload has left in SETTLED_OUTPUT, once its end is told. A byte more than is allowed tells that it is too much.
+result() {
+  [ "$state" = exited ] && [ -z "${brief:-}" ] && [ -f "$step/result" ] && [ ! -L "$step/result" ] || return 0
+  say result "$(head -c "$result_max" "$step/result" | base64 | tr -d '\n')"
 }
 
 # What else is there of a step without an exit code: the boot that it began in, the one that is now, and whether the lane is locked.

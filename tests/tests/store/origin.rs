@@ -1,0 +1,174 @@
+//! A store that was restored or copied has a new generation: there the same numbers are given to other transitions.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::sync::Arc;
+
+use settled::clock::SystemClock;
+use settled::domain::id::InstallationId;
+use settled::store::{Opened, StoreError, open};
+use settled_tests::patience::until;
+use settled_tests::postgres::Postgres;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
+use tempfile::TempDir;
+
+use crate::fixture::{House, new_server, write};
+
+/// What tells stores apart.
+type Names = (InstallationId, String);
+
+async fn opened(url: &str) -> Opened {
+    open(url, Arc::new(SystemClock::new())).await.unwrap()
+}
+
+fn names(opened: &Opened) -> Names {
+    let about = opened.store.about();
+    (about.installation, about.generation.clone())
+}
+
+/// Opens the store for a moment.
+async fn look(url: &str) -> Names {
+    names(&opened(url).await)
+}
+
+async fn add_server(opened: &Opened, name: &'static str) -> Result<(), StoreError> {
+    let server = new_server(&SystemClock::new(), name);
+    write(&opened.writer, move |unit| {
+        let mut server = server.clone();
+        Box::pin(async move { unit.insert_server(&mut server).await })
+    })
+    .await
+}
+
+/// Opens the store, and adds a server to it.
+async fn grows(url: &str, name: &'static str) -> Names {
+    let opened = opened(url).await;
+    add_server(&opened, name).await.unwrap();
+    names(&opened)
+}
+
+pub(crate) async fn p10_a_copy_has_a_generation_of_its_own(house: House) {
+    let original = names(&house.opened);
+    add_server(&house.opened, "web1").await.unwrap();
+    let (url, _files) = house.close();
+    let (copy, _copied) = copy_of(&url);
+    let copied = look(&copy).await;
+    assert_eq!(copied.0, original.0, "it is the same installation");
+    assert_ne!(copied.1, original.1);
+    assert_eq!(grows(&copy, "web2").await, copied, "opened again it is what it was");
+    assert_eq!(look(&copy).await, copied);
+    assert_eq!(grows(&url, "web2").await, original, "who is copied is not changed");
+    assert_eq!(look(&url).await, original);
+}
+
+/// A copy of a store that nobody has open.
+fn copy_of(url: &str) -> (String, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    match url.strip_prefix("sqlite://") {
+        Some(path) => {
+            for file in fs::read_dir(Path::new(path).parent().unwrap()).unwrap() {
+                let file = file.unwrap();
+                fs::copy(file.path(), directory.path().join(file.file_name())).unwrap();
+            }
+            (format!("sqlite://{}/settled.db", directory.path().display()), directory)
+        }
+        None => (Postgres::shared().copy_of(url), directory),
+    }
+}
+
+/// A store on SQLite of which an older copy is kept.
+struct Kept {
+    url: String,
+    path: PathBuf,
+    older: PathBuf,
+    _files: TempDir,
+}
+
+impl Kept {
+    async fn new() -> (Self, Names) {
+        let house = House::sqlite().await;
+        let names = names(&house.opened);
+        add_server(&house.opened, "web1").await.unwrap();
+        let (url, files) = house.close();
+        let path = files.path().join("settled.db");
+        let older = files.path().join("older.db");
+        let options = SqliteConnectOptions::from_str(&url).unwrap();
+        let mut conn = options.collation("C", |a, b| a.as_bytes().cmp(b.as_bytes())).connect().await.unwrap();
+        sqlx::query("VACUUM INTO $1").bind(older.to_str()).execute(&mut conn).await.unwrap();
+        conn.close().await.unwrap();
+        (Self { url, path, older, _files: files }, names)
+    }
+
+    /// As an operator does it who has stopped the daemon: into the file that is there.
+    async fn put_back(&self) {
+        until("nobody has the database open", async || (!self.is_open()).then_some(())).await;
+        fs::copy(&self.older, &self.path).unwrap();
+        for beside in ["-wal", "-shm"] {
+            drop(fs::remove_file(self.beside(beside)));
+        }
+    }
+
+    /// Connections are closed behind the back of whoever drops them.
+    fn is_open(&self) -> bool {
+        let open =
+            fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+        open.into_iter().any(|file| file == self.path)
+    }
+
+    fn beside(&self, what: &str) -> PathBuf {
+        format!("{}{what}", self.path.display()).into()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_an_older_database_that_is_put_back_has_a_new_generation() {
+    let (kept, first) = Kept::new().await;
+    kept.put_back().await;
+    assert_eq!(look(&kept.url).await, first, "nothing has happened since: it is the same");
+    assert_eq!(grows(&kept.url, "web2").await, first);
+    kept.put_back().await;
+    let restored = grows(&kept.url, "web3").await;
+    assert_eq!(restored.0, first.0);
+    assert_ne!(restored.1, first.1);
+    assert_eq!(look(&kept.url).await, restored);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_a_database_whose_mark_says_nothing_has_a_new_generation() {
+    let (kept, first) = Kept::new().await;
+    let mark = kept.beside("-mark");
+    let mut known = vec![first.1];
+    for spoil in [
+        (|mark| fs::remove_file(mark).unwrap()) as fn(&Path),
+        |mark| fs::write(mark, "").unwrap(),
+        |mark| fs::write(mark, fs::read_to_string(mark).unwrap().replace(' ', "")).unwrap(),
+    ] {
+        assert_eq!(&look(&kept.url).await.1, known.last().unwrap());
+        spoil(&mark);
+        let (_, generation) = look(&kept.url).await;
+        assert!(!known.contains(&generation));
+        known.push(generation);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_a_database_that_is_replaced_while_it_is_open_is_not_written() {
+    let url = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
+    let ours = opened(&url).await;
+    add_server(&ours, "web1").await.unwrap();
+    let replaced = ours.writer.replaced();
+    let cut = url.clone();
+    tokio::task::spawn_blocking(move || Postgres::shared().cut_off(&cut)).await.unwrap();
+    add_server(&ours, "web2").await.unwrap();
+    assert!(!replaced.is_cancelled(), "a connection that was lost leads to the same database");
+
+    let put_back = url.clone();
+    tokio::task::spawn_blocking(move || Postgres::shared().put_back(&put_back)).await.unwrap();
+    assert!(matches!(add_server(&ours, "web3").await, Err(StoreError::Replaced)));
+    replaced.cancelled().await;
+    let again = opened(&url).await;
+    assert_ne!(names(&again).1, names(&ours).1);
+    add_server(&again, "web3").await.unwrap();
+}
