@@ -192,6 +192,11 @@ pub(crate) enum PackageCommand {
     /// All or nothing: with a fault in any file, what is loaded stays. Runs that were accepted before are not changed.
     #[command(after_help = "Example:\n  settlectl package reload")]
     Reload(ChangeArgs),
+    /// Print the JSON Schema of packages, for editors
+    #[command(
+        after_help = "Example:\n  settlectl package schema > package.schema.json\n\nThen write on top of a package:\n  #:schema ./package.schema.json"
+    )]
+    Schema,
     /// Check a definition without storing it
     ///
     /// Prints 'FILE:LINE: FIELD: what is wrong' for each problem, and ends with 1 if there is any.

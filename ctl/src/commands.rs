@@ -53,7 +53,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
         }
         Command::Do(args) => resources::own(&open("do").await?, args).await,
         Command::Server(command) => servers::run(async || open("server").await, command).await,
-        Command::Package(command) => packages::run(async || open("package").await, command).await,
+        Command::Package(command) => packages::run(async || open("package").await, out, command).await,
         Command::Resource(command) => resources::look(&open("resource").await?, command).await,
         Command::Run(command) => runs::run(&open("run").await?, command).await,
         Command::Watch(args) => watch::watch(&open("watch").await?, args).await,

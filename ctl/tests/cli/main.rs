@@ -319,3 +319,11 @@ fn p12_a_secret_comes_from_stdin_and_is_shown_nowhere() {
     assert_eq!(daemon.seen().secrets[0]["token"], b"hunter2");
     assert!(!format!("{}{}", stdout(&output), stderr(&output)).contains("hunter2"));
 }
+
+#[test]
+fn the_schema_of_packages_is_printed_without_a_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = run(dir.path(), "package schema");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(json(&output)["title"], "A package of settled");
+}

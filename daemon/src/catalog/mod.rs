@@ -17,6 +17,8 @@ mod probe;
 mod repair;
 mod requires;
 mod rules;
+#[cfg(test)]
+mod schema;
 mod shared;
 mod suggest;
 mod supported;

@@ -71,6 +71,7 @@ impl Condition {
         }
     }
 
+    /// It, for people.
     pub(super) fn in_words(&self) -> String {
         let name = &self.parameter;
         match &self.wanted {

@@ -94,6 +94,18 @@ steps = [{ title = "Forget the choice", script = "forget" }]
 script = "look"
 "#;
 
+const LONELY: &str = r#"
+name = "lonely"
+summary = "What a server has one of"
+single = true
+[operations.install]
+steps = [{ title = "Come", script = "come" }]
+[operations.update]
+steps = [{ title = "Stay", script = "stay" }]
+[operations.remove]
+steps = [{ title = "Go", script = "go" }]
+"#;
+
 const HOUSE: &str = r#"
 name = "house"
 summary = "What guests and gardens require"
@@ -151,18 +163,6 @@ steps = [{ title = "Cut it", script = "cut", secrets = ["code"] }]
 steps = [{ title = "Melt it", script = "melt" }]
 "#;
 
-const LONELY: &str = r#"
-name = "lonely"
-summary = "What a server has one of"
-single = true
-[operations.install]
-steps = [{ title = "Come", script = "come" }]
-[operations.update]
-steps = [{ title = "Stay", script = "stay" }]
-[operations.remove]
-steps = [{ title = "Go", script = "go" }]
-"#;
-
 /// The built-in packages, `thing`, `task`, `hurried`, `maker`, `choosy`, `lonely`, and a `guest` with what it requires.
 pub fn catalog() -> anyhow::Result<Catalog> {
     let dir = tempfile::tempdir()?;
@@ -172,11 +172,11 @@ pub fn catalog() -> anyhow::Result<Catalog> {
         ("hurried.toml", HURRIED),
         ("maker.toml", MAKER),
         ("choosy.toml", CHOOSY),
+        ("lonely.toml", LONELY),
         ("house.toml", HOUSE),
         ("garden.toml", GARDEN),
         ("guest.toml", GUEST),
         ("key.toml", KEY),
-        ("lonely.toml", LONELY),
     ];
     for (name, text) in texts {
         std::fs::write(dir.path().join(name), text)?;

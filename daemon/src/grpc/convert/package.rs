@@ -6,7 +6,7 @@ use crate::catalog::{Definition, OperationDef, OutputDef, Parameter, Requirement
 
 /// A package with its text.
 pub(in crate::grpc) fn package(d: &Definition) -> v1::Package {
-    v1::Package { source: d.text.clone(), ..package_line(d) }
+    v1::Package { source: d.source().to_owned(), ..package_line(d) }
 }
 
 /// A package as a list shows it.
