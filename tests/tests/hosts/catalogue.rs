@@ -80,7 +80,8 @@ async fn a_site_that_nginx_does_not_take_harms_no_other() {
     );
     assert!(page(&scene, "one.test").contains("page one"));
 
-    wrong(&scene, scene.ask_removal("nginx", "nginx").await, "site.one").await;
+    let refused = scene.refused_removal("nginx", "nginx").await;
+    assert!(refused.contains("is required by host/site/one"), "{refused}");
     well(&scene, scene.ask_removal("site", "one").await).await;
     until("the site is gone", async || (!page(&scene, "one.test").contains("page one")).then_some(())).await;
     well(&scene, scene.ask_removal("nginx", "nginx").await).await;

@@ -6,8 +6,8 @@ use settled_proto::v1::resources_client::ResourcesClient;
 use settled_proto::v1::runs_client::RunsClient;
 use settled_proto::v1::servers_client::ServersClient;
 use settled_proto::v1::{
-    Evidence, FollowRunRequest, GetRunRequest, Outcome, RemoveResourceRequest, Run, RunState,
-    follow_run_response::Event,
+    CommandResponse, Evidence, FollowRunRequest, GetRunRequest, Outcome, RemoveResourceRequest, Run,
+    RunState, follow_run_response::Event,
 };
 use settled_tests::host::Host;
 use settled_tests::patience::until_within;
@@ -118,10 +118,19 @@ impl Scene {
 
     /// Asks for the removal of a resource of the host; answers the run.
     pub(crate) async fn ask_removal(&self, package: &str, name: &str) -> String {
+        self.removal(package, name).await.unwrap().run.unwrap().id
+    }
+
+    /// The sentence with which the removal of a resource of the host is refused.
+    pub(crate) async fn refused_removal(&self, package: &str, name: &str) -> String {
+        self.removal(package, name).await.unwrap_err().message().to_owned()
+    }
+
+    async fn removal(&self, package: &str, name: &str) -> Result<CommandResponse, tonic::Status> {
         let resource = format!("host/{package}/{name}");
         let request = RemoveResourceRequest { request_id: fresh_id(), resource, ..Default::default() };
-        let answer = ResourcesClient::new(self.channel.clone()).remove(request).await.unwrap().into_inner();
-        answer.run.unwrap().id
+        let answer = ResourcesClient::new(self.channel.clone()).remove(request).await;
+        answer.map(tonic::Response::into_inner)
     }
 
     /// What waits there goes on.
