@@ -101,7 +101,7 @@ pub(super) fn duties(
                 Ok(0) => {}
                 Ok(looks) => tracing::debug!(looks, "resources at rest are looked at"),
                 Err(error) => {
-                    tracing::warn!(%error, "resources at rest could not be looked at; it is tried again")
+                    tracing::warn!(%error, "resources at rest could not be looked at; it is tried again");
                 }
             }
         }
