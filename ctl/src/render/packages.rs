@@ -50,10 +50,6 @@ pub(crate) fn show(p: &Package, style: Style) -> String {
         let rows = p.parameters.iter().map(parameter).collect();
         parts.push(table::columns(&["parameter", "type", "default", "", "summary"], rows, style));
     }
-    if !p.rules.is_empty() {
-        let rules = p.rules.iter().map(|rule| vec![text::clean(rule)]).collect();
-        parts.push(table::columns(&["rule"], rules, style));
-    }
     if !p.outputs.is_empty() {
         let row = |o: &Output| vec![text::clean(&o.name), text::clean(&o.r#type), text::clean(&o.summary)];
         parts.push(table::columns(
@@ -61,6 +57,10 @@ pub(crate) fn show(p: &Package, style: Style) -> String {
             p.outputs.iter().map(row).collect(),
             style,
         ));
+    }
+    if !p.rules.is_empty() {
+        let rules = p.rules.iter().map(|rule| vec![text::clean(rule)]).collect();
+        parts.push(table::columns(&["rule"], rules, style));
     }
     if !p.operations.is_empty() {
         let rows = p.operations.iter().map(|o| {
