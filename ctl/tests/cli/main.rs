@@ -84,7 +84,6 @@ fn what_was_typed_wrong_ends_with_2_before_anyone_is_asked() {
         ("frobnicate", "unrecognized"),
         ("status --endpoint http://192.0.2.1:7070", "without TLS"),
         ("server add web1 2001:db8::7 --user u", "brackets"),
-        ("update web1/site/a", "Nothing to update"),
         ("install site --server web1 --set a=@/does/not/exist", "--set a: /does/not/exist cannot be read"),
     ];
     for (line, sentence) in table {
