@@ -107,7 +107,7 @@ impl Lane {
         };
         let end = Some(failures::end_of(id, &ended, truncated));
         let advance =
-            Advance { run: run.id, event: Event::Abandoned(ended, facts), end, titles: Arc::from([]) };
+            Advance { run: run.id, event: Event::Abandoned(ended, facts), end, outlines: Arc::from([]) };
         let after = self.crew.engine.advance(self.hold, advance).await?;
         log::attempt_ended(&after, run.position().attempt);
         self.progressed();

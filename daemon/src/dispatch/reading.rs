@@ -21,7 +21,7 @@ use crate::domain::server::{Reach, Server};
 use crate::domain::step::{Cause, Ended};
 use crate::domain::verdict::Reason;
 use crate::domain::waiting::{WaitReason, pause};
-use crate::engine::{Advance, LaneError, LaneHold, log};
+use crate::engine::{Advance, LaneError, LaneHold, Outline, log};
 use crate::remote::{Hello, ProbeAnswer, ProbeSpec, RemoteError, Target};
 use crate::secrets::Mask;
 
@@ -193,7 +193,8 @@ impl Readings {
             Subject::Server => MEET,
             Subject::Resource { .. } => LOOK,
         };
-        let advance = Advance { run: reading.run.id, event, end: None, titles: [title.to_owned()].into() };
+        let advance =
+            Advance { run: reading.run.id, event, end: None, outlines: [Outline::titled(title)].into() };
         let run = self.crew.engine.advance(reading.hold, advance).await?;
         log::attempt_starts(&run);
         Ok(Reading { run, ..reading })
@@ -222,7 +223,7 @@ impl Readings {
         };
         let end = Some(failures::end_of(id, &ended, false));
         let event = Event::StepEnded(ended, facts);
-        let advance = Advance { run: run.id, event, end, titles: [].into() };
+        let advance = Advance { run: run.id, event, end, outlines: [].into() };
         let run = self.crew.engine.advance(hold, advance).await?;
         log::attempt_ended(&run, run.position().attempt);
         Ok(Next::Now)

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::{Lane, Next};
-use crate::domain::grounds::Seen;
-use crate::domain::run::{Event, Proof, Run};
+use crate::domain::run::{Event, Run};
 use crate::domain::server::Reach;
 use crate::domain::step::StepState;
 use crate::domain::waiting::{WaitReason, pause};
@@ -57,17 +56,8 @@ impl Lane {
                 self.work = None;
                 Ok(self.later(self.crew.settings.poll))
             }
-            RemoteError::Unsendable(message) => Err(LaneError::Fault(message)),
-            RemoteError::Conflict(id) => {
-                let message = format!(
-                    "the server has step {id} with other content: another store has used the same ids"
-                );
-                match waiting {
-                    Some(run) => {
-                        self.conclude_lost(&run, id, message, (Proof::None, Seen::default()), false).await
-                    }
-                    None => Err(LaneError::Fault(message)),
-                }
+            error @ (RemoteError::Unsendable(_) | RemoteError::Conflict(_)) => {
+                Err(LaneError::Fault(error.to_string()))
             }
         }
     }

@@ -39,7 +39,7 @@ use std::time::Duration;
 pub use drain::DrainOrder;
 pub use error::Refusal;
 pub use install::Install;
-pub use lane::{Advance, LaneError, LaneHold, StepEnd};
+pub use lane::{Advance, LaneError, LaneHold, Outline, StepEnd};
 pub use lease::Lease;
 pub use once::{Answer, Asked};
 pub use operate::Operate;
@@ -70,6 +70,8 @@ pub struct Settings {
     pub queue_max: i64,
     /// When a run whose operation does not say is shown as likely stale.
     pub stale: Thresholds,
+    /// Output kept of one step.
+    pub output_bytes_max: u64,
 }
 
 /// The settings that may change while the daemon runs. Each command takes them as they are when it is accepted; what it has made keeps
@@ -102,6 +104,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     me: DaemonId,
     timings: Timings,
+    output_bytes_max: u64,
     limits: RwLock<Limits>,
 }
 
@@ -119,7 +122,7 @@ impl Engine {
         settings: Settings,
     ) -> Self {
         let definitions = definitions::Definitions::default();
-        let Settings { timings, attempts_max, queue_max, stale } = settings;
+        let Settings { timings, attempts_max, queue_max, stale, output_bytes_max } = settings;
         let limits = RwLock::new(Limits { queue_limit: timings.queue_limit, attempts_max, queue_max, stale });
         let catalog = RwLock::new(catalog);
         Self {
@@ -133,6 +136,7 @@ impl Engine {
                 clock,
                 me,
                 timings,
+                output_bytes_max,
                 limits,
             }),
         }
@@ -170,6 +174,11 @@ impl Engine {
     /// Durations of the rules of state. They stay as they were at the start, so that a run ends by the rules it began with.
     pub fn timings(&self) -> &Timings {
         &self.inner.timings
+    }
+
+    /// Output kept of a step that begins now.
+    pub fn output_bytes_max(&self) -> u64 {
+        self.inner.output_bytes_max
     }
 
     /// The limits as they are now.

@@ -73,6 +73,7 @@ pub struct Host {
 struct Try {
     script: String,
     env: Vec<(String, String)>,
+    limits: Limits,
     /// The boot in which it came.
     boot: String,
     /// What it wrote to `SETTLED_OUTPUT`, when it ended with a record.
@@ -327,7 +328,7 @@ impl Host {
             return Ok(report(StepStatus::Reaped, 0));
         }
         if let Some(there) = self.tries.get(&id) {
-            if there.script != spec.script || there.env != spec.env {
+            if (&there.script, &there.env, there.limits) != (&spec.script, &spec.env, spec.limits) {
                 return Err(RemoteError::Conflict(id));
             }
             match &there.stage {
@@ -412,7 +413,8 @@ impl Host {
 
     fn keep(&mut self, spec: &StepSpec, stage: Stage) {
         let (script, env) = (spec.script.clone(), spec.env.clone());
-        let one = Try { script, env, boot: self.boot_id(), result: Vec::new(), stage };
+        let limits = spec.limits;
+        let one = Try { script, env, limits, boot: self.boot_id(), result: Vec::new(), stage };
         self.envs.insert(spec.id, spec.env.clone());
         self.tries.insert(spec.id, one);
     }

@@ -7,7 +7,7 @@ use settled::clock::Clock as _;
 use settled::domain::id::RunId;
 use settled::domain::step::StepId;
 use settled_tests::scripted::{Luck, Play};
-use settled_tests::sim::{Actor, Kill, World};
+use settled_tests::sim::{Actor, Kill, Knobs, World};
 use ulid::Ulid;
 
 use super::{executions, seconds, succeeded, world};
@@ -48,6 +48,25 @@ async fn p5_a_start_whose_answer_was_lost_is_sent_again_and_runs_once() {
         succeeded(&run);
         assert_eq!(executions(&w, &run), 2);
         assert_eq!(run.position().attempt, 1);
+    }
+}
+
+/// The server has it, the answer is not stored, and what is configured changes before it is sent again.
+#[tokio::test]
+async fn p5_a_start_is_sent_again_as_it_was_whatever_is_configured_now() {
+    let changes: [fn(&mut Knobs); 2] =
+        [|knobs| knobs.engine.output_bytes_max *= 2, |knobs| knobs.engine.timings.kill_grace = seconds(10)];
+    for change in changes {
+        let mut w = world(&["alpha"]).await;
+        w.remote.script("one", [Play::takes(seconds(40)), Play::exit(0)]);
+        w.remote.once("start", Luck::Lost);
+        let id = w.install("alpha", "thing", "one").await.unwrap();
+        w.until(id, seconds(5), |run| run.waiting().is_some()).await.unwrap();
+        assert_eq!(w.remote.witness().len(), 1, "it runs, and nobody knows");
+        w.restart_with(change).await.unwrap();
+        let run = w.end(id, seconds(120)).await.unwrap();
+        succeeded(&run);
+        assert_eq!((run.position().attempt, executions(&w, &run)), (1, 2));
     }
 }
 
