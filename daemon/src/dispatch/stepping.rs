@@ -234,9 +234,10 @@ impl Lane {
     async fn sent(&mut self, run: &Run, id: StepId, stored: u64, report: Report) -> Result<Next, LaneError> {
         match report.status {
             StepStatus::Running => {
-                self.crew.engine.step_seen(self.hold, id).await?;
                 let timeout = self.work.as_ref().ok_or(LaneError::Lost)?.step(id)?.timeout;
+                // Its time first: of a step that the store knows to run nobody asks again when it began.
                 self.go_on(run, Some(timeout)).await?;
+                self.crew.engine.step_seen(self.hold, id).await?;
                 self.progressed();
                 Ok(Next::Now)
             }
