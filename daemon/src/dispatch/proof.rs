@@ -42,6 +42,8 @@ impl Lane {
         (proof, seen): (Proof, Seen),
         proven: bool,
     ) -> Result<Next, LaneError> {
+        // What may live on can still do what does not hold yet.
+        let proof = if proof == Proof::Nothing && !proven { Proof::None } else { proof };
         let seen = Seen { why: why.clone(), ..seen };
         let ended = Ended::Lost { why };
         let facts = StepFacts { seen, ..self.facts(run, id, &ended).await? };

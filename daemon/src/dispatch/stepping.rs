@@ -25,7 +25,7 @@ pub(super) const CLEARED_AWAY: &str = "the server has cleared it away already";
 /// What is said of a try that nobody watches any more.
 pub(super) const LOST_SUPERVISOR: &str = "lost its supervisor";
 /// What is said of a try that its server has never had, or has lost with its disk.
-const NO_RECORD: &str = "the server has no record of it";
+pub(super) const NO_RECORD: &str = "the server has no record of it, and no process of it";
 
 /// The run in hand.
 pub(super) struct Work {
@@ -310,9 +310,7 @@ impl Lane {
                 let stored = self.followed(id, stored)?.stored;
                 Box::pin(self.send(run, id, stored)).await
             }
-            StepStatus::Absent => {
-                self.judge_lost(run, id, NO_RECORD.to_owned(), Seen::default(), false).await
-            }
+            StepStatus::Absent => self.judge_lost(run, id, NO_RECORD.to_owned(), Seen::default(), true).await,
             StepStatus::Reaped => {
                 self.judge_lost(run, id, CLEARED_AWAY.to_owned(), Seen::default(), false).await
             }

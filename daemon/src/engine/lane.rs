@@ -16,7 +16,6 @@ use crate::domain::resource::{Observed, Presence};
 use crate::domain::run::{Event, Illegal, Repair, Run, StepFacts, Subject};
 use crate::domain::server::{Held, Reach};
 use crate::domain::step::{Ended, StepId, StepState};
-use crate::domain::verdict::Evidence;
 use crate::store::rows::StepRecord;
 use crate::store::{Command, StoreError, Unit, Wants};
 
@@ -222,8 +221,8 @@ pub(super) async fn close_unsent(unit: &mut Unit<'_>, before: &Run) -> Result<()
     unit.update_step(&mut record).await
 }
 
-/// Stores how a try ended. When its run was settled without proof, it goes on the lane's list: nothing exclusive starts there until the
-/// server has shown that it ended.
+/// Stores how a try ended. What is not proven to have ended goes on the lane's list, whatever its run came to: nothing exclusive starts
+/// there until the server has shown that it ended.
 pub(super) async fn end_step(unit: &mut Unit<'_>, run: &Run, end: &StepEnd) -> Result<(), LaneError> {
     let mut record = unit.step(end.id).await?.ok_or(LaneError::Lost)?;
     record.state = end.state;
@@ -232,8 +231,7 @@ pub(super) async fn end_step(unit: &mut Unit<'_>, run: &Run, end: &StepEnd) -> R
     record.truncated |= end.truncated;
     record.ended_at = Some(unit.now());
     unit.update_step(&mut record).await?;
-    let given_up = run.exclusive && run.verdict().is_some_and(|v| v.evidence == Evidence::None);
-    if given_up && !end.proven {
+    if run.exclusive && !end.proven {
         unit.add_unresolved(run.server, end.id, &end.why).await?;
     }
     Ok(())

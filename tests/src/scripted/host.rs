@@ -13,6 +13,8 @@ use settled::remote::{
 
 use super::{Bug, End, Play};
 
+mod unrecorded;
+
 /// A payload that ran. The witness tells it, not the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Execution {
@@ -60,6 +62,7 @@ pub struct Host {
     epoch: u64,
     installation: Option<InstallationId>,
     tries: BTreeMap<StepId, Try>,
+    unrecorded: BTreeMap<StepId, Live>,
     envs: BTreeMap<StepId, Vec<(String, String)>>,
     reaped: BTreeSet<StepId>,
     cancelled_early: BTreeSet<StepId>,
@@ -195,6 +198,7 @@ impl Host {
         for id in over {
             self.end(id, now, None);
         }
+        self.end_unrecorded(now, false);
     }
 
     fn lives(&self) -> impl Iterator<Item = (StepId, &Live)> {
@@ -265,6 +269,7 @@ impl Host {
         for id in live {
             self.end(id, now, Some("reboot"));
         }
+        self.end_unrecorded(now, true);
     }
 
     /// A payload of another store runs under this id.
@@ -421,8 +426,13 @@ impl Host {
 
     pub(super) fn report(&self, id: StepId, now: Duration) -> Report {
         let Some(one) = self.tries.get(&id) else {
-            let reaped = self.reaped.contains(&id);
-            return report(if reaped { StepStatus::Reaped } else { StepStatus::Absent }, 0);
+            if self.reaped.contains(&id) {
+                return report(StepStatus::Reaped, 0);
+            }
+            if !self.unrecorded.contains_key(&id) {
+                return report(StepStatus::Absent, 0);
+            }
+            return Report { processes: vec!["4711 payload".to_owned()], ..report(StepStatus::Orphaned, 0) };
         };
         match &one.stage {
             Stage::Accepted(..) => report(StepStatus::Accepted, 0),
@@ -487,6 +497,7 @@ impl Host {
     /// Given up by an operator: its lane is free, whatever lives on.
     pub(super) fn abandon(&mut self, id: StepId, epoch: u64, now: Duration) -> Result<Report, RemoteError> {
         self.fence(epoch)?;
+        self.give_up_unrecorded(id, now);
         let orphaned = self.report(id, now).status == StepStatus::Orphaned;
         if orphaned && let Some(one) = self.tries.get_mut(&id) {
             if let Stage::Live(live) = &one.stage {

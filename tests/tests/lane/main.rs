@@ -11,6 +11,7 @@ mod keys;
 mod late;
 mod log;
 mod looks;
+mod lost_state;
 mod outputs;
 mod panics;
 mod readings;
