@@ -79,6 +79,7 @@ impl House {
             parameters: BTreeMap::new(),
             secrets: BTreeMap::new(),
             turn: Turn::default(),
+            with_requirements: false,
         };
         self.engine.install(self.asked("Resources.Install"), ask).await?;
         Ok(())

@@ -21,6 +21,7 @@ async fn put(w: &mut World, name: &str, port: &str) -> Result<RunId, Refusal> {
         parameters: BTreeMap::from([("port".to_owned(), port.to_owned())]),
         secrets: BTreeMap::new(),
         turn: Turn::default(),
+        with_requirements: false,
     };
     w.daemon.engine.install(asked, ask).await.map(|answer| answer.run.unwrap().id.parse().unwrap())
 }

@@ -249,6 +249,7 @@ pub(crate) fn new_resource(clock: &dyn Clock, server: &Server, name: &str) -> Re
         applied: None,
         secrets: vec![],
         outputs: BTreeMap::new(),
+        ours: true,
         last_error: None,
         observed: None,
         open_run: None,

@@ -134,9 +134,9 @@ fn why(run: &Run, verdict: &Verdict) -> String {
         Some(Reason::Internal) => "a fault in settled".to_owned(),
         Some(Reason::Refused) => "the server refuses settled".to_owned(),
         Some(Reason::Forbidden) => format!("{} may not do this any more", run.principal),
-        Some(Reason::Unsupported) => {
+        Some(Reason::Unsupported | Reason::Requirement | Reason::Differs) => {
             let message = verdict.failure.as_ref().map(|f| f.message.as_str()).filter(|m| !m.is_empty());
-            message.unwrap_or("the server does not have what the package needs").to_owned()
+            message.unwrap_or("the server does not have what it needs").to_owned()
         }
         None => "no reason is known".to_owned(),
     }
@@ -177,6 +177,14 @@ fn next(run: &Run, verdict: &Verdict) -> String {
         }
         Some(Reason::Unsupported) => "Ask for it again when the server fits.".to_owned(),
         Some(Reason::Internal) => "The daemon's log tells more.".to_owned(),
+        Some(Reason::Differs) => format!(
+            "Nothing was changed. Forget the record with `settlectl remove {path}` (it touches nothing either) and adopt it as it is, or make \
+             it so with `settlectl update {path}`."
+        ),
+        Some(Reason::Requirement) if leaves_failed(run) => {
+            format!("Mend that, then `settlectl retry {path}`.")
+        }
+        Some(Reason::Requirement) => "Mend that, then ask for it again.".to_owned(),
         _ if leaves_failed(run) => {
             format!(
                 "See its output (settlectl run show {}), mend the cause, then `settlectl retry {path}`.",
