@@ -69,6 +69,7 @@ async fn both(w: &mut World, names: [&str; 2]) -> [Result<RunId, Refusal>; 2] {
         parameters: BTreeMap::new(),
         secrets: BTreeMap::new(),
         turn: Turn::default(),
+        with_requirements: false,
     };
     let (one, two) = (w.asked("Resources.Install"), w.asked("Resources.Install"));
     let engine = &w.daemon.engine;

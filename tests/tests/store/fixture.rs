@@ -56,7 +56,7 @@ impl House {
 
     async fn open(url: String, directory: TempDir) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let opened = open(&url, Arc::clone(&clock)).await.unwrap();
+        let opened = open(&url, None, Arc::clone(&clock)).await.unwrap();
         Self { url, opened, clock, directory }
     }
 
