@@ -267,7 +267,6 @@ async fn open(
             poll: config.lane.poll(),
             linger: LANE_LINGER,
             attach_wait: if alone { ATTACH_WAIT } else { config.lane.poll() },
-            output_bytes_max: config.run.output_bytes_max,
             shared: !alone,
         },
         drain: dispatch::Drain::default(),
@@ -288,6 +287,7 @@ fn engine_settings(config: &Config) -> engine::Settings {
         attempts_max: config.run.attempts,
         queue_max: i64::from(config.lane.queue_max),
         stale: thresholds(config),
+        output_bytes_max: config.run.output_bytes_max,
     }
 }
 

@@ -44,7 +44,7 @@ pub use drain::DrainOrder;
 pub use drift::Sighting;
 pub use error::Refusal;
 pub use install::Install;
-pub use lane::{Advance, LaneError, LaneHold, StepEnd};
+pub use lane::{Advance, LaneError, LaneHold, Outline, StepEnd};
 pub use lease::Lease;
 pub use once::{Answer, Asked};
 pub use operate::Operate;
@@ -76,6 +76,8 @@ pub struct Settings {
     pub queue_max: i64,
     /// When a run whose operation does not say is shown as likely stale.
     pub stale: Thresholds,
+    /// Output kept of one step.
+    pub output_bytes_max: u64,
 }
 
 /// The settings that may change while the daemon runs. Each command takes them as they are when it is accepted; what it has made keeps
@@ -108,6 +110,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     me: DaemonId,
     timings: Timings,
+    output_bytes_max: u64,
     limits: RwLock<Limits>,
 }
 
@@ -125,7 +128,7 @@ impl Engine {
         settings: Settings,
     ) -> Self {
         let definitions = definitions::Definitions::default();
-        let Settings { timings, attempts_max, queue_max, stale } = settings;
+        let Settings { timings, attempts_max, queue_max, stale, output_bytes_max } = settings;
         let limits = RwLock::new(Limits { queue_limit: timings.queue_limit, attempts_max, queue_max, stale });
         let catalog = RwLock::new(catalog);
         Self {
@@ -139,6 +142,7 @@ impl Engine {
                 clock,
                 me,
                 timings,
+                output_bytes_max,
                 limits,
             }),
         }
@@ -176,6 +180,11 @@ impl Engine {
     /// Durations of the rules of state. They stay as they were at the start, so that a run ends by the rules it began with.
     pub fn timings(&self) -> &Timings {
         &self.inner.timings
+    }
+
+    /// Output kept of a step that begins now.
+    pub fn output_bytes_max(&self) -> u64 {
+        self.inner.output_bytes_max
     }
 
     /// The limits as they are now.

@@ -45,6 +45,7 @@ pub const fn knobs() -> Knobs {
             attempts_max: 3,
             queue_max: 1_000,
             stale: Thresholds { queued: seconds(3_600), running: seconds(300) },
+            output_bytes_max: 65_536,
         },
         dispatch: dispatch::Settings {
             unreachable_retry: seconds(15),
@@ -52,7 +53,6 @@ pub const fn knobs() -> Knobs {
             poll: seconds(5),
             linger: seconds(30),
             attach_wait: seconds(20),
-            output_bytes_max: 65_536,
             shared: false,
         },
         at_work_max: 64,
@@ -115,6 +115,12 @@ impl World {
         let started = Daemon::open(&url, &self.clock, &self.remote, &self.catalog, self.knobs);
         *self.daemon = started.await.context("the daemon does not start again")?;
         self.checker.no_dead_owner(&self.daemon).await
+    }
+
+    /// The daemon dies and is started again with another configuration.
+    pub async fn restart_with(&mut self, change: impl FnOnce(&mut Knobs)) -> anyhow::Result<()> {
+        change(&mut self.knobs);
+        self.restart().await
     }
 
     /// Does this to the store, behind the daemon's back: for tests of the checker.

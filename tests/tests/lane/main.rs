@@ -13,6 +13,7 @@ mod keys;
 mod late;
 mod log;
 mod looks;
+mod lost_state;
 mod outputs;
 mod panics;
 mod readings;
