@@ -164,6 +164,8 @@ CREATE TABLE run (
     accepted_at BIGINT NOT NULL,
     queue_until BIGINT NOT NULL,
     kill_grace BIGINT NOT NULL,
+    settle_margin BIGINT NOT NULL,
+    wait_limit BIGINT NOT NULL,
     stale_queued BIGINT NOT NULL,
     stale_running BIGINT NOT NULL,
     progress_at BIGINT NOT NULL,

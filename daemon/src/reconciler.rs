@@ -81,7 +81,7 @@ impl Reconciler {
             if !self.lease.is_trusted() {
                 break;
             }
-            let due = run.settles_by(self.engine.timings()).unwrap_or(now);
+            let due = run.settles_by().unwrap_or(now);
             match self.engine.settle_overdue(run.id).await {
                 Ok(Settled::Now(run)) => settled.push(settled_by_time(&run, due)),
                 Ok(Settled::NotNeeded) => {}

@@ -53,6 +53,8 @@ impl Engine {
             accepted_at: unit.now(),
             queue_until: unit.now() + limit,
             kill_grace: new.kill_grace.unwrap_or(self.timings().kill_grace),
+            settle_margin: self.timings().settle_margin,
+            wait_limit: self.limits().queue_limit,
             stale: self.limits().stale.of_run(limit, new.expected_runtime),
             progress_at: unit.now(),
             priority: new.turn.priority,
@@ -147,7 +149,7 @@ impl Engine {
         Answer {
             server: None,
             resource: resource.map(ResourceRow::from),
-            run: Some(RunRow::new(run, self.timings())),
+            run: Some(RunRow::new(run)),
             ids: Vec::new(),
         }
     }

@@ -148,7 +148,7 @@ impl Command for InstallCommand {
         unit.insert_resource(&mut resource).await?;
         accept::take_keys(unit, &work.definition, &resource).await?;
         self.engine.put_secrets(unit, &resource.id.to_string(), &self.ask.secrets).await?;
-        unit.insert_run(&mut run, self.engine.timings()).await?;
+        unit.insert_run(&mut run).await?;
 
         let answer = self.engine.answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", server.name, resource.package, resource.name);

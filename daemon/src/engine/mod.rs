@@ -76,7 +76,7 @@ pub struct Settings {
 /// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a run may stay queued, when it does not say itself.
+    /// How long a run may stay queued, when it does not say itself, and how long it may wait between two tries.
     pub queue_limit: Duration,
     /// Attempts of a run whose operation does not say.
     pub attempts_max: u32,
@@ -167,7 +167,7 @@ impl Engine {
         self.inner.me
     }
 
-    /// Durations of the rules of state. They stay as they were at the start, so that a run ends by the rules it began with.
+    /// Durations of the rules of state, as they were at the start. By when a run settles is with the run.
     pub fn timings(&self) -> &Timings {
         &self.inner.timings
     }

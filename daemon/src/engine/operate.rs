@@ -115,7 +115,7 @@ impl Command for OperateCommand {
             }
             self.engine.put_secrets(unit, &owner, &self.ask.secrets).await?;
         }
-        unit.insert_run(&mut run, self.engine.timings()).await?;
+        unit.insert_run(&mut run).await?;
 
         let answer = self.engine.answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);

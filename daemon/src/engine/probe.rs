@@ -80,7 +80,7 @@ impl Probe {
             &self.asked.principal,
         );
         let mut run = self.engine.new_run(unit, new);
-        unit.insert_run(&mut run, self.engine.timings()).await?;
+        unit.insert_run(&mut run).await?;
         let answer = self.engine.answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
@@ -99,7 +99,7 @@ impl Probe {
             &self.asked.principal,
         );
         let mut run = self.engine.new_run(unit, new);
-        unit.insert_run(&mut run, self.engine.timings()).await?;
+        unit.insert_run(&mut run).await?;
         let mut answer = self.engine.answer(None, &run);
         answer.server = Some(ServerRow::from(&server));
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), server.name.clone()).await?;
@@ -159,7 +159,7 @@ impl Engine {
         let new = self.reading(subject, run.server, &run.server_name, Operation::Probe, SETTLED);
         let mut look = self.new_run(unit, new);
         unit.call(run.server);
-        unit.insert_run(&mut look, self.timings()).await
+        unit.insert_run(&mut look).await
     }
 
     /// A read-only run: one attempt, beside the lane.

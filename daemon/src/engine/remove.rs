@@ -56,7 +56,7 @@ impl Command for Remove {
         let mut run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
         resource.open_run = Some(run.id);
         unit.update_resource(&mut resource).await?;
-        unit.insert_run(&mut run, self.engine.timings()).await?;
+        unit.insert_run(&mut run).await?;
 
         let answer = self.engine.answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);

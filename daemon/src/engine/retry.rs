@@ -65,7 +65,7 @@ impl Command for Retry {
         resource.status = ResourceStatus::Pending;
         resource.open_run = Some(run.id);
         unit.update_resource(&mut resource).await?;
-        unit.insert_run(&mut run, self.engine.timings()).await?;
+        unit.insert_run(&mut run).await?;
 
         let answer = self.engine.answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);

@@ -117,6 +117,12 @@ impl World {
         self.checker.no_dead_owner(&self.daemon).await
     }
 
+    /// The daemon is stopped and started again with other settings.
+    pub async fn restart_with(&mut self, knobs: Knobs) -> anyhow::Result<()> {
+        self.knobs = knobs;
+        self.restart().await
+    }
+
     /// Does this to the store, behind the daemon's back: for tests of the checker.
     pub async fn change_store(&self, sql: &'static str) -> anyhow::Result<()> {
         // The store's collation compares bytes.

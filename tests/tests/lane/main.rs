@@ -9,6 +9,7 @@ mod fence;
 mod held;
 mod keys;
 mod late;
+mod limits;
 mod log;
 mod looks;
 mod outputs;

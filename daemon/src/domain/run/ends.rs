@@ -87,10 +87,10 @@ impl Run {
             return self.complete_cancelled(self.evidence_so_far(), now);
         }
         let since = self.waiting_since(WaitReason::Busy, now);
-        if now.since(since) >= timings.queue_limit {
+        if now.since(since) >= self.wait_limit {
             return self.fail(Reason::StepFailed, self.evidence_so_far(), failure, false, now);
         }
-        let until = (now + pause(timings.busy_retry, now.since(since))).min(since + timings.queue_limit);
+        let until = (now + pause(timings.busy_retry, now.since(since))).min(since + self.wait_limit);
         self.between(|same| same, WaitReason::Busy, failure.message, until, now);
         if let RunState::Running(progress) = &mut self.state {
             progress.phase = Phase::Between { since };
@@ -101,10 +101,10 @@ impl Run {
     fn another_try(&mut self, who: String, failure: Failure, now: Timestamp, timings: &Timings) {
         let since = self.waiting_since(WaitReason::Busy, now);
         let waited = now.since(since);
-        if self.position().try_no >= timings.tries_max() || waited >= timings.queue_limit {
+        if self.position().try_no >= timings.tries_max(self.wait_limit) || waited >= self.wait_limit {
             return self.fail(Reason::StepFailed, self.evidence_so_far(), failure, false, now);
         }
-        let until = (now + pause(timings.busy_retry, waited)).min(since + timings.queue_limit);
+        let until = (now + pause(timings.busy_retry, waited)).min(since + self.wait_limit);
         self.between(Position::next_try, WaitReason::Busy, who, until, now);
     }
 

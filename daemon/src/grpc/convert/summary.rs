@@ -232,6 +232,8 @@ mod tests {
             accepted_at: AT,
             queue_until: AT,
             kill_grace: std::time::Duration::from_secs(30),
+            settle_margin: std::time::Duration::from_secs(120),
+            wait_limit: std::time::Duration::from_secs(86_400),
             stale: Thresholds::default(),
             progress_at: AT,
             priority: Priority::Normal,

@@ -56,6 +56,8 @@ pub(super) fn queued_for(operation: Operation, earlier: ResourceStatus) -> Run {
         accepted_at: NOW,
         queue_until: NOW + TIMINGS.queue_limit,
         kill_grace: TIMINGS.kill_grace,
+        settle_margin: TIMINGS.settle_margin,
+        wait_limit: TIMINGS.queue_limit,
         stale: Thresholds::default(),
         progress_at: NOW,
         priority: Priority::Normal,

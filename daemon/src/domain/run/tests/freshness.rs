@@ -54,8 +54,8 @@ fn p6_it_is_shown_before_it_is_settled() {
     stale_after(&run, TIMEOUT + TIMINGS.kill_grace);
     let patient = Run { kill_grace: Duration::from_mins(10), ..run.clone() };
     stale_after(&patient, TIMEOUT + patient.kill_grace);
-    assert!(patient.stale_at() < patient.settles_by(&TIMINGS), "a step may have its own time to end");
-    assert!(run.stale_at() < run.settles_by(&TIMINGS));
+    assert!(patient.stale_at() < patient.settles_by(), "a step may have its own time to end");
+    assert!(run.stale_at() < run.settles_by());
     let limit = Duration::from_mins(10);
     let short = never.of_run(limit, None);
     assert_eq!(short.queued, limit / 2, "half of the time that it may stay queued");
