@@ -129,6 +129,9 @@ pub struct Progress {
     pub position: Position,
     /// Whether something of it may live on the server.
     pub phase: Phase,
+    /// Since when something on the server is in the way of this step, if it was: the wait for it has one end, whatever else is waited for
+    /// in between.
+    pub busy_since: Option<Timestamp>,
     /// Why it does not go on.
     pub waiting: Option<Waiting>,
 }
@@ -439,6 +442,14 @@ impl Run {
 impl Progress {
     const fn is_stepping(&self) -> bool {
         matches!(self.phase, Phase::Stepping { .. })
+    }
+
+    /// Another try, step or attempt. What was in the way of one step says nothing about another.
+    fn move_to(&mut self, next: Position) {
+        if (next.attempt, next.step) != (self.position.attempt, self.position.step) {
+            self.busy_since = None;
+        }
+        self.position = next;
     }
 }
 

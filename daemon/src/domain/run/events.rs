@@ -101,7 +101,8 @@ impl Run {
 
     fn start(&mut self, phase: Phase, now: Timestamp) {
         let (started_at, position) = (now, Position::FIRST);
-        self.state = RunState::Running(Progress { started_at, position, phase, waiting: None });
+        self.state =
+            RunState::Running(Progress { started_at, position, phase, busy_since: None, waiting: None });
     }
 
     fn start_try(&mut self, deadline: Timestamp) {

@@ -257,7 +257,7 @@ mod tests {
         let phase = Phase::Between { since: AT };
         run(
             Operation::Install,
-            RunState::Running(Progress { started_at: AT, position, phase, waiting: None }),
+            RunState::Running(Progress { started_at: AT, position, phase, busy_since: None, waiting: None }),
         )
     }
 

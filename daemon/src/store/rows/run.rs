@@ -56,6 +56,7 @@ pub struct RunRow {
     pub try_no: i64,
     pub deadline: Option<i64>,
     pub between_since: Option<i64>,
+    pub busy_since: Option<i64>,
     pub wait_reason: Option<String>,
     pub wait_who: Option<String>,
     pub wait_since: Option<i64>,
@@ -87,6 +88,7 @@ impl RunRow {
             RunState::Queued { .. } => {}
             RunState::Running(progress) => {
                 row.started_at = Some(progress.started_at.0);
+                row.busy_since = progress.busy_since.map(|t| t.0);
                 match progress.phase {
                     Phase::Stepping { deadline } => row.deadline = Some(deadline.0),
                     Phase::Between { since } => row.between_since = Some(since.0),
@@ -147,6 +149,7 @@ impl RunRow {
             try_no: 0,
             deadline: None,
             between_since: None,
+            busy_since: None,
             wait_reason: None,
             wait_who: None,
             wait_since: None,
@@ -218,7 +221,8 @@ impl RunRow {
                     _ => return Err(corrupt("phase of run", &self.id)),
                 };
                 let (position, waiting) = (self.position()?, self.waiting()?);
-                Ok(RunState::Running(Progress { started_at, position, phase, waiting }))
+                let busy_since = self.busy_since.map(Timestamp);
+                Ok(RunState::Running(Progress { started_at, position, phase, busy_since, waiting }))
             }
             ("completed", _) => {
                 Ok(RunState::Completed { started_at, position: self.position()?, verdict: self.verdict()? })

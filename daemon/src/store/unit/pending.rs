@@ -152,6 +152,7 @@ static UPDATE_RUNS: LazyLock<Sets> = LazyLock::new(|| {
         "try_no",
         "deadline",
         "between_since",
+        "busy_since",
         "wait_reason",
         "wait_who",
         "wait_since",
@@ -277,7 +278,7 @@ impl Pending {
     async fn write_runs(&mut self, db: &mut Db<'_>) -> Result<(), StoreError> {
         let done = execute_all!(db, UPDATE_RUNS, &self.run_updates, r =>
             &r.id, r.version - 1, r.progress_at, r.cancel_requested, r.payload, &r.outputs, &r.state, r.started_at, r.attempt, r.step, r.try_no,
-            r.deadline, r.between_since, &r.wait_reason, &r.wait_who, r.wait_since, r.wait_next_try, &r.outcome, &r.reason,
+            r.deadline, r.between_since, r.busy_since, &r.wait_reason, &r.wait_who, r.wait_since, r.wait_next_try, &r.outcome, &r.reason,
             &r.evidence, r.reconciled, &r.failure, &r.grounds, r.completed_at, r.stale_at, r.settles_by, r.epoch, r.version, r.seq);
         all_written(done, self.run_updates.len(), || StoreError::Conflict)?;
         // A run's number in the queue is that of its first transition.

@@ -99,7 +99,8 @@ pub(super) fn completed() -> Run {
 }
 
 fn running(phase: Phase, position: Position, waiting: Option<Waiting>) -> Run {
-    let state = RunState::Running(Progress { started_at: NOW, position, phase, waiting });
+    let busy_since = waiting.as_ref().map(|w| w.since);
+    let state = RunState::Running(Progress { started_at: NOW, position, phase, busy_since, waiting });
     Run { state, payload: true, ..queued() }
 }
 

@@ -82,6 +82,7 @@ fn being_stale_changes_nothing() {
         started_at: NOW,
         position: run.position(),
         phase: Phase::Stepping { deadline: NOW + TIMEOUT },
+        busy_since: None,
         waiting: None,
     });
     assert_eq!((run.state.clone(), run.freshness(at)), (state, Freshness::LikelyStale));

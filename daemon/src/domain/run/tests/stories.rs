@@ -200,6 +200,36 @@ fn an_overdue_wait_for_a_refusing_server_says_so() {
 }
 
 #[test]
+fn p6_a_lock_is_waited_for_since_its_beginning_whatever_else_is_waited_for_meanwhile() {
+    for event in [Event::HeldUp(failure("apt holds the lock")), rejected("disk"), busy()] {
+        let (mut run, mut now) = (begun(), NOW);
+        while run.verdict().is_none() {
+            run = run.apply(event.clone(), now, &TIMINGS).expect("legal");
+            let Some(at) = run.waiting().and_then(|w| w.next_try) else { break };
+            assert_eq!(run.waiting().map(|w| (w.reason, w.since)), Some((WaitReason::Busy, NOW)));
+            // As many servers are at work as are allowed; then this one cannot be reached; then it has begun the step.
+            now = at + Duration::from_secs(20);
+            run = run.apply(waits(WaitReason::Limit), now, &TIMINGS).expect("legal");
+            run = run.apply(TRY_STARTED, now, &TIMINGS).expect("legal");
+            run = run.apply(unanswered(), now, &TIMINGS).expect("legal");
+            run = run.apply(GOES_ON, now, &TIMINGS).expect("legal");
+            assert!(now.since(NOW) < 2 * TIMINGS.queue_limit, "it has no end: {run:#?}");
+        }
+        assert!(now.since(NOW) < TIMINGS.queue_limit + Duration::from_mins(6), "{run:#?}");
+    }
+}
+
+#[test]
+fn a_step_is_waited_for_anew_after_the_one_before_it() {
+    let held = |run: Run, now| run.apply(Event::HeldUp(failure("apt holds the lock")), now, &TIMINGS);
+    let run = apply(held(begun(), NOW).expect("legal"), TRY_STARTED);
+    let run = apply(run, exited(0, Cause::Itself, more()));
+    let later = NOW + Duration::from_mins(50);
+    let run = held(run, later).expect("legal");
+    assert_eq!(run.waiting().map(|w| w.since), Some(later));
+}
+
+#[test]
 fn each_step_and_each_try_has_its_own_deadline() {
     let now = NOW + Duration::from_secs(50);
     let next = StepFacts { next: Some(Duration::from_secs(7)), ..last() };
