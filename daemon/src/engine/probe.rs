@@ -129,7 +129,9 @@ fn leaves_doubt(run: &Run) -> bool {
 
 /// A look of our own that came to its limit, or to a server that refused, before it was answered.
 fn is_unanswered_look(run: &Run) -> bool {
-    let unanswered = |reason| matches!(reason, Reason::Unreachable | Reason::NeverStarted | Reason::Refused);
+    let unanswered = |reason| {
+        matches!(reason, Reason::Unreachable | Reason::WaitedTooLong | Reason::NeverStarted | Reason::Refused)
+    };
     is_own_look(run) && run.verdict().and_then(|verdict| verdict.reason).is_some_and(unanswered)
 }
 

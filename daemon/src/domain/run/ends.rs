@@ -88,7 +88,7 @@ impl Run {
         }
         let waited = now.since(self.busy_since(now));
         if waited >= self.wait_limit {
-            return self.fail(Reason::StepFailed, self.evidence_so_far(), failure, false, now);
+            return self.waited_too_long(failure, now);
         }
         self.busy(|same| same, failure.message, pause(timings.busy_retry, waited), now);
     }
@@ -97,9 +97,18 @@ impl Run {
     fn another_try(&mut self, who: String, failure: Failure, now: Timestamp, timings: &Timings) {
         let waited = now.since(self.busy_since(now));
         if self.position().try_no >= timings.tries_max(self.wait_limit) || waited >= self.wait_limit {
-            return self.fail(Reason::StepFailed, self.evidence_so_far(), failure, false, now);
+            return self.waited_too_long(failure, now);
         }
         self.busy(Position::next_try, who, pause(timings.busy_retry, waited), now);
+    }
+
+    /// What is in the way of its step is there after all its time.
+    fn waited_too_long(&mut self, failure: Failure, now: Timestamp) {
+        // Without an exit code no step has ended: what was in the way is told, not a step.
+        let step = failure.exit_code.map_or_else(String::new, |_| failure.step);
+        let message = format!("it could not go on within its limit: {}", failure.message);
+        let failure = Failure { step, message, ..failure };
+        self.fail(Reason::WaitedTooLong, self.evidence_so_far(), failure, false, now);
     }
 
     /// Since when something is in the way of its step; now, if nothing was until now.

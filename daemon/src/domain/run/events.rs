@@ -148,8 +148,10 @@ impl Run {
     fn overdue_wait(&mut self, failure: Failure, now: Timestamp) {
         let reason = match self.waiting().map(|w| w.reason) {
             Some(WaitReason::Refused) => Reason::Refused,
-            Some(WaitReason::Busy) => Reason::StepFailed,
-            _ => Reason::Unreachable,
+            Some(WaitReason::Unreachable) => Reason::Unreachable,
+            // Its server was asked, and has not answered.
+            None if self.live_step().is_some() => Reason::Unreachable,
+            _ => Reason::WaitedTooLong,
         };
         self.fail(reason, self.evidence_so_far(), failure, true, now);
     }

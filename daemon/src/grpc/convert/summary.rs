@@ -130,16 +130,20 @@ fn why(run: &Run, verdict: &Verdict) -> String {
         Some(Reason::NeverStarted) => "its turn did not come before its limit; nothing was done".to_owned(),
         Some(Reason::Lost) => "nobody can prove how it ended".to_owned(),
         Some(Reason::Unreachable) => "the server could not be reached before its limit".to_owned(),
+        Some(Reason::WaitedTooLong) => message(verdict, "what it waited for did not come before its limit"),
         Some(Reason::Cancelled) => "it was cancelled".to_owned(),
         Some(Reason::Internal) => "a fault in settled".to_owned(),
         Some(Reason::Refused) => "the server refuses settled".to_owned(),
         Some(Reason::Forbidden) => format!("{} may not do this any more", run.principal),
-        Some(Reason::Unsupported) => {
-            let message = verdict.failure.as_ref().map(|f| f.message.as_str()).filter(|m| !m.is_empty());
-            message.unwrap_or("the server does not have what the package needs").to_owned()
-        }
+        Some(Reason::Unsupported) => message(verdict, "the server does not have what the package needs"),
         None => "no reason is known".to_owned(),
     }
+}
+
+/// What the failure says; else this.
+fn message(verdict: &Verdict, otherwise: &str) -> String {
+    let message = verdict.failure.as_ref().map(|f| f.message.as_str()).filter(|m| !m.is_empty());
+    message.unwrap_or(otherwise).to_owned()
 }
 
 fn code(verdict: &Verdict) -> String {
@@ -177,16 +181,25 @@ fn next(run: &Run, verdict: &Verdict) -> String {
         }
         Some(Reason::Unsupported) => "Ask for it again when the server fits.".to_owned(),
         Some(Reason::Internal) => "The daemon's log tells more.".to_owned(),
-        _ if leaves_failed(run) => {
-            format!(
-                "See its output (settlectl run show {}), mend the cause, then `settlectl retry {path}`.",
-                run.id
-            )
+        // Nothing ran that could have written anything.
+        Some(Reason::NeverStarted | Reason::WaitedTooLong) => {
+            format!("See what it waited for (settlectl run show {}), then {}.", run.id, again(run, &path))
         }
-        _ => {
-            format!("See its output (settlectl run show {}), mend the cause, then ask for it again.", run.id)
-        }
+        Some(Reason::Unreachable) => format!(
+            "Mend the way to {server} (`settlectl server probe {server}` tells whether it answers), then {}.",
+            again(run, &path)
+        ),
+        _ => format!(
+            "See its output (settlectl run show {}), mend the cause, then {}.",
+            run.id,
+            again(run, &path)
+        ),
     }
+}
+
+/// How to ask for it once more.
+fn again(run: &Run, path: &str) -> String {
+    if leaves_failed(run) { format!("`settlectl retry {path}`") } else { "ask for it again".to_owned() }
 }
 
 /// Whether its resource stands as `failed` after it, so that a retry is possible.
@@ -280,6 +293,15 @@ mod tests {
         run(operation, RunState::Completed { started_at: Some(AT), position: Position::default(), verdict })
     }
 
+    /// The failure of a run that waited for a lock until its limit.
+    fn waited(mut run: Run) -> Run {
+        if let RunState::Completed { verdict: Verdict { failure: Some(failure), .. }, .. } = &mut run.state {
+            "it could not go on within its limit: apt-get (pid 12) holds the package lock"
+                .clone_into(&mut failure.message);
+        }
+        run
+    }
+
     fn wait(reason: WaitReason, next_try: Option<Timestamp>) -> Waiting {
         Waiting { reason, who: "apt-get, process 12".to_owned(), since: AT, next_try }
     }
@@ -358,8 +380,18 @@ mod tests {
             ),
             (
                 over(Op::Update, O::Failed, Some(R::NeverStarted), E::NotStarted, true),
-                "Failed, closed by the reconciler: its turn did not come before its limit; nothing was done. See its output \
-                 (settlectl run show 00000000000000000000000001), mend the cause, then `settlectl retry web1/site/a`.",
+                "Failed, closed by the reconciler: its turn did not come before its limit; nothing was done. See what it \
+                 waited for (settlectl run show 00000000000000000000000001), then `settlectl retry web1/site/a`.",
+            ),
+            (
+                over(Op::Remove, O::Failed, Some(R::Unreachable), E::NotStarted, true),
+                "Failed, closed by the reconciler: the server could not be reached before its limit. Mend the way to web1 \
+                 (`settlectl server probe web1` tells whether it answers), then ask for it again.",
+            ),
+            (
+                waited(over(Op::Install, O::Failed, Some(R::WaitedTooLong), E::NotStarted, false)),
+                "Failed: it could not go on within its limit: apt-get (pid 12) holds the package lock. See what it waited for \
+                 (settlectl run show 00000000000000000000000001), then `settlectl retry web1/site/a`.",
             ),
             (
                 over(Op::Remove, O::Cancelled, Some(R::Cancelled), E::ExitRecord, false),

@@ -114,7 +114,9 @@ fn p4_a_start_that_is_put_off_waits_since_its_beginning_as_the_same_try() {
         run = run.apply(TRY_STARTED, now, &TIMINGS).expect("legal");
     }
     assert_eq!(now.since(NOW), TIMINGS.queue_limit, "a lock that is never let go is waited for this long");
-    assert_eq!(verdict(&run), (Outcome::Failed, Some(Reason::StepFailed), Evidence::NotStarted));
+    assert_eq!(verdict(&run), (Outcome::Failed, Some(Reason::WaitedTooLong), Evidence::NotStarted));
+    let told = run.verdict().and_then(|v| v.failure.clone()).expect("it says what it waited for");
+    assert_eq!((told.step.as_str(), told.message.contains("apt holds the lock")), ("", true), "nothing ran");
 }
 
 #[test]
@@ -139,7 +141,7 @@ fn p6_a_step_that_never_gets_to_start_ends_its_run_within_the_queue_limit() {
             }
         }
         assert_eq!(now.since(NOW), TIMINGS.queue_limit);
-        assert_eq!((verdict(&run).0, verdict(&run).1), (Outcome::Failed, Some(Reason::StepFailed)));
+        assert_eq!((verdict(&run).0, verdict(&run).1), (Outcome::Failed, Some(Reason::WaitedTooLong)));
         assert_eq!(run.position().attempt, 1);
     }
 }
@@ -197,6 +199,20 @@ fn an_overdue_wait_for_a_refusing_server_says_so() {
     let late = NOW + Duration::from_secs(100_000);
     let run = run.apply(Event::Overdue(failure("late")), late, &TIMINGS).expect("overdue");
     assert_eq!(verdict(&run).1, Some(Reason::Refused));
+}
+
+#[test]
+fn p7_what_waited_too_long_says_so_and_not_that_its_server_was_unreachable_or_a_step_failed() {
+    let late = NOW + Duration::from_secs(100_000);
+    for reason in [WaitReason::Busy, WaitReason::Limit, WaitReason::Backoff, WaitReason::Paused] {
+        let run = apply(between(), waits(reason)).apply(Event::Overdue(failure("late")), late, &TIMINGS);
+        assert_eq!(verdict(&run.expect("overdue")).1, Some(Reason::WaitedTooLong), "{reason}");
+    }
+    let run = apply(between(), GOES_ON).apply(Event::Overdue(failure("late")), late, &TIMINGS);
+    assert_eq!(verdict(&run.expect("overdue")).1, Some(Reason::WaitedTooLong), "nobody knows for whom");
+    let run = apply(between(), waits(WaitReason::Unreachable));
+    let run = run.apply(Event::Overdue(failure("late")), late, &TIMINGS).expect("overdue");
+    assert_eq!(verdict(&run).1, Some(Reason::Unreachable));
 }
 
 #[test]
