@@ -51,7 +51,14 @@ pub async fn engine(dir: &Path, queue_max: i64) -> Engine {
     let hub = Hub::new(&opened.writer);
     let sealer = Sealer::new([7; 32].into());
     let me = DaemonId(clock.ulid());
-    let settings = Settings { timings: TIMINGS, attempts_max: 3, queue_max, stale: Thresholds::default() };
+    let settings = Settings {
+        timings: TIMINGS,
+        attempts_max: 3,
+        queue_max,
+        stale: Thresholds::default(),
+        queue_limit_least: Duration::from_secs(31),
+        takeover: Duration::from_secs(90),
+    };
     let catalog = Catalog::builtin().expect("the built-in packages are sound");
     Engine::new(opened.store, opened.writer, hub, catalog, sealer, clock, me, settings)
 }

@@ -93,7 +93,7 @@ pub(super) const RULES: &[Rule] = &[
         raise: "stale.running_s",
         because_of: &["lane.lease_s"],
         why: "a run would be shown as likely stale while another daemon takes over its server, which is ordinary",
-        least: |c| c.lane.lease_s + TAKEOVER_GRACE_S,
+        least: takeover_s,
     },
     Rule {
         raise: "stale.queued_s",
@@ -114,6 +114,11 @@ pub(super) const RULES: &[Rule] = &[
         least: |c| u64::from(c.retention.requests_days),
     },
 ];
+
+/// How long it takes until another daemon has taken over a server and asked it, in seconds.
+pub(super) const fn takeover_s(config: &Config) -> u64 {
+    config.lane.lease_s + TAKEOVER_GRACE_S
+}
 
 /// The longest pause between two of so many attempts, in seconds: each is twice as long as the one before, up to a limit.
 pub(super) fn longest_pause_s(first_s: u64, attempts: u32) -> u64 {
@@ -175,22 +180,35 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     if alone.is_empty() { RULES.iter().filter_map(|rule| rule.fault(config)).collect() } else { alone }
 }
 
+/// What must have happened at least once before a queued run may end, whoever set its limit: the configuration, an operation, a request.
+const BEFORE_A_QUEUED_RUN_ENDS: [&str; 3] = ["lane.lease_s", "lane.unreachable_retry_s", "lane.busy_retry_s"];
+
+/// The rules of [`RULES`] that hold for every queue limit.
+pub(super) fn of_every_queue_limit() -> impl Iterator<Item = &'static Rule> {
+    let of_every = |rule: &&Rule| rule.because_of.iter().all(|key| BEFORE_A_QUEUED_RUN_ENDS.contains(key));
+    RULES.iter().filter(|rule| rule.raise == "run.queue_limit_s").filter(of_every)
+}
+
 impl Rule {
     fn fault(&self, config: &Config) -> Option<Fault> {
-        let (now, least) = (value(self.raise, config), (self.least)(config));
+        let text = self.broken_by(self.raise, value(self.raise, config), config)?;
+        Some(Fault { text, keys: [&[self.raise], self.because_of].concat() })
+    }
+
+    /// What is wrong with this value of what is called `raise`, if it is too small.
+    pub(super) fn broken_by(&self, raise: &str, now: u64, config: &Config) -> Option<String> {
+        let least = (self.least)(config);
         if now >= least {
             return None;
         }
         let others: Vec<_> =
             self.because_of.iter().map(|key| format!("{key} = {}", value(key, config))).collect();
-        let text = format!(
+        Some(format!(
             "{raise} = {now} is too small for {others}: {why}. Set {raise} to {least} or more, or lower {lower}",
-            raise = self.raise,
             others = others.join(" and "),
             why = self.why,
             lower = self.because_of.join(" or "),
-        );
-        Some(Fault { text, keys: [&[self.raise], self.because_of].concat() })
+        ))
     }
 }
 

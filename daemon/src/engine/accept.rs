@@ -55,7 +55,7 @@ impl Engine {
             kill_grace: new.kill_grace.unwrap_or(self.timings().kill_grace),
             settle_margin: self.timings().settle_margin,
             wait_limit: self.limits().queue_limit,
-            stale: self.limits().stale.of_run(limit, new.expected_runtime),
+            stale: self.limits().stale.of_run(limit, new.expected_runtime, self.limits().takeover),
             progress_at: unit.now(),
             priority: new.turn.priority,
             cancel_requested: false,

@@ -70,6 +70,10 @@ pub struct Settings {
     pub queue_max: i64,
     /// When a run whose operation does not say is shown as likely stale.
     pub stale: Thresholds,
+    /// The shortest queue limit that a request may have.
+    pub queue_limit_least: Duration,
+    /// How long a takeover by another daemon may take: no run is shown as likely stale sooner because its operation is short.
+    pub takeover: Duration,
 }
 
 /// The settings that may change while the daemon runs. Each command takes them as they are when it is accepted; what it has made keeps
@@ -84,6 +88,10 @@ pub struct Limits {
     pub queue_max: i64,
     /// When a run whose operation does not say is shown as likely stale.
     pub stale: Thresholds,
+    /// The shortest queue limit that a request may have.
+    pub queue_limit_least: Duration,
+    /// How long a takeover by another daemon may take: no run is shown as likely stale sooner because its operation is short.
+    pub takeover: Duration,
 }
 
 /// Everything a command needs. Cheap to clone.
@@ -119,8 +127,10 @@ impl Engine {
         settings: Settings,
     ) -> Self {
         let definitions = definitions::Definitions::default();
-        let Settings { timings, attempts_max, queue_max, stale } = settings;
-        let limits = RwLock::new(Limits { queue_limit: timings.queue_limit, attempts_max, queue_max, stale });
+        let Settings { timings, attempts_max, queue_max, stale, queue_limit_least, takeover } = settings;
+        let queue_limit = timings.queue_limit;
+        let limits =
+            RwLock::new(Limits { queue_limit, attempts_max, queue_max, stale, queue_limit_least, takeover });
         let catalog = RwLock::new(catalog);
         Self {
             inner: Arc::new(Inner {
