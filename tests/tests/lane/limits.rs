@@ -1,9 +1,13 @@
-//! P6: a run ends when it was published to end, whatever the settings are by then.
+//! P6: a run ends when it was published to end, whatever the settings are by then, and however many end with it.
 
+use std::collections::BTreeMap;
+
+use settled::clock::Clock as _;
 use settled::domain::id::RunId;
 use settled::domain::run::Run;
 use settled::domain::time::Timestamp;
-use settled::engine::Limits;
+use settled::domain::turn::Turn;
+use settled::engine::{Install, Limits};
 use settled_tests::scripted::Play;
 use settled_tests::sim::{World, knobs};
 
@@ -67,4 +71,49 @@ async fn p6_a_reloaded_queue_limit_is_that_of_the_waits_of_what_comes_after_it()
     assert_eq!(published(&w, id).await, since + seconds(3_600));
     let run = w.end(id, seconds(3_700)).await.unwrap();
     assert!(run.verdict().unwrap().at.since(since) <= seconds(3_610), "{run:#?}");
+}
+
+async fn queue(w: &mut World, runs: usize, limit: u64) {
+    w.go(seconds(70)).await.unwrap();
+    w.remote.cut("alpha", seconds(100_000));
+    for n in 0..runs {
+        let ask = Install {
+            server: "alpha".to_owned(),
+            package: "thing".to_owned(),
+            name: format!("n{n}"),
+            parameters: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            turn: Turn { limit: Some(seconds(limit)), ..Turn::default() },
+        };
+        let asked = w.asked("Resources.Install");
+        w.daemon.engine.install(asked, ask).await.unwrap();
+    }
+}
+
+/// The reconciler looks every 10 s, and nobody else does anything; how many it settled at each look.
+async fn looks(w: &mut World, span: u64) -> Vec<usize> {
+    let mut settled = Vec::new();
+    for _ in 0..span / 10 {
+        w.move_to(w.clock.monotonic() + seconds(10));
+        settled.push(w.daemon.reconcile().await.unwrap().settled.len());
+    }
+    settled
+}
+
+#[tokio::test]
+async fn p6_one_look_settles_all_that_is_overdue_however_many() {
+    let mut w = world(&["alpha"]).await;
+    queue(&mut w, 600, 60).await;
+    assert_eq!(looks(&mut w, 80).await.into_iter().find(|n| *n > 0), Some(600));
+}
+
+#[tokio::test]
+async fn p6_a_row_that_does_not_read_keeps_no_other_from_settling() {
+    let mut w = world(&["alpha"]).await;
+    queue(&mut w, 300, 60).await;
+    // As many as are looked at in one go, and before all others.
+    let broken = "UPDATE run SET wait_reason = 'nonsense', wait_since = 1, settles_by = settles_by - 1 \
+                  WHERE id IN (SELECT id FROM run WHERE state = 'queued' ORDER BY id LIMIT 256)";
+    w.change_store(broken).await.unwrap();
+    assert_eq!(looks(&mut w, 80).await.into_iter().sum::<usize>(), 300 - 256);
 }
