@@ -10,6 +10,9 @@ use super::{BACKOFF_MAX_S, Config, Drain};
 /// How long after a start or a takeover nothing is settled by time, in seconds.
 pub const TAKEOVER_GRACE_S: u64 = 60;
 
+/// How often, at least, the reconciler asks time whom it has overtaken, in seconds.
+pub const LOOK_EVERY_MAX_S: u64 = 5;
+
 const DAY_S: u64 = 86_400;
 /// `sun_path` has 108 bytes, the last of them is zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -49,8 +52,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         raise: "run.settle_margin_s",
         because_of: &["lane.lease_s", "lane.poll_s"],
-        why: "another daemon takes over only at its next look after the lease, and then asks the server for up to 60 s",
-        least: |c| c.lane.lease_s + c.lane.poll_s + TAKEOVER_GRACE_S,
+        why: "a lane is freed some seconds after the lease, another daemon takes it at its second look, and asks the server for up to 60 s",
+        least: takeover_s,
     },
     Rule {
         raise: "run.settle_margin_s",
@@ -91,7 +94,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         raise: "stale.running_s",
-        because_of: &["lane.lease_s"],
+        because_of: &["lane.lease_s", "lane.poll_s"],
         why: "a run would be shown as likely stale while another daemon takes over its server, which is ordinary",
         least: takeover_s,
     },
@@ -115,9 +118,10 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// How long it takes until another daemon has taken over a server and asked it, in seconds.
+/// How long it takes until another daemon has taken over a server and asked it, in seconds: the reconciler frees the lane, and who is not
+/// preferred for it takes it at the second look that finds it without an owner.
 pub(super) const fn takeover_s(config: &Config) -> u64 {
-    config.lane.lease_s + TAKEOVER_GRACE_S
+    config.lane.lease_s + LOOK_EVERY_MAX_S + 2 * config.lane.poll_s + TAKEOVER_GRACE_S
 }
 
 /// The longest pause between two of so many attempts, in seconds: each is twice as long as the one before, up to a limit.
@@ -344,6 +348,15 @@ mod tests {
                 .collect();
             assert!(with(&nearly).is_err(), "{safe} is not the smallest safe value of {}", rule.raise);
         }
+    }
+
+    #[test]
+    fn p13_the_margin_bears_all_of_a_takeover_and_the_defaults_do() {
+        assert!(with(&[]).is_ok());
+        // 43 + 5 + 2 * 6 + 60.
+        let lease = |seconds| with(&[("lane.poll_s", "6"), ("lane.lease_s", seconds)]);
+        assert!(lease("43").is_ok());
+        assert!(lease("44").unwrap_err().contains("run.settle_margin_s to 121 or more"));
     }
 
     #[test]
