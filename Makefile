@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test demo bench worlds kills kill-nine cuts million fmt lint
+.PHONY: help build test demo bench worlds kills kill-nine cuts catalogue million fmt lint
 .DEFAULT_GOAL := help
 
 help: ## List the tasks
@@ -52,6 +52,11 @@ cuts: ## Pull the cable of a whole host for a minute in the middle of apt, and c
 	@.ci/setup
 	$(CARGO) build --workspace --bins
 	SETTLED_CUT_S=60 $(CARGO) test --package settled-tests --test hosts -- --nocapture
+
+catalogue: ## Have each built-in package come to a whole host and go, with what goes wrong; prints what took how long (as root)
+	@.ci/setup
+	$(CARGO) build --workspace --bins
+	$(CARGO) test --package settled-tests --test hosts -- --nocapture --test-threads 1 come
 
 million: ## Restart after a kill with 1 000 000 finished runs in the store and 100 steps at work (some minutes)
 	@.ci/setup

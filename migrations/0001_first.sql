@@ -82,6 +82,7 @@ CREATE TABLE package (
     loaded_at BIGINT NOT NULL
 );
 
+-- `looked_at`: when a look on schedule was last queued; no part of the object, and no transition.
 CREATE TABLE resource (
     id TEXT COLLATE "C" PRIMARY KEY,
     server_id TEXT COLLATE "C" NOT NULL REFERENCES server (id),
@@ -95,8 +96,10 @@ CREATE TABLE resource (
     applied TEXT,
     applied_digest TEXT,
     applied_known BOOLEAN NOT NULL,
+    applied_by TEXT,
     secrets TEXT NOT NULL,
     outputs TEXT NOT NULL,
+    ours BOOLEAN NOT NULL,
     last_error TEXT,
     observed TEXT,
     open_run TEXT COLLATE "C",
@@ -104,13 +107,16 @@ CREATE TABLE resource (
     updated_at BIGINT NOT NULL,
     version BIGINT NOT NULL,
     seq BIGINT NOT NULL,
+    looked_at BIGINT NOT NULL DEFAULT 0,
     UNIQUE (server_id, package, name),
-    CHECK ((applied IS NULL) = (applied_digest IS NULL))
+    CHECK ((applied IS NULL) = (applied_digest IS NULL)),
+    CHECK ((applied IS NULL) = (applied_by IS NULL))
 );
 
 CREATE INDEX resource_by_server ON resource (server_id, id);
 CREATE INDEX resource_by_package ON resource (package, id);
 CREATE INDEX resource_by_status ON resource (status, id);
+CREATE INDEX resource_at_rest ON resource (looked_at, id) WHERE status IN ('active', 'success', 'paused') AND open_run IS NULL;
 
 -- Values of key parameters: unique per server and package.
 CREATE TABLE resource_key (

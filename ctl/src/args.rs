@@ -14,8 +14,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use self::resources::{
-    DoArgs, InstallArgs, OperateArgs, QueueArgs, ResourceCommand, ResourceListArgs, TargetArgs, UpdateArgs,
-    ValueArgs,
+    AdoptArgs, DoArgs, DryArgs, InstallArgs, OperateArgs, QueueArgs, RemoveArgs, ResourceCommand,
+    ResourceListArgs, TargetArgs, UpdateArgs, ValueArgs,
 };
 pub(crate) use self::runs::{CancelArgs, FollowArgs, RetryArgs, RunCommand, RunListArgs};
 pub(crate) use self::servers::{
@@ -108,12 +108,7 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     Install(InstallArgs),
     Update(UpdateArgs),
-    /// Take a package off its server
-    ///
-    /// The resource is 'removing' at once. Its record goes away on success; when the removal fails, the earlier
-    /// status comes back. An install that is still queued is cancelled.
-    #[command(after_help = "Example:\n  settlectl remove web1/scheduled_task/backup --wait")]
-    Remove(OperateArgs),
+    Remove(RemoveArgs),
     /// Pause a resource, if its package can
     ///
     /// A paused scheduled task stays registered and does not fire.
@@ -132,6 +127,7 @@ pub(crate) enum Command {
     /// The answer is stored as 'observed' and changes nothing on the server. It does not wait for its turn.
     #[command(after_help = "Example:\n  settlectl probe web1/firewall_rule/https --wait")]
     Probe(TargetArgs),
+    Adopt(AdoptArgs),
     Do(DoArgs),
     /// Register servers and see how they are
     #[command(subcommand, arg_required_else_help = true)]
@@ -196,6 +192,11 @@ pub(crate) enum PackageCommand {
     /// All or nothing: with a fault in any file, what is loaded stays. Runs that were accepted before are not changed.
     #[command(after_help = "Example:\n  settlectl package reload")]
     Reload(ChangeArgs),
+    /// Print the JSON Schema of packages, for editors
+    #[command(
+        after_help = "Example:\n  settlectl package schema > package.schema.json\n\nThen write on top of a package:\n  #:schema ./package.schema.json"
+    )]
+    Schema,
     /// Check a definition without storing it
     ///
     /// Prints 'FILE:LINE: FIELD: what is wrong' for each problem, and ends with 1 if there is any.
@@ -309,6 +310,14 @@ mod tests {
             ("install site --server web1 --set a=b --set c=@f --secret t=@x --dry-run", true),
             ("install site --server web1 --dry-run --wait", false),
             ("install site", false),
+            ("adopt nginx --server web1 --set a=b --secret c=@f --wait", true),
+            ("adopt nginx --server web1 --dry-run", false),
+            ("install site --server web1 --with-requirements --wait", true),
+            ("update web1/site/site --set a=b --dry-run", true),
+            ("remove web1/site/site --dry-run", true),
+            ("remove web1/site/site --dry-run --wait", false),
+            ("do web1/site/site rollback --dry-run", true),
+            ("pause web1/site/site --dry-run", false),
             ("update web1/site/site --set a=b --wait -o json", true),
             ("do web1/site/site rollback --wait", true),
             ("remove web1/site/site --queue-limit 30m", true),

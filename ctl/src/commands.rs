@@ -40,9 +40,6 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
         }
         Command::Update(args) => {
             let (parameters, secrets) = (args.values.parameters()?, args.values.secrets()?);
-            if parameters.is_empty() && secrets.is_empty() {
-                return Err(Error::usage("Nothing to update: give --set or --secret."));
-            }
             resources::update(&open("update").await?, args, parameters, secrets).await
         }
         Command::Remove(args) => resources::remove(&open("remove").await?, args).await,
@@ -50,9 +47,13 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
         Command::Resume(args) => resources::resume(&open("resume").await?, args).await,
         Command::Retry(args) => resources::retry(&open("retry").await?, args).await,
         Command::Probe(args) => resources::probe(&open("probe").await?, args).await,
+        Command::Adopt(args) => {
+            let (parameters, secrets) = (args.values.parameters()?, args.values.secrets()?);
+            resources::adopt(&open("adopt").await?, args, parameters, secrets).await
+        }
         Command::Do(args) => resources::own(&open("do").await?, args).await,
         Command::Server(command) => servers::run(async || open("server").await, command).await,
-        Command::Package(command) => packages::run(async || open("package").await, command).await,
+        Command::Package(command) => packages::run(async || open("package").await, out, command).await,
         Command::Resource(command) => resources::look(&open("resource").await?, command).await,
         Command::Run(command) => runs::run(&open("run").await?, command).await,
         Command::Watch(args) => watch::watch(&open("watch").await?, args).await,

@@ -5,7 +5,7 @@ use std::error::Error as _;
 use std::process::ExitCode;
 
 use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
+use tonic_types::{PreconditionViolation, StatusExt as _};
 
 use crate::render::text;
 
@@ -162,7 +162,11 @@ fn details(status: &Status, command: &str) -> Vec<String> {
         }
     }
     if let Some(failure) = details.precondition_failure() {
-        for v in &failure.violations {
+        // What the sentence says already is not said again.
+        let said = |v: &&PreconditionViolation| {
+            v.r#type == "REQUIREMENT" && status.message().contains(&v.description)
+        };
+        for v in failure.violations.iter().filter(|v| !said(v)) {
             lines.push(join_colon(&v.subject, &v.description));
         }
     }

@@ -5,6 +5,7 @@ mod grounds;
 pub(crate) mod json;
 pub(crate) mod out;
 pub(crate) mod packages;
+pub(crate) mod plans;
 pub(crate) mod resources;
 pub(crate) mod runs;
 pub(crate) mod servers;

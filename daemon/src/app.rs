@@ -157,7 +157,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let over = async {
         tokio::select! {
             () = asked.cancelled() => {}
-            () = house.replaced.cancelled() => return Err(StoreError::Replaced),
+            why = house.over => return Err(why),
         }
         let run = &at_stop.config().run;
         if run.drain == config::Drain::Finish {
@@ -219,8 +219,8 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 struct House {
     engine: Engine,
     crew: Crew,
-    /// Cancelled when the database is another one than was opened.
-    replaced: CancellationToken,
+    /// Ends when nothing can be written any more, and says why.
+    over: BoxFuture<'static, StoreError>,
     /// Held for as long as the daemon runs: with SQLite, whoever holds it owns all lanes.
     _lock: Option<File>,
 }
@@ -235,12 +235,13 @@ async fn open(
     let lock = if alone { Some(lock(&config.data_dir)?) } else { None };
     let catalog = load_catalog(config)?;
     let sealer = open_sealer(config, process, &*clock)?;
-    let Opened { store, writer } = store::open(&config.database.url, Arc::clone(&clock)).await?;
+    let Opened { store, writer } =
+        store::open(&config.database.url, Some(&config.data_dir), Arc::clone(&clock)).await?;
     if let Some(other) = store.read().await?.db().sealed_with_another_key(sealer.key_id()).await? {
         return Err(SecretError::OtherKey(other).into());
     }
     let hub = Hub::new(&writer);
-    let replaced = writer.replaced();
+    let over = writer.over().boxed();
     let me = DaemonId(clock.ulid());
     let installation = store.about().installation;
     let engine =
@@ -271,7 +272,7 @@ async fn open(
         },
         drain: dispatch::Drain::default(),
     };
-    Ok(House { engine, crew, replaced, _lock: lock })
+    Ok(House { engine, crew, over, _lock: lock })
 }
 
 fn engine_settings(config: &Config) -> engine::Settings {

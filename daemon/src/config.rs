@@ -47,6 +47,8 @@ pub struct Config {
     pub lane: Lane,
     /// When an open run is shown as likely stale.
     pub stale: Stale,
+    /// How often what is at rest is looked at.
+    pub probe: Probe,
     /// The SSH client.
     pub ssh: Ssh,
     /// How long records are kept.
@@ -151,6 +153,14 @@ pub struct Stale {
     pub queued_s: u64,
     /// Once it has started, unless its operation says how long it usually takes. Seconds.
     pub running_s: u64,
+}
+
+/// `[probe]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// How often each resource at rest is looked at, to see whether its server still agrees; 0 is never. Seconds.
+    pub every_s: u64,
 }
 
 /// `[ssh]`
@@ -258,6 +268,7 @@ impl Config {
             run: Run::default(),
             lane: Lane::default(),
             stale: Stale::default(),
+            probe: Probe::default(),
             ssh: Ssh::default(),
             retention: Retention::default(),
             log: Log::default(),
@@ -371,6 +382,13 @@ impl Stale {
     /// See [`Stale::running_s`].
     pub fn running(&self) -> Duration {
         Duration::from_secs(self.running_s)
+    }
+}
+
+impl Probe {
+    /// See [`Probe::every_s`]; `None` is never.
+    pub fn every(&self) -> Option<Duration> {
+        (self.every_s > 0).then(|| Duration::from_secs(self.every_s))
     }
 }
 

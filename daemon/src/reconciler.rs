@@ -35,6 +35,11 @@ pub enum ReconcileError {
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Others may own what is looked at.
+    #[error(
+        "this daemon could not renew its lease in time, so it settles nothing until it has: see whether its database answers"
+    )]
+    NoLease,
 }
 
 /// Finds what is overdue.
@@ -57,7 +62,7 @@ impl Reconciler {
     pub async fn step(&mut self) -> Result<Report, ReconcileError> {
         let mut report = Report::default();
         if !self.lease.is_trusted() {
-            return Ok(report);
+            return Err(ReconcileError::NoLease);
         }
         report.released = self.engine.release_dead(false).await?;
         report.examined =

@@ -47,7 +47,7 @@ pub async fn engine(dir: &Path, queue_max: i64) -> Engine {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let url = postgres::chosen(dir).await;
     let url = url.unwrap_or_else(|| format!("sqlite://{}", dir.join("settled.db").display()));
-    let opened = store::open(&url, Arc::clone(&clock)).await.expect("a new store opens");
+    let opened = store::open(&url, None, Arc::clone(&clock)).await.expect("a new store opens");
     let hub = Hub::new(&opened.writer);
     let sealer = Sealer::new([7; 32].into());
     let me = DaemonId(clock.ulid());

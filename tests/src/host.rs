@@ -1,7 +1,8 @@
 //! A host of the tests' own: a Debian or Ubuntu with systemd, OpenSSH, apt and ufw, that has its own disk, network and boot id, so that
 //! its cable can be pulled and its power be cut. Made of namespaces, so it needs root and nothing else; `tests/hosts` has its scripts.
 //!
-//! The root that all stand on is made once, by mmdebstrap, and kept in `SETTLED_HOSTS_CACHE` (default `/var/cache/settled-tests`).
+//! The root that all stand on is made once, by mmdebstrap, and kept in `SETTLED_HOSTS_CACHE` (default `/var/cache/settled-tests`). It has
+//! a repository of what the built-in packages install, so that apt works there although a host has no way to a mirror.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -192,9 +193,37 @@ impl Host {
 
     /// Runs a script on the host, not through its network; answers what it prints.
     pub fn run(&self, script: &str) -> String {
+        self.run_with(&[], script)
+    }
+
+    /// Runs a script on the host with these variables.
+    pub fn run_with(&self, env: &[(String, String)], script: &str) -> String {
+        output_of(&mut self.shell(env, script))
+    }
+
+    /// Waits until a script ends well on the host. What it says while it does not is printed.
+    pub async fn comes_to(&self, script: &str) {
+        let mut said = Vec::new();
+        until(&format!("the host comes to\n{script}"), async || {
+            let done = self.shell(&[], script).output().ok()?;
+            let says = [done.stdout, done.stderr].concat();
+            if says != said {
+                eprintln!("{}", String::from_utf8_lossy(&says));
+                said = says;
+            }
+            done.status.success().then_some(())
+        })
+        .await;
+    }
+
+    fn shell(&self, env: &[(String, String)], script: &str) -> Command {
         let init = self.init().to_string();
-        let clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "/bin/sh", "-ec", script];
-        output_of(Command::new("nsenter").args(["-t", &init, "-m", "-p", "-u", "-i", "-n", "-C"]).args(clean))
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &init, "-m", "-p", "-u", "-i", "-n", "-C", "env", "-i"]);
+        command.arg("PATH=/usr/sbin:/usr/bin:/sbin:/bin");
+        command.args(env.iter().map(|(name, value)| format!("{name}={value}")));
+        command.args(["/bin/sh", "-ec", script]);
+        command
     }
 
     fn holder(&self) -> u32 {
@@ -234,15 +263,8 @@ fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts")
 }
 
-/// The root that all hosts stand on, made if there is none by this script.
+/// The root that all hosts stand on, made if there is none: of the machine's own release, or of the one that `SETTLED_HOSTS_RELEASE` names.
 fn base() -> PathBuf {
-    let cache =
-        std::env::var_os("SETTLED_HOSTS_CACHE").map_or("/var/cache/settled-tests".into(), PathBuf::from);
-    let script = scripts().join("base.sh");
-    let made_by = Sha256::digest(fs::read(&script).expect("the script is there"));
-    let base = cache.join(format!("base-{}", &hex::encode(made_by)[..12]));
-    if !base.exists() {
-        output_of(Command::new(script).arg(&base));
-    }
-    base
+    let release = std::env::var_os("SETTLED_HOSTS_RELEASE");
+    PathBuf::from(output_of(Command::new(scripts().join("base.sh")).args(release)).trim())
 }

@@ -17,7 +17,8 @@ Examples:
       --set 'expression=17 3 * * *' --set command=@backup.sh
   settlectl install my_app --server web1 --secret token=@token.txt
   pass show my_app | settlectl install my_app --server web1 --secret token=-
-  settlectl install my_app --server web1 --set version=2 --dry-run")]
+  settlectl install my_app --server web1 --set version=2 --dry-run
+  settlectl install site --server web1 --set domains=example.com --set root=/srv/www --with-requirements")]
 pub(crate) struct InstallArgs {
     /// The package: see 'settlectl package list'
     pub(crate) package: String,
@@ -29,13 +30,51 @@ pub(crate) struct InstallArgs {
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) values: ValueArgs,
-    /// Check and plan only: nothing is stored, nothing is done
-    #[arg(long, conflicts_with = "wait")]
-    pub(crate) dry_run: bool,
+    /// Install what the package requires and the server does not have, too, in front of it
+    #[arg(long)]
+    pub(crate) with_requirements: bool,
+    #[command(flatten)]
+    pub(crate) dry: DryArgs,
     #[command(flatten)]
     pub(crate) queue: QueueArgs,
     #[command(flatten)]
     pub(crate) run: RunArgs,
+}
+
+/// Register what is on a server already
+///
+/// The record is 'pending' at once. A probe has to show what the package declares as proof of its install, with these
+/// values; then the record is as after an install. Otherwise it is 'failed' and tells what was found. Nothing on the
+/// server is changed, and removing a record whose adoption failed touches nothing either.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  settlectl adopt nginx --server web1 --set max_body=4m --wait
+  settlectl adopt scheduled_task --server web1 --name backup --set user=root \\
+      --set 'expression=17 3 * * *' --set command=@backup.sh --wait")]
+pub(crate) struct AdoptArgs {
+    /// The package: see 'settlectl package list'
+    pub(crate) package: String,
+    /// The server that it is on, by name or id
+    #[arg(short, long, value_name = "SERVER")]
+    pub(crate) server: String,
+    /// The name of the resource; the package's name by default
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) values: ValueArgs,
+    #[command(flatten)]
+    pub(crate) queue: QueueArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// Whether to store anything.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct DryArgs {
+    /// Check and plan only: shows the steps, what is required, and the place in the lane. Nothing is stored, nothing is done
+    #[arg(long, conflicts_with = "wait")]
+    pub(crate) dry_run: bool,
 }
 
 /// Values of parameters.
@@ -52,7 +91,8 @@ pub(crate) struct ValueArgs {
 
 /// Give a resource new parameters
 ///
-/// What is not given stays as it was asked for last. A paused resource is awake afterwards.
+/// What is not given stays as it was asked for last; without any value the same is applied again, which mends a server
+/// that differs. A paused resource is awake afterwards.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -63,6 +103,28 @@ pub(crate) struct UpdateArgs {
     pub(crate) resource: String,
     #[command(flatten)]
     pub(crate) values: ValueArgs,
+    #[command(flatten)]
+    pub(crate) dry: DryArgs,
+    #[command(flatten)]
+    pub(crate) queue: QueueArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// Take a package off its server
+///
+/// The resource is 'removing' at once. Its record goes away on success; when the removal fails, the earlier
+/// status comes back. An install that is still queued is cancelled. What other resources require stays.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  settlectl remove web1/scheduled_task/backup --wait
+  settlectl remove web1/nginx/nginx --dry-run")]
+pub(crate) struct RemoveArgs {
+    /// Its id, or SERVER/PACKAGE/NAME
+    pub(crate) resource: String,
+    #[command(flatten)]
+    pub(crate) dry: DryArgs,
     #[command(flatten)]
     pub(crate) queue: QueueArgs,
     #[command(flatten)]
@@ -140,6 +202,8 @@ pub(crate) struct DoArgs {
     pub(crate) resource: String,
     /// The operation, for instance rollback
     pub(crate) operation: String,
+    #[command(flatten)]
+    pub(crate) dry: DryArgs,
     #[command(flatten)]
     pub(crate) queue: QueueArgs,
     #[command(flatten)]

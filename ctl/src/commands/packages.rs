@@ -8,21 +8,29 @@ use settled_proto::v1::{CheckPackageRequest, GetPackageRequest, ListPackagesRequ
 use super::Context;
 use crate::args::{ChangeArgs, PackageCommand};
 use crate::errors::{Error, Exit};
-use crate::render::out::remark;
+use crate::render::out::{Out, remark};
 use crate::render::{json, packages};
 
 /// Largest definition, in bytes (the daemon's limit).
 const SOURCE_BYTES_MAX: u64 = 256 * 1024;
 
+/// The JSON Schema of packages, as editors use it. A test of the daemon holds it to the parser.
+const SCHEMA: &str = include_str!("../../../docs/package.schema.json");
+
 /// `package ...`. `open` connects; files are read before.
 pub(crate) async fn run(
     open: impl AsyncFnOnce() -> Result<Context, Error>,
+    out: Out,
     command: PackageCommand,
 ) -> Result<Exit, Error> {
     match command {
         PackageCommand::List => list(&open().await?).await,
         PackageCommand::Show { package, source } => show(&open().await?, package, source).await,
         PackageCommand::Reload(change) => reload(&open().await?, &change).await,
+        PackageCommand::Schema => {
+            out.line(SCHEMA.trim_end())?;
+            Ok(Exit::Done)
+        }
         PackageCommand::Check { file } => {
             let source = read(&file)?;
             check(&open().await?, &file, source).await

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use settled_proto::v1::{
-    CommandResponse, DoRequest, GetResourceRequest, InstallRequest, ListResourcesRequest,
+    AdoptRequest, CommandResponse, DoRequest, GetResourceRequest, InstallRequest, ListResourcesRequest,
     PauseResourceRequest, ProbeResourceRequest, RemoveResourceRequest, Resource, ResourceStatus,
     ResumeResourceRequest, RetryResourceRequest, UpdateResourceRequest,
 };
@@ -11,12 +11,13 @@ use settled_proto::v1::{
 use super::wait::{self, Left};
 use super::{Context, pages};
 use crate::args::{
-    DoArgs, InstallArgs, OperateArgs, ResourceCommand, ResourceListArgs, TargetArgs, UpdateArgs, WaitArgs,
+    AdoptArgs, DoArgs, DryArgs, InstallArgs, OperateArgs, RemoveArgs, ResourceCommand, ResourceListArgs,
+    TargetArgs, UpdateArgs, WaitArgs,
 };
 use crate::clock;
 use crate::errors::{Error, Exit};
 use crate::render::out::remark;
-use crate::render::{json, resources, text};
+use crate::render::{json, plans, resources};
 
 /// Values by parameter name.
 type Texts = BTreeMap<String, String>;
@@ -37,34 +38,54 @@ pub(crate) async fn install(
         name: args.name,
         parameters,
         secrets,
-        dry_run: args.dry_run,
+        dry_run: args.dry.dry_run,
         queue_limit_s: args.queue.seconds(),
         priority: args.queue.priority(),
+        with_requirements: args.with_requirements,
     };
     let answer = ctx
         .client
         .command(&request, &request.request_id, async |q| ctx.client.resources().install(q).await)
         .await?;
-    if args.dry_run {
-        ctx.out.show(&json::command(&answer), || plan(ctx, &answer))?;
-        return Ok(Exit::Done);
-    }
-    settle(ctx, answer, &args.run.wait).await
+    finish(ctx, answer, args.dry, &args.run.wait).await
 }
 
-/// What an install would do.
-fn plan(ctx: &Context, answer: &CommandResponse) -> String {
-    let mut parts =
-        vec!["Nothing was stored and nothing was done. This install would be accepted:".to_owned()];
-    parts.extend(answer.resource.as_ref().map(|r| resources::show(r, ctx.out.style, clock::now())));
-    if let Some(run) = &answer.run {
-        let steps = run.step_titles.iter().enumerate();
-        parts.push(
-            steps.map(|(i, t)| format!("{}. {}", i + 1, text::clean(t))).collect::<Vec<_>>().join("\n"),
-        );
+/// Shows what a dry run would do, or what was asked for.
+async fn finish(
+    ctx: &Context,
+    answer: CommandResponse,
+    dry: DryArgs,
+    wait: &WaitArgs,
+) -> Result<Exit, Error> {
+    if !dry.dry_run {
+        return settle(ctx, answer, wait).await;
     }
-    parts.retain(|part| !part.is_empty());
-    parts.join("\n\n")
+    ctx.out.show(&json::command(&answer), || plans::show(&answer, ctx.out.style, clock::now()))?;
+    Ok(Exit::Done)
+}
+
+/// `adopt`.
+pub(crate) async fn adopt(
+    ctx: &Context,
+    args: AdoptArgs,
+    parameters: Texts,
+    secrets: Secrets,
+) -> Result<Exit, Error> {
+    let request = AdoptRequest {
+        request_id: args.run.change.id(),
+        server: args.server,
+        package: args.package,
+        name: args.name,
+        parameters,
+        secrets,
+        queue_limit_s: args.queue.seconds(),
+        priority: args.queue.priority(),
+    };
+    let answer = ctx
+        .client
+        .command(&request, &request.request_id, async |q| ctx.client.resources().adopt(q).await)
+        .await?;
+    settle(ctx, answer, &args.run.wait).await
 }
 
 /// `update`.
@@ -81,12 +102,13 @@ pub(crate) async fn update(
         secrets,
         queue_limit_s: args.queue.seconds(),
         priority: args.queue.priority(),
+        dry_run: args.dry.dry_run,
     };
     let answer = ctx
         .client
         .command(&request, &request.request_id, async |q| ctx.client.resources().update(q).await)
         .await?;
-    settle(ctx, answer, &args.run.wait).await
+    finish(ctx, answer, args.dry, &args.run.wait).await
 }
 
 /// A verb that takes a resource and little else.
@@ -113,7 +135,22 @@ fn priority(args: &OperateArgs) -> i32 {
     args.queue.priority()
 }
 
-verb!(remove, OperateArgs, RemoveResourceRequest, queue_limit_s: limit, priority: priority);
+/// `remove`.
+pub(crate) async fn remove(ctx: &Context, args: RemoveArgs) -> Result<Exit, Error> {
+    let request = RemoveResourceRequest {
+        request_id: args.run.change.id(),
+        resource: args.resource,
+        queue_limit_s: args.queue.seconds(),
+        priority: args.queue.priority(),
+        dry_run: args.dry.dry_run,
+    };
+    let answer = ctx
+        .client
+        .command(&request, &request.request_id, async |q| ctx.client.resources().remove(q).await)
+        .await?;
+    finish(ctx, answer, args.dry, &args.run.wait).await
+}
+
 verb!(pause, OperateArgs, PauseResourceRequest, queue_limit_s: limit, priority: priority);
 verb!(resume, OperateArgs, ResumeResourceRequest, queue_limit_s: limit, priority: priority);
 verb!(retry, OperateArgs, RetryResourceRequest, queue_limit_s: limit, priority: priority);
@@ -127,24 +164,32 @@ pub(crate) async fn own(ctx: &Context, args: DoArgs) -> Result<Exit, Error> {
         operation: args.operation,
         queue_limit_s: args.queue.seconds(),
         priority: args.queue.priority(),
+        dry_run: args.dry.dry_run,
     };
     let answer = ctx
         .client
         .command(&request, &request.request_id, async |q| ctx.client.resources().r#do(q).await)
         .await?;
-    settle(ctx, answer, &args.run.wait).await
+    finish(ctx, answer, args.dry, &args.run.wait).await
 }
 
 async fn settle(ctx: &Context, answer: CommandResponse, wait: &WaitArgs) -> Result<Exit, Error> {
     let resource = answer.resource.ok_or_else(|| Error::contract("the resource"))?;
     let run = answer.run.ok_or_else(|| Error::contract("the run"))?;
     let id = resource.id.clone();
+    let requirements = answer.requirements;
+    for run in requirements.iter().filter(|_| !ctx.out.for_programs()) {
+        remark(&format!("In front of it: {}", plans::required(run)));
+    }
     wait::settle(
         ctx,
         Left { thing: Some(resource), run },
         wait,
         async || wait::resource_again(ctx, &id).await,
-        |left| json::command(&CommandResponse { resource: left.thing.clone(), run: Some(left.run.clone()) }),
+        |left| {
+            let (resource, run) = (left.thing.clone(), Some(left.run.clone()));
+            json::command(&CommandResponse { resource, run, requirements: requirements.clone() })
+        },
     )
     .await
 }

@@ -6,11 +6,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use settled_proto::v1::{
     AuditEntry, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, Daemon,
-    DeleteServerResponse, Drain, Evidence, Failure, FollowRunResponse, ForceUnlockServerResponse, Freshness,
-    GetStatusResponse, Grounds, IdentityKind, Kind, LaneHeld, LateEvidence, Observed, Outcome, Package,
-    Presence, Priority, Reach, Reason, ReconcileResponse, ReleasedLane, ReloadPackagesResponse, Resource,
-    ResourceStatus, Run, RunDiagnostics, RunState, Server, ServerStatus, SettledRun, StaleRun, Step,
-    StepState, Supported, WaitReason, Waiting, WatchResponse, follow_run_response, transition,
+    DeleteServerResponse, Difference, Drain, Evidence, Failure, FollowRunResponse, ForceUnlockServerResponse,
+    Freshness, GetStatusResponse, Grounds, IdentityKind, Kind, LaneHeld, LateEvidence, Observed, Outcome,
+    Package, Presence, Priority, Reach, Reason, ReconcileResponse, ReleasedLane, ReloadPackagesResponse,
+    Resource, ResourceStatus, Run, RunDiagnostics, RunState, Server, ServerStatus, SettledRun, StaleRun,
+    Step, StepState, Supported, WaitReason, Waiting, WatchResponse, follow_run_response, transition,
     watch_response,
 };
 
@@ -116,6 +116,7 @@ pub(crate) fn package(p: &Package) -> Value {
         "operations": operations,
         "source": p.source,
         "outputs": outputs,
+        "requires": p.requires.iter().map(|r| json!({ "package": r.package, "when": r.when })).collect::<Vec<_>>(),
         "supported": p.supported.as_ref().map(supported),
         "single": p.single,
         "rules": p.rules,
@@ -165,7 +166,11 @@ pub(crate) fn resource(r: &Resource) -> Value {
 
 /// The answer to a command on a resource.
 pub(crate) fn command(r: &CommandResponse) -> Value {
-    json!({ "resource": maybe(r.resource.as_ref(), resource), "run": maybe(r.run.as_ref(), run) })
+    json!({
+        "resource": maybe(r.resource.as_ref(), resource),
+        "run": maybe(r.run.as_ref(), run),
+        "requirements": r.requirements.iter().map(run).collect::<Vec<_>>(),
+    })
 }
 
 /// A run.
@@ -285,8 +290,17 @@ fn failure(f: &Failure) -> Value {
     })
 }
 
+fn difference(d: &Difference) -> Value {
+    json!({ "fact": d.fact, "expected": d.expected, "found": d.found })
+}
+
 fn observed(o: &Observed) -> Value {
-    json!({ "presence": named::<Presence>(o.presence), "facts": o.facts, "at": time(o.at.as_ref()) })
+    json!({
+        "presence": named::<Presence>(o.presence),
+        "facts": o.facts,
+        "at": time(o.at.as_ref()),
+        "differs": o.differs.iter().map(difference).collect::<Vec<_>>(),
+    })
 }
 
 /// A piece of a run's story. Output carries `data` (base64, every byte) and `text` (what of it can be read).

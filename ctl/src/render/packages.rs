@@ -2,7 +2,7 @@
 
 use settled_proto::v1::supported::Distribution;
 use settled_proto::v1::{
-    CheckPackageResponse, Output, Package, Parameter, ReloadPackagesResponse, Supported,
+    CheckPackageResponse, Output, Package, Parameter, ReloadPackagesResponse, Requirement, Supported,
 };
 
 use super::table::{self, Style};
@@ -41,6 +41,7 @@ pub(crate) fn show(p: &Package, style: Style) -> String {
     let pairs = vec![
         ("Package", text::clean(&p.name)),
         ("Summary", text::clean(&p.summary)),
+        ("Requires", p.requires.iter().map(requirement).collect::<Vec<_>>().join(", ")),
         ("Supports", p.supported.as_ref().map(supported).unwrap_or_default()),
         ("Per server", if p.single { "one at most" } else { "" }.to_owned()),
         ("Digest", p.digest.clone()),
@@ -50,6 +51,10 @@ pub(crate) fn show(p: &Package, style: Style) -> String {
         let rows = p.parameters.iter().map(parameter).collect();
         parts.push(table::columns(&["parameter", "type", "default", "", "summary"], rows, style));
     }
+    if !p.rules.is_empty() {
+        let rules = p.rules.iter().map(|rule| vec![text::clean(rule)]).collect();
+        parts.push(table::columns(&["rule"], rules, style));
+    }
     if !p.outputs.is_empty() {
         let row = |o: &Output| vec![text::clean(&o.name), text::clean(&o.r#type), text::clean(&o.summary)];
         parts.push(table::columns(
@@ -57,10 +62,6 @@ pub(crate) fn show(p: &Package, style: Style) -> String {
             p.outputs.iter().map(row).collect(),
             style,
         ));
-    }
-    if !p.rules.is_empty() {
-        let rules = p.rules.iter().map(|rule| vec![text::clean(rule)]).collect();
-        parts.push(table::columns(&["rule"], rules, style));
     }
     if !p.operations.is_empty() {
         let rows = p.operations.iter().map(|o| {
@@ -86,6 +87,11 @@ fn supported(s: &Supported) -> String {
         parts.push(format!("elsewhere: {}", s.hint));
     }
     text::clean(&parts.join("; "))
+}
+
+fn requirement(r: &Requirement) -> String {
+    let package = text::clean(&r.package);
+    if r.when.is_empty() { package } else { format!("{package} (when {})", text::clean(&r.when)) }
 }
 
 fn parameter(p: &Parameter) -> Vec<String> {

@@ -60,7 +60,11 @@ pub(crate) fn stands(r: &Resource, now: Timestamp) -> String {
                 observed.facts.iter().map(|(k, v)| text::clean(&format!("{k}={v}"))).collect();
             let facts = if facts.is_empty() { String::new() } else { format!(", {}", facts.join(", ")) };
             let age = text::age(observed.at.as_ref(), now);
-            format!("; the last probe saw it {}{facts} ({age})", presence(observed))
+            let differs = match observed.differs.len() {
+                0 => "",
+                _ => "; it differs from what was applied: see 'settlectl resource show'",
+            };
+            format!("; the last probe saw it {}{facts} ({age}){differs}", presence(observed))
         }
         _ => String::new(),
     };
@@ -90,6 +94,7 @@ pub(crate) fn show(r: &Resource, style: Style, now: Timestamp) -> String {
     if let Some(observed) = r.observed.as_ref().filter(|o| !o.facts.is_empty()) {
         parts.push(format!("Facts of the last probe\n{}", facts(&observed.facts, style)));
     }
+    parts.extend(r.observed.as_ref().and_then(|observed| differs(r, observed, style)));
     if let Some(failure) = &r.last_error {
         let at = text::when(failure.at.as_ref(), now);
         let mut lines = vec![format!("Last error, {at}, run {}", failure.run_id)];
@@ -100,6 +105,19 @@ pub(crate) fn show(r: &Resource, style: Style, now: Timestamp) -> String {
         parts.push(lines.join("\n"));
     }
     parts.join("\n\n")
+}
+
+/// Where the server is not as it was applied, and how that is mended.
+fn differs(r: &Resource, observed: &Observed, style: Style) -> Option<String> {
+    if observed.differs.is_empty() {
+        return None;
+    }
+    let shown = |value: &str| if value.is_empty() { "-".to_owned() } else { text::short(value, 60) };
+    let rows =
+        observed.differs.iter().map(|d| vec![text::clean(&d.fact), shown(&d.expected), shown(&d.found)]);
+    let table = table::columns(&["fact", "applied", "found"], rows.collect(), style);
+    let next = format!("Next: settlectl update {} --wait    (applies the same values again)", address(r));
+    Some(format!("The server differs from what was applied\n{table}\n{next}"))
 }
 
 /// What was asked for beside what was applied, where they differ.
@@ -137,6 +155,8 @@ pub(crate) fn facts(facts: &BTreeMap<String, String>, style: Style) -> String {
 
 #[cfg(test)]
 mod tests {
+    use settled_proto::v1::Difference;
+
     use super::*;
 
     fn resource() -> Resource {
@@ -180,11 +200,31 @@ mod tests {
             presence: Presence::Absent as i32,
             facts: [("version".to_owned(), "2".to_owned())].into(),
             at,
+            ..Observed::default()
         });
         let sentence = "web1/site/a is failed; the last probe saw it absent, version=2 (3 s ago).";
         assert_eq!(stands(&resource, now), sentence);
         resource.observed = None;
         assert_eq!(stands(&resource, now), "web1/site/a is failed.");
+    }
+
+    #[test]
+    fn what_differs_stands_with_what_was_applied_and_the_way_to_mend_it() {
+        let difference = |fact: &str, expected: &str, found: &str| Difference {
+            fact: fact.into(),
+            expected: expected.into(),
+            found: found.into(),
+        };
+        let mut drifted = resource();
+        let differs = vec![difference("version", "7", "8"), difference("user", "", "root")];
+        drifted.observed =
+            Some(Observed { presence: Presence::Drifted as i32, differs, ..Observed::default() });
+        let shown = show(&drifted, Style::default(), Timestamp::UNIX_EPOCH);
+        for part in ["version  7", "settlectl update web1/site/a --wait    (applies the same values again)"] {
+            assert!(shown.contains(part), "{shown}");
+        }
+        assert!(stands(&drifted, Timestamp::UNIX_EPOCH).contains("it differs from what was applied"));
+        assert!(!show(&resource(), Style::default(), Timestamp::UNIX_EPOCH).contains("differs"));
     }
 
     #[test]

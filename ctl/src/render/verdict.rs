@@ -68,6 +68,8 @@ fn reason(run: &Run) -> String {
         Ok(Reason::Refused) => "the server refuses settled",
         Ok(Reason::Forbidden) => "whoever asked for it may no longer do this",
         Ok(Reason::WaitedTooLong) => "what it waited for did not come before its limit",
+        Ok(Reason::Differs) => "what is on the server is not what was given; nothing was changed",
+        Ok(Reason::Requirement) => "what it requires is not there, or is required by others",
         Ok(Reason::Unsupported) => "the server does not have what the package needs",
         Ok(Reason::Lost | Reason::Unspecified) | Err(_) => {
             return word::<Reason>(run.reason).unwrap_or_else(|| "no reason was given".to_owned());
@@ -85,7 +87,9 @@ fn grounds(run: &Run) -> Option<String> {
              It may have happened, wholly, in part or not at all."
         ),
         // Only looking is what such a run was for.
-        (Ok(Evidence::Probe), _) if matches!(run.operation.as_str(), "register" | "probe") => return None,
+        (Ok(Evidence::Probe), _) if matches!(run.operation.as_str(), "register" | "probe" | "adopt") => {
+            return None;
+        }
         (Ok(Evidence::Probe), _) => format!("Proven by a probe, not by an exit record: {by} on what it saw."),
         (Ok(Evidence::NotStarted), true) => format!("{}: no step was ever started.", capital(by)),
         (Ok(Evidence::NotStarted), false) => "No step was ever started.".to_owned(),
@@ -142,7 +146,11 @@ fn next(run: &Run) -> Option<String> {
         (Ok(Outcome::Failed), verb @ ("remove" | "pause" | "resume" | "probe")) => {
             format!("settlectl {verb} {subject} --wait")
         }
+        (Ok(Outcome::Failed | Outcome::Cancelled), "adopt") => format!("settlectl retry {subject} --wait"),
         (Ok(Outcome::Failed), own) => format!("settlectl do {subject} {} --wait", text::clean(own)),
+        (Ok(Outcome::Blocked), "install") if run.reason == Reason::Requirement as i32 => {
+            format!("settlectl retry {subject} --wait")
+        }
         _ => return None,
     };
     Some(format!("Next: {again}    (once the cause is mended)"))

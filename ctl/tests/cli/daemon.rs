@@ -12,11 +12,12 @@ use settled_proto::v1::transitions_server::{Transitions, TransitionsServer};
 use settled_proto::v1::watch_request::Start;
 use settled_proto::v1::watch_response;
 use settled_proto::v1::{
-    CancelRunRequest, CommandResponse, DoRequest, Evidence, Failure, FollowRunRequest, FollowRunResponse,
-    GetResourceRequest, GetRunRequest, InstallRequest, ListResourcesRequest, ListResourcesResponse,
-    ListRunsRequest, ListRunsResponse, Outcome, PauseResourceRequest, Position, ProbeResourceRequest, Reason,
-    RemoveResourceRequest, Resource, ResourceStatus, ResumeResourceRequest, RetryResourceRequest, Run,
-    RunState, Step, StepState, Transition, UpdateResourceRequest, WatchRequest, WatchResponse,
+    AdoptRequest, CancelRunRequest, CommandResponse, DoRequest, Evidence, Failure, FollowRunRequest,
+    FollowRunResponse, GetResourceRequest, GetRunRequest, InstallRequest, ListResourcesRequest,
+    ListResourcesResponse, ListRunsRequest, ListRunsResponse, Outcome, PauseResourceRequest, Position,
+    ProbeResourceRequest, Reason, RemoveResourceRequest, Resource, ResourceStatus, ResumeResourceRequest,
+    RetryResourceRequest, Run, RunState, Step, StepState, Transition, UpdateResourceRequest, WatchRequest,
+    WatchResponse,
 };
 use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
@@ -140,7 +141,11 @@ fn a_run() -> Run {
 
 /// The answer to an accepted install.
 pub(crate) fn queued() -> CommandResponse {
-    CommandResponse { resource: Some(resource()), run: Some(Run { position: 2, ..a_run() }) }
+    CommandResponse {
+        resource: Some(resource()),
+        run: Some(Run { position: 2, ..a_run() }),
+        requirements: Vec::new(),
+    }
 }
 
 fn completed(outcome: Outcome) -> Run {
@@ -272,6 +277,7 @@ macro_rules! absent {
 }
 
 absent! {
+    adopt(AdoptRequest) -> CommandResponse;
     update(UpdateResourceRequest) -> CommandResponse;
     remove(RemoveResourceRequest) -> CommandResponse;
     pause(PauseResourceRequest) -> CommandResponse;

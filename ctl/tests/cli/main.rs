@@ -84,7 +84,6 @@ fn what_was_typed_wrong_ends_with_2_before_anyone_is_asked() {
         ("frobnicate", "unrecognized"),
         ("status --endpoint http://192.0.2.1:7070", "without TLS"),
         ("server add web1 2001:db8::7 --user u", "brackets"),
-        ("update web1/site/a", "Nothing to update"),
         ("install site --server web1 --set a=@/does/not/exist", "--set a: /does/not/exist cannot be read"),
     ];
     for (line, sentence) in table {
@@ -319,4 +318,12 @@ fn p12_a_secret_comes_from_stdin_and_is_shown_nowhere() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(daemon.seen().secrets[0]["token"], b"hunter2");
     assert!(!format!("{}{}", stdout(&output), stderr(&output)).contains("hunter2"));
+}
+
+#[test]
+fn the_schema_of_packages_is_printed_without_a_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = run(dir.path(), "package schema");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(json(&output)["title"], "A package of settled");
 }

@@ -1,4 +1,4 @@
-//! What is done again and again: looking for what time has overtaken, letting old records go, and, in a loop of its own, renewing the
+//! What is done again and again: looking for what time has overtaken, letting old records go, looking at what is at rest, and, in a loop of its own, renewing the
 //! lease.
 
 use std::sync::Arc;
@@ -18,6 +18,8 @@ use crate::store::retention::Horizon;
 
 /// How often time is asked whom it has overtaken, at least.
 pub(super) const LOOK_EVERY_MAX: Duration = Duration::from_secs(LOOK_EVERY_MAX_S);
+/// How often resources at rest are looked for that have not been looked at for long.
+const LOOK_AROUND_EVERY: Duration = Duration::from_secs(60);
 /// How often old records are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// Records of each kind that go in one transaction.
@@ -69,6 +71,7 @@ pub(super) fn duties(
         }
         .boxed()
     });
+    let living_too = Arc::clone(&living);
     let engine = house.engine.clone();
     let expire = Duty::new(EXPIRE_EVERY, move || {
         let engine = engine.clone();
@@ -89,5 +92,20 @@ pub(super) fn duties(
         }
         .boxed()
     });
-    vec![reconcile, expire]
+    let engine = house.engine.clone();
+    let look = Duty::new(LOOK_AROUND_EVERY, move || {
+        let (engine, every) = (engine.clone(), living_too.config().probe.every());
+        async move {
+            let Some(every) = every else { return };
+            match engine.look_around(every, LOOK_AROUND_EVERY).await {
+                Ok(0) => {}
+                Ok(looks) => tracing::debug!(looks, "resources at rest are looked at"),
+                Err(error) => {
+                    tracing::warn!(%error, "resources at rest could not be looked at; it is tried again");
+                }
+            }
+        }
+        .boxed()
+    });
+    vec![reconcile, expire, look]
 }

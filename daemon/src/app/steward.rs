@@ -67,7 +67,10 @@ pub(super) struct Servant {
 #[async_trait]
 impl Steward for Servant {
     async fn reconcile(&self) -> Result<Report, Refusal> {
-        self.reconciler.report().await.map_err(|error| Refusal::Internal(error.to_string()))
+        self.reconciler.report().await.map_err(|error| match error {
+            ReconcileError::Store(error) => error.into(),
+            ReconcileError::NoLease => Refusal::not_now(error.to_string()),
+        })
     }
 
     fn read_packages(&self) -> Result<Catalog, Vec<FileProblem>> {

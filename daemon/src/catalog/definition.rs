@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::domain::resource::{Declared, Presence};
 
 use super::outputs::OutputDef;
+use super::requires::Requirement;
 use super::supported::Supported;
 use super::types::ParamType;
 
@@ -32,6 +33,8 @@ pub struct Definition {
     pub operations: BTreeMap<String, OperationDef>,
     /// What its steps may write to `SETTLED_OUTPUT`, in the order in which the text has them.
     pub outputs: Vec<OutputDef>,
+    /// What else must be on the server.
+    pub requires: Vec<Requirement>,
     /// How to look at what is there.
     pub probe: Option<ProbeDef>,
     /// Fixed shell text before every script: the shared texts that it uses, then its own.

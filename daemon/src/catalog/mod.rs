@@ -15,7 +15,10 @@ mod parse;
 mod plan;
 mod probe;
 mod repair;
+mod requires;
 mod rules;
+#[cfg(test)]
+mod schema;
 mod shared;
 mod suggest;
 mod supported;
@@ -32,6 +35,7 @@ pub use parse::{DEFINITION_BYTES_MAX, Problem, parse, parse_kept};
 pub use plan::{Plan, PlanError, PlannedStep, ProbePlan};
 pub use probe::{FACT_BYTES_MAX, FACT_NAME_BYTES_MAX, FACTS_MAX, ProbeReading, read_probe};
 pub use repair::{REPAIR_TIMEOUT, REPAIR_TITLE, repair_dpkg};
+pub use requires::Requirement;
 pub use supported::Supported;
 pub use types::{ParamType, VALUE_BYTES_MAX};
 
@@ -169,6 +173,10 @@ impl Catalog {
             return Err(problems);
         }
         files.append(&mut added);
+        let problems = requires::check(&definitions, &files);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         Ok(Self { definitions: Arc::new(definitions), files: Arc::new(files) })
     }
 }

@@ -143,6 +143,11 @@ impl Definition {
         })
     }
 
+    /// What proves an operation, if the definition says so.
+    pub fn proof_of(&self, operation: &Operation) -> Option<Proof> {
+        self.operations.get(operation.as_str())?.proof.clone()
+    }
+
     /// How to look at what is there; `None` when the package has no probe.
     pub fn probe_plan(&self, resource_name: &str, params: &Params) -> Option<ProbePlan> {
         self.probe.as_ref().map(|probe| ProbePlan {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::params::Params;
-use crate::domain::resource::Presence;
+use crate::domain::resource::{Difference, Presence};
 
 use super::definition::{Expected, Proof};
 
@@ -67,17 +67,35 @@ fn clean(value: &str) -> String {
 }
 
 impl Proof {
+    /// That it is there, and nothing else.
+    pub const fn of_presence() -> Self {
+        Self { state: Presence::Present, facts: BTreeMap::new() }
+    }
+
     /// Whether a reading proves the operation for these parameters. What the probe did not say proves nothing.
     pub fn holds(&self, reading: &ProbeReading, desired: &Params) -> bool {
-        reading.presence == Some(self.state)
-            && self.facts.iter().all(|(name, expected)| {
-                let expected = match expected {
-                    Expected::Text(text) => Some(text),
-                    Expected::Parameter(parameter) => desired.get(parameter),
-                };
-                let seen = reading.facts.get(name).map_or("", String::as_str);
-                reading.facts.contains_key(name) && seen == expected.map_or("", String::as_str)
+        self.differences(reading, desired).is_empty()
+    }
+
+    /// What a reading shows otherwise than this proof wants it: the state first, then facts.
+    pub fn differences(&self, reading: &ProbeReading, desired: &Params) -> Vec<Difference> {
+        let word = |presence: Presence| presence.to_string();
+        let found = reading.presence.map(word).unwrap_or_default();
+        let state = Difference { fact: "state".to_owned(), expected: self.state.to_string(), found };
+        let state = Some(state).filter(|_| reading.presence != Some(self.state));
+        let facts = self.facts.iter().filter_map(|(name, expected)| {
+            let expected = match expected {
+                Expected::Text(text) => Some(text),
+                Expected::Parameter(parameter) => desired.get(parameter),
+            };
+            let (expected, found) = (expected.cloned().unwrap_or_default(), reading.facts.get(name));
+            (found != Some(&expected)).then(|| Difference {
+                fact: name.clone(),
+                expected,
+                found: found.cloned().unwrap_or_default(),
             })
+        });
+        state.into_iter().chain(facts).collect()
     }
 }
 

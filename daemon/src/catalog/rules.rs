@@ -71,7 +71,8 @@ impl Condition {
         }
     }
 
-    fn in_words(&self) -> String {
+    /// It, for people.
+    pub(super) fn in_words(&self) -> String {
         let name = &self.parameter;
         match &self.wanted {
             Wanted::OneOf(values) => format!("{name} is {}", values.join(" or ")),

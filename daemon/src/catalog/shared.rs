@@ -3,11 +3,16 @@
 //! A definition is kept by digest and read again years later, by a program whose shared texts are others by then. So what is kept, and
 //! digested, is the author's text followed by a table `[shared]` with the texts that it used on the day it was loaded.
 
+use super::definition::Definition;
+
 /// A text of the program: name and shell text. None has `'''` in it.
 pub(super) const BUILTIN: [(&str, &str); 2] = [
     ("debian", include_str!("../../packages/shared/debian.sh")),
     ("service", include_str!("../../packages/shared/service.sh")),
 ];
+
+/// What stands between the author's text and the shared texts.
+const MARK: &str = "\n# What it uses, as it was when this was loaded.\n[shared]\n";
 
 /// Shared text that a definition uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +29,18 @@ pub(super) fn self_contained(text: &str, uses: &[Shared]) -> String {
         return text.to_owned();
     }
     let end = if text.ends_with('\n') { "" } else { "\n" };
-    let table = "\n# What it uses, as it was when this was loaded.\n[shared]\n";
-    let mut whole = [text, end, table].concat();
+    let mut whole = [text, end, MARK].concat();
     for Shared { name, text } in uses {
         whole.extend([name, " = '''\n", text, "'''\n"]);
     }
     whole
+}
+
+impl Definition {
+    /// The text as its author wrote it, without the shared texts that it uses.
+    pub fn source(&self) -> &str {
+        self.text.split_once(MARK).map_or(&self.text, |(source, _)| source)
+    }
 }
 
 #[cfg(test)]

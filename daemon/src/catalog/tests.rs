@@ -124,8 +124,7 @@ fn every_built_in_operation_says_how_long_it_usually_takes() {
 #[test]
 fn no_package_calls_apt_in_a_way_of_its_own() {
     for definition in Catalog::builtin().unwrap().iter() {
-        let own = definition.text.split("[shared]").next().unwrap();
-        assert!(!own.contains("apt-get -y"), "{}", definition.name);
+        assert!(!definition.source().contains("apt-get -y"), "{}", definition.name);
     }
 }
 
@@ -138,6 +137,7 @@ fn what_a_definition_uses_comes_before_its_own_text_and_is_kept_with_it() {
     assert_eq!(plan.steps[0].script, ["set -eu\n", service, debian, "hello() { :; }\n", "hello\n"].concat());
     assert!(plan.steps[0].env.contains(&("SETTLED_PACKAGE".to_owned(), "thing".to_owned())));
 
+    assert_eq!(definition.source(), using(r#"["service", "debian"]"#));
     let kept = parse_kept(&definition.text).unwrap();
     assert_eq!(
         (&kept.digest, &kept.text, &kept.prelude),
@@ -360,4 +360,60 @@ fn what_a_package_cannot_do_is_answered_with_what_it_can() {
     let probe = task.plan(&Operation::Probe, "r1", &none, None).unwrap();
     assert!(!probe.exclusive && probe.steps.len() == 1);
     assert_eq!(probe.steps[0].script, task.probe_plan("r1", &none).unwrap().script);
+}
+
+/// The problems of a set of packages with these requirements, by name.
+fn requiring(packages: &[(&str, &str)]) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, requires) in packages {
+        let step = "steps = [{ title = \"Do\", script = \"true\" }]";
+        let text = format!(
+            "name = \"{name}\"\nsummary = \"It\"\nrequires = {requires}\n[parameters.kind]\ntype = \"text\"\nsummary = \"Which\"\nrequired = false\n\
+             [operations.install]\n{step}\n[operations.remove]\n{step}\n"
+        );
+        std::fs::write(dir.path().join(format!("{name}.toml")), text).unwrap();
+    }
+    let problems = Catalog::builtin().unwrap().with_dir(dir.path()).map(|_| ()).err().unwrap_or_default();
+    problems.iter().map(|p| format!("{}:{}", p.problem.field, p.problem.message)).collect()
+}
+
+#[test]
+fn requirements_are_names_that_somebody_defines_and_lead_nowhere_back() {
+    assert_eq!(
+        requiring(&[("a", r#"["b", "nginx"]"#), ("b", r#"[{ package = "nginx", when = { kind = "x" } }]"#)]),
+        [""; 0]
+    );
+    assert_eq!(
+        requiring(&[("a", r#"["ngnix"]"#)]),
+        ["requires[0]:there is no package `ngnix` (did you mean `nginx`?)"]
+    );
+    let round = requiring(&[
+        ("a", r#"["nginx", "b"]"#),
+        ("b", r#"["c"]"#),
+        ("c", r#"[{ package = "a", when = { kind = "x" } }]"#),
+    ]);
+    assert_eq!(round.len(), 3, "{round:#?}");
+    assert_eq!(
+        round[0],
+        "requires[1]:`a` would in the end require itself: b, which requires c, which requires a"
+    );
+    assert_eq!(requiring(&[("a", r#"["a"]"#)]), ["requires[0]:`a` would in the end require itself: a"]);
+    for (requires, part) in [
+        ("\"b\"", "must be a list"),
+        ("[7]", "must be the name of a package or a table, not a number"),
+        ("[\"B!\"]", "must be 1 to 40 lower case letters"),
+        ("[{ package = \"nginx\", when = { kid = \"x\" } }]", "`kid` is not a parameter"),
+        ("[{ packag = \"nginx\" }]", "unknown key"),
+    ] {
+        let problems = requiring(&[("a", requires)]);
+        assert!(problems.iter().any(|p| p.contains(part)), "{requires}: {problems:?}");
+    }
+}
+
+#[test]
+fn a_site_requires_php_only_when_it_is_one_of_php() {
+    let site = Catalog::builtin().unwrap().get("site").unwrap();
+    let needs = |kind: &str| site.needs(&Params::from([("kind".to_owned(), kind.to_owned())])).join(" ");
+    assert_eq!((needs("static").as_str(), needs("php").as_str()), ("nginx", "nginx php"));
+    assert_eq!(site.requires[1].when_in_words(), "kind is php");
 }

@@ -20,6 +20,7 @@ const LIVE: &[&str] = &[
     "lane.queue_max",
     "stale.queued_s",
     "stale.running_s",
+    "probe.every_s",
     "retention.runs_days",
     "retention.transitions_days",
     "retention.requests_days",

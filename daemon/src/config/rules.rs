@@ -160,6 +160,7 @@ pub(super) const NUMBERS: &[Number] = &[
     number("lane.poll_s", |c| c.lane.poll_s, 1, 60),
     number("lane.busy_retry_s", |c| c.lane.busy_retry_s, 1, 3600),
     number("lane.unreachable_retry_s", |c| c.lane.unreachable_retry_s, 1, 3600),
+    number("probe.every_s", |c| c.probe.every_s, 0, 30 * DAY_S),
     number("stale.queued_s", |c| c.stale.queued_s, 1, 30 * DAY_S),
     number("stale.running_s", |c| c.stale.running_s, 1, 30 * DAY_S),
     number("lane.orphan_alarm_s", |c| c.lane.orphan_alarm_s, 1, 7 * DAY_S),
@@ -369,7 +370,7 @@ mod tests {
     #[test]
     fn p13_every_number_is_refused_outside_its_range_by_name() {
         for number in NUMBERS {
-            for value in [number.min - 1, number.max + 1] {
+            for value in number.min.checked_sub(1).into_iter().chain([number.max + 1]) {
                 let message = with(&[(number.key, &value.to_string())]).unwrap_err();
                 assert!(message.contains(number.key), "{}: {message}", number.key);
                 assert!(message.contains(&format!("{} to {}", number.min, number.max)), "{message}");

@@ -281,8 +281,8 @@ impl Lane {
             Ok(prepared) => prepared,
             Err(refusal) => return self.cannot_begin(run, refusal).await,
         };
-        if let Some(why) = prepared.misfit.as_ref().filter(|_| run.is_queued()) {
-            self.crew.block(self.hold, &run, Reason::Unsupported, why.clone()).await?;
+        if let Some((reason, why)) = prepared.obstacle {
+            self.crew.block(self.hold, &run, reason, why).await?;
             return Ok(Next::Now);
         }
         if run.is_queued() {

@@ -15,6 +15,7 @@ mod proof;
 mod reading;
 mod remains;
 mod repair;
+mod sight;
 mod spread;
 mod stepping;
 mod takeover;

@@ -10,20 +10,19 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::sight::{Sight, Verdict};
 use super::{Crew, Next, failures};
-use crate::catalog::read_probe;
-use crate::domain::grounds::Seen;
+use crate::domain::failure::Failure;
 use crate::domain::id::ServerId;
+use crate::domain::operation::Operation;
 use crate::domain::params::Outputs;
-use crate::domain::resource::Presence;
-use crate::domain::run::{Event, Repair, Run, StepFacts, Subject};
+use crate::domain::run::{Event, Proof, Repair, Run, StepFacts, Subject};
 use crate::domain::server::{Reach, Server};
 use crate::domain::step::{Cause, Ended};
 use crate::domain::verdict::Reason;
 use crate::domain::waiting::{WaitReason, pause};
-use crate::engine::{Advance, LaneError, LaneHold, log};
-use crate::remote::{Hello, ProbeAnswer, ProbeSpec, RemoteError, Target};
-use crate::secrets::Mask;
+use crate::engine::{Advance, LaneError, LaneHold, Sighting, log};
+use crate::remote::{Hello, ProbeSpec, RemoteError, Target};
 
 /// The milestone of first contact with a server, and of a look at it.
 const MEET: &str = "Connect and look around";
@@ -158,8 +157,8 @@ impl Readings {
 
     /// Asks the server what there is of a resource.
     async fn look(&mut self, reading: Reading) -> Result<Next, LaneError> {
-        let (resource, plan) = match self.crew.engine.prepare_probe(&reading.run).await {
-            Ok(prepared) => prepared,
+        let look = match self.crew.engine.prepare_look(&reading.run).await {
+            Ok(look) => look,
             Err(refusal) => {
                 let message = refusal.to_string();
                 if let LaneError::Unavailable(error) = LaneError::from(refusal) {
@@ -169,18 +168,26 @@ impl Readings {
                 return Ok(Next::Now);
             }
         };
-        let Reading { hold, server, target, run } = self.started(reading, plan.timeout).await?;
-        let spec = ProbeSpec { script: plan.script, env: plan.env, timeout: plan.timeout };
-        let mut answer = match self.crew.remote.probe(&target, &spec).await {
+        let Reading { hold, server, target, run } = self.started(reading, look.probe.timeout).await?;
+        let spec = ProbeSpec {
+            script: look.probe.script.clone(),
+            env: look.probe.env.clone(),
+            timeout: look.probe.timeout,
+        };
+        let answer = match self.crew.remote.probe(&target, &spec).await {
             Ok(answer) => answer,
             Err(error) => return self.trouble(hold, &server, &run, error, spec.timeout).await,
         };
-        let masked = self.crew.engine.masked(resource).await?;
-        answer.output = Mask::new(masked).pass(&answer.output, true);
-        let reading = read_probe(&answer.output);
-        let known = reading.presence.filter(|_| answer.exit_code == 0).unwrap_or(Presence::Unknown);
-        self.crew.engine.observe(hold, resource, known, reading.facts).await?;
-        self.answered(hold, &run, answer).await
+        let masked = self.crew.engine.masked(look.resource).await?;
+        let sight = Sight::new(answer, masked, look.expected.as_ref());
+        let beside = sight.differences.clone().filter(|_| run.operation == Operation::Probe);
+        let sighting = Sighting {
+            presence: sight.presence(),
+            facts: sight.shown.facts.clone(),
+            beside: beside.map(|differs| (look.version, differs)),
+        };
+        self.crew.engine.compare(hold, look.resource, sighting).await?;
+        self.answered(hold, &run, sight).await
     }
 
     /// Stores that it begins. A look that an earlier daemon began is begun again.
@@ -199,7 +206,9 @@ impl Readings {
         Ok(Reading { run, ..reading })
     }
 
-    async fn answered(&self, hold: LaneHold, run: &Run, answer: ProbeAnswer) -> Result<Next, LaneError> {
+    async fn answered(&self, hold: LaneHold, run: &Run, sight: Sight) -> Result<Next, LaneError> {
+        let verdict = sight.verdict(&run.operation);
+        let (answer, seen) = (sight.answer, sight.seen);
         let id = run.live_step().ok_or(LaneError::Lost)?;
         let last_lines = String::from_utf8_lossy(&answer.output).replace('\0', "\u{fffd}");
         let ended = Ended::Exited { code: answer.exit_code, cause: Cause::Itself };
@@ -218,10 +227,18 @@ impl Readings {
             repair: Repair::No,
             outputs: Some(Outputs::new()),
             failure,
-            seen: Seen::default(),
+            seen,
         };
         let end = Some(failures::end_of(id, &ended, false));
-        let event = Event::StepEnded(ended, facts);
+        let event = match verdict {
+            Verdict::AsRecorded => Event::StepEnded(ended, facts),
+            Verdict::Answered => Event::Answered,
+            Verdict::Proven => Event::Judged(Proof::Success, facts),
+            Verdict::Differs(message) => {
+                let failure = Failure { message, last_lines: String::new(), ..facts.failure.clone() };
+                Event::Judged(Proof::None, StepFacts { failure, ..facts })
+            }
+        };
         let advance = Advance { run: run.id, event, end, titles: [].into() };
         let run = self.crew.engine.advance(hold, advance).await?;
         log::attempt_ended(&run, run.position().attempt);

@@ -19,10 +19,10 @@ pub enum After {
     Gone(Resource),
 }
 
-/// What the run's present state means for its resource. A read-only run changes nothing.
+/// What the run's present state means for its resource. A look changes nothing.
 pub fn for_resource(run: &Run, resource: Resource) -> After {
     let (true, Some(fate), Subject::Resource { digest, earlier, .. }) =
-        (run.exclusive, run.fate(), &run.subject)
+        (run.keeps_record(), run.fate(), &run.subject)
     else {
         return After::Same(resource);
     };
@@ -33,17 +33,25 @@ pub fn for_resource(run: &Run, resource: Resource) -> After {
         Fate::Status(status) => status,
     };
     after.status = status;
+    after.ours |= run.payload;
     match run.verdict() {
         None => {}
         Some(verdict) if verdict.outcome == Outcome::Succeeded => {
             after.open_run = None;
             after.last_error = None;
-            // What was seen before is not what is there now.
-            after.observed = None;
+            // What was seen before is not what is there now, unless seeing it was all.
+            after.observed = after.observed.filter(|_| run.operation == Operation::Adopt);
             after.outputs = outputs_after(run, after.outputs);
-            if let Operation::Install | Operation::Update = run.operation {
+            if let Operation::Install | Operation::Update | Operation::Adopt = run.operation {
+                after.ours = true;
+                let by = match &run.operation {
+                    Operation::Adopt => Operation::Install,
+                    applied => applied.clone(),
+                };
                 let (params, digest) = (after.desired.clone(), digest.clone());
-                after.applied = Some(Applied { params, digest, known: true });
+                after.applied = Some(Applied { params, digest, known: true, by });
+            } else if let (Operation::Own(_), Some(applied)) = (&run.operation, &mut after.applied) {
+                applied.by = run.operation.clone();
             }
         }
         Some(verdict) => {

@@ -13,6 +13,7 @@ pub mod grounds;
 pub mod id;
 pub mod operation;
 pub mod params;
+pub mod requirement;
 pub mod resource;
 pub mod run;
 pub mod server;

@@ -17,6 +17,8 @@ pub enum Operation {
     Resume,
     /// Looks, and changes nothing.
     Probe,
+    /// Registers what is on the server already: looks, and changes nothing there.
+    Adopt,
     /// First contact with a server. Not an operation of a package.
     Register,
     /// An operation that the package defines itself, for instance `rollback`.
@@ -33,6 +35,7 @@ impl Operation {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Probe => "probe",
+            Self::Adopt => "adopt",
             Self::Register => "register",
             Self::Own(name) => name,
         }
@@ -40,7 +43,7 @@ impl Operation {
 
     /// Whether it works by steps, which may live on a server by themselves; the others only ask and are answered.
     pub const fn has_steps(&self) -> bool {
-        !matches!(self, Self::Probe | Self::Register)
+        !matches!(self, Self::Probe | Self::Adopt | Self::Register)
     }
 
     /// The operation of a word; every word that is not one of the known ones is a package's own.
@@ -52,6 +55,7 @@ impl Operation {
             "pause" => Self::Pause,
             "resume" => Self::Resume,
             "probe" => Self::Probe,
+            "adopt" => Self::Adopt,
             "register" => Self::Register,
             own => Self::Own(own.to_owned()),
         }

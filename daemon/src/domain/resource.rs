@@ -1,6 +1,7 @@
 //! Resources: one package on one server, and the table of which status follows which operation (DESIGN, rules of state).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::failure::Failure;
 use super::id::{ResourceId, RunId, ServerId};
@@ -57,8 +58,28 @@ pub struct Observed {
     pub presence: Presence,
     /// What the probe told of it.
     pub facts: BTreeMap<String, String>,
+    /// Where it is not as it was applied; empty: it agrees, or nobody can say.
+    pub differs: Vec<Difference>,
     /// When.
     pub at: Timestamp,
+}
+
+/// Something on a server that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The name of the fact, or `state`.
+    pub fact: String,
+    /// What it should be; empty: nothing.
+    pub expected: String,
+    /// What it is; empty: nothing was told.
+    pub found: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |text: &str| if text.is_empty() { "nothing".to_owned() } else { format!("`{text}`") };
+        write!(f, "{} is {}, not {}", self.fact, shown(&self.found), shown(&self.expected))
+    }
 }
 
 /// What was applied last.
@@ -70,6 +91,22 @@ pub struct Applied {
     pub digest: String,
     /// False while a change is unsettled: nobody knows whether they still hold.
     pub known: bool,
+    /// The operation that succeeded last, and so says what is to be seen. A pause and its end leave it.
+    pub by: Operation,
+}
+
+impl Observed {
+    /// What a probe saw, beside what was applied. Something that is there and differs has drifted.
+    pub fn beside(
+        presence: Presence,
+        facts: BTreeMap<String, String>,
+        differs: Vec<Difference>,
+        at: Timestamp,
+    ) -> Self {
+        let there = matches!(presence, Presence::Present | Presence::Paused);
+        let presence = if there && !differs.is_empty() { Presence::Drifted } else { presence };
+        Self { presence, facts, differs, at }
+    }
 }
 
 /// The record that users own.
@@ -95,6 +132,9 @@ pub struct Resource {
     pub secrets: Vec<String>,
     /// What its operations have written when they succeeded.
     pub outputs: Outputs,
+    /// Something of it on the server may be settled's. False only as long as an adoption is not proven: then a removal forgets the record,
+    /// and touches nothing.
+    pub ours: bool,
     /// The last error, until the next success.
     pub last_error: Option<Failure>,
     /// What the last probe saw.
@@ -109,6 +149,15 @@ pub struct Resource {
     pub version: i64,
     /// Sequence number of its last transition.
     pub seq: i64,
+}
+
+impl Resource {
+    /// What was applied last, when the server is to show it: no change is open, and none has left a doubt.
+    pub fn at_rest(&self) -> Option<&Applied> {
+        use ResourceStatus as S;
+        let rests = self.open_run.is_none() && matches!(self.status, S::Active | S::Success | S::Paused);
+        self.applied.as_ref().filter(|applied| rests && applied.known)
+    }
 }
 
 /// The statuses that an operation declares: `installing`/`active` by default, `updating`/`success` for one-time work.
@@ -151,8 +200,8 @@ pub fn at_accept(operation: &Operation, status: ResourceStatus) -> Result<Resour
         (Operation::Probe | Operation::Register, same) => Ok(same),
         (_, S::Installing | S::Updating | S::Removing) => not_now("wait for its open run, or cancel that"),
         (Operation::Remove, _) => Ok(S::Removing),
-        (Operation::Install, S::Pending | S::Failed) => Ok(S::Pending),
-        (Operation::Install, _) => not_now("it is installed: use update"),
+        (Operation::Install | Operation::Adopt, S::Pending | S::Failed) => Ok(S::Pending),
+        (Operation::Install | Operation::Adopt, _) => not_now("it is installed: use update"),
         (_, S::Pending) => not_now("wait for its install, or cancel that"),
         (Operation::Resume, S::Paused) => Ok(S::Paused),
         (Operation::Resume, _) => not_now("it is not paused"),
@@ -167,6 +216,7 @@ pub fn in_lane(operation: &Operation, earlier: ResourceStatus, declared: Declare
     match operation {
         Operation::Probe | Operation::Register => earlier,
         Operation::Install => declared.in_progress,
+        Operation::Adopt => ResourceStatus::Pending,
         Operation::Remove => ResourceStatus::Removing,
         Operation::Update | Operation::Pause | Operation::Resume | Operation::Own(_) => {
             ResourceStatus::Updating
@@ -190,12 +240,12 @@ pub fn at_end(
             O::Resume => Fate::Status(ResourceStatus::Active),
             // What is paused stays so: an own operation does not wake it.
             O::Own(_) if earlier == ResourceStatus::Paused => Fate::Status(earlier),
-            O::Install | O::Update | O::Own(_) => Fate::Status(declared.success),
+            O::Install | O::Update | O::Adopt | O::Own(_) => Fate::Status(declared.success),
             O::Probe | O::Register => Fate::Status(earlier),
         };
     }
     match operation {
-        O::Install => Fate::Status(ResourceStatus::Failed),
+        O::Install | O::Adopt => Fate::Status(ResourceStatus::Failed),
         O::Update if started => Fate::Status(ResourceStatus::Failed),
         O::Update | O::Own(_) | O::Pause | O::Resume | O::Remove | O::Probe | O::Register => {
             Fate::Status(earlier)

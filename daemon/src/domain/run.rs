@@ -299,6 +299,17 @@ impl Run {
         }
     }
 
+    /// Whether it works by steps, which may live on a server by themselves. What is not exclusive only asks and is answered.
+    pub const fn has_steps(&self) -> bool {
+        self.exclusive && self.operation.has_steps()
+    }
+
+    /// Whether its resource's record follows it. A look leaves the record as it is; an adoption and the end of one that failed do not,
+    /// although all they do on the server is to look.
+    pub const fn keeps_record(&self) -> bool {
+        self.exclusive || matches!(self.operation, Operation::Adopt | Operation::Remove)
+    }
+
     /// Whether nothing of it has started.
     pub const fn is_queued(&self) -> bool {
         matches!(self.state, RunState::Queued { .. })
@@ -330,7 +341,11 @@ impl Run {
     pub fn failed_its_resource(&self) -> bool {
         let unsuccessful = self.verdict().is_some_and(|verdict| verdict.outcome != Outcome::Succeeded);
         unsuccessful
-            && (self.operation == Operation::Install || self.operation == Operation::Update && self.payload)
+            && match self.operation {
+                Operation::Install | Operation::Adopt => true,
+                Operation::Update => self.payload,
+                _ => false,
+            }
     }
 
     /// Why it waits, if it does.
@@ -429,9 +444,11 @@ impl Run {
             // Success is proven, never declared.
             Event::Refused(Outcome::Succeeded, ..) => true,
             // What may live on the server is not ended by words.
-            Event::Refused(..) => self.live_step().is_some() && self.operation.has_steps(),
-            Event::Answered => self.operation.has_steps(),
-            Event::HeldUp(_) | Event::Judged(..) | Event::Abandoned(..) => !self.operation.has_steps(),
+            Event::Refused(..) => self.live_step().is_some() && self.has_steps(),
+            // An adoption needs proof, not only an answer.
+            Event::Answered => self.has_steps() || self.operation == Operation::Adopt,
+            Event::Judged(..) => !self.has_steps() && self.operation != Operation::Adopt,
+            Event::HeldUp(_) | Event::Abandoned(..) => !self.has_steps(),
             // Whoever looked may have seen an earlier state: the run may have gone on since.
             Event::Overdue(_) => self.settles_by().is_some_and(|due| now <= due),
             _ => false,

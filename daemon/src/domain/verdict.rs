@@ -44,6 +44,10 @@ text_enum! {
         Forbidden = "forbidden",
         /// The server does not have what the package needs.
         Unsupported = "unsupported",
+        /// A package that it requires is not there, or something there requires what it would take away.
+        Requirement = "requirement",
+        /// What is on the server is not what was said of it.
+        Differs = "differs",
     }
 }
 

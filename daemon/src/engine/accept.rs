@@ -110,8 +110,20 @@ impl Engine {
         server: ServerId,
         name: &str,
     ) -> Result<(), Refusal> {
+        self.check_room(unit, server, name, 1).await
+    }
+
+    /// Refuses so many runs together, when there is no room for all of them.
+    pub(super) async fn check_room(
+        &self,
+        unit: &mut Unit<'_>,
+        server: ServerId,
+        name: &str,
+        runs: usize,
+    ) -> Result<(), Refusal> {
         let limit = self.limits().queue_max;
-        if unit.queue_is_full(server, limit).await? {
+        let more = i64::try_from(runs).unwrap_or(i64::MAX) - 1;
+        if unit.queue_is_full(server, (limit - more).max(0)).await? {
             return Err(Refusal::Full(format!(
                 "{limit} runs are queued on {name} already: wait until some have ended (settlectl run list --server {name})"
             )));
@@ -151,6 +163,8 @@ impl Engine {
             resource: resource.map(ResourceRow::from),
             run: Some(RunRow::new(run)),
             ids: Vec::new(),
+            required: Vec::new(),
+            plan: None,
         }
     }
 }

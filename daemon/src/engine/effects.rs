@@ -22,7 +22,7 @@ impl Engine {
                 self.write_server(unit, run).await?;
                 Ok(None)
             }
-            Subject::Resource { id, .. } if run.exclusive => {
+            Subject::Resource { id, .. } if run.keeps_record() => {
                 let resource = match resource {
                     Some(resource) => Some(resource),
                     None => unit.resource(id).await?,

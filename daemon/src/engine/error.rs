@@ -39,6 +39,14 @@ pub enum Refusal {
         /// The resources that stand in the way, as SERVER/PACKAGE/NAME.
         resources: Vec<String>,
     },
+    /// Packages that it requires are not there.
+    #[error("{message}")]
+    Missing {
+        /// What is missing and what to do.
+        message: String,
+        /// Each package, and what to do about it.
+        packages: Vec<(String, String)>,
+    },
     /// A queue is full.
     #[error("{0}")]
     Full(String),

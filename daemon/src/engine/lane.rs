@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Engine, Refusal};
+use super::{Engine, Refusal, Sighting};
 use crate::catalog::REPAIR_TITLE;
 use crate::domain::grounds::Late;
 use crate::domain::id::{ResourceId, RunId, ServerId};
-use crate::domain::resource::{Observed, Presence};
+use crate::domain::resource::Presence;
 use crate::domain::run::{Event, Illegal, Repair, Run, StepFacts};
 use crate::domain::server::{Held, Reach};
 use crate::domain::step::{Ended, StepId, StepState};
@@ -223,7 +223,7 @@ enum Note {
     Resolved { hold: LaneHold, step: StepId, late: Box<Late> },
     Reach { hold: LaneHold, reach: Reach, detail: String },
     Held { hold: LaneHold, by: Option<Held> },
-    Observed { hold: LaneHold, resource: ResourceId, presence: Presence, facts: BTreeMap<String, String> },
+    Observed { hold: LaneHold, resource: ResourceId, sighting: Sighting },
     LookLater { hold: LaneHold, run: RunId },
 }
 
@@ -295,11 +295,10 @@ impl Command for NoteCommand {
                 server.held.clone_from(by);
                 unit.update_server(&mut server).await?;
             }
-            Note::Observed { hold, resource, presence, facts } => {
+            Note::Observed { hold, resource, sighting } => {
                 unit.hold_lane(hold.server, me, hold.epoch).await?;
                 let Some(mut resource) = unit.resource(*resource).await? else { return Ok(0) };
-                resource.observed =
-                    Some(Observed { presence: *presence, facts: facts.clone(), at: unit.now() });
+                resource.observed = Some(sighting.clone().of(&resource, unit.now()));
                 unit.update_resource(&mut resource).await?;
             }
             Note::LookLater { hold, run } => {
@@ -414,6 +413,16 @@ impl Engine {
         self.note(Note::Held { hold, by }).await.map(drop)
     }
 
+    /// Stores what a probe saw of a resource, beside what was applied.
+    pub async fn compare(
+        &self,
+        hold: LaneHold,
+        resource: ResourceId,
+        sighting: Sighting,
+    ) -> Result<(), LaneError> {
+        self.note(Note::Observed { hold, resource, sighting }).await.map(drop)
+    }
+
     /// Stores what a probe saw of a resource.
     pub async fn observe(
         &self,
@@ -422,6 +431,7 @@ impl Engine {
         presence: Presence,
         facts: BTreeMap<String, String>,
     ) -> Result<(), LaneError> {
-        self.note(Note::Observed { hold, resource, presence, facts }).await.map(drop)
+        let sighting = Sighting { presence, facts, beside: None };
+        self.note(Note::Observed { hold, resource, sighting }).await.map(drop)
     }
 }

@@ -4,9 +4,11 @@
 //! server.
 
 mod accept;
+mod adopt;
 mod cancel;
 mod definitions;
 mod drain;
+mod drift;
 mod effects;
 mod error;
 mod install;
@@ -16,10 +18,12 @@ pub mod log;
 mod once;
 mod operate;
 mod packages;
+mod planned;
 mod prepared;
 mod probe;
 pub mod reconcile;
 mod remove;
+mod requires;
 mod retry;
 mod server_add;
 mod server_edit;
@@ -37,13 +41,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 pub use drain::DrainOrder;
+pub use drift::Sighting;
 pub use error::Refusal;
 pub use install::Install;
 pub use lane::{Advance, LaneError, LaneHold, StepEnd};
 pub use lease::Lease;
 pub use once::{Answer, Asked};
 pub use operate::Operate;
-pub use prepared::Prepared;
+pub use planned::Planned;
+pub use prepared::{Look, Prepared};
 pub use server_add::AddServer;
 pub use server_edit::{EditServer, Login};
 pub use server_policy::{EditPolicy, opening};

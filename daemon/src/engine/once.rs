@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Refusal;
+use super::{Planned, Refusal};
 use crate::store::rows::{ResourceRow, RunRow, ServerRow};
 use crate::store::{AuditRow, Unit, Wants};
 
@@ -33,6 +33,12 @@ pub struct Answer {
     pub run: Option<RunRow>,
     /// Ids of other objects concerned.
     pub ids: Vec<String>,
+    /// The runs in front that install what is required.
+    #[serde(default)]
+    pub required: Vec<RunRow>,
+    /// Only of a dry run: what else there is to tell.
+    #[serde(skip)]
+    pub plan: Option<Planned>,
 }
 
 impl Asked {
@@ -99,15 +105,27 @@ impl Asked {
         let text = serde_json::to_string(answer)
             .map_err(|e| Refusal::Internal(format!("the answer cannot be kept: {e}")))?;
         unit.keep_request((&self.principal, self.method, &self.request_id), &self.digest, &text).await?;
+        self.note(unit, audit_id, object, detail, answer.run.as_ref().map(|run| run.id.clone()));
+        Ok(())
+    }
+
+    /// Notes in the audit what an accepted command has done.
+    pub(super) fn note(
+        &self,
+        unit: &mut Unit<'_>,
+        id: String,
+        object: String,
+        detail: String,
+        run_id: Option<String>,
+    ) {
         unit.audit(AuditRow {
-            id: audit_id,
+            id,
             principal: self.principal.clone(),
             method: self.method.to_owned(),
             object,
             detail,
             result: "accepted".to_owned(),
-            run_id: answer.run.as_ref().map(|run| run.id.clone()),
+            run_id,
         });
-        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use super::{Answer, Asked, Engine, Refusal, targets};
 use crate::catalog::{Definition, Given};
 use crate::domain::operation::Operation;
 use crate::domain::params::Params;
-use crate::domain::resource::{Resource, at_accept};
+use crate::domain::resource::{Resource, ResourceStatus, at_accept};
 use crate::domain::turn::Turn;
 use crate::store::{Command, Unit, Wants};
 
@@ -29,22 +29,33 @@ pub struct Operate {
     pub turn: Turn,
 }
 
+/// `dry`: it is checked and planned like any other, and stores nothing.
 struct OperateCommand {
     engine: Engine,
     asked: Asked,
     ask: Operate,
+    dry: bool,
 }
 
 impl Engine {
     /// Runs an operation on a resource.
     pub async fn operate(&self, asked: Asked, ask: Operate) -> Result<Answer, Refusal> {
         asked.check()?;
+        self.command_operation(asked, ask, false).await
+    }
+
+    /// Checks and plans an operation on a resource; stores nothing.
+    pub async fn plan_operate(&self, asked: Asked, ask: Operate) -> Result<Answer, Refusal> {
+        self.command_operation(asked, ask, true).await
+    }
+
+    async fn command_operation(&self, asked: Asked, ask: Operate, dry: bool) -> Result<Answer, Refusal> {
         accept::check_values(&ask.parameters, &ask.secrets)?;
         if let Operation::Install | Operation::Remove | Operation::Probe | Operation::Register = ask.operation
         {
             return Err(Refusal::field("operation", format!("`{}` has a method of its own", ask.operation)));
         }
-        self.writer().commit(OperateCommand { engine: self.clone(), asked, ask }).await
+        self.writer().commit(OperateCommand { engine: self.clone(), asked, ask, dry }).await
     }
 
     /// The newest definition; when its package is not loaded any more, the one that the resource was applied with, or was to be.
@@ -78,7 +89,9 @@ impl Command for OperateCommand {
     }
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
-        if let Some(answer) = self.asked.recall(unit).await? {
+        if !self.dry
+            && let Some(answer) = self.asked.recall(unit).await?
+        {
             return Ok(answer);
         }
         let mut resource = targets::find_resource(unit, &self.ask.resource).await?;
@@ -97,11 +110,27 @@ impl Command for OperateCommand {
             self.new_parameters(&definition, &mut resource)?;
             accept::check_keys(unit, &definition, &resource).await?;
         }
+        let priority = self.ask.turn.priority;
+        self.engine.check_requirements(unit, &definition, &operation, &resource, priority).await?;
         let plan = accept::plan(&definition, &operation, &resource)?;
         self.engine.check_window(unit, resource.server, &plan, self.ask.turn).await?;
         let work = Work { operation, definition, plan, retry_of: None, turn: self.ask.turn };
-        let mut run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
+        if self.dry {
+            return self.engine.planned(unit, vec![(resource, work)], &self.asked).await;
+        }
+        self.store(unit, resource, earlier, work).await
+    }
+}
 
+impl OperateCommand {
+    async fn store(
+        &self,
+        unit: &mut Unit<'_>,
+        mut resource: Resource,
+        earlier: ResourceStatus,
+        work: Work,
+    ) -> Result<Answer, Refusal> {
+        let mut run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
         if run.exclusive {
             resource.open_run = Some(run.id);
             unit.update_resource(&mut resource).await?;
@@ -123,9 +152,7 @@ impl Command for OperateCommand {
         unit.call(resource.server);
         Ok(answer)
     }
-}
 
-impl OperateCommand {
     fn new_parameters(&self, definition: &Definition, resource: &mut Resource) -> Result<(), Refusal> {
         let given = Given::Update { current: &resource.desired, current_secrets: &resource.secrets };
         let desired =

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::{Engine, Refusal};
-use crate::catalog::{Plan, ProbePlan};
+use super::{Engine, Refusal, drift};
+use crate::catalog::{Definition, Plan, ProbePlan, Proof};
 use crate::domain::failure::LAST_LINES_BYTES_MAX;
 use crate::domain::id::ResourceId;
+use crate::domain::operation::Operation;
 use crate::domain::params::Params;
+use crate::domain::resource::Resource;
 use crate::domain::run::{Run, Subject};
 use crate::domain::step::StepId;
+use crate::domain::verdict::Reason;
+use crate::store::Db;
 
 /// A run's plan with everything it needs. The same for every attempt, and after every restart.
 pub struct Prepared {
@@ -27,10 +31,22 @@ pub struct Prepared {
     pub desired: Params,
     /// Secrets by parameter name.
     pub secrets: Vec<(String, Zeroizing<Vec<u8>>)>,
-    /// Why it must not begin on its server as that is now.
-    pub misfit: Option<String>,
+    /// Why it must not begin on its server as that is now. Only looked for before it has begun.
+    pub obstacle: Option<(Reason, String)>,
     /// What its output must not show.
     pub masked: Vec<Zeroizing<Vec<u8>>>,
+}
+
+/// What a read-only run needs.
+pub struct Look {
+    /// The resource.
+    pub resource: ResourceId,
+    /// The version of its record.
+    pub version: i64,
+    /// How to look at it.
+    pub probe: ProbePlan,
+    /// What should be seen, and with which parameters; `None` when nobody can say.
+    pub expected: Option<(Proof, Params)>,
 }
 
 impl Engine {
@@ -52,8 +68,8 @@ impl Engine {
             .map_err(|e| Refusal::Internal(e.to_string()))?;
         let titles = plan.steps.iter().map(|step| step.title.clone()).collect();
         let probe = definition.probe_plan(&resource.name, &resource.desired);
-        let server = db.server(resource.server).await?;
-        let misfit = server.and_then(|server| definition.misfit(&run.operation, &server.facts));
+        let obstacle =
+            if run.is_queued() { self.obstacle(&mut db, run, &resource, &definition).await? } else { None };
         drop(reader);
         let (mut secrets, mut masked) = (Vec::new(), Vec::new());
         if !resource.secrets.is_empty() {
@@ -67,9 +83,25 @@ impl Engine {
             probe,
             desired: resource.desired,
             secrets,
-            misfit,
+            obstacle,
             masked,
         })
+    }
+
+    async fn obstacle(
+        &self,
+        db: &mut Db<'_>,
+        run: &Run,
+        resource: &Resource,
+        definition: &Definition,
+    ) -> Result<Option<(Reason, String)>, Refusal> {
+        let server = db.server(resource.server).await?;
+        let misfit = server.and_then(|server| definition.misfit(&run.operation, &server.facts));
+        if let Some(misfit) = misfit {
+            return Ok(Some((Reason::Unsupported, misfit)));
+        }
+        let unmet = self.unmet(db, run, resource, definition).await?;
+        Ok(unmet.map(|unmet| (Reason::Requirement, unmet)))
     }
 
     /// Timeout of a step of a run.
@@ -80,7 +112,7 @@ impl Engine {
     }
 
     /// How to look at the resource of a read-only run.
-    pub async fn prepare_probe(&self, run: &Run) -> Result<(ResourceId, ProbePlan), Refusal> {
+    pub async fn prepare_look(&self, run: &Run) -> Result<Look, Refusal> {
         let Subject::Resource { id, package, digest, .. } = &run.subject else {
             return Err(Refusal::Internal(format!("run {} has no resource", run.id)));
         };
@@ -96,7 +128,14 @@ impl Engine {
         let probe = probe.ok_or_else(|| {
             Refusal::Internal(format!("the package `{package}` does not say how to probe it"))
         })?;
-        Ok((*id, probe))
+        let expected = match run.operation {
+            Operation::Adopt => {
+                definition.proof_of(&Operation::Install).map(|p| (p, resource.desired.clone()))
+            }
+            Operation::Probe => drift::expectation(&definition, &resource),
+            _ => None,
+        };
+        Ok(Look { resource: *id, version: resource.version, probe, expected })
     }
 
     /// The last lines that a step wrote, as far as they are stored.

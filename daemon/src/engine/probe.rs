@@ -1,10 +1,13 @@
 //! Probe: a read-only run beside the lane, of a resource or of a server.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::accept::NewRun;
 use super::{Answer, Asked, Engine, Refusal, targets};
 use crate::auth::SETTLED;
+use crate::catalog::Definition;
 use crate::domain::id::{RunId, ServerId};
 use crate::domain::operation::Operation;
 use crate::domain::resource::{Declared, Resource};
@@ -63,7 +66,7 @@ impl Command for Probe {
 impl Probe {
     async fn of_resource(&self, unit: &mut Unit<'_>, name: &str) -> Result<Answer, Refusal> {
         let resource = targets::find_resource(unit, name).await?;
-        let definition = self.engine.definition_for(unit, &resource).await?;
+        let definition = self.engine.definition_to_look_by(unit, &resource).await?;
         if definition.probe.is_none() {
             return Err(Refusal::not_now(format!(
                 "the package `{}` does not say how to probe it",
@@ -109,7 +112,7 @@ impl Probe {
 }
 
 /// A look at a resource leaves it as it is.
-fn looking_at(resource: &Resource, digest: &str) -> Subject {
+pub(super) fn looking_at(resource: &Resource, digest: &str) -> Subject {
     let status = resource.status;
     Subject::Resource {
         id: resource.id,
@@ -141,6 +144,23 @@ pub(super) fn is_own_look(run: &Run) -> bool {
 }
 
 impl Engine {
+    /// The definition whose probe looks at a resource: the one that was applied, since its proof says what is to be seen.
+    pub(super) async fn definition_to_look_by(
+        &self,
+        unit: &mut Unit<'_>,
+        resource: &Resource,
+    ) -> Result<Arc<Definition>, Refusal> {
+        if let Some(applied) = resource.at_rest() {
+            match self.definition(unit.db().await?, &resource.package, &applied.digest).await {
+                Ok(definition) => return Ok(definition),
+                Err(Refusal::Store(error)) => return Err(error.into()),
+                // A daemon that does not understand it any more looks by what it has.
+                Err(_) => {}
+            }
+        }
+        self.definition_for(unit, resource).await
+    }
+
     /// Queues a look at what is there, in the same transaction, after a change that touched the server and did not succeed, and after such
     /// a look that was not answered: it waits until the server is back, however long that takes, and whatever happens to this daemon.
     pub(super) async fn look_after(&self, unit: &mut Unit<'_>, run: &Run) -> Result<(), StoreError> {

@@ -3,26 +3,36 @@
 use async_trait::async_trait;
 
 use super::accept::{self, Work};
-use super::{Answer, Asked, Engine, Refusal, targets};
+use super::titles::LOOK;
+use super::{Answer, Asked, Engine, Planned, Refusal, targets};
 use crate::catalog::{Definition, Given};
+use crate::domain::consequence;
 use crate::domain::operation::Operation;
 use crate::domain::resource::{Resource, at_accept};
-use crate::domain::run::{Event, RunState};
+use crate::domain::run::{Event, Run, RunState};
 use crate::domain::turn::Turn;
 use crate::store::{Command, Unit, Wants};
 
+/// `dry`: it is checked and planned like any other, and stores nothing.
 struct Remove {
     engine: Engine,
     asked: Asked,
     resource: String,
     turn: Turn,
+    dry: bool,
 }
 
 impl Engine {
     /// Takes a resource off its server.
     pub async fn remove(&self, asked: Asked, resource: String, turn: Turn) -> Result<Answer, Refusal> {
         asked.check()?;
-        let command = Remove { engine: self.clone(), asked, resource, turn };
+        let command = Remove { engine: self.clone(), asked, resource, turn, dry: false };
+        self.writer().commit(command).await
+    }
+
+    /// Checks and plans a removal; stores nothing.
+    pub async fn plan_remove(&self, asked: Asked, resource: String, turn: Turn) -> Result<Answer, Refusal> {
+        let command = Remove { engine: self.clone(), asked, resource, turn, dry: true };
         self.writer().commit(command).await
     }
 }
@@ -38,7 +48,9 @@ impl Command for Remove {
     }
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
-        if let Some(answer) = self.asked.recall(unit).await? {
+        if !self.dry
+            && let Some(answer) = self.asked.recall(unit).await?
+        {
             return Ok(answer);
         }
         let mut resource = targets::find_resource(unit, &self.resource).await?;
@@ -46,14 +58,39 @@ impl Command for Remove {
         let plan = accept::plan(&definition, &Operation::Remove, &resource)?;
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
         self.engine.check_window(unit, resource.server, &plan, self.turn).await?;
+        self.engine.check_dependents(unit.db().await?, &resource).await?;
         if let Some(open) = resource.open_run {
             resource = self.cancel_queued(unit, open, resource).await?;
         }
         let earlier = resource.status;
         resource.status =
             at_accept(&Operation::Remove, earlier).map_err(|e| Refusal::not_now(e.to_string()))?;
+        if !resource.ours {
+            let how = (earlier, &*definition);
+            let run = self.engine.forgetting(unit, &resource, how, self.turn, &self.asked);
+            if !self.dry {
+                return self.store(unit, resource, run).await;
+            }
+            // It waits for nothing, and looks.
+            let plan = Planned { position: 1, steps: vec![LOOK.to_owned()], ..Planned::default() };
+            return Ok(Answer { plan: Some(plan), ..self.engine.answer(Some(&resource), &run) });
+        }
         let work = Work { operation: Operation::Remove, definition, plan, retry_of: None, turn: self.turn };
-        let mut run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
+        if self.dry {
+            return self.engine.planned(unit, vec![(resource, work)], &self.asked).await;
+        }
+        let run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
+        self.store(unit, resource, run).await
+    }
+}
+
+impl Remove {
+    async fn store(
+        &self,
+        unit: &mut Unit<'_>,
+        mut resource: Resource,
+        mut run: Run,
+    ) -> Result<Answer, Refusal> {
         resource.open_run = Some(run.id);
         unit.update_resource(&mut resource).await?;
         unit.insert_run(&mut run).await?;
@@ -64,9 +101,7 @@ impl Command for Remove {
         unit.call(resource.server);
         Ok(answer)
     }
-}
 
-impl Remove {
     /// The newest definition if the resource's parameters still fit it, else the one that it was applied with.
     async fn definition(
         &self,
@@ -99,6 +134,12 @@ impl Remove {
         let mut run = run
             .apply(Event::CancelRequested, now, self.engine.timings())
             .map_err(|e| Refusal::Internal(e.to_string()))?;
+        if self.dry {
+            let (consequence::After::Same(resource)
+            | consequence::After::Changed(resource)
+            | consequence::After::Gone(resource)) = consequence::for_resource(&run, resource);
+            return Ok(resource);
+        }
         let after = self.engine.write_run(unit, &mut run, Some(resource)).await?;
         after.ok_or_else(|| Refusal::Internal("a cancelled run took its resource with it".to_owned()))
     }

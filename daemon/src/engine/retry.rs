@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::accept::{self, Work};
 use super::{Answer, Asked, Engine, Refusal, targets};
 use crate::domain::operation::Operation;
-use crate::domain::resource::ResourceStatus;
+use crate::domain::resource::{Resource, ResourceStatus};
 use crate::domain::run::Run;
 use crate::domain::turn::Turn;
 use crate::store::{Command, Unit, Wants};
@@ -43,7 +43,7 @@ impl Command for Retry {
         if let Some(answer) = self.asked.recall(unit).await? {
             return Ok(answer);
         }
-        let mut resource = targets::find_resource(unit, &self.resource).await?;
+        let resource = targets::find_resource(unit, &self.resource).await?;
         if let Some(run) = resource.open_run {
             return Err(Refusal::busy(run));
         }
@@ -53,15 +53,33 @@ impl Command for Retry {
         }
         let changes = unit.db().await?.failed_changes(resource.id, LOOKED_AT_MAX).await?;
         let failed = changes.into_iter().find(Run::failed_its_resource);
-        let operation = failed.as_ref().map_or(Operation::Install, |run| run.operation.clone());
+        let first = if resource.ours { Operation::Install } else { Operation::Adopt };
+        let operation = failed.as_ref().map_or(first, |run| run.operation.clone());
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
         let definition = self.engine.definition_for(unit, &resource).await?;
+        if operation == Operation::Adopt {
+            let how = (ResourceStatus::Failed, self.turn);
+            let run = self.engine.adoption(unit, &resource, &definition, how, &self.asked)?;
+            return self.store(unit, resource, Run { retry_of: failed.map(|run| run.id), ..run }).await;
+        }
         self.engine.check_fit(unit, &definition, &operation, resource.server).await?;
+        let priority = self.turn.priority;
+        self.engine.check_requirements(unit, &definition, &operation, &resource, priority).await?;
         let plan = accept::plan(&definition, &operation, &resource)?;
         self.engine.check_window(unit, resource.server, &plan, self.turn).await?;
         let work = Work { operation, definition, plan, retry_of: failed.map(|run| run.id), turn: self.turn };
-        let mut run =
-            self.engine.new_resource_run(unit, &resource, ResourceStatus::Failed, &work, &self.asked);
+        let run = self.engine.new_resource_run(unit, &resource, ResourceStatus::Failed, &work, &self.asked);
+        self.store(unit, resource, run).await
+    }
+}
+
+impl Retry {
+    async fn store(
+        &self,
+        unit: &mut Unit<'_>,
+        mut resource: Resource,
+        mut run: Run,
+    ) -> Result<Answer, Refusal> {
         resource.status = ResourceStatus::Pending;
         resource.open_run = Some(run.id);
         unit.update_resource(&mut resource).await?;

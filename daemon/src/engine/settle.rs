@@ -43,7 +43,7 @@ impl Command for Settle {
         let mut run = run.apply(Event::Overdue(failure), now, self.engine.timings())?;
         self.engine.write_run(unit, &mut run, None).await?;
         match before.live_step() {
-            Some(id) if run.operation.has_steps() => {
+            Some(id) if run.has_steps() => {
                 let why = "settled by time, without proof that it has ended".to_owned();
                 let state = StepState::Lost;
                 let end = StepEnd { id, state, exit_code: None, why, truncated: false, proven: false };
@@ -61,7 +61,7 @@ fn overdue(run: &Run, why: &str, at: Timestamp) -> Failure {
     let waited = run.waiting().map(|w| format!("; it waited: {} ({})", w.reason, w.who)).unwrap_or_default();
     let message = match &run.state {
         RunState::Queued { .. } => format!("it was never started within its limit{waited}"),
-        _ if run.live_step().is_some() && run.operation.has_steps() => {
+        _ if run.live_step().is_some() && run.has_steps() => {
             format!("nobody can prove how it ended: no exit record could be read in time ({why}){waited}")
         }
         _ => format!("it could not go on within its limit{waited}"),

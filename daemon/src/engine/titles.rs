@@ -1,11 +1,10 @@
 //! The milestones of a run, known before it starts: what people see as "3 of 7".
 
 use super::{Engine, Refusal};
-use crate::domain::operation::Operation;
 use crate::domain::run::{Run, Subject};
 
 /// The one milestone of a run that only looks.
-const LOOK: &str = "Connect and look around";
+pub(super) const LOOK: &str = "Connect and look around";
 
 impl Engine {
     /// Titles of all steps of a run, in order: planned from its definition and what its resource asks for now. When the resource is
@@ -14,7 +13,7 @@ impl Engine {
         let Subject::Resource { id, name, package, digest, .. } = &run.subject else {
             return Ok(vec![LOOK.to_owned()]);
         };
-        if run.operation == Operation::Probe {
+        if !run.has_steps() {
             return Ok(vec![LOOK.to_owned()]);
         }
         let mut reader = self.store().read().await?;

@@ -27,7 +27,7 @@ macro_rules! commands {
 commands! {
     CreateServerRequest UpdateServerRequest RekeyServerRequest TakeoverServerRequest ForceUnlockServerRequest ProbeServerRequest PauseServerRequest ResumeServerRequest DeleteServerRequest
     InstallRequest UpdateResourceRequest RemoveResourceRequest PauseResourceRequest ResumeResourceRequest
-    RetryResourceRequest ProbeResourceRequest DoRequest CancelRunRequest
+    RetryResourceRequest ProbeResourceRequest DoRequest AdoptRequest CancelRunRequest
     ReloadPackagesRequest ReconcileRequest DrainRequest
 }
 

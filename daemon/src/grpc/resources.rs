@@ -5,45 +5,60 @@ use std::collections::BTreeMap;
 use settled_proto::v1;
 use tonic::{Request, Response, Status, async_trait};
 
+use super::convert::Place;
 use super::pages::Page;
-use super::{Api, asked, check, convert};
+use super::{Api, check, convert};
 use crate::domain::operation::Operation;
 use crate::domain::turn::Turn;
 use crate::engine::{Answer, Install, Operate, Refusal, targets};
 use crate::store::queries::ResourceFilter;
+use crate::store::rows::RunRow;
 
 type Commanded = Result<Response<v1::CommandResponse>, Status>;
 
 impl Api {
-    async fn dry_install(&self, ask: Install, principal: &str) -> Result<v1::CommandResponse, Refusal> {
-        let (resource, step_titles) = self.engine().plan_install(ask).await?;
-        let run = v1::Run {
-            server_id: resource.server.to_string(),
-            server: resource.server_name.clone(),
-            resource: resource.name.clone(),
-            package: resource.package.clone(),
-            operation: Operation::Install.to_string(),
-            exclusive: true,
-            state: v1::RunState::Queued.into(),
-            principal: principal.to_owned(),
-            summary: "A dry run: checked and planned, nothing was stored.".to_owned(),
-            step_titles,
-            ..v1::Run::default()
+    /// What a dry run tells: objects without ids, since there are none.
+    fn planned(&self, answer: Result<Answer, Refusal>) -> Commanded {
+        let answer = answer.map_err(|r| self.refuse(r))?;
+        let plan = answer.plan.unwrap_or_default();
+        let place = |position: i64| Place {
+            position: u32::try_from(position).unwrap_or(u32::MAX),
+            behind: None,
+            held: None,
         };
-        let resource = v1::Resource { id: String::new(), ..convert::resource(&resource) };
-        Ok(v1::CommandResponse { resource: Some(resource), run: Some(run) })
+        let shown = |row: &RunRow, position, step_titles: &[String]| -> Result<v1::Run, Status> {
+            let run = convert::run_as_stored(row, Some(&place(position))).map_err(|e| self.refuse(e))?;
+            let (id, resource_id, step_titles) = (String::new(), String::new(), step_titles.to_vec());
+            let summary =
+                format!("A dry run, nothing was stored. It would be number {position} on {}.", run.server);
+            Ok(v1::Run { id, resource_id, step_titles, summary, ..run })
+        };
+        let first = plan.position - i64::try_from(answer.required.len()).unwrap_or(0);
+        let requirements = answer.required.iter().zip(&plan.required_steps).zip(first..);
+        let requirements = requirements.map(|((row, titles), position)| shown(row, position, titles));
+        let requirements = requirements.collect::<Result<_, _>>()?;
+        let run = answer.run.map(|row| shown(&row, plan.position, &plan.steps)).transpose()?;
+        let resource = answer.resource.map(convert::resource_row).transpose().map_err(|e| self.refuse(e))?;
+        // One that is there keeps its id.
+        let resource = resource.map(|r| if r.seq == 0 { v1::Resource { id: String::new(), ..r } } else { r });
+        Ok(Response::new(v1::CommandResponse { resource, run, requirements }))
     }
 
-    async fn operate(&self, asked: crate::engine::Asked, ask: Operate) -> Commanded {
+    async fn operate(&self, asked: crate::engine::Asked, ask: Operate, dry_run: bool) -> Commanded {
         check::path("resource", &ask.resource).map_err(|r| self.refuse(r))?;
+        if dry_run {
+            return self.planned(self.engine().plan_operate(asked, ask).await);
+        }
         self.commanded(self.engine().operate(asked, ask).await)
     }
 
     fn commanded(&self, answer: Result<Answer, Refusal>) -> Commanded {
         let answer = answer.map_err(|r| self.refuse(r))?;
         let run = self.run_of(&answer)?;
+        let requirements = answer.required.iter().map(|row| convert::run_as_stored(row, None));
+        let requirements = requirements.collect::<Result<_, _>>().map_err(|e| self.refuse(e))?;
         let resource = answer.resource.map(convert::resource_row).transpose().map_err(|e| self.refuse(e))?;
-        Ok(Response::new(v1::CommandResponse { resource, run: Some(run) }))
+        Ok(Response::new(v1::CommandResponse { resource, run: Some(run), requirements }))
     }
 
     async fn list_resources(
@@ -74,6 +89,17 @@ impl Api {
 
     fn checked_path(&self, path: &str) -> Result<(), Status> {
         check::path("resource", path).map_err(|r| self.refuse(r))
+    }
+
+    fn checked_install(&self, ask: &Install) -> Result<(), Status> {
+        self.checked_values(&ask.parameters, &ask.secrets)?;
+        for (field, name) in [("server", &ask.server), ("package", &ask.package)] {
+            // One that is missing is told by the engine, with what to do.
+            if !name.is_empty() {
+                check::name(field, name).map_err(|r| self.refuse(r))?;
+            }
+        }
+        Ok(())
     }
 
     fn turn(&self, queue_limit_s: u32, priority: i32) -> Result<Turn, Status> {
@@ -108,15 +134,7 @@ fn own(name: &str) -> Result<Operation, Refusal> {
 #[async_trait]
 impl v1::resources_server::Resources for Api {
     async fn install(&self, request: Request<v1::InstallRequest>) -> Commanded {
-        let principal = asked::principal(&request)?.name.clone();
         let (asked, m) = self.asked("Resources.Install", request)?;
-        self.checked_values(&m.parameters, &m.secrets)?;
-        if !m.server.is_empty() {
-            check::name("server", &m.server).map_err(|r| self.refuse(r))?;
-        }
-        if !m.package.is_empty() {
-            check::name("package", &m.package).map_err(|r| self.refuse(r))?;
-        }
         let ask = Install {
             server: m.server,
             package: m.package,
@@ -124,11 +142,28 @@ impl v1::resources_server::Resources for Api {
             parameters: m.parameters,
             secrets: m.secrets,
             turn: self.turn(m.queue_limit_s, m.priority)?,
+            with_requirements: m.with_requirements,
         };
+        self.checked_install(&ask)?;
         if m.dry_run {
-            return self.dry_install(ask, &principal).await.map(Response::new).map_err(|r| self.refuse(r));
+            return self.planned(self.engine().plan_install(asked, ask).await);
         }
         self.commanded(self.engine().install(asked, ask).await)
+    }
+
+    async fn adopt(&self, request: Request<v1::AdoptRequest>) -> Commanded {
+        let (asked, m) = self.asked("Resources.Adopt", request)?;
+        let ask = Install {
+            server: m.server,
+            package: m.package,
+            name: m.name,
+            parameters: m.parameters,
+            secrets: m.secrets,
+            turn: self.turn(m.queue_limit_s, m.priority)?,
+            with_requirements: false,
+        };
+        self.checked_install(&ask)?;
+        self.commanded(self.engine().adopt(asked, ask).await)
     }
 
     async fn update(&self, request: Request<v1::UpdateResourceRequest>) -> Commanded {
@@ -141,26 +176,29 @@ impl v1::resources_server::Resources for Api {
             secrets: m.secrets,
             turn: self.turn(m.queue_limit_s, m.priority)?,
         };
-        self.operate(asked, ask).await
+        self.operate(asked, ask, m.dry_run).await
     }
 
     async fn remove(&self, request: Request<v1::RemoveResourceRequest>) -> Commanded {
         let (asked, m) = self.asked("Resources.Remove", request)?;
         self.checked_path(&m.resource)?;
         let turn = self.turn(m.queue_limit_s, m.priority)?;
+        if m.dry_run {
+            return self.planned(self.engine().plan_remove(asked, m.resource, turn).await);
+        }
         self.commanded(self.engine().remove(asked, m.resource, turn).await)
     }
 
     async fn pause(&self, request: Request<v1::PauseResourceRequest>) -> Commanded {
         let (asked, m) = self.asked("Resources.Pause", request)?;
         let turn = self.turn(m.queue_limit_s, m.priority)?;
-        self.operate(asked, plain(m.resource, Operation::Pause, turn)).await
+        self.operate(asked, plain(m.resource, Operation::Pause, turn), false).await
     }
 
     async fn resume(&self, request: Request<v1::ResumeResourceRequest>) -> Commanded {
         let (asked, m) = self.asked("Resources.Resume", request)?;
         let turn = self.turn(m.queue_limit_s, m.priority)?;
-        self.operate(asked, plain(m.resource, Operation::Resume, turn)).await
+        self.operate(asked, plain(m.resource, Operation::Resume, turn), false).await
     }
 
     async fn retry(&self, request: Request<v1::RetryResourceRequest>) -> Commanded {
@@ -180,7 +218,7 @@ impl v1::resources_server::Resources for Api {
         let (asked, m) = self.asked("Resources.Do", request)?;
         let operation = own(&m.operation).map_err(|r| self.refuse(r))?;
         let turn = self.turn(m.queue_limit_s, m.priority)?;
-        self.operate(asked, plain(m.resource, operation, turn)).await
+        self.operate(asked, plain(m.resource, operation, turn), m.dry_run).await
     }
 
     async fn get(&self, request: Request<v1::GetResourceRequest>) -> Result<Response<v1::Resource>, Status> {

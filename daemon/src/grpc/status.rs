@@ -51,6 +51,13 @@ pub(super) fn refused(refusal: Refusal, engine: &Engine) -> Status {
             };
             (Code::FailedPrecondition, details)
         }
+        Refusal::Missing { packages, .. } => {
+            let violation = |(package, what): (String, String)| {
+                PreconditionViolation::new("REQUIREMENT", package, clipped(&what, VIOLATION_BYTES_MAX))
+            };
+            let all: Vec<_> = packages.into_iter().take(VIOLATIONS_MAX).map(violation).collect();
+            (Code::FailedPrecondition, ErrorDetails::with_precondition_failure(all))
+        }
         Refusal::Full(_) => {
             (Code::ResourceExhausted, ErrorDetails::with_quota_failure_violation("queue", message.clone()))
         }

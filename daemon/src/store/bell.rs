@@ -44,6 +44,11 @@ impl Bell {
         Arc::new(Self { committed, on_call: OnceLock::new(), origin: clock.ulid().to_string() })
     }
 
+    /// Number of the last transition that was heard of.
+    pub(super) fn seq(&self) -> i64 {
+        self.committed.borrow().seq
+    }
+
     pub(super) fn committed(&self) -> watch::Receiver<Committed> {
         self.committed.subscribe()
     }

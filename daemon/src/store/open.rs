@@ -91,8 +91,9 @@ pub struct Opened {
     pub writer: Writer,
 }
 
-/// Opens the store at `url` (`sqlite://PATH` or `postgres://...`), creating and migrating it as needed.
-pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Opened, OpenError> {
+/// Opens the store at `url` (`sqlite://PATH` or `postgres://...`), creating and migrating it as needed. A daemon on PostgreSQL keeps its
+/// mark in `marks`, if it keeps one: it tells that the database was put back.
+pub async fn open(url: &str, marks: Option<&Path>, clock: Arc<dyn Clock>) -> Result<Opened, OpenError> {
     let (pools, options, mut conn) = if let Some(path) = url.strip_prefix("sqlite://") {
         open_sqlite(Path::new(path)).await?
     } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
@@ -102,7 +103,10 @@ pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Opened, OpenError>
         return Err(OpenError::Url(url.split(':').next().unwrap_or_default().chars().take(20).collect()));
     };
     let engine = conn.db().engine().await?;
-    let origin = sqlite_path(url).map_or(Origin::Postgres, |path| Origin::sqlite(&path));
+    let origin = match sqlite_path(url) {
+        Some(path) => Origin::sqlite(&path),
+        None => Origin::Postgres(marks.map(|dir| dir.join("postgres.db-mark"))),
+    };
     let identity = identity(&mut conn, &origin, &*clock).await?;
     let trail = origin.follow(&identity.generation, identity.seq)?;
     let bell = Bell::new(identity.seq, &*clock);
@@ -112,7 +116,7 @@ pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Opened, OpenError>
         generation: identity.generation,
         place: place(url),
     });
-    let way = Way { options: options.clone(), trail, about: Arc::clone(&about) };
+    let way = Way { options: options.clone(), trail };
     let writer = Writer::spawn(conn, way, Arc::clone(&clock), Arc::clone(&bell));
     // Heard of for as long as somebody has the writer.
     if let Options::Postgres(options) = options {

@@ -1,10 +1,11 @@
 //! Tells the store that was written last from one that was restored or copied. There the same numbers are given to other transitions, so it
 //! gets a new generation, and no position of a watcher means anything in it.
 //!
-//! With SQLite a file beside the database, the mark, has the generation and the number of the last commit. A database that is older than its
-//! mark was put back; one without a mark came alone; and a mark that is not the file it says it is was copied along. PostgreSQL gives the
-//! cluster, its timeline, the database and its table names that a restored or promoted one does not have. Both say "restored" where they
-//! cannot know: that costs watchers a snapshot, and the other way round would cost them what happened.
+//! A file, the mark, has the generation and the number of the last commit; beside an SQLite database there is one, and with PostgreSQL each
+//! daemon has its own. A database that is older than a mark was put back. Beside SQLite one without a mark came alone, and a mark that is not
+//! the file it says it is was copied along. PostgreSQL gives names, too, that a promoted or restored one does not have: cluster, timeline,
+//! database and table. Where this cannot know it says "restored", which costs watchers a snapshot. What it cannot see is a machine that is set
+//! back as a whole: there an operator deletes the mark (README).
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -26,9 +27,9 @@ const POSTGRES: &str = "SELECT (SELECT system_identifier FROM pg_control_system(
 #[derive(Debug, Clone)]
 pub(super) enum Origin {
     /// By the mark at this path.
-    Mark(PathBuf),
-    /// By the names that PostgreSQL gave.
-    Postgres,
+    Sqlite(PathBuf),
+    /// By the names that PostgreSQL gave, and by the mark of this daemon, if it keeps one.
+    Postgres(Option<PathBuf>),
 }
 
 impl Origin {
@@ -36,7 +37,7 @@ impl Origin {
     pub(super) fn sqlite(path: &Path) -> Self {
         let mut mark = path.as_os_str().to_owned();
         mark.push("-mark");
-        Self::Mark(mark.into())
+        Self::Sqlite(mark.into())
     }
 
     /// Whether `db`, which counts to `seq` in this generation, is what was written last.
@@ -47,18 +48,23 @@ impl Origin {
         seq: i64,
     ) -> Result<bool, StoreError> {
         match self {
-            Self::Mark(path) => Ok(read(path).is_some_and(|(said, of_itself)| {
-                said.generation == generation && said.seq >= 0 && said.seq <= seq && of_itself
+            Self::Sqlite(path) => Ok(read(path).is_some_and(|(said, of_itself)| {
+                of_itself && said.generation == generation && (0..=seq).contains(&said.seq)
             })),
-            Self::Postgres => Ok(db.meta(LIES_ON).await? == Some(lies_on(db).await?)),
+            Self::Postgres(mark) => {
+                // Another generation than that of the mark was given by another daemon.
+                let newer = |(said, _): (Said, bool)| said.generation == generation && said.seq > seq;
+                let older = mark.as_deref().and_then(read).is_some_and(newer);
+                Ok(!older && db.meta(LIES_ON).await? == Some(lies_on(db).await?))
+            }
         }
     }
 
     /// Notes where the store lies, in the transaction that gives it its generation.
     pub(super) async fn note(&self, db: &mut Db<'_>) -> Result<(), StoreError> {
         match self {
-            Self::Mark(_) => Ok(()),
-            Self::Postgres => {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(_) => {
                 let name = lies_on(db).await?;
                 db.set_meta(LIES_ON, &name).await
             }
@@ -67,16 +73,19 @@ impl Origin {
 
     /// Begins to follow the commits of this store, which has its generation now.
     pub(super) fn follow(&self, generation: &str, seq: i64) -> Result<Trail, OpenError> {
-        match self {
-            Self::Mark(path) => match Mark::create(path, generation, seq) {
-                Ok(mark) => Ok(Trail::Mark(mark)),
-                Err(error) => Err(OpenError::Unavailable(format!(
+        let mark = match self {
+            Self::Sqlite(path) => Some(path),
+            Self::Postgres(path) => path.as_ref(),
+        };
+        let mark = mark.map(|path| {
+            Mark::create(path, generation, seq).map_err(|error| {
+                OpenError::Unavailable(format!(
                     "{} cannot be written: {error}; may this user write there, and is there room?",
                     path.display()
-                ))),
-            },
-            Self::Postgres => Ok(Trail::Postgres),
-        }
+                ))
+            })
+        });
+        Ok(Trail { generation: generation.to_owned(), mark: mark.transpose()?, origin: self.clone() })
     }
 }
 
@@ -89,38 +98,38 @@ async fn lies_on(db: &mut Db<'_>) -> Result<String, StoreError> {
 
 /// Follows the commits of a store.
 #[derive(Debug)]
-pub(super) enum Trail {
-    Mark(Mark),
-    Postgres,
+pub(super) struct Trail {
+    generation: String,
+    origin: Origin,
+    mark: Option<Mark>,
 }
 
 impl Trail {
     /// A commit went up to `seq`, and nobody has been told yet.
     pub(super) fn committed(&mut self, seq: i64) {
-        match self {
-            Self::Mark(mark) => mark.move_to(seq),
-            Self::Postgres => {}
+        if let Some(mark) = &mut self.mark {
+            mark.move_to(seq);
         }
     }
 
     /// Whether a new connection leads to what was opened: a database that was restored or promoted meanwhile is another one.
-    pub(super) async fn leads_on(&self, db: &mut Db<'_>, generation: &str) -> Result<bool, StoreError> {
-        match self {
+    pub(super) async fn leads_on(&self, db: &mut Db<'_>) -> Result<bool, StoreError> {
+        match self.origin {
             // Its files are held open, and its directory is locked.
-            Self::Mark(_) => Ok(true),
-            Self::Postgres => Ok(db.meta("generation").await?.as_deref() == Some(generation)
-                && Origin::Postgres.is_known(db, generation, 0).await?),
+            Origin::Sqlite(_) => Ok(true),
+            Origin::Postgres(_) => Ok(db.meta("generation").await?.as_ref() == Some(&self.generation)
+                && db.meta(LIES_ON).await? == Some(lies_on(db).await?)),
         }
     }
 }
 
-/// The file beside an SQLite database that knows how far it went.
+/// The file that knows how far a database went.
 #[derive(Debug)]
-pub(super) struct Mark {
-    file: File,
-    text: Said,
-    /// It was told once that the mark cannot be written.
-    told: bool,
+struct Mark {
+    path: PathBuf,
+    /// `None` when it could not be written: then there is no mark.
+    file: Option<File>,
+    said: Said,
 }
 
 /// What a mark says.
@@ -135,26 +144,44 @@ struct Said {
 impl Mark {
     /// A new file each time, so that one that was copied over it is known by its own words.
     fn create(path: &Path, generation: &str, seq: i64) -> io::Result<Self> {
-        let beside = path.with_extension("db-mark.new");
-        let file = File::create(&beside)?;
-        let text = Said { generation: generation.to_owned(), seq, file: name(&file.metadata()?) };
-        file.write_all_at(text.line().as_bytes(), 0)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        Ok(Self { file, text, told: false })
+        let (file, said) = write(path, generation, seq)?;
+        Ok(Self { path: path.to_owned(), file: Some(file), said })
     }
 
-    /// Without a sync: after a power cut the mark may be behind the database, which says nothing against it.
+    /// Without a sync: after a power cut the mark may be behind the database, which says nothing against it. One that cannot be written
+    /// is taken away, since it would vouch for what it does not know.
     fn move_to(&mut self, seq: i64) {
-        self.text.seq = seq;
-        let written = self.file.write_all_at(self.text.line().as_bytes(), 0);
-        if let Err(error) = written
-            && !std::mem::replace(&mut self.told, true)
-        {
-            tracing::warn!(%error, "the mark of the database cannot be written: if an older copy of the \
-                database is put back now, watchers may not notice");
+        self.said.seq = seq;
+        let Some(file) = &self.file else { return };
+        if let Err(error) = file.write_all_at(self.said.line().as_bytes(), 0) {
+            self.file = None;
+            let gone = fs::remove_file(&self.path);
+            tracing::warn!(%error, ?gone, "the mark of the database cannot be written, so it is taken away");
         }
     }
+}
+
+/// At a stop it becomes another file, so that what is copied over it before the next start is known by its own words, too. A kill leaves
+/// that of the start.
+impl Drop for Mark {
+    fn drop(&mut self) {
+        if self.file.take().is_some()
+            && let Err(error) = write(&self.path, &self.said.generation, self.said.seq)
+        {
+            tracing::debug!(%error, "the mark of the database stays the one of the start");
+        }
+    }
+}
+
+/// Puts a new file in the place of a mark.
+fn write(path: &Path, generation: &str, seq: i64) -> io::Result<(File, Said)> {
+    let beside = path.with_extension("db-mark.new");
+    let file = File::create(&beside)?;
+    let said = Said { generation: generation.to_owned(), seq, file: name(&file.metadata()?) };
+    file.write_all_at(said.line().as_bytes(), 0)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    Ok((file, said))
 }
 
 impl Said {

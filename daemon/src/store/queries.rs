@@ -10,6 +10,7 @@ use crate::domain::run::Run;
 use crate::domain::server::Server;
 use crate::domain::step::StepId;
 use crate::domain::time::Timestamp;
+use crate::domain::turn::Priority;
 
 /// An answer kept under a request id.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -210,6 +211,25 @@ impl Db<'_> {
         all(rows)
     }
 
+    /// How many resources are at rest.
+    pub async fn at_rest(&mut self) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM resource WHERE status IN ('active', 'success', 'paused') AND open_run IS NULL";
+        Ok(on!(self, c => sqlx::query_scalar(sql).fetch_one(c).await)?)
+    }
+
+    /// Resources that are at rest and that nobody has changed or looked at since then, on servers that are there, longest first, at most
+    /// `limit`. What has an open run is looked at already.
+    pub async fn at_rest_since(&mut self, then: Timestamp, limit: i64) -> Result<Vec<Resource>, StoreError> {
+        let sql = "SELECT r.* FROM resource r JOIN server s ON s.id = r.server_id \
+                   WHERE r.status IN ('active', 'success', 'paused') AND r.open_run IS NULL \
+                   AND r.looked_at <= $1 AND r.updated_at <= $1 AND s.reach = 'ok' \
+                   AND NOT EXISTS (SELECT 1 FROM run WHERE run.resource_id = r.id AND run.state <> 'completed') \
+                   ORDER BY r.looked_at, r.id LIMIT $2";
+        let rows: Vec<ResourceRow> =
+            on!(self, c => sqlx::query_as(sql).bind(then.0).bind(limit).fetch_all(c).await)?;
+        all(rows)
+    }
+
     /// A run by id.
     pub async fn run(&mut self, id: RunId) -> Result<Option<Run>, StoreError> {
         self.run_row(id).await?.map(TryInto::try_into).transpose()
@@ -237,6 +257,14 @@ impl Db<'_> {
                    WHERE me.id = $1 AND me.state = 'queued' AND r.state = 'queued' \
                    AND (r.priority > me.priority OR r.priority = me.priority AND r.queue_no <= me.queue_no)";
         Ok(on!(self, c => sqlx::query_scalar(sql).bind(id.to_string()).fetch_one(c).await)?)
+    }
+
+    /// How many queued exclusive runs of a server have their turn before one of this priority that comes now.
+    pub async fn queued_ahead(&mut self, server: ServerId, priority: Priority) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM run WHERE server_id = $1 AND state = 'queued' AND exclusive AND priority >= $2";
+        Ok(
+            on!(self, c => sqlx::query_scalar(sql).bind(server.to_string()).bind(priority.rank()).fetch_one(c).await)?,
+        )
     }
 
     /// Whether a server's queue holds at least `limit` runs.
@@ -298,10 +326,10 @@ impl Db<'_> {
         all(rows)
     }
 
-    /// The newest unsuccessful installs and updates of a resource, newest first, at most `limit`.
+    /// The newest unsuccessful installs, updates and adoptions of a resource, newest first, at most `limit`.
     pub async fn failed_changes(&mut self, resource: ResourceId, limit: i64) -> Result<Vec<Run>, StoreError> {
         let sql = "SELECT * FROM run WHERE resource_id = $1 AND state = 'completed' AND outcome <> 'succeeded' \
-                   AND operation IN ('install', 'update') ORDER BY id DESC LIMIT $2";
+                   AND operation IN ('install', 'update', 'adopt') ORDER BY id DESC LIMIT $2";
         let rows: Vec<RunRow> = on!(self, c =>
             sqlx::query_as(sql).bind(resource.to_string()).bind(limit).fetch_all(c).await)?;
         all(rows)

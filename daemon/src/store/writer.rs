@@ -18,7 +18,7 @@ use super::bell::{Bell, Committed};
 use super::open::Options;
 use super::origin::Trail;
 use super::unit::Done;
-use super::{About, Db, StoreError, Unit, Wants};
+use super::{Db, StoreError, Unit, Wants};
 use crate::clock::Clock;
 use crate::domain::id::ServerId;
 use crate::domain::time::Timestamp;
@@ -58,6 +58,7 @@ pub struct Writer {
     committed: watch::Receiver<Committed>,
     bell: Arc<Bell>,
     replaced: CancellationToken,
+    ended: CancellationToken,
 }
 
 impl Writer {
@@ -65,13 +66,26 @@ impl Writer {
         let (jobs, inbox) = mpsc::channel(WAITING_MAX);
         let replaced = CancellationToken::new();
         let task = Task { conn: Some(conn), way, clock, bell: Arc::clone(&bell), replaced: replaced.clone() };
-        tokio::spawn(task.run(inbox));
-        Self { jobs, committed: bell.committed(), bell, replaced }
+        let ended = CancellationToken::new();
+        // Also when it panics.
+        let end = ended.clone().drop_guard();
+        tokio::spawn(async move {
+            let _end = end;
+            task.run(inbox).await;
+        });
+        Self { jobs, committed: bell.committed(), bell, replaced, ended }
     }
 
-    /// Cancelled when the database is another one than was opened ([`StoreError::Replaced`]): nothing can be written any more.
-    pub fn replaced(&self) -> CancellationToken {
-        self.replaced.clone()
+    /// Waits until nothing can be written any more, and answers why: the database is another one than was opened, or the writer broke.
+    pub fn over(&self) -> impl Future<Output = StoreError> + Send + use<> {
+        let (replaced, ended) = (self.replaced.clone(), self.ended.clone());
+        async move {
+            tokio::select! {
+                biased;
+                () = replaced.cancelled() => StoreError::Replaced,
+                () = ended.cancelled() => StoreError::Unavailable("a fault in settled: its writer ended; the log tells more".to_owned()),
+            }
+        }
     }
 
     /// Runs the command in the next commit and answers when it is durable.
@@ -235,13 +249,12 @@ struct Task {
 pub(super) struct Way {
     pub(super) options: Options,
     pub(super) trail: Trail,
-    pub(super) about: Arc<About>,
 }
 
 impl Way {
     async fn connect(&self) -> Result<Conn, StoreError> {
         let mut conn = self.options.connect().await?;
-        if !self.trail.leads_on(&mut conn.db(), &self.about.generation).await? {
+        if !self.trail.leads_on(&mut conn.db()).await? {
             conn.close().await;
             return Err(StoreError::Replaced);
         }
@@ -325,7 +338,19 @@ impl Task {
     }
 
     /// Begins on the connection of the last commit, or on a new one when that is gone: nothing has happened yet that could be lost.
+    ///
+    /// A database whose counter is behind what was heard of it was put back under us.
     async fn begin(&mut self) -> Result<(Conn, Begun), StoreError> {
+        let (mut conn, begun) = self.begun().await?;
+        if begun.seq < self.bell.seq() {
+            conn.roll_back().await?;
+            self.replaced.cancel();
+            return Err(StoreError::Replaced);
+        }
+        Ok((conn, begun))
+    }
+
+    async fn begun(&mut self) -> Result<(Conn, Begun), StoreError> {
         if let Some(mut conn) = self.conn.take() {
             match conn.begin().await {
                 Ok(begun) => return Ok((conn, begun)),

@@ -226,7 +226,8 @@ fn a_hup_applies_everything_or_refuses_the_whole_by_name() {
     refused(&["lane.lease_s = 5 is too small"]);
     home.configure("[run]\nqueue_limit_s = 1500");
     refused(&[
-        "deployment.toml: operations.install: timeout = 1800s is too long for run.queue_limit_s = 1500",
+        "deployment.toml:",
+        ": operations.install: timeout = 1800s is too long for run.queue_limit_s = 1500",
         "Set run.queue_limit_s to 1951",
     ]);
     home.configure("[lane]\nleese_s = 5");

@@ -27,7 +27,7 @@ impl House {
     pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let knobs = knobs();
-        let Opened { store, writer } = store::open(url, Arc::clone(&clock)).await?;
+        let Opened { store, writer } = store::open(url, None, Arc::clone(&clock)).await?;
         let hub = Hub::new(&writer);
         let installation = store.about().installation;
         let catalog: Catalog = catalog()?;
@@ -79,6 +79,7 @@ impl House {
             parameters: BTreeMap::new(),
             secrets: BTreeMap::new(),
             turn: Turn::default(),
+            with_requirements: false,
         };
         self.engine.install(self.asked("Resources.Install"), ask).await?;
         Ok(())

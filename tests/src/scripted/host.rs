@@ -187,6 +187,10 @@ impl Host {
         self.things.insert(thing.to_owned(), version.to_owned());
     }
 
+    pub(super) fn take(&mut self, thing: &str) {
+        self.things.remove(thing);
+    }
+
     /// Ends what has ended by now.
     pub(super) fn advance(&mut self, now: Duration) {
         let over: Vec<_> =

@@ -253,6 +253,11 @@ impl Scripted {
         self.on(address, |host| host.put(name, version));
     }
 
+    /// Takes a thing off a server behind everyone's back.
+    pub fn take(&self, address: &str, name: &str) {
+        self.on(address, |host| host.take(name));
+    }
+
     /// Another store has used the same id: the server has this try with other content, and its payload runs.
     pub fn plant(&self, address: &str, id: StepId, play: Play) {
         let now = self.clock.monotonic();

@@ -13,7 +13,7 @@ use settled::domain::id::{DaemonId, ServerId};
 use settled::engine::reconcile::Report;
 use settled::engine::{self, Engine, Lease};
 use settled::hub::Hub;
-use settled::reconciler::Reconciler;
+use settled::reconciler::{ReconcileError, Reconciler};
 use settled::secrets::Sealer;
 use settled::store::{self, Committed, Opened};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -114,7 +114,7 @@ impl Daemon {
         catalog: &Catalog,
         knobs: Knobs,
     ) -> anyhow::Result<Self> {
-        let Opened { store, writer } = store::open(url, Arc::clone(clock) as _).await?;
+        let Opened { store, writer } = store::open(url, None, Arc::clone(clock) as _).await?;
         let committed = writer.committed();
         let hub = Hub::new(&writer);
         let (me, installation) = (DaemonId(clock.ulid()), store.about().installation);
@@ -252,7 +252,11 @@ impl Daemon {
             Actor::Lane(server) => Box::pin(self.step_lane(server)).await,
             Actor::Readings(server) => self.step_readings(server).await,
             Actor::Reconciler => {
-                self.reports.push(self.reconciler.step().await?);
+                match self.reconciler.step().await {
+                    Ok(report) => self.reports.push(report),
+                    Err(ReconcileError::NoLease) => {}
+                    Err(error) => return Err(error.into()),
+                }
                 self.reconcile_at = now + self.knobs.reconcile_every;
             }
         }

@@ -15,4 +15,4 @@ pub use checker::Checker;
 pub use clock::SimClock;
 pub use daemon::{Actor, Daemon, Kill, Knobs, Stepped};
 pub use packages::catalog;
-pub use world::{Memory, World, knobs};
+pub use world::{Memory, World, install, knobs};

@@ -106,7 +106,64 @@ steps = [{ title = "Stay", script = "stay" }]
 steps = [{ title = "Go", script = "go" }]
 "#;
 
-/// The built-in packages, `thing`, `task`, `hurried`, `maker`, `choosy` and `lonely`.
+const HOUSE: &str = r#"
+name = "house"
+summary = "What guests and gardens require"
+[operations.install]
+attempts = 1
+steps = [{ title = "Build the house", script = "build" }]
+[operations.update]
+attempts = 1
+steps = [{ title = "Build on", script = "build on" }]
+[operations.remove]
+steps = [{ title = "Pull the house down", script = "pull" }]
+"#;
+
+const GARDEN: &str = r#"
+name = "garden"
+summary = "Lies at a house"
+requires = ["house"]
+[operations.install]
+steps = [{ title = "Dig", script = "dig" }]
+[operations.remove]
+steps = [{ title = "Let it grow over", script = "let" }]
+"#;
+
+const GUEST: &str = r#"
+name = "guest"
+summary = "Comes to a house, and may want more of it"
+requires = [{ package = "garden", when = { wants = "garden" } }, "house", { package = "key", when = { wants = "key" } }]
+[parameters.wants]
+type = "enum"
+values = ["nothing", "garden", "key"]
+summary = "What else is to be there"
+default = "nothing"
+[operations.install]
+steps = [{ title = "Move in", script = "move in" }]
+[operations.update]
+steps = [{ title = "Move", script = "move" }]
+[operations.pause]
+steps = [{ title = "Go away", script = "go" }]
+[operations.remove]
+steps = [{ title = "Move out", script = "move out" }]
+"#;
+
+const KEY: &str = r#"
+name = "key"
+summary = "Nobody can guess it"
+[parameters.shape]
+type = "text"
+summary = "How it looks"
+[parameters.code]
+type = "secret"
+summary = "What it opens with"
+[operations.install]
+steps = [{ title = "Cut it", script = "cut", secrets = ["code"] }]
+[operations.remove]
+steps = [{ title = "Melt it", script = "melt" }]
+"#;
+
+/// The built-in packages, `thing`, `task`, `hurried`, `maker`, `choosy`, `lonely`, and a `guest` with what it requires.
 pub fn catalog() -> anyhow::Result<Catalog> {
     let dir = tempfile::tempdir()?;
     let texts = [
@@ -116,6 +173,10 @@ pub fn catalog() -> anyhow::Result<Catalog> {
         ("maker.toml", MAKER),
         ("choosy.toml", CHOOSY),
         ("lonely.toml", LONELY),
+        ("house.toml", HOUSE),
+        ("garden.toml", GARDEN),
+        ("guest.toml", GUEST),
+        ("key.toml", KEY),
     ];
     for (name, text) in texts {
         std::fs::write(dir.path().join(name), text)?;

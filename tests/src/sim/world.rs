@@ -347,7 +347,8 @@ pub(super) fn add_server(name: &str) -> AddServer {
     }
 }
 
-pub(super) fn install(server: &str, package: &str, name: &str) -> Install {
+/// An install with the values that a package has by default.
+pub fn install(server: &str, package: &str, name: &str) -> Install {
     Install {
         server: server.to_owned(),
         package: package.to_owned(),
@@ -355,6 +356,7 @@ pub(super) fn install(server: &str, package: &str, name: &str) -> Install {
         parameters: BTreeMap::new(),
         secrets: BTreeMap::new(),
         turn: Turn::default(),
+        with_requirements: false,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use settled_proto::v1::{
-    CancelRunRequest, CreateServerRequest, DeleteServerRequest, GetResourceRequest, GetRunRequest,
+    CancelRunRequest, CreateServerRequest, DeleteServerRequest, DoRequest, GetResourceRequest, GetRunRequest,
     GetServerRequest, InstallRequest, ListAuditRequest, ListResourcesRequest, Outcome, ReconcileRequest,
     RemoveResourceRequest, ResourceStatus, RunState, UpdateResourceRequest, WaitReason,
 };
@@ -227,4 +227,88 @@ async fn p14_who_makes_the_reconciler_look_is_in_the_audit_once() {
     let entries: Vec<_> = audit.entries.iter().map(told).collect();
     let found = "examined 3, settled 0, released 0, likely stale 0";
     assert_eq!(entries, [("Admin.Reconcile".into(), "installation".into(), found.into())]);
+}
+
+#[tokio::test]
+async fn a_dry_run_of_an_update_a_removal_and_an_own_operation_stores_nothing() {
+    let api = Served::start().await;
+    api.server("web1").await;
+    let parameters = [("source", "/srv/a"), ("path", "/srv/b"), ("release", "r1")];
+    let ask = InstallRequest {
+        package: "deployment".to_owned(),
+        parameters: parameters.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        ..install("i1", "web1", "site")
+    };
+    let first = api.resources().install(ask).await.unwrap().into_inner();
+    let resource = first.resource.unwrap();
+    let named = resource.id.clone();
+    let remove =
+        RemoveResourceRequest { resource: named.clone(), dry_run: true, ..RemoveResourceRequest::default() };
+    let planned = api.resources().remove(remove).await.unwrap().into_inner();
+    let (shown, run) = (planned.resource.unwrap(), planned.run.unwrap());
+    assert_eq!((shown.id.as_str(), shown.status()), (named.as_str(), ResourceStatus::Removing));
+    assert_eq!((run.id.as_str(), run.operation.as_str()), ("", "remove"));
+    assert!(!run.step_titles.is_empty() && run.summary.contains("dry run"), "{run:?}");
+
+    // What would be refused is refused, by the same words.
+    let update =
+        UpdateResourceRequest { resource: named.clone(), dry_run: true, ..UpdateResourceRequest::default() };
+    let refused = api.resources().update(update).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains(&resource.open_run_id), "{refused:?}");
+    let own = DoRequest {
+        resource: named.clone(),
+        operation: "rollback".to_owned(),
+        dry_run: true,
+        ..DoRequest::default()
+    };
+    assert_eq!(api.resources().r#do(own).await.unwrap_err().message(), refused.message());
+    let seen = api.resources().get(GetResourceRequest { resource: named }).await.unwrap().into_inner();
+    assert_eq!(seen, resource);
+}
+
+#[tokio::test]
+async fn what_a_package_requires_is_named_and_comes_along_on_request() {
+    let api = Served::start().await;
+    api.server("web1").await;
+    let site = |request_id: &str, with_requirements, dry_run| InstallRequest {
+        request_id: request_id.to_owned(),
+        package: "site".to_owned(),
+        name: "one".to_owned(),
+        parameters: [("domains", "one.test"), ("root", "/srv/one"), ("kind", "php")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into(),
+        with_requirements,
+        dry_run,
+        ..install("", "web1", "")
+    };
+    let refused = api.resources().install(site("s1", false, false)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    let details = refused.get_error_details();
+    let violations = &details.precondition_failure().unwrap().violations;
+    let told: Vec<_> =
+        violations.iter().map(|v| (v.r#type.as_str(), v.subject.as_str(), v.description.as_str())).collect();
+    let expected = [
+        ("REQUIREMENT", "nginx", "settlectl install nginx --server web1"),
+        ("REQUIREMENT", "php", "settlectl install php --server web1"),
+    ];
+    assert_eq!(told, expected);
+
+    let planned = api.resources().install(site("", true, true)).await.unwrap().into_inner();
+    let places: Vec<_> =
+        planned.requirements.iter().map(|run| (run.package.as_str(), run.position)).collect();
+    assert_eq!(places, [("nginx", 1), ("php", 2)]);
+    assert!(planned.requirements.iter().all(|run| run.id.is_empty() && !run.step_titles.is_empty()));
+    assert_eq!(planned.run.unwrap().position, 3);
+    let list = api.resources().list(ListResourcesRequest::default()).await.unwrap().into_inner();
+    assert!(list.resources.is_empty());
+
+    let answer = api.resources().install(site("s2", true, false)).await.unwrap().into_inner();
+    let again = api.resources().install(site("s2", true, false)).await.unwrap().into_inner();
+    assert_eq!(answer, again);
+    assert_eq!(answer.requirements.len(), 2);
+    let list = api.resources().list(ListResourcesRequest::default()).await.unwrap().into_inner();
+    let mut there: Vec<_> = list.resources.iter().map(|r| format!("{}/{}", r.package, r.name)).collect();
+    there.sort();
+    assert_eq!(there, ["nginx/nginx", "php/php", "site/one"]);
 }

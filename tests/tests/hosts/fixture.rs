@@ -6,8 +6,8 @@ use settled_proto::v1::resources_client::ResourcesClient;
 use settled_proto::v1::runs_client::RunsClient;
 use settled_proto::v1::servers_client::ServersClient;
 use settled_proto::v1::{
-    Evidence, FollowRunRequest, GetRunRequest, Outcome, RemoveResourceRequest, Run, RunState,
-    follow_run_response::Event,
+    CommandResponse, Evidence, FollowRunRequest, GetRunRequest, Outcome, RemoveResourceRequest, Run,
+    RunState, follow_run_response::Event,
 };
 use settled_tests::host::Host;
 use settled_tests::patience::until_within;
@@ -73,11 +73,7 @@ pub(crate) struct Scene {
 impl Scene {
     /// An installation will wait at `at`: `before`, `dpkg`, `after`.
     pub(crate) async fn new(at: &[&str]) -> Self {
-        let waits: Vec<_> = at.iter().map(|place| format!("var/tmp/{place}")).collect();
-        let deb = debian_package();
-        let mut files: Vec<(&str, &[u8])> = waits.iter().map(|path| (path.as_str(), &b""[..])).collect();
-        files.push((DEB, &deb));
-        let host = Host::start(&files).await;
+        let host = host_with(at).await;
         let packages = package_dir("slow", DEFINITION);
         let dir = format!("'{}'", packages.path().display());
         let home = Home::new(&[
@@ -90,26 +86,51 @@ impl Scene {
         let (daemon, channel) = (Some(home.start()), home.channel());
         home.serves().await;
         let scene = Self { host, home, channel, daemon, _packages: packages };
-        let request = scene.host.record("host");
-        let answer = ServersClient::new(scene.channel.clone()).create(request).await.unwrap().into_inner();
-        let (met, _) = scene.completed(&answer.run.unwrap().id).await;
-        assert_eq!(met.outcome(), Outcome::Succeeded, "{met:#?}");
+        scene.register(&scene.host, "host").await;
         scene
+    }
+
+    /// Registers a host as `name`, and waits until the daemon has met it.
+    pub(crate) async fn register(&self, host: &Host, name: &str) {
+        let request = host.record(name);
+        let answer = ServersClient::new(self.channel.clone()).create(request).await.unwrap().into_inner();
+        let (met, _) = self.completed(&answer.run.unwrap().id).await;
+        assert_eq!(met.outcome(), Outcome::Succeeded, "{met:#?}");
     }
 
     /// Asks for something on the host; answers its run.
     pub(crate) async fn ask(&self, package: &str, name: &str, parameters: &[(&str, &str)]) -> String {
-        let request = install("host", package, name, parameters);
+        self.ask_on("host", package, name, parameters).await
+    }
+
+    /// Asks for something on a server; answers its run.
+    pub(crate) async fn ask_on(
+        &self,
+        server: &str,
+        package: &str,
+        name: &str,
+        parameters: &[(&str, &str)],
+    ) -> String {
+        let request = install(server, package, name, parameters);
         let answer = ResourcesClient::new(self.channel.clone()).install(request).await.unwrap().into_inner();
         answer.run.unwrap().id
     }
 
     /// Asks for the removal of a resource of the host; answers the run.
     pub(crate) async fn ask_removal(&self, package: &str, name: &str) -> String {
+        self.removal(package, name).await.unwrap().run.unwrap().id
+    }
+
+    /// The sentence with which the removal of a resource of the host is refused.
+    pub(crate) async fn refused_removal(&self, package: &str, name: &str) -> String {
+        self.removal(package, name).await.unwrap_err().message().to_owned()
+    }
+
+    async fn removal(&self, package: &str, name: &str) -> Result<CommandResponse, tonic::Status> {
         let resource = format!("host/{package}/{name}");
         let request = RemoveResourceRequest { request_id: fresh_id(), resource, ..Default::default() };
-        let answer = ResourcesClient::new(self.channel.clone()).remove(request).await.unwrap().into_inner();
-        answer.run.unwrap().id
+        let answer = ResourcesClient::new(self.channel.clone()).remove(request).await;
+        answer.map(tonic::Response::into_inner)
     }
 
     /// What waits there goes on.
@@ -166,6 +187,15 @@ impl Scene {
     pub(crate) fn times(&self, what: &str) -> usize {
         self.host.read(WITNESS).lines().filter(|line| line.starts_with(what)).count()
     }
+}
+
+/// A host where the installation of `slow` will wait at `at`: `before`, `dpkg`, `after`.
+pub(crate) async fn host_with(at: &[&str]) -> Host {
+    let waits: Vec<_> = at.iter().map(|place| format!("var/tmp/{place}")).collect();
+    let deb = debian_package();
+    let mut files: Vec<(&str, &[u8])> = waits.iter().map(|path| (path.as_str(), &b""[..])).collect();
+    files.push((DEB, &deb));
+    Host::start(&files).await
 }
 
 /// `slow` 1.0, as `dpkg-deb` makes it.

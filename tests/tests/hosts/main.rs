@@ -9,8 +9,11 @@ mod cable;
 mod catalogue;
 mod firewall;
 mod fixture;
+mod locks;
 mod power;
 mod session;
+mod story;
+mod tales;
 
 /// Who is root in CI is told when hosts cannot be started there: an ignored test is easily overlooked.
 #[test]

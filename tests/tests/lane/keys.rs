@@ -21,6 +21,7 @@ async fn put(w: &mut World, name: &str, port: &str) -> Result<RunId, Refusal> {
         parameters: BTreeMap::from([("port".to_owned(), port.to_owned())]),
         secrets: BTreeMap::new(),
         turn: Turn::default(),
+        with_requirements: false,
     };
     w.daemon.engine.install(asked, ask).await.map(|answer| answer.run.unwrap().id.parse().unwrap())
 }
@@ -68,6 +69,7 @@ async fn both(w: &mut World, names: [&str; 2]) -> [Result<RunId, Refusal>; 2] {
         parameters: BTreeMap::new(),
         secrets: BTreeMap::new(),
         turn: Turn::default(),
+        with_requirements: false,
     };
     let (one, two) = (w.asked("Resources.Install"), w.asked("Resources.Install"));
     let engine = &w.daemon.engine;

@@ -83,6 +83,7 @@ async fn queue(w: &mut World, runs: usize, limit: u64) {
             name: format!("n{n}"),
             parameters: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            with_requirements: false,
             turn: Turn { limit: Some(seconds(limit)), ..Turn::default() },
         };
         let asked = w.asked("Resources.Install");

@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where something is not as it should be")]
 
+mod adopt;
 mod attempts;
 mod cancel;
 mod crash;
+mod drift;
 mod fence;
 mod held;
 mod keys;
@@ -17,6 +19,7 @@ mod panics;
 mod readings;
 mod removal;
 mod repair;
+mod requires;
 mod retry;
 mod secrets;
 mod settling;

@@ -20,6 +20,7 @@ async fn install(w: &mut World, password: &str) -> RunId {
         parameters: BTreeMap::new(),
         secrets: BTreeMap::from([("password".to_owned(), password.as_bytes().to_vec())]),
         turn: Turn::default(),
+        with_requirements: false,
     };
     w.daemon.engine.install(asked, ask).await.unwrap().run.unwrap().id.parse().unwrap()
 }

@@ -62,6 +62,7 @@ async fn p6_a_run_that_stays_queued_beyond_its_limit_was_never_started() {
         parameters: std::collections::BTreeMap::new(),
         secrets: std::collections::BTreeMap::new(),
         turn: Turn { limit: Some(seconds(3_600)), ..Turn::default() },
+        with_requirements: false,
     };
     let answer = w.daemon.engine.install(asked, ask).await.unwrap();
     let id = answer.run.unwrap().id.parse().unwrap();
@@ -186,6 +187,7 @@ async fn p6_a_try_that_never_reaches_its_server_settles_within_the_limit_of_its_
         parameters: std::collections::BTreeMap::new(),
         secrets: std::collections::BTreeMap::new(),
         turn: Turn { limit: Some(seconds(3_600)), ..Turn::default() },
+        with_requirements: false,
     };
     let answer = w.daemon.engine.install(asked, ask).await.unwrap();
     let id = answer.run.unwrap().id.parse().unwrap();

@@ -18,6 +18,7 @@ async fn put(w: &mut World, name: &str, priority: Priority) -> RunId {
         parameters: [].into(),
         secrets: [].into(),
         turn: Turn { limit: None, priority },
+        with_requirements: false,
     };
     w.daemon.engine.install(asked, ask).await.unwrap().run.unwrap().id.parse().unwrap()
 }

@@ -127,6 +127,7 @@ async fn a_run_that_would_end_before_its_window_opens_is_refused_with_what_to_do
         parameters: std::collections::BTreeMap::new(),
         secrets: std::collections::BTreeMap::new(),
         turn: Turn { limit: Some(limit), ..Turn::default() },
+        with_requirements: false,
     };
     let refused = w.daemon.engine.install(asked.clone(), ask(HOUR)).await.unwrap_err();
     assert!(matches!(refused, Refusal::NotNow { .. }), "{refused:?}");

@@ -45,7 +45,7 @@ pub(crate) async fn a_commit_calls_and_a_refusal_does_not(house: House) {
 #[tokio::test(flavor = "multi_thread")]
 async fn daemons_on_one_postgresql_hear_of_each_others_commits() {
     let (here, server) = (House::postgres().await, ServerId(ulid::Ulid::from_parts(1, 1)));
-    let there = open(&here.url, Arc::clone(&here.clock)).await.unwrap();
+    let there = open(&here.url, None, Arc::clone(&here.clock)).await.unwrap();
     let hub = Hub::new(&there.writer);
     let mut committed = hub.committed();
     committed.mark_unchanged();
@@ -62,7 +62,7 @@ async fn daemons_on_one_postgresql_hear_of_each_others_commits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_was_cut_off_looks_again_and_hears_again() {
     let (here, server) = (House::postgres().await, ServerId(ulid::Ulid::from_parts(1, 1)));
-    let there = open(&here.url, Arc::clone(&here.clock)).await.unwrap();
+    let there = open(&here.url, None, Arc::clone(&here.clock)).await.unwrap();
     let hub = Hub::new(&there.writer);
     let mut committed = hub.committed();
     committed.mark_unchanged();

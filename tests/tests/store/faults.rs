@@ -132,7 +132,7 @@ async fn line_is_cut(how: u8, runs_expected: u32) {
     let (head, socket_directory) = house.url.split_once("?host=").unwrap();
     let line = Line::to(Path::new(socket_directory).join(".s.PGSQL.5432"));
     let url = format!("{head}?host={}", line.directory.path().display());
-    let daemon = open(&url, Arc::new(SystemClock::new())).await.unwrap();
+    let daemon = open(&url, None, Arc::new(SystemClock::new())).await.unwrap();
     let runs = Arc::new(AtomicU32::new(0));
     line.cut.store(how, Ordering::SeqCst);
     let (counted, clock) = (Arc::clone(&runs), Arc::clone(&house.clock));
@@ -172,7 +172,7 @@ async fn p1_a_full_disk_acknowledges_nothing_and_work_resumes_by_itself() {
     };
     let clock: Arc<dyn settled::clock::Clock> = Arc::new(SystemClock::new());
     let url = format!("sqlite://{}/settled.db", disk.path().display());
-    let opened = open(&url, Arc::clone(&clock)).await.unwrap();
+    let opened = open(&url, None, Arc::clone(&clock)).await.unwrap();
     let add = |name: String| {
         let mut server = new_server(&*clock, &name);
         server.reach_detail = "x".repeat(30_000);
@@ -209,7 +209,7 @@ async fn migration_is_cut(how: u8) {
     let line = Line::to(Path::new(socket_directory).join(".s.PGSQL.5432"));
     let cut = format!("{head}?host={}", line.directory.path().display());
     line.cut.store(how, Ordering::SeqCst);
-    assert!(open(&cut, Arc::new(SystemClock::new())).await.is_err(), "its line was cut at a COMMIT");
+    assert!(open(&cut, None, Arc::new(SystemClock::new())).await.is_err(), "its line was cut at a COMMIT");
     assert_eq!(line.cut.load(Ordering::SeqCst), WHOLE);
     works(&url).await;
 }
@@ -227,7 +227,7 @@ async fn a_migration_whose_commit_was_not_answered_stands() {
 /// Opens a store and writes to it.
 async fn works(url: &str) {
     let clock: Arc<dyn settled::clock::Clock> = Arc::new(SystemClock::new());
-    let opened = open(url, Arc::clone(&clock)).await.unwrap();
+    let opened = open(url, None, Arc::clone(&clock)).await.unwrap();
     write(&opened.writer, move |unit| {
         let mut server = new_server(&*clock, "web1");
         Box::pin(async move { unit.insert_server(&mut server).await })
@@ -248,7 +248,7 @@ async fn a_migration_that_runs_out_of_disk_anywhere_is_finished_by_the_next_star
     let (mut pages, mut fitted) = (0, false);
     while !fitted {
         disk.leave(pages);
-        fitted = open(&url, Arc::new(SystemClock::new())).await.is_ok();
+        fitted = open(&url, None, Arc::new(SystemClock::new())).await.is_ok();
         disk.free();
         works(&url).await;
         for file in ["settled.db", "settled.db-wal", "settled.db-shm"] {

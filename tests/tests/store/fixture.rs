@@ -56,7 +56,7 @@ impl House {
 
     async fn open(url: String, directory: TempDir) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let opened = open(&url, Arc::clone(&clock)).await.unwrap();
+        let opened = open(&url, None, Arc::clone(&clock)).await.unwrap();
         Self { url, opened, clock, directory }
     }
 
@@ -249,6 +249,7 @@ pub(crate) fn new_resource(clock: &dyn Clock, server: &Server, name: &str) -> Re
         applied: None,
         secrets: vec![],
         outputs: BTreeMap::new(),
+        ours: true,
         last_error: None,
         observed: None,
         open_run: None,

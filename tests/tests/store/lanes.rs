@@ -175,7 +175,7 @@ async fn p3_a_wrong_clock_frees_no_lane_of_the_living() {
     let (me, other) = (house.daemon(), house.daemon());
     take(&house, server, me).await.unwrap();
     renew(&house.opened.writer, me, Duration::from_secs(30)).await;
-    let ahead = open(&house.url, Arc::new(Wrong(SystemClock::new(), HOUR_US))).await.unwrap();
+    let ahead = open(&house.url, None, Arc::new(Wrong(SystemClock::new(), HOUR_US))).await.unwrap();
     let free = |length| {
         let writer = ahead.writer.clone();
         async move {

@@ -74,6 +74,7 @@ conformance! {
     opening::a_store_is_opened_again_as_the_same_installation,
     opening::a_newer_database_is_refused,
     origin::p10_a_copy_has_a_generation_of_its_own,
+    origin::p10_a_counter_that_goes_back_under_a_daemon_ends_it,
     faults::a_read_that_fails_does_not_lose_what_a_neighbour_wrote,
     sets::a_name_is_taken_once_in_a_batch,
     sets::a_queue_is_full_at_its_limit_in_a_batch,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use settled::domain::resource::{Applied, Observed, Presence, Resource, ResourceStatus};
+use settled::domain::operation::Operation;
+use settled::domain::resource::{Applied, Difference, Observed, Presence, Resource, ResourceStatus};
 use settled::domain::run::Event;
 use settled::domain::server::{Held, Policy, Server};
 use settled::domain::step::{StepId, StepState};
@@ -60,10 +61,24 @@ pub(crate) async fn every_object_comes_back_as_it_was_stored(house: House) {
         let resource = Resource {
             status,
             desired: hostile_map(),
-            applied: Some(Applied { params: hostile_map(), digest: HOSTILE.into(), known: false }),
+            applied: Some(Applied {
+                params: hostile_map(),
+                digest: HOSTILE.into(),
+                known: false,
+                by: Operation::Own(HOSTILE.into()),
+            }),
             secrets: vec![HOSTILE.into()],
             last_error: Some(failure(run_id, "\0")),
-            observed: Some(Observed { presence: Presence::Drifted, facts: hostile_map(), at: Timestamp(-1) }),
+            observed: Some(Observed {
+                presence: Presence::Drifted,
+                facts: hostile_map(),
+                differs: vec![Difference {
+                    fact: HOSTILE.into(),
+                    expected: HOSTILE.into(),
+                    found: String::new(),
+                }],
+                at: Timestamp(-1),
+            }),
             open_run: Some(run_id),
             ..new_resource(&*house.clock, &server, &format!("{HOSTILE}{status}"))
         };

@@ -8,14 +8,14 @@ use settled::store::{Db, OpenError, open};
 use crate::fixture::House;
 
 async fn refusal(url: &str) -> OpenError {
-    open(url, Arc::new(SystemClock::new())).await.err().expect(url)
+    open(url, None, Arc::new(SystemClock::new())).await.err().expect(url)
 }
 
 pub(crate) async fn a_store_is_opened_again_as_the_same_installation(house: House) {
     let server = house.server("web1").await;
     let about = house.opened.store.about().clone();
     for _ in 0..2 {
-        let again = open(&house.url, Arc::clone(&house.clock)).await.unwrap();
+        let again = open(&house.url, None, Arc::clone(&house.clock)).await.unwrap();
         assert_eq!(again.store.about().installation, about.installation);
         assert_eq!(again.store.about().generation, about.generation);
         assert_eq!(again.writer.committed().borrow().seq, server.seq);

@@ -199,7 +199,7 @@ pub(crate) async fn a_refused_command_leaves_no_trace_in_the_audit(house: House)
 #[tokio::test(flavor = "multi_thread")]
 async fn p10_two_daemons_share_one_order() {
     let house = House::postgres().await;
-    let other = settled::store::open(&house.url, house.clock.clone()).await.unwrap();
+    let other = settled::store::open(&house.url, None, house.clock.clone()).await.unwrap();
     assert_eq!(other.store.about().installation, house.opened.store.about().installation);
     let server = house.server("web1").await;
     let storm = (0..400).map(|n| {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use settled::clock::SystemClock;
 use settled::domain::id::InstallationId;
-use settled::store::{Opened, StoreError, open};
+use settled::store::{Command, Opened, StoreError, Unit, Wants, open};
 use settled_tests::patience::until;
 use settled_tests::postgres::Postgres;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
+use tokio::sync::Notify;
 
 use crate::fixture::{House, new_server, write};
 
@@ -20,7 +21,7 @@ use crate::fixture::{House, new_server, write};
 type Names = (InstallationId, String);
 
 async fn opened(url: &str) -> Opened {
-    open(url, Arc::new(SystemClock::new())).await.unwrap()
+    open(url, None, Arc::new(SystemClock::new())).await.unwrap()
 }
 
 fn names(opened: &Opened) -> Names {
@@ -158,17 +159,116 @@ async fn p10_a_database_that_is_replaced_while_it_is_open_is_not_written() {
     let url = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
     let ours = opened(&url).await;
     add_server(&ours, "web1").await.unwrap();
-    let replaced = ours.writer.replaced();
+    let over = ours.writer.over();
     let cut = url.clone();
     tokio::task::spawn_blocking(move || Postgres::shared().cut_off(&cut)).await.unwrap();
-    add_server(&ours, "web2").await.unwrap();
-    assert!(!replaced.is_cancelled(), "a connection that was lost leads to the same database");
+    add_server(&ours, "web2").await.expect("a connection that was lost leads to the same database");
 
     let put_back = url.clone();
     tokio::task::spawn_blocking(move || Postgres::shared().put_back(&put_back)).await.unwrap();
     assert!(matches!(add_server(&ours, "web3").await, Err(StoreError::Replaced)));
-    replaced.cancelled().await;
+    assert!(matches!(over.await, StoreError::Replaced));
     let again = opened(&url).await;
     assert_ne!(names(&again).1, names(&ours).1);
     add_server(&again, "web3").await.unwrap();
+}
+
+/// What a restore of the data alone does: all names stay, and the counter is behind.
+async fn set_back(url: &str) {
+    let sql = "UPDATE counter SET seq = seq - 1";
+    if url.starts_with("sqlite:") {
+        let mut conn = SqliteConnection::connect(url).await.unwrap();
+        sqlx::query(sql).execute(&mut conn).await.unwrap();
+    } else {
+        let mut conn = PgConnection::connect(url).await.unwrap();
+        sqlx::query(sql).execute(&mut conn).await.unwrap();
+    }
+}
+
+pub(crate) async fn p10_a_counter_that_goes_back_under_a_daemon_ends_it(house: House) {
+    add_server(&house.opened, "web1").await.unwrap();
+    set_back(&house.url).await;
+    assert!(matches!(add_server(&house.opened, "web2").await, Err(StoreError::Replaced)));
+    assert!(matches!(house.opened.writer.over().await, StoreError::Replaced));
+}
+
+/// Cluster, timeline, database and table are the same then.
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_a_postgres_whose_data_is_put_back_is_known_by_the_mark_of_its_daemon() {
+    let url = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
+    let marks = tempfile::tempdir().unwrap();
+    let look = async |marks: Option<&Path>| {
+        let opened = open(&url, marks, Arc::new(SystemClock::new())).await.unwrap();
+        add_server(&opened, "web1").await.unwrap();
+        names(&opened).1
+    };
+    let first = look(Some(marks.path())).await;
+    set_back(&url).await;
+    let forget = "DELETE FROM server";
+    sqlx::query(forget).execute(&mut PgConnection::connect(&url).await.unwrap()).await.unwrap();
+    assert_ne!(look(Some(marks.path())).await, first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_a_database_put_back_together_with_its_mark_has_a_new_generation() {
+    let (kept, first) = Kept::new().await;
+    // A backup of all files while they are in use, into the files that are there.
+    let opened = opened(&kept.url).await;
+    let mark = fs::read(kept.beside("-mark")).unwrap();
+    drop(opened);
+    until("it is closed", async || (!kept.is_open()).then_some(())).await;
+    until("its mark is another file", async || {
+        (fs::read(kept.beside("-mark")).unwrap() != mark).then_some(())
+    })
+    .await;
+    kept.put_back().await;
+    fs::write(kept.beside("-mark"), mark).unwrap();
+    assert_ne!(look(&kept.url).await, first);
+}
+
+/// A writer that breaks is not waited for: the daemon ends, and begins anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_whoever_waits_for_a_writer_that_broke_is_told() {
+    struct Breaks;
+
+    #[async_trait::async_trait]
+    impl Command for Breaks {
+        type Answer = ();
+        type Refusal = StoreError;
+
+        fn wants(&self, _: &mut Wants) {
+            panic!("what nobody catches");
+        }
+
+        async fn run(&self, _: &mut Unit<'_>) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    let house = House::sqlite().await;
+    let (begun, let_go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let busy = write(&house.opened.writer, {
+        let (begun, let_go) = (Arc::clone(&begun), Arc::clone(&let_go));
+        move |_| {
+            let (begun, let_go) = (Arc::clone(&begun), Arc::clone(&let_go));
+            Box::pin(async move {
+                begun.notify_one();
+                let_go.notified().await;
+                Ok(())
+            })
+        }
+    });
+    let together = async {
+        begun.notified().await;
+        // These two make a batch, and what a batch wants is loaded for all of it at once.
+        let both =
+            async { tokio::join!(house.opened.writer.commit(Breaks), house.opened.writer.commit(Breaks)) };
+        let release = async { let_go.notify_one() };
+        tokio::join!(both, release).0
+    };
+    let (busy, (one, two)) = tokio::join!(busy, together);
+    busy.unwrap();
+    assert!(one.is_err() && two.is_err());
+    let why = house.opened.writer.over().await;
+    assert!(why.to_string().contains("its writer ended"), "{why}");
 }

@@ -58,6 +58,7 @@ fn no_field_of_the_contract_is_forgotten() {
         ("Waiting", waiting(&Waiting::default())),
         ("Failure", failure(&Failure::default())),
         ("Observed", observed(&Observed::default())),
+        ("Difference", difference(&Difference::default())),
         ("GetStatusResponse", status(&GetStatusResponse::default())),
         ("Drain", drain(&Drain::default())),
         ("DrainResponse", drained(None)),

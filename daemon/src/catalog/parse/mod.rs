@@ -18,6 +18,7 @@ mod parameter;
 mod reader;
 mod references;
 mod report;
+mod requires;
 mod rules;
 mod supported;
 mod uses;
@@ -112,6 +113,7 @@ fn read(mut table: Table<'_>, text: &str, origin: Origin, report: &mut Report<'_
     let rules = rules::read(&mut table, &context, report);
     let operations = operation::all(&mut table, report, &context, probe.as_ref());
     let outputs = outputs::all(&mut table, report);
+    let requires = requires::all(&mut table, &context, report);
     secrets_are_used(&parameters, &operations, report);
     table.finish(report);
     let text = match origin {
@@ -129,6 +131,7 @@ fn read(mut table: Table<'_>, text: &str, origin: Origin, report: &mut Report<'_
         single,
         operations,
         outputs,
+        requires,
         probe,
         prelude: uses.into_iter().map(|shared| shared.text).chain([prelude]).collect(),
     })

@@ -134,6 +134,7 @@ fn check_name(name: &str, table: &Table<'_>, report: &mut Report<'_>) {
     let message = match Operation::from_word(name) {
         Operation::Probe => "a probe is written [probe], not as an operation",
         Operation::Register => "this name belongs to servers",
+        Operation::Adopt => "this name belongs to settled: it looks, by [probe] and the proof of the install",
         Operation::Own(_) if !is_name(name) => NAME_RULE,
         _ => return,
     };

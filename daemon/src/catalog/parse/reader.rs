@@ -128,7 +128,7 @@ impl<'d> Table<'d> {
     }
 }
 
-fn sub_table<'d>(
+pub(super) fn sub_table<'d>(
     value: &'d DeValue<'d>,
     path: String,
     at: Option<usize>,

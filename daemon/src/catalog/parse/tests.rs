@@ -321,8 +321,10 @@ fn outputs_are_shown_values_on_one_line() {
         &["36:outputs.release.type: an output has at most 1024"],
     );
     check(0, &output("type = \"port\"\nkey = true"), &["37:outputs.release.key: unknown key"]);
-    let many: String =
-        (0..17).map(|n| format!("[outputs.o{n}]\ntype = \"port\"\nsummary = \"A port\"\n")).collect();
+    let many: String = (0..17)
+        .map(|n| format!("[outputs.o{n}]\ntype = \"port\"\nsummary = \"A port\"\n"))
+        .collect::<Vec<_>>()
+        .concat();
     check(0, &many, &["82:outputs: has 17 outputs; at most 16 are allowed"]);
     let good = format!("{GOOD}\n{}", output("type = \"text\"\nmax = 40"));
     assert_eq!(parse(&good).unwrap().outputs[0].name, "release");

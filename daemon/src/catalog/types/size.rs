@@ -13,6 +13,6 @@ pub(super) fn canonical(raw: &str) -> Option<String> {
     let number: u64 = digits.parse().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()))?;
     let bytes =
         number.checked_mul(unit.map_or(1, |(_, bytes)| *bytes)).filter(|bytes| *bytes <= BYTES_MAX)?;
-    let whole = UNITS.iter().find(|(_, unit)| bytes > 0 && bytes % unit == 0);
+    let whole = UNITS.iter().find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit));
     Some(whole.map_or_else(|| bytes.to_string(), |(name, unit)| format!("{}{name}", bytes / unit)))
 }

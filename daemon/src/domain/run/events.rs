@@ -42,7 +42,7 @@ impl Run {
 
     /// A try is stored, and may live on the server; a run without steps only asks it.
     pub(super) fn when_stepping(&mut self, event: Event, now: Timestamp, timings: &Timings) -> bool {
-        let only_asks = !self.operation.has_steps();
+        let only_asks = !self.has_steps();
         match event {
             Event::Waits { reason, who, next_try } => self.wait(reason, who, next_try, now),
             Event::Unanswered { who, next_try, timeout } => self.unanswered(who, next_try, timeout, now),
@@ -51,6 +51,10 @@ impl Run {
             Event::CancelRequested => self.cancel_requested = true,
             Event::HeldUp(failure) => self.held_up(failure, now, timings),
             Event::StepEnded(ended, facts) => self.step_ended(&ended, facts, now, timings),
+            Event::Judged(Proof::Success, _) if only_asks => self.succeed(Evidence::Probe, now),
+            Event::Judged(_, facts) if only_asks => {
+                self.fail(Reason::Differs, Evidence::Probe, facts.failure, false, now);
+            }
             Event::Judged(proof, facts) => {
                 self.payload = true;
                 match proof {

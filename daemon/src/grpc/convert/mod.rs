@@ -27,7 +27,7 @@ pub(super) use transition::{held, transition};
 pub(super) use words::{freshness_of, kind_of, outcome_word, run_state_word, status_word};
 
 use crate::domain::failure::Failure;
-use crate::domain::resource::Observed;
+use crate::domain::resource::{Difference, Observed};
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::Waiting;
 
@@ -58,7 +58,12 @@ fn observed(o: &Observed) -> v1::Observed {
         presence: words::presence(o.presence).into(),
         facts: o.facts.clone(),
         at: Some(time(o.at)),
+        differs: o.differs.iter().map(difference).collect(),
     }
+}
+
+fn difference(d: &Difference) -> v1::Difference {
+    v1::Difference { fact: d.fact.clone(), expected: d.expected.clone(), found: d.found.clone() }
 }
 
 fn waiting(w: &Waiting) -> v1::Waiting {

@@ -2,11 +2,11 @@
 
 use settled_proto::v1;
 
-use crate::catalog::{Definition, OperationDef, OutputDef, Parameter, Rule, Supported};
+use crate::catalog::{Definition, OperationDef, OutputDef, Parameter, Requirement, Rule, Supported};
 
 /// A package with its text.
 pub(in crate::grpc) fn package(d: &Definition) -> v1::Package {
-    v1::Package { source: d.text.clone(), ..package_line(d) }
+    v1::Package { source: d.source().to_owned(), ..package_line(d) }
 }
 
 /// A package as a list shows it.
@@ -22,6 +22,7 @@ pub(in crate::grpc) fn package_line(d: &Definition) -> v1::Package {
         rules: d.rules.iter().map(Rule::in_words).collect(),
         source: String::new(),
         outputs: d.outputs.iter().map(output).collect(),
+        requires: d.requires.iter().map(requirement).collect(),
     }
 }
 
@@ -48,6 +49,10 @@ fn parameter(p: &Parameter) -> v1::Parameter {
         key: p.key,
         values: p.values().to_vec(),
     }
+}
+
+fn requirement(r: &Requirement) -> v1::Requirement {
+    v1::Requirement { package: r.package.clone(), when: r.when_in_words() }
 }
 
 fn output(o: &OutputDef) -> v1::Output {

@@ -135,7 +135,9 @@ fn why(run: &Run, verdict: &Verdict) -> String {
         Some(Reason::Internal) => "a fault in settled".to_owned(),
         Some(Reason::Refused) => "the server refuses settled".to_owned(),
         Some(Reason::Forbidden) => format!("{} may not do this any more", run.principal),
-        Some(Reason::Unsupported) => message(verdict, "the server does not have what the package needs"),
+        Some(Reason::Unsupported | Reason::Requirement | Reason::Differs) => {
+            message(verdict, "the server does not have what it needs")
+        }
         None => "no reason is known".to_owned(),
     }
 }
@@ -181,6 +183,11 @@ fn next(run: &Run, verdict: &Verdict) -> String {
         }
         Some(Reason::Unsupported) => "Ask for it again when the server fits.".to_owned(),
         Some(Reason::Internal) => "The daemon's log tells more.".to_owned(),
+        Some(Reason::Differs) => format!(
+            "Nothing was changed. Forget the record with `settlectl remove {path}` (it touches nothing either) and adopt it as it is, or make \
+             it so with `settlectl update {path}`."
+        ),
+        Some(Reason::Requirement) => format!("Mend that, then {}.", again(run, &path)),
         // Nothing ran that could have written anything.
         Some(Reason::NeverStarted | Reason::WaitedTooLong) => {
             format!("See what it waited for (settlectl run show {}), then {}.", run.id, again(run, &path))

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::domain::failure::Failure;
-use crate::domain::resource::{Observed, Presence};
+use crate::domain::resource::{Difference, Observed, Presence};
 use crate::domain::time::Timestamp;
 
 #[derive(Serialize, Deserialize)]
@@ -38,6 +38,8 @@ struct FailureJson {
 struct ObservedJson {
     presence: String,
     facts: BTreeMap<String, String>,
+    /// Fact, expected, found.
+    differs: Vec<(String, String, String)>,
     at: i64,
 }
 
@@ -87,14 +89,18 @@ fn failure_from_json(text: Option<&String>) -> Result<Option<Failure>, StoreErro
 }
 
 fn observed_to_json(o: &Observed) -> String {
-    to_json(&ObservedJson { presence: o.presence.to_string(), facts: o.facts.clone(), at: o.at.0 })
+    let differs = o.differs.iter().map(|d| (d.fact.clone(), d.expected.clone(), d.found.clone())).collect();
+    let (presence, facts) = (o.presence.to_string(), o.facts.clone());
+    to_json(&ObservedJson { presence, facts, differs, at: o.at.0 })
 }
 
 fn observed_from_json(text: Option<&String>) -> Result<Option<Observed>, StoreError> {
     let Some(text) = text else { return Ok(None) };
     let json: ObservedJson = from_json("observation", text)?;
     let presence = Presence::parse(&json.presence).ok_or_else(|| corrupt("presence", &json.presence))?;
-    Ok(Some(Observed { presence, facts: json.facts, at: Timestamp(json.at) }))
+    let difference = |(fact, expected, found)| Difference { fact, expected, found };
+    let differs = json.differs.into_iter().map(difference).collect();
+    Ok(Some(Observed { presence, facts: json.facts, differs, at: Timestamp(json.at) }))
 }
 
 /// Parses a stored word of a closed vocabulary.

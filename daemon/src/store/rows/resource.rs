@@ -6,6 +6,7 @@ use super::{
     corrupt, failure_from_json, failure_to_json, from_json, observed_from_json, observed_to_json, to_json,
     word,
 };
+use crate::domain::operation::Operation;
 use crate::domain::resource::{Applied, Resource, ResourceStatus};
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
@@ -24,8 +25,10 @@ pub struct ResourceRow {
     pub applied: Option<String>,
     pub applied_digest: Option<String>,
     pub applied_known: bool,
+    pub applied_by: Option<String>,
     pub secrets: String,
     pub outputs: String,
+    pub ours: bool,
     pub last_error: Option<String>,
     pub observed: Option<String>,
     pub open_run: Option<String>,
@@ -48,8 +51,10 @@ impl From<&Resource> for ResourceRow {
             applied: r.applied.as_ref().map(|a| to_json(&a.params)),
             applied_digest: r.applied.as_ref().map(|a| a.digest.clone()),
             applied_known: r.applied.as_ref().is_none_or(|a| a.known),
+            applied_by: r.applied.as_ref().map(|a| a.by.to_string()),
             secrets: to_json(&r.secrets),
             outputs: to_json(&r.outputs),
+            ours: r.ours,
             last_error: r.last_error.as_ref().map(failure_to_json),
             observed: r.observed.as_ref().map(observed_to_json),
             open_run: r.open_run.map(|id| id.to_string()),
@@ -65,13 +70,14 @@ impl TryFrom<ResourceRow> for Resource {
     type Error = StoreError;
 
     fn try_from(row: ResourceRow) -> Result<Self, StoreError> {
-        let applied = match (row.applied, row.applied_digest) {
-            (Some(params), Some(digest)) => Some(Applied {
+        let applied = match (row.applied, row.applied_digest, row.applied_by) {
+            (Some(params), Some(digest), Some(by)) => Some(Applied {
                 params: from_json("applied parameters", &params)?,
                 digest,
                 known: row.applied_known,
+                by: Operation::from_word(&by),
             }),
-            (None, None) => None,
+            (None, None, None) => None,
             _ => return Err(corrupt("applied parameters of resource", &row.id)),
         };
         let open_run = match row.open_run {
@@ -89,6 +95,7 @@ impl TryFrom<ResourceRow> for Resource {
             applied,
             secrets: from_json("secret names", &row.secrets)?,
             outputs: from_json("outputs", &row.outputs)?,
+            ours: row.ours,
             last_error: failure_from_json(row.last_error.as_ref())?,
             observed: observed_from_json(row.observed.as_ref())?,
             open_run,

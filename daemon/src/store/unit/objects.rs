@@ -246,6 +246,13 @@ impl Unit<'_> {
         Ok(())
     }
 
+    /// Notes that a look on schedule was queued. No part of the object, and no transition.
+    pub async fn looked_at(&mut self, resource: ResourceId) -> Result<(), StoreError> {
+        let (sql, now) = ("UPDATE resource SET looked_at = $2 WHERE id = $1", self.now.0);
+        on!(self.writing().await?, c => sqlx::query(sql).bind(resource.to_string()).bind(now).execute(c).await.map(drop))?;
+        Ok(())
+    }
+
     /// Removes a resource's record with its keys and secrets.
     pub async fn delete_resource(&mut self, resource: &mut Resource) -> Result<(), StoreError> {
         resource.seq = self.next_seq();

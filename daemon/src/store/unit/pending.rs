@@ -59,8 +59,10 @@ static INSERT_RESOURCES: LazyLock<Sets> = LazyLock::new(|| {
         "applied",
         "applied_digest",
         "applied_known",
+        "applied_by",
         "secrets",
         "outputs",
+        "ours",
         "last_error",
         "observed",
         "open_run",
@@ -81,8 +83,10 @@ static UPDATE_RESOURCES: LazyLock<Sets> = LazyLock::new(|| {
         "applied",
         "applied_digest",
         "applied_known",
+        "applied_by",
         "secrets",
         "outputs",
+        "ours",
         "last_error",
         "observed",
         "open_run",
@@ -266,12 +270,12 @@ impl Pending {
 
     async fn write_resources(&mut self, db: &mut Db<'_>) -> Result<(), StoreError> {
         let done = execute_all!(db, UPDATE_RESOURCES, &self.resource_updates, (seen, r) =>
-            &r.id, seen, &r.status, &r.desired, &r.applied, &r.applied_digest, r.applied_known, &r.secrets, &r.outputs, &r.last_error,
+            &r.id, seen, &r.status, &r.desired, &r.applied, &r.applied_digest, r.applied_known, &r.applied_by, &r.secrets, &r.outputs, r.ours, &r.last_error,
             &r.observed, &r.open_run, r.updated_at, r.version, r.seq);
         all_written(done, self.resource_updates.len(), || StoreError::Conflict)?;
         let done = execute_all!(db, INSERT_RESOURCES, &self.resource_inserts, r =>
             &r.id, &r.server_id, &r.server_name, &r.package, &r.name, &r.status, &r.desired, &r.applied, &r.applied_digest,
-            r.applied_known, &r.secrets, &r.outputs, &r.last_error, &r.observed, &r.open_run, r.created_at, r.updated_at, r.version, r.seq);
+            r.applied_known, &r.applied_by, &r.secrets, &r.outputs, r.ours, &r.last_error, &r.observed, &r.open_run, r.created_at, r.updated_at, r.version, r.seq);
         all_written(done, self.resource_inserts.len(), || StoreError::Duplicate("name".to_owned()))
     }
 

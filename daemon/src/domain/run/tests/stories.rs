@@ -371,7 +371,8 @@ fn what_is_applied_stays_unknown_until_an_update_succeeds() {
         After::Same(r) | After::Changed(r) => r,
         After::Gone(_) => panic!("nothing was removed"),
     };
-    let applied = |known| Some(Applied { params: Params::new(), digest: "d1".into(), known });
+    let applied =
+        |known| Some(Applied { params: Params::new(), digest: "d1".into(), known, by: Operation::Install });
     let before = |state| Resource { applied: applied(state), ..resource() };
     let is_known = |r: &Resource| r.applied.as_ref().is_some_and(|a| a.known);
 
@@ -397,6 +398,7 @@ fn resource() -> Resource {
         applied: None,
         secrets: Vec::new(),
         outputs: Outputs::new(),
+        ours: true,
         last_error: None,
         observed: None,
         open_run: None,
