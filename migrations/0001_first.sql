@@ -244,6 +244,8 @@ CREATE TABLE step (
     no BIGINT NOT NULL,
     title TEXT NOT NULL,
     repair BOOLEAN NOT NULL,
+    kill_grace BIGINT NOT NULL,
+    output_bytes_max BIGINT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('starting', 'running', 'exited', 'killed', 'rejected', 'lost')),
     exit_code BIGINT,
     why TEXT NOT NULL,

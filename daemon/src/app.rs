@@ -267,7 +267,6 @@ async fn open(
             poll: config.lane.poll(),
             linger: LANE_LINGER,
             attach_wait: if alone { ATTACH_WAIT } else { config.lane.poll() },
-            output_bytes_max: config.run.output_bytes_max,
             shared: !alone,
         },
         drain: dispatch::Drain::default(),
@@ -290,6 +289,7 @@ fn engine_settings(config: &Config) -> engine::Settings {
         stale: thresholds(config),
         queue_limit_least: config.queue_limit_least(),
         takeover: config.takeover(),
+        output_bytes_max: config.run.output_bytes_max,
     }
 }
 

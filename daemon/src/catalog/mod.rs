@@ -40,7 +40,7 @@ pub use supported::Supported;
 pub use types::{ParamType, VALUE_BYTES_MAX};
 
 /// The definitions that every installation has: file name and text.
-const BUILTIN: [(&str, &str); 15] = [
+const BUILTIN: [(&str, &str); 16] = [
     ("apt_package.toml", include_str!("../../packages/apt_package.toml")),
     ("database.toml", include_str!("../../packages/database.toml")),
     ("database_user.toml", include_str!("../../packages/database_user.toml")),
@@ -48,6 +48,7 @@ const BUILTIN: [(&str, &str); 15] = [
     ("firewall.toml", include_str!("../../packages/firewall.toml")),
     ("firewall_rule.toml", include_str!("../../packages/firewall_rule.toml")),
     ("mariadb.toml", include_str!("../../packages/mariadb.toml")),
+    ("mysql.toml", include_str!("../../packages/mysql.toml")),
     ("nginx.toml", include_str!("../../packages/nginx.toml")),
     ("php.toml", include_str!("../../packages/php.toml")),
     ("redis.toml", include_str!("../../packages/redis.toml")),

@@ -80,6 +80,7 @@ fn the_built_in_packages_are_sound() {
         "firewall",
         "firewall_rule",
         "mariadb",
+        "mysql",
         "nginx",
         "php",
         "redis",

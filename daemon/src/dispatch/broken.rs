@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::remains::complete;
+use super::stepping::{CLEARED_AWAY, NO_RECORD};
 use super::{Lane, Next, failures};
 use crate::domain::run::{Event, Repair, Run, StepFacts};
 use crate::domain::step::{Ended, StepId};
-use crate::engine::{Advance, LaneError, Prepared, log};
+use crate::engine::{Advance, LaneError, Prepared, StepEnd, log};
 use crate::remote::StepStatus;
 
 /// Panics over one step, without progress between them, after which it is given up.
@@ -79,11 +80,15 @@ impl Lane {
         };
         let seen = failures::seen(&report.processes, report.scene.as_ref());
         let (truncated, result) = (report.truncated, report.result);
+        let reaped = report.status == StepStatus::Reaped;
         let ended = match report.status {
             StepStatus::Ended(ended) => ended,
             // The cancel has left a mark there: a start that is still on its way is refused.
-            StepStatus::Absent => Ended::Rejected { why: "it had not come to the server".to_owned() },
-            StepStatus::Reaped => Ended::Lost { why: "the server has cleared it away already".to_owned() },
+            StepStatus::Absent if self.is_unanswered(id).await? => {
+                Ended::Rejected { why: "it had not come to the server".to_owned() }
+            }
+            StepStatus::Absent => Ended::Lost { why: NO_RECORD.to_owned() },
+            StepStatus::Reaped => Ended::Lost { why: CLEARED_AWAY.to_owned() },
             _ => {
                 self.panics.open = true;
                 return Ok(self.later(self.crew.settings.poll));
@@ -105,9 +110,9 @@ impl Lane {
             Some(prepared) => complete(facts, prepared, &ended, seen, &result),
             None => facts,
         };
-        let end = Some(failures::end_of(id, &ended, truncated));
+        let end = Some(StepEnd { proven: !reaped, ..failures::end_of(id, &ended, truncated) });
         let advance =
-            Advance { run: run.id, event: Event::Abandoned(ended, facts), end, titles: Arc::from([]) };
+            Advance { run: run.id, event: Event::Abandoned(ended, facts), end, outlines: Arc::from([]) };
         let after = self.crew.engine.advance(self.hold, advance).await?;
         log::attempt_ended(&after, run.position().attempt);
         self.progressed();

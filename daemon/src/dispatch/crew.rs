@@ -105,7 +105,7 @@ impl Crew {
 
     /// Tells what happened to a run of which no try begins with that.
     pub(super) async fn tell(&self, hold: LaneHold, run: &Run, event: Event) -> Result<Run, LaneError> {
-        self.engine.advance(hold, Advance { run: run.id, event, end: None, titles: Arc::from([]) }).await
+        self.engine.advance(hold, Advance { run: run.id, event, end: None, outlines: Arc::from([]) }).await
     }
 
     /// Ends a run that its server refuses for good; a try of it that only looked ends with it.
@@ -120,7 +120,7 @@ impl Crew {
             run.live_step().map(|id| failures::end_of(id, &Ended::Rejected { why: message.clone() }, false));
         let failure = failures::plain(run.id, message, self.engine.clock().now());
         let event = Event::Refused(Outcome::Failed, reason, failure);
-        let advance = Advance { run: run.id, event, end, titles: Arc::from([]) };
+        let advance = Advance { run: run.id, event, end, outlines: Arc::from([]) };
         let after = self.engine.advance(hold, advance).await?;
         log::attempt_ended(&after, after.position().attempt);
         Ok(after)

@@ -288,11 +288,11 @@ impl Lane {
         if run.is_queued() {
             let timeout = prepared.plan.steps.first().map_or(std::time::Duration::ZERO, |step| step.timeout);
             let event = Event::Started { timeout };
-            let titles = Arc::clone(&prepared.titles);
+            let outlines = Arc::clone(&prepared.outlines);
             let run = self
                 .crew
                 .engine
-                .advance(self.hold, Advance { run: run.id, event, end: None, titles })
+                .advance(self.hold, Advance { run: run.id, event, end: None, outlines })
                 .await?;
             log::attempt_starts(&run);
             self.work = Some(Work::begun(run, prepared));
@@ -354,8 +354,8 @@ impl Lane {
     }
 
     pub(super) async fn tell(&self, run: &Run, event: Event) -> Result<Run, LaneError> {
-        let titles = self.work.as_ref().map_or_else(|| Arc::from([]), Work::titles);
-        self.crew.engine.advance(self.hold, Advance { run: run.id, event, end: None, titles }).await
+        let outlines = self.work.as_ref().map_or_else(|| Arc::from([]), Work::outlines);
+        self.crew.engine.advance(self.hold, Advance { run: run.id, event, end: None, outlines }).await
     }
 
     pub(super) fn later(&mut self, wait: Duration) -> Next {

@@ -5,6 +5,7 @@
 
 mod broken;
 mod claim;
+mod contested;
 mod crew;
 mod drain;
 mod drive;
@@ -61,8 +62,6 @@ pub struct Settings {
     pub linger: Duration,
     /// How long one look at a running step waits for news.
     pub attach_wait: Duration,
-    /// Output kept of one step.
-    pub output_bytes_max: u64,
     /// Other daemons may share the store: what they accept rings no bell here.
     pub shared: bool,
 }

@@ -42,13 +42,16 @@ impl Lane {
         (proof, seen): (Proof, Seen),
         proven: bool,
     ) -> Result<Next, LaneError> {
+        // What may live on can still do what does not hold yet.
+        let proof = if proof == Proof::Nothing && !proven { Proof::None } else { proof };
         let seen = Seen { why: why.clone(), ..seen };
         let ended = Ended::Lost { why };
         let facts = StepFacts { seen, ..self.facts(run, id, &ended).await? };
-        let titles = self.work.as_ref().map_or_else(|| Arc::from([]), Work::titles);
+        let outlines = self.work.as_ref().map_or_else(|| Arc::from([]), Work::outlines);
         let end = Some(StepEnd { proven, ..failures::end_of(id, &ended, false) });
         let event = Event::Judged(proof, facts);
-        let after = self.crew.engine.advance(self.hold, Advance { run: run.id, event, end, titles }).await?;
+        let after =
+            self.crew.engine.advance(self.hold, Advance { run: run.id, event, end, outlines }).await?;
         self.after(run, after, id).await
     }
 

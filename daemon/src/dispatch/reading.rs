@@ -21,7 +21,7 @@ use crate::domain::server::{Reach, Server};
 use crate::domain::step::{Cause, Ended};
 use crate::domain::verdict::Reason;
 use crate::domain::waiting::{WaitReason, pause};
-use crate::engine::{Advance, LaneError, LaneHold, Sighting, log};
+use crate::engine::{Advance, LaneError, LaneHold, Outline, Sighting, log};
 use crate::remote::{Hello, ProbeSpec, RemoteError, Target};
 
 /// The milestone of first contact with a server, and of a look at it.
@@ -200,7 +200,8 @@ impl Readings {
             Subject::Server => MEET,
             Subject::Resource { .. } => LOOK,
         };
-        let advance = Advance { run: reading.run.id, event, end: None, titles: [title.to_owned()].into() };
+        let advance =
+            Advance { run: reading.run.id, event, end: None, outlines: [Outline::titled(title)].into() };
         let run = self.crew.engine.advance(reading.hold, advance).await?;
         log::attempt_starts(&run);
         Ok(Reading { run, ..reading })
@@ -239,7 +240,7 @@ impl Readings {
                 Event::Judged(Proof::None, StepFacts { failure, ..facts })
             }
         };
-        let advance = Advance { run: run.id, event, end, titles: [].into() };
+        let advance = Advance { run: run.id, event, end, outlines: [].into() };
         let run = self.crew.engine.advance(hold, advance).await?;
         log::attempt_ended(&run, run.position().attempt);
         Ok(Next::Now)

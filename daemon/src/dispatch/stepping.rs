@@ -13,7 +13,7 @@ use crate::domain::run::{Event, Phase, Progress, Repair, Run, RunState, StepFact
 use crate::domain::step::{Ended, StepId, StepState};
 use crate::domain::verdict::{Evidence, Outcome, Verdict};
 use crate::domain::waiting::WaitReason;
-use crate::engine::{Advance, LaneError, Prepared, log};
+use crate::engine::{Advance, LaneError, Outline, Prepared, log};
 use crate::remote::{Dpkg, Holder, Limits, RemoteError, Report, StepSpec, StepStatus};
 use crate::secrets::Mask;
 
@@ -21,9 +21,11 @@ use crate::secrets::Mask;
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 
 /// What is said of a try that its server has forgotten.
-const CLEARED_AWAY: &str = "the server has cleared it away already";
+pub(super) const CLEARED_AWAY: &str = "the server has cleared it away already";
+/// What is said of a try that nobody watches any more.
+pub(super) const LOST_SUPERVISOR: &str = "lost its supervisor";
 /// What is said of a try that its server has never had, or has lost with its disk.
-const NO_RECORD: &str = "the server has no record of it";
+pub(super) const NO_RECORD: &str = "the server has no record of it, and no process of it";
 
 /// The run in hand.
 pub(super) struct Work {
@@ -71,8 +73,8 @@ impl Work {
         (self.followed, self.cancel_sent) = (None, false);
     }
 
-    pub(super) fn titles(&self) -> Arc<[String]> {
-        Arc::clone(&self.prepared.titles)
+    pub(super) fn outlines(&self) -> Arc<[Outline]> {
+        Arc::clone(&self.prepared.outlines)
     }
 
     /// What is sent as this try.
@@ -190,7 +192,7 @@ impl Lane {
     }
 
     async fn send(&mut self, run: &Run, id: StepId, stored: u64) -> Result<Next, LaneError> {
-        let (target, spec) = (self.target()?, self.spec(id)?);
+        let (target, spec) = (self.target()?, self.spec(id).await?);
         match self.crew.acting()?.start(&target, &spec).await {
             Ok(report) => {
                 self.reached().await?;
@@ -199,11 +201,14 @@ impl Lane {
             Err(RemoteError::Unsendable(why)) => {
                 self.conclude(run, id, Ended::Rejected { why }, Remains::default(), true).await
             }
+            Err(RemoteError::Conflict(_)) => self.contested(run, id).await,
             Err(error) => self.trouble(error).await,
         }
     }
 
-    fn spec(&self, id: StepId) -> Result<StepSpec, LaneError> {
+    /// What is sent as this try: the same each time, because a server takes anything else for the try of somebody else.
+    async fn spec(&self, id: StepId) -> Result<StepSpec, LaneError> {
+        let record = self.crew.engine.store().read().await?.db().step(id).await?.ok_or(LaneError::Lost)?;
         let work = self.work.as_ref().ok_or(LaneError::Lost)?;
         let step = work.step(id)?;
         let wanted = work.prepared.secrets.iter().filter(|(name, _)| step.secrets.contains(name));
@@ -220,12 +225,8 @@ impl Lane {
             },
             limits: Limits {
                 timeout: step.timeout,
-                // What the configuration says may have changed since; the time by which the run settles has not.
-                grace: step
-                    .kill_grace
-                    .unwrap_or(self.crew.engine.timings().kill_grace)
-                    .min(work.run.kill_grace),
-                output_bytes_max: self.crew.settings.output_bytes_max,
+                grace: record.kill_grace,
+                output_bytes_max: record.output_bytes_max,
             },
         })
     }
@@ -233,9 +234,10 @@ impl Lane {
     async fn sent(&mut self, run: &Run, id: StepId, stored: u64, report: Report) -> Result<Next, LaneError> {
         match report.status {
             StepStatus::Running => {
-                self.crew.engine.step_seen(self.hold, id).await?;
                 let timeout = self.work.as_ref().ok_or(LaneError::Lost)?.step(id)?.timeout;
+                // Its time first: of a step that the store knows to run nobody asks again when it began.
                 self.go_on(run, Some(timeout)).await?;
+                self.crew.engine.step_seen(self.hold, id).await?;
                 self.progressed();
                 Ok(Next::Now)
             }
@@ -246,7 +248,7 @@ impl Lane {
             StepStatus::Ended(_) => self.follow(run, id, stored).await,
             StepStatus::Busy { holder } => self.put_off(run, &holder).await,
             StepStatus::Interrupted { packages } => self.interrupted(run, id, &packages).await,
-            StepStatus::Orphaned => self.stuck(run, id, "lost its supervisor", &report.processes).await,
+            StepStatus::Orphaned => self.stuck(run, id, LOST_SUPERVISOR, &report.processes).await,
             StepStatus::Accepted | StepStatus::Absent => Ok(self.later(self.crew.settings.poll)),
             StepStatus::Reaped => {
                 self.judge_lost(run, id, CLEARED_AWAY.to_owned(), Seen::default(), false).await
@@ -303,14 +305,12 @@ impl Lane {
                 let ended = ended.clone();
                 self.ended(run, id, ended, news.report.into()).await
             }
-            StepStatus::Orphaned => self.stuck(run, id, "lost its supervisor", &news.report.processes).await,
+            StepStatus::Orphaned => self.stuck(run, id, LOST_SUPERVISOR, &news.report.processes).await,
             StepStatus::Accepted | StepStatus::Busy { .. } | StepStatus::Interrupted { .. } => {
                 let stored = self.followed(id, stored)?.stored;
                 Box::pin(self.send(run, id, stored)).await
             }
-            StepStatus::Absent => {
-                self.judge_lost(run, id, NO_RECORD.to_owned(), Seen::default(), false).await
-            }
+            StepStatus::Absent => self.judge_lost(run, id, NO_RECORD.to_owned(), Seen::default(), true).await,
             StepStatus::Reaped => {
                 self.judge_lost(run, id, CLEARED_AWAY.to_owned(), Seen::default(), false).await
             }
@@ -349,7 +349,7 @@ impl Lane {
     }
 
     /// Processes of a step live that this daemon cannot end: they are named, and looked at again later.
-    async fn stuck(
+    pub(super) async fn stuck(
         &mut self,
         run: &Run,
         id: StepId,
@@ -406,11 +406,12 @@ impl Lane {
         truncated: bool,
         facts: StepFacts,
     ) -> Result<Next, LaneError> {
-        let titles = self.work.as_ref().map_or_else(|| Arc::from([]), Work::titles);
+        let outlines = self.work.as_ref().map_or_else(|| Arc::from([]), Work::outlines);
         let left_behind = self.work.as_ref().map_or(&[][..], |work| work.left_behind(id));
         let end = Some(failures::leaving(failures::end_of(id, &ended, truncated), left_behind));
         let event = Event::StepEnded(ended, facts);
-        let after = self.crew.engine.advance(self.hold, Advance { run: run.id, event, end, titles }).await?;
+        let after =
+            self.crew.engine.advance(self.hold, Advance { run: run.id, event, end, outlines }).await?;
         self.after(run, after, id).await
     }
 

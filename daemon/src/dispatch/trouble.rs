@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::{Lane, Next};
-use crate::domain::grounds::Seen;
-use crate::domain::run::{Event, Proof, Run};
+use crate::domain::run::{Event, Run};
 use crate::domain::server::Reach;
-use crate::domain::step::StepState;
+use crate::domain::step::{StepId, StepState};
 use crate::domain::waiting::{WaitReason, pause};
 use crate::engine::LaneError;
 use crate::remote::RemoteError;
@@ -57,17 +56,8 @@ impl Lane {
                 self.work = None;
                 Ok(self.later(self.crew.settings.poll))
             }
-            RemoteError::Unsendable(message) => Err(LaneError::Fault(message)),
-            RemoteError::Conflict(id) => {
-                let message = format!(
-                    "the server has step {id} with other content: another store has used the same ids"
-                );
-                match waiting {
-                    Some(run) => {
-                        self.conclude_lost(&run, id, message, (Proof::None, Seen::default()), false).await
-                    }
-                    None => Err(LaneError::Fault(message)),
-                }
+            error @ (RemoteError::Unsendable(_) | RemoteError::Conflict(_)) => {
+                Err(LaneError::Fault(error.to_string()))
             }
         }
     }
@@ -92,11 +82,16 @@ impl Lane {
         }
     }
 
+    /// Whether the server has never answered a start of this try.
+    pub(super) async fn is_unanswered(&self, id: StepId) -> Result<bool, LaneError> {
+        let record = self.crew.engine.store().read().await?.db().step(id).await?;
+        Ok(record.is_some_and(|record| record.state == StepState::Starting))
+    }
+
     /// Timeout of the try whose start was not answered yet, if the run has one.
     async fn unanswered(&self, run: &Run) -> Result<Option<Duration>, LaneError> {
         let Some(id) = run.live_step() else { return Ok(None) };
-        let record = self.crew.engine.store().read().await?.db().step(id).await?;
-        if record.is_none_or(|record| record.state != StepState::Starting) {
+        if !self.is_unanswered(id).await? {
             return Ok(None);
         }
         match &self.work {

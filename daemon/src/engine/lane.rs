@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -12,10 +13,9 @@ use crate::catalog::REPAIR_TITLE;
 use crate::domain::grounds::Late;
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::resource::Presence;
-use crate::domain::run::{Event, Illegal, Repair, Run, StepFacts};
+use crate::domain::run::{Event, Illegal, Repair, Run, StepFacts, Subject};
 use crate::domain::server::{Held, Reach};
 use crate::domain::step::{Ended, StepId, StepState};
-use crate::domain::verdict::Evidence;
 use crate::store::rows::StepRecord;
 use crate::store::{Command, StoreError, Unit, Wants};
 
@@ -91,8 +91,24 @@ pub struct Advance {
     pub event: Event,
     /// How its present try ended, if it did.
     pub end: Option<StepEnd>,
-    /// Titles of its steps, for the record of a try that begins now.
-    pub titles: Arc<[String]>,
+    /// Its steps, for the record of a try that begins now.
+    pub outlines: Arc<[Outline]>,
+}
+
+/// What the record of a try takes from its step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// The milestone that people see.
+    pub title: String,
+    /// From TERM to KILL, where its package says so.
+    pub kill_grace: Option<Duration>,
+}
+
+impl Outline {
+    /// A step of which there is no more to say.
+    pub fn titled(title: &str) -> Self {
+        Self { title: title.to_owned(), kill_grace: None }
+    }
 }
 
 struct AdvanceCommand {
@@ -115,7 +131,7 @@ impl Command for AdvanceCommand {
     }
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Run, LaneError> {
-        let Advance { run, event, end, titles } = &self.advance;
+        let Advance { run, event, end, outlines } = &self.advance;
         unit.hold_lane(self.hold.server, self.engine.me(), self.hold.epoch).await?;
         let run = unit.run(*run).await?.ok_or(LaneError::Lost)?;
         if let (Event::Unanswered { .. }, Some(id)) = (event, run.live_step()) {
@@ -139,7 +155,8 @@ impl Command for AdvanceCommand {
             // A try whose start was put off keeps its record.
             let known = before.next_try() == Some(id) && unit.step(id).await?.is_some();
             if !known {
-                begin_step(unit, &run, id, titles, begins_repair(event)).await?;
+                let outline = outlines.get(id.step as usize);
+                self.begin_step(unit, &run, id, outline, begins_repair(event)).await?;
             }
         }
         Ok(run)
@@ -150,38 +167,46 @@ const fn begins_repair(event: &Event) -> bool {
     matches!(event, Event::StepEnded(Ended::Rejected { .. }, StepFacts { repair: Repair::Begins(_), .. }))
 }
 
-async fn begin_step(
-    unit: &mut Unit<'_>,
-    run: &Run,
-    id: StepId,
-    titles: &[String],
-    repair: bool,
-) -> Result<(), LaneError> {
-    let planned = titles.get(id.step as usize).cloned();
-    let title = if repair { REPAIR_TITLE.to_owned() } else { planned.unwrap_or_default() };
-    let resource = match &run.subject {
-        crate::domain::run::Subject::Server => None,
-        crate::domain::run::Subject::Resource { id, .. } => Some(*id),
-    };
-    let mut record = StepRecord {
-        id,
-        server: run.server,
-        resource,
-        no: 0,
-        title,
-        repair,
-        state: StepState::Starting,
-        exit_code: None,
-        why: String::new(),
-        started_at: unit.now(),
-        ended_at: None,
-        output_bytes: 0,
-        truncated: false,
-        late: None,
-        version: 1,
-        seq: 0,
-    };
-    Ok(unit.insert_step(&mut record).await?)
+impl AdvanceCommand {
+    /// Stores the intent to start a try, with the limits that it has however often it is sent and whatever is configured then.
+    async fn begin_step(
+        &self,
+        unit: &mut Unit<'_>,
+        run: &Run,
+        id: StepId,
+        outline: Option<&Outline>,
+        repair: bool,
+    ) -> Result<(), LaneError> {
+        let planned = outline.map(|outline| outline.title.clone());
+        let title = if repair { REPAIR_TITLE.to_owned() } else { planned.unwrap_or_default() };
+        let resource = match &run.subject {
+            Subject::Server => None,
+            Subject::Resource { id, .. } => Some(*id),
+        };
+        let grace = outline.and_then(|outline| outline.kill_grace);
+        let mut record = StepRecord {
+            id,
+            server: run.server,
+            resource,
+            no: 0,
+            title,
+            repair,
+            // What the configuration says may have changed since; the time by which the run settles has not.
+            kill_grace: grace.unwrap_or(self.engine.timings().kill_grace).min(run.kill_grace),
+            output_bytes_max: self.engine.output_bytes_max(),
+            state: StepState::Starting,
+            exit_code: None,
+            why: String::new(),
+            started_at: unit.now(),
+            ended_at: None,
+            output_bytes: 0,
+            truncated: false,
+            late: None,
+            version: 1,
+            seq: 0,
+        };
+        Ok(unit.insert_step(&mut record).await?)
+    }
 }
 
 /// Closes the record of a try whose start was put off, after its run has ended without it.
@@ -196,8 +221,8 @@ pub(super) async fn close_unsent(unit: &mut Unit<'_>, before: &Run) -> Result<()
     unit.update_step(&mut record).await
 }
 
-/// Stores how a try ended. When its run was settled without proof, it goes on the lane's list: nothing exclusive starts there until the
-/// server has shown that it ended.
+/// Stores how a try ended. What is not proven to have ended goes on the lane's list, whatever its run came to: nothing exclusive starts
+/// there until the server has shown that it ended.
 pub(super) async fn end_step(unit: &mut Unit<'_>, run: &Run, end: &StepEnd) -> Result<(), LaneError> {
     let mut record = unit.step(end.id).await?.ok_or(LaneError::Lost)?;
     record.state = end.state;
@@ -206,8 +231,7 @@ pub(super) async fn end_step(unit: &mut Unit<'_>, run: &Run, end: &StepEnd) -> R
     record.truncated |= end.truncated;
     record.ended_at = Some(unit.now());
     unit.update_step(&mut record).await?;
-    let given_up = run.exclusive && run.verdict().is_some_and(|v| v.evidence == Evidence::None);
-    if given_up && !end.proven {
+    if run.exclusive && !end.proven {
         unit.add_unresolved(run.server, end.id, &end.why).await?;
     }
     Ok(())

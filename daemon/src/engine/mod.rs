@@ -44,7 +44,7 @@ pub use drain::DrainOrder;
 pub use drift::Sighting;
 pub use error::Refusal;
 pub use install::Install;
-pub use lane::{Advance, LaneError, LaneHold, StepEnd};
+pub use lane::{Advance, LaneError, LaneHold, Outline, StepEnd};
 pub use lease::Lease;
 pub use once::{Answer, Asked};
 pub use operate::Operate;
@@ -80,6 +80,8 @@ pub struct Settings {
     pub queue_limit_least: Duration,
     /// How long a takeover by another daemon may take: no run is shown as likely stale sooner because its operation is short.
     pub takeover: Duration,
+    /// Output kept of one step.
+    pub output_bytes_max: u64,
 }
 
 /// The settings that may change while the daemon runs. Each command takes them as they are when it is accepted; what it has made keeps
@@ -116,6 +118,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     me: DaemonId,
     timings: Timings,
+    output_bytes_max: u64,
     limits: RwLock<Limits>,
 }
 
@@ -133,7 +136,15 @@ impl Engine {
         settings: Settings,
     ) -> Self {
         let definitions = definitions::Definitions::default();
-        let Settings { timings, attempts_max, queue_max, stale, queue_limit_least, takeover } = settings;
+        let Settings {
+            timings,
+            attempts_max,
+            queue_max,
+            stale,
+            queue_limit_least,
+            takeover,
+            output_bytes_max,
+        } = settings;
         let queue_limit = timings.queue_limit;
         let limits =
             RwLock::new(Limits { queue_limit, attempts_max, queue_max, stale, queue_limit_least, takeover });
@@ -149,6 +160,7 @@ impl Engine {
                 clock,
                 me,
                 timings,
+                output_bytes_max,
                 limits,
             }),
         }
@@ -186,6 +198,11 @@ impl Engine {
     /// Durations of the rules of state, as they were at the start. By when a run settles is with the run.
     pub fn timings(&self) -> &Timings {
         &self.inner.timings
+    }
+
+    /// Output kept of a step that begins now.
+    pub fn output_bytes_max(&self) -> u64 {
+        self.inner.output_bytes_max
     }
 
     /// The limits as they are now.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::{Engine, Refusal, drift};
-use crate::catalog::{Definition, Plan, ProbePlan, Proof};
+use super::{Engine, Outline, Refusal, drift};
+use crate::catalog::{Definition, Plan, PlannedStep, ProbePlan, Proof};
 use crate::domain::failure::LAST_LINES_BYTES_MAX;
 use crate::domain::id::ResourceId;
 use crate::domain::operation::Operation;
@@ -23,8 +23,8 @@ pub struct Prepared {
     pub resource: ResourceId,
     /// The steps.
     pub plan: Plan,
-    /// Their titles.
-    pub titles: Arc<[String]>,
+    /// The same, for the records of their tries.
+    pub outlines: Arc<[Outline]>,
     /// How to look at what is there.
     pub probe: Option<ProbePlan>,
     /// What is asked for.
@@ -66,7 +66,8 @@ impl Engine {
         let plan = definition
             .plan(&run.operation, &resource.name, &resource.desired, applied)
             .map_err(|e| Refusal::Internal(e.to_string()))?;
-        let titles = plan.steps.iter().map(|step| step.title.clone()).collect();
+        let outline = |step: &PlannedStep| Outline { title: step.title.clone(), kill_grace: step.kill_grace };
+        let outlines = plan.steps.iter().map(outline).collect();
         let probe = definition.probe_plan(&resource.name, &resource.desired);
         let obstacle =
             if run.is_queued() { self.obstacle(&mut db, run, &resource, &definition).await? } else { None };
@@ -79,7 +80,7 @@ impl Engine {
         Ok(Prepared {
             resource: *id,
             plan,
-            titles,
+            outlines,
             probe,
             desired: resource.desired,
             secrets,

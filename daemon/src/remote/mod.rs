@@ -95,7 +95,7 @@ pub struct Limits {
 /// How a try stands on its server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepStatus {
-    /// The server has never heard of it.
+    /// The server has no record of it, and no process that carries its mark: it has never come, or has ended and its record was lost.
     Absent,
     /// It is stored there, and its payload has not started. Starting it again is safe.
     Accepted,
@@ -103,7 +103,7 @@ pub enum StepStatus {
     Running,
     /// It has ended.
     Ended(Ended),
-    /// Its supervisor is dead and processes of it live: [`Report::processes`].
+    /// Its supervisor is dead, or its record was lost, and processes of it live: [`Report::processes`].
     Orphaned,
     /// It has ended and was cleared away.
     Reaped,
@@ -270,7 +270,8 @@ pub trait Remote: Send + Sync {
     async fn cancel(&self, target: &Target, id: StepId, epoch: u64) -> Result<Report, RemoteError>;
 
     /// An operator's force-unlock: gives up a try that is orphaned or that a KILL did not end. It is then `Lost` with the why `forced`,
-    /// and its lane is free, whatever still lives of it; nothing is signalled. Any other try stays as it is and is reported so.
+    /// and its lane is free, whatever still lives of it; nothing is signalled. One whose record was lost is then `Reaped`. Any other try
+    /// stays as it is and is reported so.
     async fn abandon(&self, target: &Target, id: StepId, epoch: u64) -> Result<Report, RemoteError>;
 
     /// Clears a try away, after the store holds its verdict and all its output.

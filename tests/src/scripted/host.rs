@@ -13,6 +13,8 @@ use settled::remote::{
 
 use super::{Bug, End, Play};
 
+mod unrecorded;
+
 /// A payload that ran. The witness tells it, not the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Execution {
@@ -60,6 +62,7 @@ pub struct Host {
     epoch: u64,
     installation: Option<InstallationId>,
     tries: BTreeMap<StepId, Try>,
+    unrecorded: BTreeMap<StepId, Live>,
     envs: BTreeMap<StepId, Vec<(String, String)>>,
     reaped: BTreeSet<StepId>,
     cancelled_early: BTreeSet<StepId>,
@@ -73,6 +76,7 @@ pub struct Host {
 struct Try {
     script: String,
     env: Vec<(String, String)>,
+    limits: Limits,
     /// The boot in which it came.
     boot: String,
     /// What it wrote to `SETTLED_OUTPUT`, when it ended with a record.
@@ -198,6 +202,7 @@ impl Host {
         for id in over {
             self.end(id, now, None);
         }
+        self.end_unrecorded(now, false);
     }
 
     fn lives(&self) -> impl Iterator<Item = (StepId, &Live)> {
@@ -268,6 +273,7 @@ impl Host {
         for id in live {
             self.end(id, now, Some("reboot"));
         }
+        self.end_unrecorded(now, true);
     }
 
     /// A payload of another store runs under this id.
@@ -331,7 +337,7 @@ impl Host {
             return Ok(report(StepStatus::Reaped, 0));
         }
         if let Some(there) = self.tries.get(&id) {
-            if there.script != spec.script || there.env != spec.env {
+            if (&there.script, &there.env, there.limits) != (&spec.script, &spec.env, spec.limits) {
                 return Err(RemoteError::Conflict(id));
             }
             match &there.stage {
@@ -416,15 +422,21 @@ impl Host {
 
     fn keep(&mut self, spec: &StepSpec, stage: Stage) {
         let (script, env) = (spec.script.clone(), spec.env.clone());
-        let one = Try { script, env, boot: self.boot_id(), result: Vec::new(), stage };
+        let limits = spec.limits;
+        let one = Try { script, env, limits, boot: self.boot_id(), result: Vec::new(), stage };
         self.envs.insert(spec.id, spec.env.clone());
         self.tries.insert(spec.id, one);
     }
 
     pub(super) fn report(&self, id: StepId, now: Duration) -> Report {
         let Some(one) = self.tries.get(&id) else {
-            let reaped = self.reaped.contains(&id);
-            return report(if reaped { StepStatus::Reaped } else { StepStatus::Absent }, 0);
+            if self.reaped.contains(&id) {
+                return report(StepStatus::Reaped, 0);
+            }
+            if !self.unrecorded.contains_key(&id) {
+                return report(StepStatus::Absent, 0);
+            }
+            return Report { processes: vec!["4711 payload".to_owned()], ..report(StepStatus::Orphaned, 0) };
         };
         match &one.stage {
             Stage::Accepted(..) => report(StepStatus::Accepted, 0),
@@ -489,6 +501,7 @@ impl Host {
     /// Given up by an operator: its lane is free, whatever lives on.
     pub(super) fn abandon(&mut self, id: StepId, epoch: u64, now: Duration) -> Result<Report, RemoteError> {
         self.fence(epoch)?;
+        self.give_up_unrecorded(id, now);
         let orphaned = self.report(id, now).status == StepStatus::Orphaned;
         if orphaned && let Some(one) = self.tries.get_mut(&id) {
             if let Stage::Live(live) = &one.stage {

@@ -226,6 +226,11 @@ impl Scripted {
         self.on(address, |host| host.reboot(now));
     }
 
+    /// The server loses its state directory: what runs there goes on without a record.
+    pub fn lose_state(&self, address: &str) {
+        self.on(address, Host::lose_state);
+    }
+
     /// The payload that runs on the server comes to its own end now, as after [`Play::held`].
     pub fn release(&self, address: &str) {
         let now = self.clock.monotonic();

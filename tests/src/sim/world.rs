@@ -47,6 +47,7 @@ pub const fn knobs() -> Knobs {
             stale: Thresholds { queued: seconds(3_600), running: seconds(300) },
             queue_limit_least: Duration::ZERO,
             takeover: Duration::ZERO,
+            output_bytes_max: 65_536,
         },
         dispatch: dispatch::Settings {
             unreachable_retry: seconds(15),
@@ -54,7 +55,6 @@ pub const fn knobs() -> Knobs {
             poll: seconds(5),
             linger: seconds(30),
             attach_wait: seconds(20),
-            output_bytes_max: 65_536,
             shared: false,
         },
         at_work_max: 64,
@@ -119,9 +119,9 @@ impl World {
         self.checker.no_dead_owner(&self.daemon).await
     }
 
-    /// The daemon is stopped and started again with other settings.
-    pub async fn restart_with(&mut self, knobs: Knobs) -> anyhow::Result<()> {
-        self.knobs = knobs;
+    /// The daemon dies and is started again with another configuration.
+    pub async fn restart_with(&mut self, change: impl FnOnce(&mut Knobs)) -> anyhow::Result<()> {
+        change(&mut self.knobs);
         self.restart().await
     }
 

@@ -1,6 +1,5 @@
 //! Following a run from its queue to its end, and again from any byte.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use settled::domain::failure::Failure;
@@ -8,7 +7,7 @@ use settled::domain::grounds::Seen;
 use settled::domain::id::{RunId, ServerId};
 use settled::domain::run::{Event as RunEvent, Repair, StepFacts};
 use settled::domain::step::{Cause, Ended, StepId, StepState as DomainState};
-use settled::engine::{Advance, LaneHold, StepEnd};
+use settled::engine::{Advance, LaneHold, Outline, StepEnd};
 use settled_proto::v1::follow_run_response::Event;
 use settled_proto::v1::{
     CancelRunRequest, FollowRunRequest, FollowRunResponse, Outcome, RunState, StepState,
@@ -55,8 +54,8 @@ impl<'a> Work<'a> {
     }
 
     async fn advance(&self, event: RunEvent, end: Option<StepEnd>) {
-        let titles: Arc<[String]> = vec!["Write the cron file".to_owned()].into();
-        let advance = Advance { run: self.run, event, end, titles };
+        let outlines = [Outline::titled("Write the cron file")].into();
+        let advance = Advance { run: self.run, event, end, outlines };
         self.api.engine.advance(self.hold, advance).await.unwrap();
     }
 

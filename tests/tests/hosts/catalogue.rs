@@ -1,7 +1,9 @@
 //! The built-in packages on whole hosts: the same story for each (`story.rs`, `tales.rs`), and what only one of them has to show.
 
 use settled_proto::v1::Outcome;
+use settled_proto::v1::resources_client::ResourcesClient;
 use settled_tests::patience::until;
+use settled_tests::server::install;
 
 use crate::fixture::Scene;
 use crate::story::Tale;
@@ -124,4 +126,34 @@ async fn p8_what_is_of_the_system_comes_and_goes() {
 #[cfg_attr(not(hosts), ignore = "this machine cannot start hosts: be root, and allowed to make namespaces")]
 async fn p8_what_is_ones_own_comes_and_goes() {
     come_and_go(&[tales::SUPERVISOR_PROGRAM, tales::DEPLOYMENT, tales::SCRIPT]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(hosts), ignore = "this machine cannot start hosts: be root, and allowed to make namespaces")]
+async fn p8_certificates_of_an_authority_come_and_go() {
+    let scene = Scene::new(&[]).await;
+    scene.host.run(tales::AUTHORITY);
+    // Nothing has port 80 yet, so certbot answers there itself.
+    let parameters = &tales::TLS_FROM_AUTHORITY.parameters[..3];
+    well(&scene, scene.ask("tls_certificate", "alone", parameters).await).await;
+    scene.arrives(&tales::TLS_FROM_AUTHORITY).await;
+    wrong(
+        &scene,
+        scene.ask("tls_certificate", "late", parameters).await,
+        "port 80 is taken by nginx, so the authority cannot be answered there",
+    )
+    .await;
+    scene.stays(&tales::TLS_FROM_AUTHORITY).await;
+    scene.leaves(&tales::TLS_FROM_AUTHORITY).await;
+    // What the other one needs is still there.
+    scene.host.run("command -v certbot; openssl x509 -noout -in /etc/ssl/settled/alone/live/fullchain.pem");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(hosts), ignore = "this machine cannot start hosts: be root, and allowed to make namespaces")]
+async fn mysql_is_refused_where_there_is_none_and_mariadb_is_named() {
+    let scene = Scene::new(&[]).await;
+    let request = install("host", "mysql", "mysql", &[]);
+    let refused = ResourcesClient::new(scene.channel.clone()).install(request).await.unwrap_err();
+    assert!(refused.message().contains("use mariadb instead"), "{refused:#?}");
 }

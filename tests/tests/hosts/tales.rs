@@ -45,12 +45,61 @@ pub(crate) const TLS_CERTIFICATE: Tale = Tale {
     changed: "cd /etc/ssl/settled/tls_certificate/live; openssl x509 -in fullchain.pem -noout -checkhost www.site.test | grep -q 'does match'",
     own: Some(("renew", "[ $(ls -d /etc/ssl/settled/tls_certificate/[0-9]* | wc -l) = 2 ]")),
     fails: Trouble {
-        with: &[("source", "given")],
-        says: "a given certificate needs the parameter certificate",
-        ..NOTHING
+        with: &[("days", "20")],
+        make: READ_ONLY_SSL,
+        says: "Read-only file system",
+        mend: "umount /etc/ssl/settled",
     },
     stays: Trouble { says: "nginx uses this certificate", ..NOTHING },
     gone: "[ ! -e /etc/ssl/settled ]",
+    ..NO_TALE
+};
+
+/// An authority that asks for a file at port 80 of whoever wants a certificate, and signs; and nginx, as it is fresh from the distribution.
+pub(crate) const AUTHORITY: &str = r#"
+apt-get -qq update
+apt-get -qq -y --no-install-recommends install pebble openssl ca-certificates >/dev/null 2>&1
+mkdir /etc/pebble
+cd /etc/pebble
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+    -days 30 -keyout key.pem -out cert.pem 2>/dev/null
+cp cert.pem /usr/local/share/ca-certificates/authority.crt
+update-ca-certificates >/dev/null 2>&1
+echo '{ "pebble": { "listenAddress": "127.0.0.1:14000", "managementListenAddress": "127.0.0.1:15000", "httpPort": 80, "tlsPort": 443,
+    "certificate": "/etc/pebble/cert.pem", "privateKey": "/etc/pebble/key.pem" } }' >config.json
+echo '127.0.0.1 acme.test www.acme.test' >>/etc/hosts
+systemd-run --quiet --unit=authority --setenv=PEBBLE_VA_NOSLEEP=1 pebble -config /etc/pebble/config.json
+"#;
+
+/// The authority is answered through nginx.
+pub(crate) const TLS_FROM_AUTHORITY: Tale = Tale {
+    package: "tls_certificate",
+    parameters: &[
+        ("domains", "acme.test"),
+        ("source", "acme"),
+        ("acme_server", "https://localhost:14000/dir"),
+        ("webroot", "/var/www/html"),
+    ],
+    before: "apt-get -qq -y --no-install-recommends install nginx >/dev/null 2>&1",
+    there: "cd /etc/ssl/settled/tls_certificate/live; openssl x509 -in fullchain.pem -noout -issuer | grep -q Pebble",
+    change: &[("domains", "acme.test www.acme.test")],
+    changed: "cd /etc/ssl/settled/tls_certificate/live; openssl x509 -in fullchain.pem -noout -checkhost www.acme.test | grep -q 'does match'",
+    own: Some((
+        "renew",
+        "[ $(ls /etc/ssl/settled/tls_certificate/acme/archive/settled/cert*.pem | wc -l) = 3 ]",
+    )),
+    fails: Trouble {
+        with: &[("domains", "nowhere.invalid")],
+        says: "the authority gave no certificate for nowhere.invalid",
+        ..NOTHING
+    },
+    stays: Trouble {
+        make: READ_ONLY_SSL,
+        says: "Read-only file system",
+        mend: "umount /etc/ssl/settled",
+        ..NOTHING
+    },
+    gone: "[ ! -e /etc/ssl/settled/tls_certificate ]",
     ..NO_TALE
 };
 
@@ -230,6 +279,10 @@ pub(crate) const SCHEDULED_TASK: Tale = Tale {
     change: &[("expression", "5 0 1 1 *")],
     changed: "grep -q '^5 0 1 1 [*] root ' /etc/cron.d/settled-scheduled_task",
     paused: "! grep -q '^5' /etc/cron.d/settled-scheduled_task",
+    own: Some((
+        "run_now",
+        "grep -qxE 'run_now [0-9]+ [0-9]+ 0' /var/lib/settled-packages/tasks/scheduled_task/outcome; [ $(wc -l </var/tmp/ran) = 1 ]",
+    )),
     fails: Trouble {
         with: &[("user", "nobodys")],
         says: "there is no user nobodys on this server",
@@ -311,6 +364,8 @@ pub(crate) const DEPLOYMENT: Tale = Tale {
     ..NO_TALE
 };
 
+const READ_ONLY_SSL: &str =
+    "mount --bind /etc/ssl/settled /etc/ssl/settled; mount -o remount,ro,bind /etc/ssl/settled";
 const APT_FAILS: Trouble = Trouble {
     with: &[],
     make: "echo 'DPkg::Pre-Invoke { \"exit 7\"; };' >/etc/apt/apt.conf.d/99wrong",

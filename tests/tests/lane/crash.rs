@@ -7,7 +7,7 @@ use settled::clock::Clock as _;
 use settled::domain::id::RunId;
 use settled::domain::step::StepId;
 use settled_tests::scripted::{Luck, Play};
-use settled_tests::sim::{Actor, Kill, World};
+use settled_tests::sim::{Actor, Kill, Knobs, World};
 use ulid::Ulid;
 
 use super::{executions, seconds, succeeded, world};
@@ -49,6 +49,53 @@ async fn p5_a_start_whose_answer_was_lost_is_sent_again_and_runs_once() {
         assert_eq!(executions(&w, &run), 2);
         assert_eq!(run.position().attempt, 1);
     }
+}
+
+/// The server has it, the answer is not stored, and what is configured changes before it is sent again.
+#[tokio::test]
+async fn p5_a_start_is_sent_again_as_it_was_whatever_is_configured_now() {
+    let changes: [fn(&mut Knobs); 2] =
+        [|knobs| knobs.engine.output_bytes_max *= 2, |knobs| knobs.engine.timings.kill_grace = seconds(10)];
+    for change in changes {
+        let mut w = world(&["alpha"]).await;
+        w.remote.script("one", [Play::takes(seconds(40)), Play::exit(0)]);
+        w.remote.once("start", Luck::Lost);
+        let id = w.install("alpha", "thing", "one").await.unwrap();
+        w.until(id, seconds(5), |run| run.waiting().is_some()).await.unwrap();
+        assert_eq!(w.remote.witness().len(), 1, "it runs, and nobody knows");
+        w.restart_with(change).await.unwrap();
+        let run = w.end(id, seconds(120)).await.unwrap();
+        succeeded(&run);
+        assert_eq!((run.position().attempt, executions(&w, &run)), (1, 2));
+    }
+}
+
+/// Its start was stored long ago, so its time begins with the answer: whatever of the answer is stored when the daemon dies.
+#[tokio::test]
+async fn p6_a_step_that_began_late_keeps_its_time_when_the_daemon_dies_over_the_answer() {
+    let mut w = world(&["alpha"]).await;
+    let alpha = w.server_of("alpha").await.unwrap().id;
+    w.remote.script("work", [Play::takes(seconds(100))]);
+    let id = w.install("alpha", "task", "work").await.unwrap();
+    w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    assert!(w.remote.witness().is_empty(), "the intent is stored, nothing is sent yet");
+    // The daemon is dead for longer than the run has.
+    w.daemon.stop_reconciling();
+    w.move_to(seconds(900));
+    w.restart().await.unwrap();
+    let (asked, me) = (slow_verb(&w, "none"), w.daemon.engine.me());
+    while w.remote.witness().is_empty() {
+        let Some(actor) = w.daemon.runnable().first().copied() else {
+            w.move_to(w.daemon.next_due());
+            continue;
+        };
+        let sends = actor == Actor::Lane(alpha) && asked.lock().unwrap().contains(&"claim");
+        w.step(actor, if sends { Kill::AfterCommit(1) } else { Kill::Never }).await.unwrap();
+    }
+    assert_ne!(w.daemon.engine.me(), me, "it has died over the answer");
+    let run = w.end(id, seconds(120)).await.unwrap();
+    succeeded(&run);
+    assert_eq!(executions(&w, &run), 1);
 }
 
 /// Whatever the daemon was about to do with the answer of a server: after its death the next one does it, once.

@@ -36,7 +36,7 @@ async fn p3_between_losing_a_lane_and_its_next_owner_nothing_is_written() {
     let probe = w.daemon.engine.probe_server(asked, "alpha".to_owned()).await.unwrap();
     let probe = probe.run.unwrap().id.parse().unwrap();
     let engine = w.daemon.engine.clone();
-    let advance = |run, event| Advance { run, event, end: None, titles: [].into() };
+    let advance = |run, event| Advance { run, event, end: None, outlines: [].into() };
     let started = || Event::Started { timeout: Duration::from_secs(60) };
     for run in [id, probe] {
         engine.advance(hold, advance(run, started())).await.unwrap();

@@ -9,7 +9,7 @@ use settled::domain::time::Timestamp;
 use settled::domain::turn::Turn;
 use settled::engine::{Install, Limits};
 use settled_tests::scripted::Play;
-use settled_tests::sim::{World, knobs};
+use settled_tests::sim::World;
 
 use super::{seconds, world};
 
@@ -36,9 +36,7 @@ async fn p6_a_restart_with_another_margin_moves_nothing_that_was_published() {
         w.go(seconds(1)).await.unwrap();
         w.remote.cut("alpha", seconds(100_000));
         let by = published(&w, id).await;
-        let mut other = knobs();
-        other.engine.timings.settle_margin = seconds(margin);
-        w.restart_with(other).await.unwrap();
+        w.restart_with(|knobs| knobs.engine.timings.settle_margin = seconds(margin)).await.unwrap();
         let run = w.end(id, seconds(2_000)).await.unwrap();
         assert!(late(&run, by) <= 10, "published {by:?}: {run:#?}");
     }
@@ -51,9 +49,7 @@ async fn p6_a_restart_with_another_queue_limit_moves_no_wait_between_two_tries()
     let id = w.install("alpha", "task", "work").await.unwrap();
     w.until(id, seconds(5), |run| run.waiting().is_some()).await.unwrap();
     let by = published(&w, id).await;
-    let mut other = knobs();
-    other.engine.timings.queue_limit = seconds(7_200);
-    w.restart_with(other).await.unwrap();
+    w.restart_with(|knobs| knobs.engine.timings.queue_limit = seconds(7_200)).await.unwrap();
     w.go(seconds(8_000)).await.unwrap();
     assert!(w.run(id).await.unwrap().verdict().is_none(), "it has its day");
     assert_eq!(published(&w, id).await, by);

@@ -14,6 +14,7 @@ mod late;
 mod limits;
 mod log;
 mod looks;
+mod lost_state;
 mod outputs;
 mod panics;
 mod readings;

@@ -120,13 +120,47 @@ async fn p3_a_step_that_was_given_up_without_proof_stays_on_the_list_of_its_lane
     other.after_term = seconds(100);
     w.remote.plant("alpha", live, other);
     let next = w.install("alpha", "thing", "next").await.unwrap();
-    let run = w.end(id, seconds(5)).await.unwrap();
+    // Its time is 120 s, 30 s of grace and 120 s of margin.
+    let run = w.end(id, seconds(280)).await.unwrap();
     ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
     assert_eq!(w.unresolved("alpha").await.unwrap(), [live.to_string()]);
     w.go(seconds(60)).await.unwrap();
     let waits = w.run(next).await.unwrap();
     assert_eq!(waits.waiting().map(|w| w.reason), Some(WaitReason::Unresolved), "{waits:#?}");
     succeeded(&w.end(next, seconds(200)).await.unwrap());
+    assert!(w.unresolved("alpha").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn p7_other_content_under_the_id_of_a_try_is_not_judged_before_it_has_ended() {
+    let mut w = world(&["alpha"]).await;
+    let id = w.install("alpha", "task", "work").await.unwrap();
+    let live = w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap().live_step().unwrap();
+    w.remote.plant("alpha", live, Play::takes(seconds(50)));
+    w.go(seconds(40)).await.unwrap();
+    let waits = w.run(id).await.unwrap();
+    let waiting = waits.waiting().expect("it waits");
+    assert_eq!(waiting.reason, WaitReason::Unresolved);
+    assert!(waiting.who.contains(&format!("`settlectl run cancel {id}`")), "{}", waiting.who);
+    let run = w.end(id, seconds(60)).await.unwrap();
+    // Its exit code is that of something else, and the package cannot prove anything.
+    ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
+    assert!(w.unresolved("alpha").await.unwrap().is_empty(), "it is proven to have ended");
+    let ran = w.remote.witness();
+    assert_eq!(ran.iter().map(|ran| (ran.id, ran.code)).collect::<Vec<_>>(), [(live, Some(0))], "unharmed");
+}
+
+#[tokio::test]
+async fn p9_other_content_under_the_id_of_a_try_is_ended_by_a_cancel() {
+    let mut w = world(&["alpha"]).await;
+    let id = w.install("alpha", "task", "work").await.unwrap();
+    let live = w.until(id, seconds(5), |run| run.live_step().is_some()).await.unwrap().live_step().unwrap();
+    w.remote.plant("alpha", live, Play::takes(seconds(2_000)));
+    w.go(seconds(40)).await.unwrap();
+    w.cancel(id).await.unwrap();
+    let run = w.end(id, seconds(60)).await.unwrap();
+    ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
+    assert!(w.remote.witness().iter().all(|ran| ran.gone.is_some()));
     assert!(w.unresolved("alpha").await.unwrap().is_empty());
 }
 

@@ -91,7 +91,8 @@ async fn p3_what_can_be_ended_is_ended_first_even_when_the_lane_is_freed() {
     other.after_term = seconds(100);
     w.remote.plant("alpha", live, other);
     let next = w.install("alpha", "thing", "next").await.unwrap();
-    w.end(id, seconds(5)).await.unwrap();
+    // Its time is 120 s, 30 s of grace and 120 s of margin.
+    w.end(id, seconds(280)).await.unwrap();
     let asked = w.asked("Servers.ForceUnlock");
     unlock(&w, asked).await.unwrap();
     succeeded(&w.end(next, seconds(300)).await.unwrap());

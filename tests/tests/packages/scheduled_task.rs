@@ -1,41 +1,67 @@
-//! `scheduled_task`, with a folder of the test in the place of /etc/cron.d.
+//! `scheduled_task`, with folders of the test in the place of /etc/cron.d and of settled's own.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
 
-use crate::{Subject, names, snapshot};
+use crate::{Subject, Went, fact, names, snapshot};
 
-/// A task whose file goes to a folder of the test.
-fn task(dir: &Path, name: &str, params: &[(&str, &str)]) -> Subject {
-    let mut subject = Subject::new("scheduled_task", name, params);
-    subject.replace = vec![
-        ("/etc/cron.d".to_owned(), dir.display().to_string()),
-        ("/usr/sbin/crond".to_owned(), "/bin/sh".to_owned()),
-        ("[ \"$(id -u)\" = 0 ]".to_owned(), "true".to_owned()),
-    ];
-    subject
+/// Folders of the test in the place of the server's.
+struct Folders(tempfile::TempDir);
+
+impl Folders {
+    fn new() -> Self {
+        let folders = Self(tempfile::tempdir().unwrap());
+        fs::create_dir(folders.cron()).unwrap();
+        folders
+    }
+
+    fn cron(&self) -> PathBuf {
+        self.0.path().join("cron.d")
+    }
+
+    fn of_task(&self, name: &str) -> PathBuf {
+        self.0.path().join("tasks").join(name)
+    }
+
+    fn task(&self, name: &str, params: &[(&str, &str)]) -> Subject {
+        let mut subject = Subject::new("scheduled_task", name, params);
+        subject.replace = vec![
+            ("/etc/cron.d".to_owned(), self.cron().display().to_string()),
+            ("/usr/sbin/crond".to_owned(), "/bin/sh".to_owned()),
+            ("[ \"$(id -u)\" = 0 ]".to_owned(), "true".to_owned()),
+            ("/var/lib/settled-packages".to_owned(), self.0.path().display().to_string()),
+            ("chown \"$P_USER\"".to_owned(), "true".to_owned()),
+        ];
+        subject
+    }
 }
 
 #[test]
 fn a_task_is_written_paused_woken_changed_and_removed() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut subject = task(dir.path(), "night.ly", &[("expression", "0 4 * * MON"), ("command", "true")]);
+    let folders = Folders::new();
+    let mut subject = folders.task("night.ly", &[("expression", "0 4 * * MON"), ("command", "true")]);
     assert!(subject.proven("remove") && !subject.proven("install"));
     subject.run("install").well();
-    assert_eq!(names(dir.path()), ["settled-night_ly"], "a name that cron reads, and nothing half written");
-    let file = dir.path().join("settled-night_ly");
+    assert_eq!(
+        names(&folders.cron()),
+        ["settled-night_ly"],
+        "a name that cron reads, and nothing half written"
+    );
+    let file = folders.cron().join("settled-night_ly");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
     let line = || fs::read_to_string(&file).unwrap().lines().last().unwrap().to_owned();
-    assert_eq!(line(), "0 4 * * mon root true");
+    let run = format!("root {} cron", folders.of_task("night.ly/run").display());
+    assert_eq!(line(), format!("0 4 * * mon {run}"));
     assert!(subject.proven("install") && !subject.proven("pause"));
 
-    let before = snapshot(dir.path());
+    let before = snapshot(folders.0.path());
     subject.run("install").well();
-    assert_eq!(snapshot(dir.path()), before, "installed again, nothing changes");
+    assert_eq!(snapshot(folders.0.path()), before, "installed again, nothing changes");
 
     subject.run("pause").well();
-    assert_eq!(line(), "# paused: 0 4 * * mon root true");
+    assert_eq!(line(), format!("# paused: 0 4 * * mon {run}"));
     assert!(subject.proven("pause") && !subject.proven("resume") && !subject.proven("install"));
     subject.run("resume").well();
     assert!(subject.proven("resume"));
@@ -43,42 +69,87 @@ fn a_task_is_written_paused_woken_changed_and_removed() {
     subject.with(&[("expression", "@daily")]);
     assert!(!subject.proven("update"));
     subject.run("update").well();
-    assert_eq!(line(), "@daily root true");
+    assert_eq!(line(), format!("@daily {run}"));
     assert!(subject.proven("update"));
     subject.run("remove").well();
-    assert!(names(dir.path()).is_empty() && subject.proven("remove"));
+    assert!(names(&folders.cron()).is_empty() && subject.proven("remove"));
+    assert!(!folders.0.path().join("tasks").exists());
     subject.run("remove").well();
 }
 
 #[test]
-fn p11_a_command_reaches_its_file_so_that_cron_reads_it_back_unchanged() {
-    let dir = tempfile::tempdir().unwrap();
-    for (command, written) in [
-        ("date +%F", r"date +\%F"),
-        (r"printf 'a\nb\\c'", r"printf 'a\\nb\\\\c'"),
-        (r"x\%y", r"x\\\%y"),
-        ("'; rm -rf / #\"$(reboot)`", "'; rm -rf / #\"$(reboot)`"),
-        ("-n  two  spaces & | *", "-n  two  spaces & | *"),
-        ("echo ü # paused:", "echo ü # paused:"),
+fn p11_a_command_reaches_its_file_unchanged() {
+    let folders = Folders::new();
+    for command in [
+        "date +%F",
+        r"printf 'a\nb\\c'",
+        r"x\%y",
+        "'; rm -rf / #\"$(reboot)`",
+        "-n  two  spaces & | *",
+        "echo ü # paused:",
     ] {
-        let subject = task(dir.path(), "t", &[("expression", "* * * * *"), ("command", command)]);
+        let subject = folders.task("t", &[("expression", "* * * * *"), ("command", command)]);
         subject.run("install").well();
-        let text = fs::read_to_string(dir.path().join("settled-t")).unwrap();
-        assert_eq!(text.lines().last(), Some(format!("* * * * * root {written}").as_str()));
+        let text = fs::read_to_string(folders.of_task("t/command")).unwrap();
+        assert_eq!(text, format!("{command}\n"));
         assert!(subject.proven("install"), "{:?}", subject.probe());
+    }
+}
+
+/// As whoever runs the test, who need not be root.
+fn run_now(subject: &mut Subject) -> Went {
+    subject.replace.push(("runuser -u \"$P_USER\" --".to_owned(), String::new()));
+    let went = subject.run("run_now");
+    subject.replace.pop();
+    went
+}
+
+#[test]
+fn how_a_run_ended_is_noted_and_one_that_takes_too_long_is_ended() {
+    let folders = Folders::new();
+    let mut subject = folders.task("t", &[("expression", "@daily"), ("command", "exit 7")]);
+    subject.run("install").well();
+    assert!(!subject.probe().facts.contains_key("last_exit_code"), "it never ran");
+    // As cron calls it.
+    let called = Command::new(folders.of_task("t/run")).arg("cron").status().unwrap();
+    assert_eq!(called.code(), Some(7));
+    let seen = subject.probe();
+    assert_eq!((fact(&seen, "last_why"), fact(&seen, "last_exit_code")), ("cron", "7"));
+
+    subject.with(&[("command", "sleep 60"), ("timeout", "1s")]);
+    subject.run("update").well();
+    run_now(&mut subject).wrong("Run the command", 124, "the command was ended after 1s");
+    let seen = subject.probe();
+    assert_eq!((fact(&seen, "last_why"), fact(&seen, "last_exit_code")), ("run_now", "124"));
+
+    subject.with(&[("command", "echo it ran"), ("timeout", "1h30m")]);
+    subject.run("update").well();
+    assert!(run_now(&mut subject).well().output.contains("it ran"));
+    assert!(fs::read_to_string(folders.of_task("t/run")).unwrap().contains("timeout --kill-after=10 5400 "));
+
+    // The user of the task may write this file, and is not trusted.
+    for wrong in ["cron 1 2", "cron 1 2 $(reboot)", "a[$(reboot)] 1 2 3", "cron 08 09 08", ""] {
+        fs::write(folders.of_task("t/outcome"), wrong).unwrap();
+        let seen = subject.probe();
+        assert!(seen.presence.is_some(), "{wrong}: {seen:?}");
+        assert_eq!(
+            seen.facts.contains_key("last_exit_code"),
+            wrong.starts_with("cron 08"),
+            "{wrong}: {seen:?}"
+        );
     }
 }
 
 #[test]
 fn a_task_that_cannot_work_is_refused_for_good() {
-    let dir = tempfile::tempdir().unwrap();
+    let folders = Folders::new();
     let given = [("expression", "* * * * *"), ("command", "true")];
     let step = "Write the cron file";
 
-    let nobody = task(dir.path(), "t", &[given[0], given[1], ("user", "no-such-user-here")]);
+    let nobody = folders.task("t", &[given[0], given[1], ("user", "no-such-user-here")]);
     nobody.run("install").wrong(step, 78, "there is no user no-such-user-here on this server");
 
-    let mut without_cron = task(dir.path(), "t", &given);
+    let mut without_cron = folders.task("t", &given);
     without_cron.replace[1].1 = "/nowhere/crond".to_owned();
     without_cron.replace.push(("/usr/sbin/cron ".to_owned(), "/nowhere/cron ".to_owned()));
     without_cron.run("install").wrong(
@@ -87,17 +158,9 @@ fn a_task_that_cannot_work_is_refused_for_good() {
         "cron is not installed on this server: install the package cron",
     );
 
-    task(dir.path(), "a.b", &given).run("install").well();
-    let twin = task(dir.path(), "a_b", &given);
+    folders.task("a.b", &given).run("install").well();
+    let twin = folders.task("a_b", &given);
     twin.run("install").wrong(step, 78, "is not of this task");
     twin.run("remove").well();
-    assert_eq!(names(dir.path()), ["settled-a_b"], "what is not its own stays");
-
-    let long = "%".repeat(600);
-    task(dir.path(), "long", &[given[0], ("command", &long)]).run("install").wrong(
-        step,
-        78,
-        "too long for cron",
-    );
-    assert_eq!(names(dir.path()), ["settled-a_b"]);
+    assert_eq!(names(&folders.cron()), ["settled-a_b"], "what is not its own stays");
 }

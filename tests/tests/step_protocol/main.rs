@@ -11,6 +11,7 @@ mod host;
 mod hostile;
 mod kills;
 mod lane;
+mod lost;
 mod once;
 mod outputs;
 mod probe;

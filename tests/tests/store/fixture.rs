@@ -307,6 +307,8 @@ pub(crate) fn new_step(run: &Run, now: Timestamp) -> StepRecord {
         no: 0,
         title: "unpack".into(),
         repair: false,
+        kill_grace: Duration::from_secs(30),
+        output_bytes_max: 65_536,
         state: StepState::Starting,
         exit_code: None,
         why: String::new(),

@@ -1,5 +1,7 @@
 //! The row of a step: one try, as the store knows it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::grounds::{late_from_json, late_to_json};
@@ -21,6 +23,8 @@ pub struct StepRow {
     pub no: i64,
     pub title: String,
     pub repair: bool,
+    pub kill_grace: i64,
+    pub output_bytes_max: i64,
     pub state: String,
     pub exit_code: Option<i64>,
     pub why: String,
@@ -48,6 +52,10 @@ pub struct StepRecord {
     pub title: String,
     /// It repairs an interrupted dpkg, before the step that was refused for it is tried again.
     pub repair: bool,
+    /// Its time between TERM and KILL. It is sent with this and with the next, however often it is sent.
+    pub kill_grace: Duration,
+    /// Output kept of it.
+    pub output_bytes_max: u64,
     /// Where it stands.
     pub state: StepState,
     /// Exit code, when it ended with one.
@@ -80,6 +88,8 @@ impl From<&StepRecord> for StepRow {
             no: s.no,
             title: clean(&s.title),
             repair: s.repair,
+            kill_grace: i64::try_from(s.kill_grace.as_micros()).unwrap_or(i64::MAX),
+            output_bytes_max: i64::try_from(s.output_bytes_max).unwrap_or(i64::MAX),
             state: s.state.to_string(),
             exit_code: s.exit_code.map(i64::from),
             why: clean(&s.why),
@@ -92,6 +102,10 @@ impl From<&StepRecord> for StepRow {
             seq: s.seq,
         }
     }
+}
+
+fn size(what: &'static str, stored: i64) -> Result<u64, StoreError> {
+    u64::try_from(stored).map_err(|_| corrupt(what, &stored.to_string()))
 }
 
 impl TryFrom<StepRow> for StepRecord {
@@ -114,13 +128,14 @@ impl TryFrom<StepRow> for StepRecord {
             no: row.no,
             title: row.title,
             repair: row.repair,
+            kill_grace: Duration::from_micros(size("kill grace", row.kill_grace)?),
+            output_bytes_max: size("limit of output", row.output_bytes_max)?,
             state: word("step state", &row.state, StepState::parse)?,
             exit_code,
             why: row.why,
             started_at: Timestamp(row.started_at),
             ended_at: row.ended_at.map(Timestamp),
-            output_bytes: u64::try_from(row.output_bytes)
-                .map_err(|_| corrupt("output length", &row.output_bytes.to_string()))?,
+            output_bytes: size("output length", row.output_bytes)?,
             truncated: row.truncated,
             late,
             version: row.version,

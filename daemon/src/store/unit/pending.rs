@@ -188,6 +188,8 @@ static INSERT_STEPS: LazyLock<Sets> = LazyLock::new(|| {
         "no",
         "title",
         "repair",
+        "kill_grace",
+        "output_bytes_max",
         "state",
         "exit_code",
         "why",
@@ -301,8 +303,8 @@ impl Pending {
             s.row.output_bytes, s.row.truncated, &s.row.late, s.row.version, s.row.seq);
         all_written(done, self.step_updates.len(), || StoreError::Conflict)?;
         execute_all!(db, INSERT_STEPS, &self.step_inserts, s =>
-            &s.id, &s.run_id, &s.server_id, &s.resource_id, s.no, &s.title, s.repair, &s.state, s.exit_code, &s.why, s.started_at,
-            s.ended_at, s.output_bytes, s.truncated, s.version, s.seq);
+            &s.id, &s.run_id, &s.server_id, &s.resource_id, s.no, &s.title, s.repair, s.kill_grace,
+            s.output_bytes_max, &s.state, s.exit_code, &s.why, s.started_at, s.ended_at, s.output_bytes, s.truncated, s.version, s.seq);
         execute_all!(db, INSERT_PIECES, &self.pieces, p => &p.step, p.pos, &p.data);
         Ok(())
     }

@@ -121,13 +121,23 @@ fence() {
   accept "$owner"
 }
 
-# Sets $step. What is not there may have left a tombstone: then this is the answer.
+# Sets $step. What was cleared away has left a tombstone: then this is the answer.
 find_step() {
   step=$STATE/steps/$id
   [ -d "$step" ] && return 0
   [ -e "$STATE/reaped/$id" ] && done_with step "$id" reaped 0 0
-  [ -e "$STATE/cancelled/$id" ] && done_with step "$id" rejected 0 0 cancelled-before-start
   return 1
+}
+
+# The answer of a step that is not there. It may have been lost, with the locks that told of it, while its payload goes on.
+unknown() {
+  living=$(marked | head -n 20)
+  [ -n "$living" ] || done_with step "$id" absent 0 0
+  say step "$id" orphaned 0 0
+  printf '%s\n' "$living" | while read -r pid name; do
+    say process "$pid" "$name"
+  done
+  done_with
 }
 
 # Bytes of output so far, and whether there was more.

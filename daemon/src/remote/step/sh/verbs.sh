@@ -27,6 +27,7 @@ start_verb() {
     look "$step"
     [ "$state" != accepted ] || renew
   else
+    [ ! -e "$STATE/cancelled/$id" ] || done_with step "$id" rejected 0 0 cancelled-before-start
     build
     state=accepted
   fi
@@ -132,7 +133,7 @@ is_tmpfs() {
 
 attach_verb() {
   open_state
-  find_step || done_with step "$id" absent 0 0
+  find_step || unknown
   now
   until=$((now + wait)) ticks=0 state=running settled=0
   while :; do
@@ -163,7 +164,7 @@ cancel_verb() {
   fence
   if ! find_step; then
     : >"$STATE/cancelled/$id" && sync_files "$STATE/cancelled" || fail 'the cancel cannot be stored on the server: is its disk full?'
-    find_step
+    unknown
   fi
   look "$step"
   case $state in
@@ -184,7 +185,10 @@ cancel_verb() {
 abandon_verb() {
   open_state
   fence
-  find_step || done_with step "$id" absent 0 0
+  if ! find_step; then
+    [ -z "$(marked)" ] || bury || fail 'that it is given up cannot be stored on the server: is its disk full?'
+    find_step || unknown
+  fi
   look "$step"
   case $state in
   orphaned) give_up ;;
