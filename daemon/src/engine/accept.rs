@@ -157,7 +157,7 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn answer(&self, resource: Option<&Resource>, run: &Run) -> Answer {
+    pub(super) fn answer(resource: Option<&Resource>, run: &Run) -> Answer {
         Answer {
             server: None,
             resource: resource.map(ResourceRow::from),

@@ -216,7 +216,7 @@ impl InstallCommand {
         unit.insert_resource(&mut resource).await?;
         accept::take_keys(unit, &work.definition, &resource).await?;
         unit.insert_run(&mut run).await?;
-        Ok(self.engine.answer(Some(&resource), &run))
+        Ok(Engine::answer(Some(&resource), &run))
     }
 }
 

@@ -146,7 +146,7 @@ impl OperateCommand {
         }
         unit.insert_run(&mut run).await?;
 
-        let answer = self.engine.answer(Some(&resource), &run);
+        let answer = Engine::answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
         unit.call(resource.server);

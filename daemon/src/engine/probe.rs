@@ -84,7 +84,7 @@ impl Probe {
         );
         let mut run = self.engine.new_run(unit, new);
         unit.insert_run(&mut run).await?;
-        let answer = self.engine.answer(Some(&resource), &run);
+        let answer = Engine::answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
         unit.call(resource.server);
@@ -103,7 +103,7 @@ impl Probe {
         );
         let mut run = self.engine.new_run(unit, new);
         unit.insert_run(&mut run).await?;
-        let mut answer = self.engine.answer(None, &run);
+        let mut answer = Engine::answer(None, &run);
         answer.server = Some(ServerRow::from(&server));
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), server.name.clone()).await?;
         unit.call(server.id);

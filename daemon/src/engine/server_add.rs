@@ -120,7 +120,7 @@ impl Command for AddServerCommand {
         );
         let mut run = self.engine.new_run(unit, new);
         unit.insert_run(&mut run).await?;
-        let mut answer = self.engine.answer(None, &run);
+        let mut answer = Engine::answer(None, &run);
         answer.server = Some(ServerRow::from(&server));
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), server.name.clone()).await?;
         unit.call(server.id);
