@@ -68,7 +68,6 @@ async fn both(w: &mut World, names: [&str; 2]) -> [Result<RunId, Refusal>; 2] {
         name: name.to_owned(),
         parameters: BTreeMap::new(),
         secrets: BTreeMap::new(),
-        with_requirements: false,
         turn: Turn::default(),
         with_requirements: false,
     };
