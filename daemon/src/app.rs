@@ -287,6 +287,8 @@ fn engine_settings(config: &Config) -> engine::Settings {
         attempts_max: config.run.attempts,
         queue_max: i64::from(config.lane.queue_max),
         stale: thresholds(config),
+        queue_limit_least: config.queue_limit_least(),
+        takeover: config.takeover(),
         output_bytes_max: config.run.output_bytes_max,
     }
 }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use load::{Faults, Flag, Sources, Surroundings};
 pub use packages::Demand;
-pub use rules::TAKEOVER_GRACE_S;
+pub use rules::{LOOK_EVERY_MAX_S, TAKEOVER_GRACE_S};
 
 /// Where a service that systemd starts keeps its records, as the unit has it (`StateDirectory=settled`).
 pub const SYSTEM_DATA_DIR: &str = "/var/lib/settled";

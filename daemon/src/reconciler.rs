@@ -13,6 +13,7 @@ use crate::engine::reconcile::{Report, STALE_MAX, SettledRun, StaleRun};
 use crate::engine::{Engine, Lease, Settled, log};
 use crate::store::StoreError;
 use crate::store::queries::RunFilter;
+use crate::store::rows::RunRow;
 
 /// How long nothing is settled by time after a start, a sleep, a lost lease or a jump of the wall clock.
 const GRACE: Duration = Duration::from_secs(60);
@@ -20,8 +21,10 @@ const GRACE: Duration = Duration::from_secs(60);
 const JUMP: Duration = Duration::from_secs(30);
 /// Looks that may be missed before the process is taken to have slept.
 const MISSED_MAX: u32 = 3;
-/// Runs looked at in one go: bounds how long a look takes.
+/// Runs read at once.
 const BATCH: i64 = 256;
+/// How long one look goes on to settle: whoever watches over the reconciler hears of it in time, and the next look goes on.
+const SETTLING_MAX: Duration = Duration::from_secs(2);
 
 /// The figure of how long after its time a run was settled, in seconds.
 pub const SETTLE_LAG: &str = "settled_settle_lag_seconds";
@@ -77,42 +80,55 @@ impl Reconciler {
         Ok(Report { likely_stale: self.likely_stale().await?, ..report })
     }
 
-    /// Ends what is overdue.
+    /// Ends what is overdue, all of it: each run is tried once, and none waits for one that cannot be settled.
     async fn settle(&self) -> Result<Vec<SettledRun>, ReconcileError> {
-        let now = self.engine.clock().now();
-        let overdue = self.engine.store().read().await?.db().overdue(now, BATCH).await?;
-        let mut settled = Vec::new();
-        for run in overdue {
-            if !self.lease.is_trusted() {
-                break;
-            }
-            let due = run.settles_by(self.engine.timings()).unwrap_or(now);
-            match self.engine.settle_overdue(run.id).await {
-                Ok(Settled::Now(run)) => settled.push(settled_by_time(&run, due)),
-                Ok(Settled::NotNeeded) => {}
-                // The next look tries again; those behind it do not wait for it.
-                Err(error) => tracing::error!(run = %run.id, %error, "a run could not be settled"),
+        let (now, until) = (self.engine.clock().now(), self.engine.clock().monotonic() + SETTLING_MAX);
+        let (mut settled, mut after) = (Vec::new(), (Timestamp(i64::MIN), String::new()));
+        loop {
+            let (time, id) = (after.0, after.1.as_str());
+            let batch = self.engine.store().read().await?.db().overdue(now, (time, id), BATCH).await?;
+            let Some(last) = batch.last() else { return Ok(settled) };
+            after = (last.settles_by.map_or(now, Timestamp), last.id.clone());
+            for row in batch {
+                if !self.lease.is_trusted() || self.engine.clock().monotonic() >= until {
+                    return Ok(settled);
+                }
+                settled.extend(self.settle_one(row).await);
             }
         }
-        Ok(settled)
+    }
+
+    async fn settle_one(&self, row: RunRow) -> Option<SettledRun> {
+        let id = row.id.clone();
+        let run: Run = row
+            .try_into()
+            .inspect_err(|error| tracing::error!(run = %id, %error, "a run cannot be read, so it stays open"))
+            .ok()?;
+        let due = run.settles_by()?;
+        match self.engine.settle_overdue(run.id).await {
+            Ok(Settled::Now(run)) => Some(settled_by_time(&run, due)),
+            Ok(Settled::NotNeeded) => None,
+            // The next look tries again.
+            Err(error) => {
+                tracing::error!(run = %id, %error, "a run could not be settled");
+                None
+            }
+        }
     }
 
     async fn likely_stale(&self) -> Result<Vec<StaleRun>, ReconcileError> {
         let freshness = Some((Freshness::LikelyStale, self.engine.clock().now()));
         let filter = RunFilter { freshness, ..RunFilter::default() };
         let rows = self.engine.store().read().await?.db().runs(&filter, "", STALE_MAX).await?;
-        let mut stale = Vec::with_capacity(rows.len());
-        for row in rows {
-            let settles_by = row.settles_by.map(Timestamp);
-            let run: Run = row.try_into()?;
-            stale.push(StaleRun {
-                id: run.id,
-                server: run.server_name,
-                progress_at: run.progress_at,
-                settles_by,
-            });
-        }
-        Ok(stale)
+        let stale = |row: RunRow| {
+            Some(StaleRun {
+                id: row.id.parse().ok()?,
+                server: row.server_name,
+                progress_at: Timestamp(row.progress_at),
+                settles_by: row.settles_by.map(Timestamp),
+            })
+        };
+        Ok(rows.into_iter().filter_map(stale).collect())
     }
 
     /// Until when nothing is settled by time; `None` when that is over.

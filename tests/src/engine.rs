@@ -56,6 +56,8 @@ pub async fn engine(dir: &Path, queue_max: i64) -> Engine {
         attempts_max: 3,
         queue_max,
         stale: Thresholds::default(),
+        queue_limit_least: Duration::from_secs(31),
+        takeover: Duration::from_secs(90),
         output_bytes_max: 65_536,
     };
     let catalog = Catalog::builtin().expect("the built-in packages are sound");

@@ -67,6 +67,7 @@ fn reason(run: &Run) -> String {
         Ok(Reason::Internal) => "settled itself has a fault",
         Ok(Reason::Refused) => "the server refuses settled",
         Ok(Reason::Forbidden) => "whoever asked for it may no longer do this",
+        Ok(Reason::WaitedTooLong) => "what it waited for did not come before its limit",
         Ok(Reason::Differs) => "what is on the server is not what was given; nothing was changed",
         Ok(Reason::Requirement) => "what it requires is not there, or is required by others",
         Ok(Reason::Unsupported) => "the server does not have what the package needs",

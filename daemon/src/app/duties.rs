@@ -11,13 +11,13 @@ use super::House;
 use super::living::Living;
 use super::steward::Now;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, LOOK_EVERY_MAX_S};
 use crate::process::{Hearts, Part};
 use crate::scheduler::{self, Duty};
 use crate::store::retention::Horizon;
 
 /// How often time is asked whom it has overtaken, at least.
-pub(super) const LOOK_EVERY_MAX: Duration = Duration::from_secs(5);
+pub(super) const LOOK_EVERY_MAX: Duration = Duration::from_secs(LOOK_EVERY_MAX_S);
 /// How often resources at rest are looked for that have not been looked at for long.
 const LOOK_AROUND_EVERY: Duration = Duration::from_secs(60);
 /// How often old records are looked for.

@@ -44,3 +44,38 @@ pub(super) fn misfits(config: &Config, definition: &Definition) -> Vec<Problem> 
     };
     definition.operations.iter().flat_map(of).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::parse;
+    use crate::config::{Sources, Surroundings};
+
+    /// What is found against an operation that says this, with the defaults.
+    fn found(line: &str) -> Vec<String> {
+        let config = Config::load(&Sources::default(), &Surroundings::bare("/home/ann")).unwrap();
+        let text = format!(
+            "name = \"hurried\"\nsummary = \"Hurries\"\n\
+             [operations.install]\n{line}\nsteps = [{{ title = \"Hurry\", script = \"true\", timeout = \"1m\" }}]\n\
+             [operations.remove]\nsteps = [{{ title = \"Forget\", script = \"true\", timeout = \"1m\" }}]\n"
+        );
+        misfits(&config, &parse(&text).unwrap())
+            .into_iter()
+            .map(|p| format!("{}: {}", p.field, p.message))
+            .collect()
+    }
+
+    #[test]
+    fn p13_the_queue_limit_of_an_operation_bears_what_a_server_may_need() {
+        // Its own step may take 60 s, 30 s to end and 120 s of margin, and another run of it stand behind it.
+        assert_eq!(found("queue_limit = \"211s\""), Vec::<String>::new());
+        let [message] = &found("queue_limit = \"210s\"")[..] else { panic!("one fault") };
+        for part in ["operations.install", "timeout = 60s", "its queue_limit = 210", "211"] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        let all = found("queue_limit = \"1s\"");
+        for key in ["lane.lease_s = 30", "lane.unreachable_retry_s = ", "lane.busy_retry_s = "] {
+            assert!(all.iter().any(|message| message.contains(key)), "{key}: {all:?}");
+        }
+    }
+}

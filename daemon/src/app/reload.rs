@@ -86,6 +86,8 @@ fn limits(config: &Config) -> Limits {
         attempts_max: config.run.attempts,
         queue_max: i64::from(config.lane.queue_max),
         stale: thresholds(config),
+        queue_limit_least: config.queue_limit_least(),
+        takeover: config.takeover(),
     }
 }
 

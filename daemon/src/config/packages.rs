@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::rules::longest_pause_s;
+use super::rules::{longest_pause_s, of_every_queue_limit, takeover_s};
 use super::{BACKOFF_MAX_S, Config};
 
 const DAY_S: u64 = 86_400;
@@ -24,15 +24,32 @@ impl Config {
     /// Whether an operation fits the timings. Answers one sentence for each thing that does not: it names the keys of both, and a value
     /// that is safe.
     pub fn misfits(&self, demand: Demand<'_>) -> Vec<String> {
-        [self.too_long(demand), self.pauses_too_long(demand), self.forgotten(demand)]
-            .into_iter()
-            .flatten()
-            .collect()
+        let alone = [self.too_long(demand), self.pauses_too_long(demand), self.forgotten(demand)];
+        alone.into_iter().flatten().chain(self.too_soon(demand)).collect()
     }
 
-    /// What stands behind a try in its lane must not end before that try can have ended, with everything that belongs to its end.
+    /// The shortest queue limit that an operation or a request may have.
+    pub fn queue_limit_least(&self) -> Duration {
+        Duration::from_secs(of_every_queue_limit().map(|rule| (rule.least)(self)).max().unwrap_or(0))
+    }
+
+    /// How long the silence of a run may last while another daemon takes over its server, which is ordinary.
+    pub fn takeover(&self) -> Duration {
+        Duration::from_secs(takeover_s(self))
+    }
+
+    /// A limit of its own must bear what that of the configuration must.
+    fn too_soon(&self, demand: Demand<'_>) -> impl Iterator<Item = String> {
+        let own = demand.queue_limit.map(|limit| limit.as_secs());
+        of_every_queue_limit().filter_map(move |rule| rule.broken_by("queue_limit", own?, self))
+    }
+
+    /// What stands behind a try in its lane must not end before that try can have ended, with everything that belongs to its end. That may
+    /// be any run, also another of this operation.
     fn too_long(&self, demand: Demand<'_>) -> Option<String> {
-        let limit = self.run.queue_limit();
+        let own = demand.queue_limit.filter(|own| *own < self.run.queue_limit());
+        let limit = own.unwrap_or(self.run.queue_limit());
+        let limit_key = own.map_or("run.queue_limit_s", |_| "its queue_limit");
         let end = |&(timeout, grace): &(Duration, Option<Duration>)| {
             timeout + grace.unwrap_or(self.run.kill_grace()) + self.run.settle_margin()
         };
@@ -43,9 +60,9 @@ impl Config {
         let room = limit.saturating_sub(end(longest).saturating_sub(longest.0)).as_secs().saturating_sub(1);
         let lower = if room > 0 { format!(", or timeout to {room}s or less") } else { String::new() };
         Some(format!(
-            "timeout = {timeout}s is too long for run.queue_limit_s = {}: with {grace_key} = {} and run.settle_margin_s = {} what is \
-             queued behind it would end as never started while a step of it may still run. Set run.queue_limit_s to {least} or more{lower}",
-            self.run.queue_limit_s,
+            "timeout = {timeout}s is too long for {limit_key} = {}: with {grace_key} = {} and run.settle_margin_s = {} what is \
+             queued behind it would end as never started while a step of it may still run. Set {limit_key} to {least} or more{lower}",
+            limit.as_secs(),
             grace.unwrap_or(self.run.kill_grace()).as_secs(),
             self.run.settle_margin_s,
         ))
@@ -170,7 +187,7 @@ mod tests {
             config.misfits(Demand { steps, attempts: Some(10), queue_limit: queue_limit.map(seconds) })
         };
         for (limit, words) in
-            [(None, "86400s (run.queue_limit_s)"), (Some(40_000), "40000s (its queue_limit)")]
+            [(None, "86400s (run.queue_limit_s)"), (Some(50_000), "50000s (its queue_limit)")]
         {
             let [message] = &asked(2, limit)[..] else { panic!("one fault") };
             for part in ["timeout", "retention.requests_days = 2", "attempts", words] {

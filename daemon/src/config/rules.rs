@@ -10,6 +10,9 @@ use super::{BACKOFF_MAX_S, Config, Drain};
 /// How long after a start or a takeover nothing is settled by time, in seconds.
 pub const TAKEOVER_GRACE_S: u64 = 60;
 
+/// How often, at least, the reconciler asks time whom it has overtaken, in seconds.
+pub const LOOK_EVERY_MAX_S: u64 = 5;
+
 const DAY_S: u64 = 86_400;
 /// `sun_path` has 108 bytes, the last of them is zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -49,8 +52,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         raise: "run.settle_margin_s",
         because_of: &["lane.lease_s", "lane.poll_s"],
-        why: "another daemon takes over only at its next look after the lease, and then asks the server for up to 60 s",
-        least: |c| c.lane.lease_s + c.lane.poll_s + TAKEOVER_GRACE_S,
+        why: "a lane is freed some seconds after the lease, another daemon takes it at its second look, and asks the server for up to 60 s",
+        least: takeover_s,
     },
     Rule {
         raise: "run.settle_margin_s",
@@ -91,9 +94,9 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         raise: "stale.running_s",
-        because_of: &["lane.lease_s"],
+        because_of: &["lane.lease_s", "lane.poll_s"],
         why: "a run would be shown as likely stale while another daemon takes over its server, which is ordinary",
-        least: |c| c.lane.lease_s + TAKEOVER_GRACE_S,
+        least: takeover_s,
     },
     Rule {
         raise: "stale.queued_s",
@@ -114,6 +117,12 @@ pub(super) const RULES: &[Rule] = &[
         least: |c| u64::from(c.retention.requests_days),
     },
 ];
+
+/// How long it takes until another daemon has taken over a server and asked it, in seconds: the reconciler frees the lane, and who is not
+/// preferred for it takes it at the second look that finds it without an owner.
+pub(super) const fn takeover_s(config: &Config) -> u64 {
+    config.lane.lease_s + LOOK_EVERY_MAX_S + 2 * config.lane.poll_s + TAKEOVER_GRACE_S
+}
 
 /// The longest pause between two of so many attempts, in seconds: each is twice as long as the one before, up to a limit.
 pub(super) fn longest_pause_s(first_s: u64, attempts: u32) -> u64 {
@@ -176,22 +185,35 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     if alone.is_empty() { RULES.iter().filter_map(|rule| rule.fault(config)).collect() } else { alone }
 }
 
+/// What must have happened at least once before a queued run may end, whoever set its limit: the configuration, an operation, a request.
+const BEFORE_A_QUEUED_RUN_ENDS: [&str; 3] = ["lane.lease_s", "lane.unreachable_retry_s", "lane.busy_retry_s"];
+
+/// The rules of [`RULES`] that hold for every queue limit.
+pub(super) fn of_every_queue_limit() -> impl Iterator<Item = &'static Rule> {
+    let of_every = |rule: &&Rule| rule.because_of.iter().all(|key| BEFORE_A_QUEUED_RUN_ENDS.contains(key));
+    RULES.iter().filter(|rule| rule.raise == "run.queue_limit_s").filter(of_every)
+}
+
 impl Rule {
     fn fault(&self, config: &Config) -> Option<Fault> {
-        let (now, least) = (value(self.raise, config), (self.least)(config));
+        let text = self.broken_by(self.raise, value(self.raise, config), config)?;
+        Some(Fault { text, keys: [&[self.raise], self.because_of].concat() })
+    }
+
+    /// What is wrong with this value of what is called `raise`, if it is too small.
+    pub(super) fn broken_by(&self, raise: &str, now: u64, config: &Config) -> Option<String> {
+        let least = (self.least)(config);
         if now >= least {
             return None;
         }
         let others: Vec<_> =
             self.because_of.iter().map(|key| format!("{key} = {}", value(key, config))).collect();
-        let text = format!(
+        Some(format!(
             "{raise} = {now} is too small for {others}: {why}. Set {raise} to {least} or more, or lower {lower}",
-            raise = self.raise,
             others = others.join(" and "),
             why = self.why,
             lower = self.because_of.join(" or "),
-        );
-        Some(Fault { text, keys: [&[self.raise], self.because_of].concat() })
+        ))
     }
 }
 
@@ -327,6 +349,15 @@ mod tests {
                 .collect();
             assert!(with(&nearly).is_err(), "{safe} is not the smallest safe value of {}", rule.raise);
         }
+    }
+
+    #[test]
+    fn p13_the_margin_bears_all_of_a_takeover_and_the_defaults_do() {
+        assert!(with(&[]).is_ok());
+        // 43 + 5 + 2 * 6 + 60.
+        let lease = |seconds| with(&[("lane.poll_s", "6"), ("lane.lease_s", seconds)]);
+        assert!(lease("43").is_ok());
+        assert!(lease("44").unwrap_err().contains("run.settle_margin_s to 121 or more"));
     }
 
     #[test]

@@ -341,7 +341,7 @@ impl Lane {
     /// A wait is over: the run goes on where it stands. `began`: its try begins only now, and has this long.
     async fn go_on(&self, run: &Run, began: Option<Duration>) -> Result<(), LaneError> {
         let engine = &self.crew.engine;
-        let late = began.is_some_and(|time| run.begins_late(engine.clock().now(), time, engine.timings()));
+        let late = began.is_some_and(|time| run.begins_late(engine.clock().now(), time));
         if late || run.waiting().is_some() {
             self.tell(run, Event::GoesOn { began }).await?;
         }

@@ -41,10 +41,12 @@ impl Default for Thresholds {
 
 impl Thresholds {
     /// Those of one run. `limit`: how long it may stay queued, and people are to hear of it well before that. `expected`: how long its
-    /// operation usually takes as a whole; a silence of that length is a long one, whatever the configuration says.
+    /// operation usually takes as a whole; a silence of that length is a long one, whatever the configuration says. `takeover`: how long the
+    /// silence lasts while another daemon takes over, which is ordinary, however short the operation.
     #[must_use]
-    pub fn of_run(self, limit: Duration, expected: Option<Duration>) -> Self {
-        Self { queued: self.queued.min(limit / 2), running: expected.unwrap_or(self.running) }
+    pub fn of_run(self, limit: Duration, expected: Option<Duration>, takeover: Duration) -> Self {
+        let running = expected.map_or(self.running, |expected| expected.max(takeover));
+        Self { queued: self.queued.min(limit / 2), running }
     }
 }
 

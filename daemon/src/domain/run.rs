@@ -71,6 +71,10 @@ pub struct Run {
     pub queue_until: Timestamp,
     /// The longest time between TERM and KILL of its steps.
     pub kill_grace: Duration,
+    /// What is added to the last deadline before it is settled by time.
+    pub settle_margin: Duration,
+    /// How long it may wait between two tries.
+    pub wait_limit: Duration,
     /// How long nothing may happen to it before it is shown as likely stale.
     pub stale: Thresholds,
     /// When something last happened to it.
@@ -125,6 +129,9 @@ pub struct Progress {
     pub position: Position,
     /// Whether something of it may live on the server.
     pub phase: Phase,
+    /// Since when something on the server is in the way of this step, if it was: the wait for it has one end, whatever else is waited for
+    /// in between.
+    pub busy_since: Option<Timestamp>,
     /// Why it does not go on.
     pub waiting: Option<Waiting>,
 }
@@ -371,24 +378,25 @@ impl Run {
     }
 
     /// Whether a try that the server begins at `now` may run beyond what was reckoned when it was stored.
-    pub fn begins_late(&self, now: Timestamp, timeout: Duration, timings: &Timings) -> bool {
+    pub fn begins_late(&self, now: Timestamp, timeout: Duration) -> bool {
         match &self.state {
             RunState::Running(Progress { phase: Phase::Stepping { deadline }, .. }) => {
-                now + timeout > *deadline + timings.settle_margin / 2
+                now + timeout > *deadline + self.settle_margin / 2
             }
             _ => false,
         }
     }
 
-    /// By when it is terminal as long as a daemon runs (P6); `None` once it is.
-    pub fn settles_by(&self, timings: &Timings) -> Option<Timestamp> {
+    /// By when it is terminal as long as a daemon runs (P6); `None` once it is. From what the run keeps alone, so that other settings
+    /// move nothing that was published.
+    pub fn settles_by(&self) -> Option<Timestamp> {
         match &self.state {
             RunState::Queued { .. } => Some(self.queue_until),
             RunState::Running(Progress { phase: Phase::Stepping { deadline }, .. }) => {
-                Some(*deadline + self.kill_grace + timings.settle_margin)
+                Some(*deadline + self.kill_grace + self.settle_margin)
             }
             RunState::Running(Progress { phase: Phase::Between { since }, .. }) => {
-                Some(*since + timings.queue_limit)
+                Some(*since + self.wait_limit)
             }
             RunState::Completed { .. } => None,
         }
@@ -412,7 +420,7 @@ impl Run {
     pub fn apply(mut self, event: Event, now: Timestamp, timings: &Timings) -> Result<Self, Illegal> {
         let illegal = Illegal { state: self.state_word(), event: event.word() };
         let grounds = Grounds::of(&self, &event);
-        let legal = !self.contradicts(&event, now, timings)
+        let legal = !self.contradicts(&event, now)
             && match &self.state {
                 RunState::Queued { .. } => self.when_queued(event, now, timings),
                 RunState::Running(progress) if progress.is_stepping() => {
@@ -431,7 +439,7 @@ impl Run {
     }
 
     /// What no state allows, or the facts of this one forbid.
-    fn contradicts(&self, event: &Event, now: Timestamp, timings: &Timings) -> bool {
+    fn contradicts(&self, event: &Event, now: Timestamp) -> bool {
         match event {
             // Success is proven, never declared.
             Event::Refused(Outcome::Succeeded, ..) => true,
@@ -442,7 +450,7 @@ impl Run {
             Event::Judged(..) => !self.has_steps() && self.operation != Operation::Adopt,
             Event::HeldUp(_) | Event::Abandoned(..) => !self.has_steps(),
             // Whoever looked may have seen an earlier state: the run may have gone on since.
-            Event::Overdue(_) => self.settles_by(timings).is_some_and(|due| now <= due),
+            Event::Overdue(_) => self.settles_by().is_some_and(|due| now <= due),
             _ => false,
         }
     }
@@ -451,6 +459,14 @@ impl Run {
 impl Progress {
     const fn is_stepping(&self) -> bool {
         matches!(self.phase, Phase::Stepping { .. })
+    }
+
+    /// Another try, step or attempt. What was in the way of one step says nothing about another.
+    fn move_to(&mut self, next: Position) {
+        if (next.attempt, next.step) != (self.position.attempt, self.position.step) {
+            self.busy_since = None;
+        }
+        self.position = next;
     }
 }
 

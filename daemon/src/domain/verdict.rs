@@ -32,6 +32,8 @@ text_enum! {
         Lost = "lost",
         /// The server could not be reached until the run's limit.
         Unreachable = "unreachable",
+        /// It had begun, and what it waited for did not come until its limit.
+        WaitedTooLong = "waited_too_long",
         /// Someone cancelled it.
         Cancelled = "cancelled",
         /// A fault in settled itself.

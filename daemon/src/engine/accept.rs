@@ -53,7 +53,9 @@ impl Engine {
             accepted_at: unit.now(),
             queue_until: unit.now() + limit,
             kill_grace: new.kill_grace.unwrap_or(self.timings().kill_grace),
-            stale: self.limits().stale.of_run(limit, new.expected_runtime),
+            settle_margin: self.timings().settle_margin,
+            wait_limit: self.limits().queue_limit,
+            stale: self.limits().stale.of_run(limit, new.expected_runtime, self.limits().takeover),
             progress_at: unit.now(),
             priority: new.turn.priority,
             cancel_requested: false,
@@ -155,11 +157,11 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn answer(&self, resource: Option<&Resource>, run: &Run) -> Answer {
+    pub(super) fn answer(resource: Option<&Resource>, run: &Run) -> Answer {
         Answer {
             server: None,
             resource: resource.map(ResourceRow::from),
-            run: Some(RunRow::new(run, self.timings())),
+            run: Some(RunRow::new(run)),
             ids: Vec::new(),
             required: Vec::new(),
             plan: None,

@@ -116,8 +116,8 @@ impl Command for Adopt {
         unit.insert_resource(&mut resource).await?;
         accept::take_keys(unit, &definition, &resource).await?;
         engine.put_secrets(unit, &resource.id.to_string(), &ask.secrets).await?;
-        unit.insert_run(&mut run, engine.timings()).await?;
-        let answer = engine.answer(Some(&resource), &run);
+        unit.insert_run(&mut run).await?;
+        let answer = Engine::answer(Some(&resource), &run);
         let object = path_of(&resource);
         self.asked.keep(unit, &answer, engine.clock().ulid().to_string(), object).await?;
         unit.call(server.id);

@@ -43,7 +43,7 @@ impl Command for Cancel {
             close_unsent(unit, &before).await?;
             self.engine.look_after(unit, &run).await?;
         }
-        let answer = self.engine.answer(None, &run);
+        let answer = Engine::answer(None, &run);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), self.run.to_string()).await?;
         unit.call(server);
         Ok(answer)

@@ -90,7 +90,7 @@ impl LookAround {
         let subject = super::probe::looking_at(resource, &definition.digest);
         let (server, name) = (resource.server, &resource.server_name);
         let mut run = engine.new_run(unit, engine.reading(subject, server, name, Operation::Probe, SETTLED));
-        unit.insert_run(&mut run, engine.timings()).await?;
+        unit.insert_run(&mut run).await?;
         unit.call(server);
         Ok(true)
     }

@@ -16,7 +16,7 @@ impl Engine {
         run: &mut Run,
         resource: Option<Resource>,
     ) -> Result<Option<Resource>, Refusal> {
-        unit.update_run(run, self.timings()).await?;
+        unit.update_run(run).await?;
         match run.subject {
             Subject::Server => {
                 self.write_server(unit, run).await?;

@@ -215,8 +215,8 @@ impl InstallCommand {
         resource.open_run = Some(run.id);
         unit.insert_resource(&mut resource).await?;
         accept::take_keys(unit, &work.definition, &resource).await?;
-        unit.insert_run(&mut run, self.engine.timings()).await?;
-        Ok(self.engine.answer(Some(&resource), &run))
+        unit.insert_run(&mut run).await?;
+        Ok(Engine::answer(Some(&resource), &run))
     }
 }
 

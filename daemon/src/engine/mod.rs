@@ -76,6 +76,10 @@ pub struct Settings {
     pub queue_max: i64,
     /// When a run whose operation does not say is shown as likely stale.
     pub stale: Thresholds,
+    /// The shortest queue limit that a request may have.
+    pub queue_limit_least: Duration,
+    /// How long a takeover by another daemon may take: no run is shown as likely stale sooner because its operation is short.
+    pub takeover: Duration,
     /// Output kept of one step.
     pub output_bytes_max: u64,
 }
@@ -84,7 +88,7 @@ pub struct Settings {
 /// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a run may stay queued, when it does not say itself.
+    /// How long a run may stay queued, when it does not say itself, and how long it may wait between two tries.
     pub queue_limit: Duration,
     /// Attempts of a run whose operation does not say.
     pub attempts_max: u32,
@@ -92,6 +96,10 @@ pub struct Limits {
     pub queue_max: i64,
     /// When a run whose operation does not say is shown as likely stale.
     pub stale: Thresholds,
+    /// The shortest queue limit that a request may have.
+    pub queue_limit_least: Duration,
+    /// How long a takeover by another daemon may take: no run is shown as likely stale sooner because its operation is short.
+    pub takeover: Duration,
 }
 
 /// Everything a command needs. Cheap to clone.
@@ -128,8 +136,18 @@ impl Engine {
         settings: Settings,
     ) -> Self {
         let definitions = definitions::Definitions::default();
-        let Settings { timings, attempts_max, queue_max, stale, output_bytes_max } = settings;
-        let limits = RwLock::new(Limits { queue_limit: timings.queue_limit, attempts_max, queue_max, stale });
+        let Settings {
+            timings,
+            attempts_max,
+            queue_max,
+            stale,
+            queue_limit_least,
+            takeover,
+            output_bytes_max,
+        } = settings;
+        let queue_limit = timings.queue_limit;
+        let limits =
+            RwLock::new(Limits { queue_limit, attempts_max, queue_max, stale, queue_limit_least, takeover });
         let catalog = RwLock::new(catalog);
         Self {
             inner: Arc::new(Inner {
@@ -177,7 +195,7 @@ impl Engine {
         self.inner.me
     }
 
-    /// Durations of the rules of state. They stay as they were at the start, so that a run ends by the rules it began with.
+    /// Durations of the rules of state, as they were at the start. By when a run settles is with the run.
     pub fn timings(&self) -> &Timings {
         &self.inner.timings
     }

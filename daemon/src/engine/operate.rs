@@ -144,9 +144,9 @@ impl OperateCommand {
             }
             self.engine.put_secrets(unit, &owner, &self.ask.secrets).await?;
         }
-        unit.insert_run(&mut run, self.engine.timings()).await?;
+        unit.insert_run(&mut run).await?;
 
-        let answer = self.engine.answer(Some(&resource), &run);
+        let answer = Engine::answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
         unit.call(resource.server);

@@ -30,7 +30,7 @@ impl Engine {
         let position = ahead + i64::try_from(all.len()).unwrap_or(0) + 1;
         let row = |resource: &Resource, work: &Work| {
             let run = self.new_resource_run(unit, resource, resource.status, work, asked);
-            self.answer(Some(resource), &run)
+            Engine::answer(Some(resource), &run)
         };
         let answer = row(&resource, &work);
         let required = all.iter().filter_map(|(resource, work)| row(resource, work).run).collect();

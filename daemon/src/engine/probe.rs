@@ -83,8 +83,8 @@ impl Probe {
             &self.asked.principal,
         );
         let mut run = self.engine.new_run(unit, new);
-        unit.insert_run(&mut run, self.engine.timings()).await?;
-        let answer = self.engine.answer(Some(&resource), &run);
+        unit.insert_run(&mut run).await?;
+        let answer = Engine::answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
         unit.call(resource.server);
@@ -102,8 +102,8 @@ impl Probe {
             &self.asked.principal,
         );
         let mut run = self.engine.new_run(unit, new);
-        unit.insert_run(&mut run, self.engine.timings()).await?;
-        let mut answer = self.engine.answer(None, &run);
+        unit.insert_run(&mut run).await?;
+        let mut answer = Engine::answer(None, &run);
         answer.server = Some(ServerRow::from(&server));
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), server.name.clone()).await?;
         unit.call(server.id);
@@ -132,7 +132,9 @@ fn leaves_doubt(run: &Run) -> bool {
 
 /// A look of our own that came to its limit, or to a server that refused, before it was answered.
 fn is_unanswered_look(run: &Run) -> bool {
-    let unanswered = |reason| matches!(reason, Reason::Unreachable | Reason::NeverStarted | Reason::Refused);
+    let unanswered = |reason| {
+        matches!(reason, Reason::Unreachable | Reason::WaitedTooLong | Reason::NeverStarted | Reason::Refused)
+    };
     is_own_look(run) && run.verdict().and_then(|verdict| verdict.reason).is_some_and(unanswered)
 }
 
@@ -179,7 +181,7 @@ impl Engine {
         let new = self.reading(subject, run.server, &run.server_name, Operation::Probe, SETTLED);
         let mut look = self.new_run(unit, new);
         unit.call(run.server);
-        unit.insert_run(&mut look, self.timings()).await
+        unit.insert_run(&mut look).await
     }
 
     /// A read-only run: one attempt, beside the lane.

@@ -73,7 +73,7 @@ impl Command for Remove {
             }
             // It waits for nothing, and looks.
             let plan = Planned { position: 1, steps: vec![LOOK.to_owned()], ..Planned::default() };
-            return Ok(Answer { plan: Some(plan), ..self.engine.answer(Some(&resource), &run) });
+            return Ok(Answer { plan: Some(plan), ..Engine::answer(Some(&resource), &run) });
         }
         let work = Work { operation: Operation::Remove, definition, plan, retry_of: None, turn: self.turn };
         if self.dry {
@@ -93,9 +93,9 @@ impl Remove {
     ) -> Result<Answer, Refusal> {
         resource.open_run = Some(run.id);
         unit.update_resource(&mut resource).await?;
-        unit.insert_run(&mut run, self.engine.timings()).await?;
+        unit.insert_run(&mut run).await?;
 
-        let answer = self.engine.answer(Some(&resource), &run);
+        let answer = Engine::answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
         unit.call(resource.server);

@@ -83,9 +83,9 @@ impl Retry {
         resource.status = ResourceStatus::Pending;
         resource.open_run = Some(run.id);
         unit.update_resource(&mut resource).await?;
-        unit.insert_run(&mut run, self.engine.timings()).await?;
+        unit.insert_run(&mut run).await?;
 
-        let answer = self.engine.answer(Some(&resource), &run);
+        let answer = Engine::answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
         unit.call(resource.server);

@@ -119,8 +119,8 @@ impl Command for AddServerCommand {
             &self.asked.principal,
         );
         let mut run = self.engine.new_run(unit, new);
-        unit.insert_run(&mut run, self.engine.timings()).await?;
-        let mut answer = self.engine.answer(None, &run);
+        unit.insert_run(&mut run).await?;
+        let mut answer = Engine::answer(None, &run);
         answer.server = Some(ServerRow::from(&server));
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), server.name.clone()).await?;
         unit.call(server.id);

@@ -238,7 +238,7 @@ impl ChangeServer {
         let new =
             self.engine.reading(Subject::Server, server.id, &server.name, Operation::Register, principal);
         let mut run = self.engine.new_run(unit, new);
-        Ok(unit.insert_run(&mut run, self.engine.timings()).await?)
+        Ok(unit.insert_run(&mut run).await?)
     }
 }
 

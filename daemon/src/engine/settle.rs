@@ -35,7 +35,7 @@ impl Command for Settle {
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Settled, LaneError> {
         let Some(run) = unit.run(self.run).await? else { return Ok(Settled::NotNeeded) };
         let now = unit.now();
-        if run.settles_by(self.engine.timings()).is_none_or(|by| by >= now) {
+        if run.settles_by().is_none_or(|by| by >= now) {
             return Ok(Settled::NotNeeded);
         }
         let before = run.clone();

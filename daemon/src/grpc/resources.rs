@@ -103,7 +103,8 @@ impl Api {
     }
 
     fn turn(&self, queue_limit_s: u32, priority: i32) -> Result<Turn, Status> {
-        check::turn(queue_limit_s, priority).map_err(|r| self.refuse(r))
+        let least = self.engine().limits().queue_limit_least;
+        check::turn(queue_limit_s, priority, least).map_err(|r| self.refuse(r))
     }
 
     fn checked_values(

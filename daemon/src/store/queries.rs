@@ -296,13 +296,19 @@ impl Db<'_> {
         all(rows)
     }
 
-    /// Open runs whose time to settle has passed, at most `limit`.
-    pub async fn overdue(&mut self, now: Timestamp, limit: i64) -> Result<Vec<Run>, StoreError> {
-        let sql =
-            "SELECT * FROM run WHERE settles_by IS NOT NULL AND settles_by < $1 ORDER BY settles_by LIMIT $2";
-        let rows: Vec<RunRow> =
-            on!(self, c => sqlx::query_as(sql).bind(now.0).bind(limit).fetch_all(c).await)?;
-        all(rows)
+    /// Open runs whose time to settle has passed, in that order, after the one with this time and id; at most `limit`. As rows, so that
+    /// one which cannot be read keeps nobody from the others.
+    pub async fn overdue(
+        &mut self,
+        now: Timestamp,
+        after: (Timestamp, &str),
+        limit: i64,
+    ) -> Result<Vec<RunRow>, StoreError> {
+        let sql = "SELECT * FROM run WHERE settles_by IS NOT NULL AND settles_by < $1 AND (settles_by, id) > ($2, $3) \
+                   ORDER BY settles_by, id LIMIT $4";
+        let (time, id) = after;
+        Ok(on!(self, c =>
+            sqlx::query_as(sql).bind(now.0).bind(time.0).bind(id).bind(limit).fetch_all(c).await)?)
     }
 
     /// How many runs are open.

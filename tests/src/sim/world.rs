@@ -45,6 +45,8 @@ pub const fn knobs() -> Knobs {
             attempts_max: 3,
             queue_max: 1_000,
             stale: Thresholds { queued: seconds(3_600), running: seconds(300) },
+            queue_limit_least: Duration::ZERO,
+            takeover: Duration::ZERO,
             output_bytes_max: 65_536,
         },
         dispatch: dispatch::Settings {

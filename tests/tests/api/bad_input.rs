@@ -134,7 +134,7 @@ async fn resources_name_the_field() {
     api.resources().install(install("i0", "web1", "there")).await.unwrap();
     let there = || "web1/scheduled_task/there".to_owned();
     let ask = || install("fresh", "web1", "new");
-    let too_long = 30 * 86_400 + 1;
+    let (too_long, too_short) = (30 * 86_400 + 1, 30);
     let with = |name: &str, value: String| {
         let mut ask = ask();
         ask.parameters.insert(name.to_owned(), value);
@@ -181,6 +181,8 @@ async fn resources_name_the_field() {
         api.resources(), r#do, DoRequest { request_id: id(), resource: there(), operation: "install".into(), ..Default::default() } => ["operation"];
         api.resources(), r#do, DoRequest { request_id: id(), resource: there(), operation: text(64), ..Default::default() } => ["operation"];
         api.resources(), install, InstallRequest { queue_limit_s: too_long, ..ask() } => ["queue_limit_s"];
+        api.resources(), install, InstallRequest { queue_limit_s: too_short, ..ask() } => ["queue_limit_s"];
+        api.resources(), retry, RetryResourceRequest { request_id: id(), resource: there(), queue_limit_s: too_short, ..Default::default() } => ["queue_limit_s"];
         api.resources(), install, InstallRequest { priority: 4, ..ask() } => ["priority"];
         api.resources(), update, UpdateResourceRequest { request_id: id(), resource: there(), queue_limit_s: too_long, ..Default::default() }
             => ["queue_limit_s"];

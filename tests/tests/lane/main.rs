@@ -11,6 +11,7 @@ mod fence;
 mod held;
 mod keys;
 mod late;
+mod limits;
 mod log;
 mod looks;
 mod lost_state;

@@ -12,7 +12,7 @@ use settled::domain::time::Timestamp;
 use settled::domain::verdict::{Evidence, Outcome, Reason};
 use settled::store::queries::RunFilter;
 use settled_tests::scripted::Play;
-use settled_tests::sim::{World, knobs};
+use settled_tests::sim::World;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Row as _};
 
@@ -152,7 +152,7 @@ async fn p6_a_run_that_nobody_hears_of_is_settled_by_the_thresholds_of_its_opera
     }
     for (run, timeout) in runs.iter().zip([60, 120]) {
         // What its step may take, 30 s to end it, and the margin of 120 s.
-        let due = run.settles_by(&knobs().engine.timings).unwrap();
+        let due = run.settles_by().unwrap();
         assert_eq!(due, run.progress_at + seconds(timeout + 30 + 120));
         let run = settles_at(&mut w, run.id, due).await;
         ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
@@ -167,7 +167,7 @@ async fn p6_how_late_a_run_is_settled_is_measured() {
     let mut w = world(&["alpha", "beta"]).await;
     let [hurried, _] = two_silent_runs(&mut w).await;
     w.remote.cut("alpha", seconds(100_000));
-    let due = hurried.settles_by(&knobs().engine.timings).unwrap();
+    let due = hurried.settles_by().unwrap();
     let run = w.end(hurried.id, seconds(300)).await.unwrap();
     let lag = run.verdict().unwrap().at.since(due).as_secs_f64();
     let figures = recorder.handle().render();

@@ -38,7 +38,7 @@ const HURRY: [(&str, &str, &str); 7] = [
     ("ssh", "connect_timeout_s", "2"),
     ("run", "backoff_s", "1"),
     ("run", "kill_grace_s", "1"),
-    ("run", "settle_margin_s", "91"),
+    ("run", "settle_margin_s", "97"),
 ];
 
 /// How long daemons have their lanes without a sign of life, and how often they give one. In seconds.

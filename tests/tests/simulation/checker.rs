@@ -156,7 +156,7 @@ async fn it_allows_one_look_after_the_published_time_and_not_a_moment_more() {
     world.go(Duration::from_secs(1)).await.unwrap();
     world.remote.cut("alpha", Duration::from_secs(100_000));
     world.daemon.stop_reconciling();
-    let by = world.run(run).await.unwrap().settles_by(&knobs().engine.timings).unwrap();
+    let by = world.run(run).await.unwrap().settles_by().unwrap();
     let left = by.since(settled::clock::Clock::now(&*world.clock));
     world.move_to(settled::clock::Clock::monotonic(&*world.clock) + left + knobs().reconcile_every);
     world.check().await.unwrap();

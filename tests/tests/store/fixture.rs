@@ -115,7 +115,7 @@ impl House {
     pub(crate) async fn store_run(&self, run: Run) -> Result<Run, StoreError> {
         self.write(move |unit| {
             let mut run = run.clone();
-            Box::pin(async move { unit.insert_run(&mut run, &TIMINGS).await.map(|()| run) })
+            Box::pin(async move { unit.insert_run(&mut run).await.map(|()| run) })
         })
         .await
     }
@@ -124,7 +124,7 @@ impl House {
     pub(crate) async fn update_run(&self, run: Run) -> Result<Run, StoreError> {
         self.write(move |unit| {
             let mut run = run.clone();
-            Box::pin(async move { unit.update_run(&mut run, &TIMINGS).await.map(|()| run) })
+            Box::pin(async move { unit.update_run(&mut run).await.map(|()| run) })
         })
         .await
     }
@@ -282,6 +282,8 @@ pub(crate) fn new_run(clock: &dyn Clock, resource: &Resource) -> Run {
         accepted_at: now,
         queue_until: now + TIMINGS.queue_limit,
         kill_grace: TIMINGS.kill_grace,
+        settle_margin: TIMINGS.settle_margin,
+        wait_limit: TIMINGS.queue_limit,
         stale: Thresholds::default(),
         progress_at: now,
         priority: Priority::Normal,

@@ -56,7 +56,7 @@ pub(crate) async fn a_stale_version_is_a_conflict_and_leaves_nothing(house: Hous
                         1 => unit.delete_server(&mut server).await,
                         2 => unit.update_resource(&mut resource).await,
                         3 => unit.delete_resource(&mut resource).await,
-                        4 => unit.update_run(&mut run, &TIMINGS).await,
+                        4 => unit.update_run(&mut run).await,
                         _ => unit.update_step(&mut step).await,
                     }
                 })

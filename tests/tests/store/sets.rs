@@ -6,7 +6,7 @@ use settled::domain::resource::{Resource, ResourceStatus};
 use settled::domain::server::Server;
 use settled::store::{Command, StoreError, Unit, Wants};
 
-use crate::fixture::{House, TIMINGS, new_resource, new_run};
+use crate::fixture::{House, new_resource, new_run};
 
 /// Installs a resource unless its name is taken or the queue of its server is full, as the engine does.
 struct Claim {
@@ -37,7 +37,7 @@ impl Command for Claim {
         let mut run = new_run(&*self.clock, &resource);
         resource.open_run = Some(run.id);
         unit.insert_resource(&mut resource).await?;
-        unit.insert_run(&mut run, &TIMINGS).await?;
+        unit.insert_run(&mut run).await?;
         Ok(true)
     }
 }
@@ -112,7 +112,7 @@ pub(crate) async fn a_query_sees_what_is_not_written_yet(house: House) {
             let (mut resource, mut run) = (resource.clone(), run.clone());
             Box::pin(async move {
                 unit.insert_resource(&mut resource).await?;
-                unit.insert_run(&mut run, &TIMINGS).await?;
+                unit.insert_run(&mut run).await?;
                 let queue = unit.db().await?.queue(run.server, true, 10).await?;
                 Ok((run.id, queue))
             })

@@ -22,7 +22,7 @@ async fn accept(house: &House, server: &Server, name: String) -> Run {
             Box::pin(async move {
                 unit.db().await?.request("unix:0", "Resources.Install", &id).await?;
                 unit.insert_resource(&mut resource).await?;
-                unit.insert_run(&mut run, &TIMINGS).await?;
+                unit.insert_run(&mut run).await?;
                 unit.keep_request(("unix:0", "Resources.Install", &id), "d", "{}").await?;
                 unit.audit(AuditRow {
                     id,
@@ -48,7 +48,7 @@ async fn drive(house: &House, run: Run) {
     let begun = house.write(move |unit| {
         let (mut run, mut step) = (run.clone(), step.clone());
         Box::pin(async move {
-            unit.update_run(&mut run, &TIMINGS).await?;
+            unit.update_run(&mut run).await?;
             unit.insert_step(&mut step).await?;
             Ok((run, step))
         })
@@ -59,7 +59,7 @@ async fn drive(house: &House, run: Run) {
     let ended = house.write(move |unit| {
         let (mut run, mut step) = (run.clone(), step.clone());
         Box::pin(async move {
-            unit.update_run(&mut run, &TIMINGS).await?;
+            unit.update_run(&mut run).await?;
             unit.update_step(&mut step).await
         })
     });

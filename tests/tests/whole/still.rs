@@ -72,7 +72,7 @@ async fn p6_a_reconciler_that_stands_still_starves_the_watchdog_although_the_oth
     let options = daemon::Options::default()
         .set("DATABASE__URL", &url)
         .set("LANE__POLL_S", "60")
-        .set("RUN__SETTLE_MARGIN_S", "150");
+        .set("RUN__SETTLE_MARGIN_S", "215");
     let daemon = options.systemd(&systemd.path()).watchdog(Duration::from_secs(4)).start().await;
     systemd.wait_for("WATCHDOG=1").await;
     let mut other = PgConnection::connect(&url).await.unwrap();

@@ -86,26 +86,46 @@ impl Run {
         if self.cancel_requested {
             return self.complete_cancelled(self.evidence_so_far(), now);
         }
-        let since = self.waiting_since(WaitReason::Busy, now);
-        if now.since(since) >= timings.queue_limit {
-            return self.fail(Reason::StepFailed, self.evidence_so_far(), failure, false, now);
+        let waited = now.since(self.busy_since(now));
+        if waited >= self.wait_limit {
+            return self.waited_too_long(failure, now);
         }
-        let until = (now + pause(timings.busy_retry, now.since(since))).min(since + timings.queue_limit);
-        self.between(|same| same, WaitReason::Busy, failure.message, until, now);
-        if let RunState::Running(progress) = &mut self.state {
-            progress.phase = Phase::Between { since };
-        }
+        self.busy(|same| same, failure.message, pause(timings.busy_retry, waited), now);
     }
 
     /// A new try of the same step, later; waiting uses no attempt. Also this has an end, or a full disk would hold the lane for good.
     fn another_try(&mut self, who: String, failure: Failure, now: Timestamp, timings: &Timings) {
-        let since = self.waiting_since(WaitReason::Busy, now);
-        let waited = now.since(since);
-        if self.position().try_no >= timings.tries_max() || waited >= timings.queue_limit {
-            return self.fail(Reason::StepFailed, self.evidence_so_far(), failure, false, now);
+        let waited = now.since(self.busy_since(now));
+        if self.position().try_no >= timings.tries_max(self.wait_limit) || waited >= self.wait_limit {
+            return self.waited_too_long(failure, now);
         }
-        let until = (now + pause(timings.busy_retry, waited)).min(since + timings.queue_limit);
-        self.between(Position::next_try, WaitReason::Busy, who, until, now);
+        self.busy(Position::next_try, who, pause(timings.busy_retry, waited), now);
+    }
+
+    /// What is in the way of its step is there after all its time.
+    fn waited_too_long(&mut self, failure: Failure, now: Timestamp) {
+        // Without an exit code no step has ended: what was in the way is told, not a step.
+        let step = failure.exit_code.map_or_else(String::new, |_| failure.step);
+        let message = format!("it could not go on within its limit: {}", failure.message);
+        let failure = Failure { step, message, ..failure };
+        self.fail(Reason::WaitedTooLong, self.evidence_so_far(), failure, false, now);
+    }
+
+    /// Since when something is in the way of its step; now, if nothing was until now.
+    fn busy_since(&self, now: Timestamp) -> Timestamp {
+        let RunState::Running(progress) = &self.state else { return now };
+        progress.busy_since.unwrap_or(now)
+    }
+
+    /// It looks again after the pause, at the limit of the wait at the latest. All of the wait is one: it settles when that has passed.
+    fn busy(&mut self, next: fn(Position) -> Position, who: String, pause: Duration, now: Timestamp) {
+        let since = self.busy_since(now);
+        let until = (now + pause).min(since + self.wait_limit);
+        let RunState::Running(progress) = &mut self.state else { return };
+        progress.move_to(next(progress.position));
+        progress.phase = Phase::Between { since };
+        progress.busy_since = Some(since);
+        progress.waiting = Some(Waiting { reason: WaitReason::Busy, who, since, next_try: Some(until) });
     }
 
     /// The next attempt, later; after the last one the run fails for this reason.
@@ -123,7 +143,11 @@ impl Run {
         }
         self.outputs.clear();
         let who = format!("attempt {attempt} of {} failed: {}", self.attempts_max, failure.message);
-        self.between(Position::next_attempt, WaitReason::Backoff, who, now + timings.backoff(attempt), now);
+        let (since, until) = (self.waiting_since(WaitReason::Backoff, now), now + timings.backoff(attempt));
+        let RunState::Running(progress) = &mut self.state else { return };
+        progress.move_to(progress.position.next_attempt());
+        progress.phase = Phase::Between { since: now };
+        progress.waiting = Some(Waiting { reason: WaitReason::Backoff, who, since, next_try: Some(until) });
     }
 
     /// The reason of a run whose last attempt has failed.
@@ -158,25 +182,9 @@ impl Run {
     /// The next step or try is sent without a pause.
     fn at_once(&mut self, next: fn(Position) -> Position, deadline: Timestamp) {
         if let RunState::Running(progress) = &mut self.state {
-            progress.position = next(progress.position);
+            progress.move_to(next(progress.position));
             progress.phase = Phase::Stepping { deadline };
             progress.waiting = None;
-        }
-    }
-
-    fn between(
-        &mut self,
-        next: fn(Position) -> Position,
-        reason: WaitReason,
-        who: String,
-        until: Timestamp,
-        now: Timestamp,
-    ) {
-        let since = self.waiting_since(reason, now);
-        if let RunState::Running(progress) = &mut self.state {
-            progress.position = next(progress.position);
-            progress.phase = Phase::Between { since: now };
-            progress.waiting = Some(Waiting { reason, who, since, next_try: Some(until) });
         }
     }
 

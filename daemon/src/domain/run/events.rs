@@ -105,7 +105,8 @@ impl Run {
 
     fn start(&mut self, phase: Phase, now: Timestamp) {
         let (started_at, position) = (now, Position::FIRST);
-        self.state = RunState::Running(Progress { started_at, position, phase, waiting: None });
+        self.state =
+            RunState::Running(Progress { started_at, position, phase, busy_since: None, waiting: None });
     }
 
     fn start_try(&mut self, deadline: Timestamp) {
@@ -151,8 +152,10 @@ impl Run {
     fn overdue_wait(&mut self, failure: Failure, now: Timestamp) {
         let reason = match self.waiting().map(|w| w.reason) {
             Some(WaitReason::Refused) => Reason::Refused,
-            Some(WaitReason::Busy) => Reason::StepFailed,
-            _ => Reason::Unreachable,
+            Some(WaitReason::Unreachable) => Reason::Unreachable,
+            // Its server was asked, and has not answered.
+            None if self.live_step().is_some() => Reason::Unreachable,
+            _ => Reason::WaitedTooLong,
         };
         self.fail(reason, self.evidence_so_far(), failure, true, now);
     }

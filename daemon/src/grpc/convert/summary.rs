@@ -130,16 +130,22 @@ fn why(run: &Run, verdict: &Verdict) -> String {
         Some(Reason::NeverStarted) => "its turn did not come before its limit; nothing was done".to_owned(),
         Some(Reason::Lost) => "nobody can prove how it ended".to_owned(),
         Some(Reason::Unreachable) => "the server could not be reached before its limit".to_owned(),
+        Some(Reason::WaitedTooLong) => message(verdict, "what it waited for did not come before its limit"),
         Some(Reason::Cancelled) => "it was cancelled".to_owned(),
         Some(Reason::Internal) => "a fault in settled".to_owned(),
         Some(Reason::Refused) => "the server refuses settled".to_owned(),
         Some(Reason::Forbidden) => format!("{} may not do this any more", run.principal),
         Some(Reason::Unsupported | Reason::Requirement | Reason::Differs) => {
-            let message = verdict.failure.as_ref().map(|f| f.message.as_str()).filter(|m| !m.is_empty());
-            message.unwrap_or("the server does not have what it needs").to_owned()
+            message(verdict, "the server does not have what it needs")
         }
         None => "no reason is known".to_owned(),
     }
+}
+
+/// What the failure says; else this.
+fn message(verdict: &Verdict, otherwise: &str) -> String {
+    let message = verdict.failure.as_ref().map(|f| f.message.as_str()).filter(|m| !m.is_empty());
+    message.unwrap_or(otherwise).to_owned()
 }
 
 fn code(verdict: &Verdict) -> String {
@@ -181,20 +187,26 @@ fn next(run: &Run, verdict: &Verdict) -> String {
             "Nothing was changed. Forget the record with `settlectl remove {path}` (it touches nothing either) and adopt it as it is, or make \
              it so with `settlectl update {path}`."
         ),
-        Some(Reason::Requirement) if leaves_failed(run) => {
-            format!("Mend that, then `settlectl retry {path}`.")
+        Some(Reason::Requirement) => format!("Mend that, then {}.", again(run, &path)),
+        // Nothing ran that could have written anything.
+        Some(Reason::NeverStarted | Reason::WaitedTooLong) => {
+            format!("See what it waited for (settlectl run show {}), then {}.", run.id, again(run, &path))
         }
-        Some(Reason::Requirement) => "Mend that, then ask for it again.".to_owned(),
-        _ if leaves_failed(run) => {
-            format!(
-                "See its output (settlectl run show {}), mend the cause, then `settlectl retry {path}`.",
-                run.id
-            )
-        }
-        _ => {
-            format!("See its output (settlectl run show {}), mend the cause, then ask for it again.", run.id)
-        }
+        Some(Reason::Unreachable) => format!(
+            "Mend the way to {server} (`settlectl server probe {server}` tells whether it answers), then {}.",
+            again(run, &path)
+        ),
+        _ => format!(
+            "See its output (settlectl run show {}), mend the cause, then {}.",
+            run.id,
+            again(run, &path)
+        ),
     }
+}
+
+/// How to ask for it once more.
+fn again(run: &Run, path: &str) -> String {
+    if leaves_failed(run) { format!("`settlectl retry {path}`") } else { "ask for it again".to_owned() }
 }
 
 /// Whether its resource stands as `failed` after it, so that a retry is possible.
@@ -240,6 +252,8 @@ mod tests {
             accepted_at: AT,
             queue_until: AT,
             kill_grace: std::time::Duration::from_secs(30),
+            settle_margin: std::time::Duration::from_secs(120),
+            wait_limit: std::time::Duration::from_secs(86_400),
             stale: Thresholds::default(),
             progress_at: AT,
             priority: Priority::Normal,
@@ -263,7 +277,7 @@ mod tests {
         let phase = Phase::Between { since: AT };
         run(
             Operation::Install,
-            RunState::Running(Progress { started_at: AT, position, phase, waiting: None }),
+            RunState::Running(Progress { started_at: AT, position, phase, busy_since: None, waiting: None }),
         )
     }
 
@@ -284,6 +298,15 @@ mod tests {
         });
         let verdict = Verdict { outcome, reason, evidence, reconciled, failure, at: AT };
         run(operation, RunState::Completed { started_at: Some(AT), position: Position::default(), verdict })
+    }
+
+    /// The failure of a run that waited for a lock until its limit.
+    fn waited(mut run: Run) -> Run {
+        if let RunState::Completed { verdict: Verdict { failure: Some(failure), .. }, .. } = &mut run.state {
+            "it could not go on within its limit: apt-get (pid 12) holds the package lock"
+                .clone_into(&mut failure.message);
+        }
+        run
     }
 
     fn wait(reason: WaitReason, next_try: Option<Timestamp>) -> Waiting {
@@ -364,8 +387,18 @@ mod tests {
             ),
             (
                 over(Op::Update, O::Failed, Some(R::NeverStarted), E::NotStarted, true),
-                "Failed, closed by the reconciler: its turn did not come before its limit; nothing was done. See its output \
-                 (settlectl run show 00000000000000000000000001), mend the cause, then `settlectl retry web1/site/a`.",
+                "Failed, closed by the reconciler: its turn did not come before its limit; nothing was done. See what it \
+                 waited for (settlectl run show 00000000000000000000000001), then `settlectl retry web1/site/a`.",
+            ),
+            (
+                over(Op::Remove, O::Failed, Some(R::Unreachable), E::NotStarted, true),
+                "Failed, closed by the reconciler: the server could not be reached before its limit. Mend the way to web1 \
+                 (`settlectl server probe web1` tells whether it answers), then ask for it again.",
+            ),
+            (
+                waited(over(Op::Install, O::Failed, Some(R::WaitedTooLong), E::NotStarted, false)),
+                "Failed: it could not go on within its limit: apt-get (pid 12) holds the package lock. See what it waited for \
+                 (settlectl run show 00000000000000000000000001), then `settlectl retry web1/site/a`.",
             ),
             (
                 over(Op::Remove, O::Cancelled, Some(R::Cancelled), E::ExitRecord, false),

@@ -100,6 +100,7 @@ pub(super) const fn reason(word: Reason) -> v1::Reason {
         Reason::Refused => v1::Reason::Refused,
         Reason::Forbidden => v1::Reason::Forbidden,
         Reason::Unsupported => v1::Reason::Unsupported,
+        Reason::WaitedTooLong => v1::Reason::WaitedTooLong,
         Reason::Requirement => v1::Reason::Requirement,
         Reason::Differs => v1::Reason::Differs,
     }

@@ -12,7 +12,6 @@ use crate::domain::operation::Operation;
 use crate::domain::resource::{Declared, ResourceStatus};
 use crate::domain::run::{Phase, Position, Progress, Run, RunState, Subject};
 use crate::domain::time::Timestamp;
-use crate::domain::timings::Timings;
 use crate::domain::turn::Priority;
 use crate::domain::verdict::{Evidence, Outcome, Reason, Verdict};
 use crate::domain::waiting::{WaitReason, Waiting};
@@ -41,6 +40,8 @@ pub struct RunRow {
     pub accepted_at: i64,
     pub queue_until: i64,
     pub kill_grace: i64,
+    pub settle_margin: i64,
+    pub wait_limit: i64,
     pub stale_queued: i64,
     pub stale_running: i64,
     pub progress_at: i64,
@@ -55,6 +56,7 @@ pub struct RunRow {
     pub try_no: i64,
     pub deadline: Option<i64>,
     pub between_since: Option<i64>,
+    pub busy_since: Option<i64>,
     pub wait_reason: Option<String>,
     pub wait_who: Option<String>,
     pub wait_since: Option<i64>,
@@ -74,10 +76,10 @@ pub struct RunRow {
 }
 
 impl RunRow {
-    /// The row of a run; `settles_by` and `stale_at` are what the domain says with these timings.
-    pub fn new(run: &Run, timings: &Timings) -> Self {
+    /// The row of a run; `settles_by` and `stale_at` are what the domain says.
+    pub fn new(run: &Run) -> Self {
         let mut row = Self::identity(run);
-        row.settles_by = run.settles_by(timings).map(|t| t.0);
+        row.settles_by = run.settles_by().map(|t| t.0);
         row.stale_at = run.stale_at().map(|t| t.0);
         row.grounds = run.grounds.as_ref().map(grounds_to_json);
         row.set_position(run.position());
@@ -86,6 +88,7 @@ impl RunRow {
             RunState::Queued { .. } => {}
             RunState::Running(progress) => {
                 row.started_at = Some(progress.started_at.0);
+                row.busy_since = progress.busy_since.map(|t| t.0);
                 match progress.phase {
                     Phase::Stepping { deadline } => row.deadline = Some(deadline.0),
                     Phase::Between { since } => row.between_since = Some(since.0),
@@ -129,7 +132,9 @@ impl RunRow {
             retry_of: run.retry_of.map(|id| id.to_string()),
             accepted_at: run.accepted_at.0,
             queue_until: run.queue_until.0,
-            kill_grace: i64::try_from(run.kill_grace.as_micros()).unwrap_or(i64::MAX),
+            kill_grace: micros(run.kill_grace),
+            settle_margin: micros(run.settle_margin),
+            wait_limit: micros(run.wait_limit),
             stale_queued: micros(run.stale.queued),
             stale_running: micros(run.stale.running),
             progress_at: run.progress_at.0,
@@ -144,6 +149,7 @@ impl RunRow {
             try_no: 0,
             deadline: None,
             between_since: None,
+            busy_since: None,
             wait_reason: None,
             wait_who: None,
             wait_since: None,
@@ -215,7 +221,8 @@ impl RunRow {
                     _ => return Err(corrupt("phase of run", &self.id)),
                 };
                 let (position, waiting) = (self.position()?, self.waiting()?);
-                Ok(RunState::Running(Progress { started_at, position, phase, waiting }))
+                let busy_since = self.busy_since.map(Timestamp);
+                Ok(RunState::Running(Progress { started_at, position, phase, busy_since, waiting }))
             }
             ("completed", _) => {
                 Ok(RunState::Completed { started_at, position: self.position()?, verdict: self.verdict()? })
@@ -241,11 +248,8 @@ impl RunRow {
     }
 
     fn thresholds(&self) -> Result<Thresholds, StoreError> {
-        let span = |n: i64| u64::try_from(n).map(Duration::from_micros);
-        match (span(self.stale_queued), span(self.stale_running)) {
-            (Ok(queued), Ok(running)) => Ok(Thresholds { queued, running }),
-            _ => Err(corrupt("thresholds of run", &self.id)),
-        }
+        let of_run = |n| span("threshold", n);
+        Ok(Thresholds { queued: of_run(self.stale_queued)?, running: of_run(self.stale_running)? })
     }
 
     fn grounds(&self) -> Result<Option<Grounds>, StoreError> {
@@ -268,6 +272,11 @@ impl RunRow {
             declared: Declared { in_progress: status(&self.in_progress)?, success: status(&self.success)? },
         })
     }
+}
+
+fn span(what: &str, micros: i64) -> Result<Duration, StoreError> {
+    let micros = u64::try_from(micros).map_err(|_| corrupt(what, &micros.to_string()))?;
+    Ok(Duration::from_micros(micros))
 }
 
 fn micros(span: Duration) -> i64 {
@@ -293,10 +302,9 @@ impl TryFrom<RunRow> for Run {
             retry_of,
             accepted_at: Timestamp(row.accepted_at),
             queue_until: Timestamp(row.queue_until),
-            kill_grace: Duration::from_micros(
-                u64::try_from(row.kill_grace)
-                    .map_err(|_| corrupt("kill grace", &row.kill_grace.to_string()))?,
-            ),
+            kill_grace: span("kill grace", row.kill_grace)?,
+            settle_margin: span("settle margin", row.settle_margin)?,
+            wait_limit: span("wait limit", row.wait_limit)?,
             stale: row.thresholds()?,
             progress_at: Timestamp(row.progress_at),
             priority: Priority::from_rank(row.priority)

@@ -9,7 +9,6 @@ use crate::domain::resource::Resource;
 use crate::domain::run::{Run, RunState};
 use crate::domain::server::Server;
 use crate::domain::step::StepId;
-use crate::domain::timings::Timings;
 use crate::store::StoreError;
 use crate::store::lanes::LaneRow;
 use crate::store::queries::RequestRow;
@@ -270,9 +269,9 @@ impl Unit<'_> {
     }
 
     /// Stores a new run at the end of its server's queue. Its number in the queue is that of its first transition.
-    pub async fn insert_run(&mut self, run: &mut Run, timings: &Timings) -> Result<(), StoreError> {
+    pub async fn insert_run(&mut self, run: &mut Run) -> Result<(), StoreError> {
         run.seq = self.next_seq();
-        let r = RunRow::new(run, timings);
+        let r = RunRow::new(run);
         self.gathering(&r.id).await?.run_inserts.push(r.clone());
         self.known.runs.insert(run.id, None);
         self.known.tries.insert(run.id, 0);
@@ -282,13 +281,13 @@ impl Unit<'_> {
     }
 
     /// Stores a changed run, if nobody changed it meanwhile. The domain has raised the version by one already.
-    pub async fn update_run(&mut self, run: &mut Run, timings: &Timings) -> Result<(), StoreError> {
+    pub async fn update_run(&mut self, run: &mut Run) -> Result<(), StoreError> {
         seen(self.known.runs.get(&run.id), |known| {
             let open = !matches!(known.state, RunState::Completed { .. });
             known.version == run.version - 1 && open && known.epoch <= run.epoch
         })?;
         run.seq = self.next_seq();
-        let r = RunRow::new(run, timings);
+        let r = RunRow::new(run);
         self.gathering(&r.id).await?.run_updates.push(r.clone());
         self.known.put_run(run);
         self.record(TransitionRow::of_run(&r, Change::Updated));

@@ -118,6 +118,8 @@ static INSERT_RUNS: LazyLock<Sets> = LazyLock::new(|| {
         "accepted_at",
         "queue_until",
         "kill_grace",
+        "settle_margin",
+        "wait_limit",
         "stale_queued",
         "stale_running",
         "progress_at",
@@ -154,6 +156,7 @@ static UPDATE_RUNS: LazyLock<Sets> = LazyLock::new(|| {
         "try_no",
         "deadline",
         "between_since",
+        "busy_since",
         "wait_reason",
         "wait_who",
         "wait_since",
@@ -281,14 +284,14 @@ impl Pending {
     async fn write_runs(&mut self, db: &mut Db<'_>) -> Result<(), StoreError> {
         let done = execute_all!(db, UPDATE_RUNS, &self.run_updates, r =>
             &r.id, r.version - 1, r.progress_at, r.cancel_requested, r.payload, &r.outputs, &r.state, r.started_at, r.attempt, r.step, r.try_no,
-            r.deadline, r.between_since, &r.wait_reason, &r.wait_who, r.wait_since, r.wait_next_try, &r.outcome, &r.reason,
+            r.deadline, r.between_since, r.busy_since, &r.wait_reason, &r.wait_who, r.wait_since, r.wait_next_try, &r.outcome, &r.reason,
             &r.evidence, r.reconciled, &r.failure, &r.grounds, r.completed_at, r.stale_at, r.settles_by, r.epoch, r.version, r.seq);
         all_written(done, self.run_updates.len(), || StoreError::Conflict)?;
         // A run's number in the queue is that of its first transition.
         execute_all!(db, INSERT_RUNS, &self.run_inserts, r =>
             &r.id, r.seq, &r.server_id, &r.server_name, &r.resource_id, &r.resource_name, &r.package, &r.digest, &r.earlier,
             &r.in_progress, &r.success, &r.operation, r.exclusive, r.attempts_max, &r.principal, &r.retry_of, r.accepted_at,
-            r.queue_until, r.kill_grace, r.stale_queued, r.stale_running, r.progress_at, r.priority, r.cancel_requested, r.payload, &r.outputs, &r.state,
+            r.queue_until, r.kill_grace, r.settle_margin, r.wait_limit, r.stale_queued, r.stale_running, r.progress_at, r.priority, r.cancel_requested, r.payload, &r.outputs, &r.state,
             r.attempt, r.step, r.try_no, r.reconciled, r.stale_at, r.settles_by,
             r.epoch, r.version, r.seq);
         Ok(())

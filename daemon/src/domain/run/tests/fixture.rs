@@ -56,6 +56,8 @@ pub(super) fn queued_for(operation: Operation, earlier: ResourceStatus) -> Run {
         accepted_at: NOW,
         queue_until: NOW + TIMINGS.queue_limit,
         kill_grace: TIMINGS.kill_grace,
+        settle_margin: TIMINGS.settle_margin,
+        wait_limit: TIMINGS.queue_limit,
         stale: Thresholds::default(),
         progress_at: NOW,
         priority: Priority::Normal,
@@ -97,7 +99,8 @@ pub(super) fn completed() -> Run {
 }
 
 fn running(phase: Phase, position: Position, waiting: Option<Waiting>) -> Run {
-    let state = RunState::Running(Progress { started_at: NOW, position, phase, waiting });
+    let busy_since = waiting.as_ref().map(|w| w.since);
+    let state = RunState::Running(Progress { started_at: NOW, position, phase, busy_since, waiting });
     Run { state, payload: true, ..queued() }
 }
 

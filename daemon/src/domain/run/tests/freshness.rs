@@ -54,12 +54,14 @@ fn p6_it_is_shown_before_it_is_settled() {
     stale_after(&run, TIMEOUT + TIMINGS.kill_grace);
     let patient = Run { kill_grace: Duration::from_mins(10), ..run.clone() };
     stale_after(&patient, TIMEOUT + patient.kill_grace);
-    assert!(patient.stale_at() < patient.settles_by(&TIMINGS), "a step may have its own time to end");
-    assert!(run.stale_at() < run.settles_by(&TIMINGS));
+    assert!(patient.stale_at() < patient.settles_by(), "a step may have its own time to end");
+    assert!(run.stale_at() < run.settles_by());
     let limit = Duration::from_mins(10);
-    let short = never.of_run(limit, None);
+    let short = never.of_run(limit, None, UNIT);
     assert_eq!(short.queued, limit / 2, "half of the time that it may stay queued");
-    assert_eq!(never.of_run(limit, Some(UNIT)).running, UNIT, "as long as its operation usually takes");
+    let running = |expected, takeover| never.of_run(limit, Some(expected), takeover).running;
+    assert_eq!(running(2 * UNIT, UNIT), 2 * UNIT, "as long as its operation usually takes");
+    assert_eq!(running(UNIT, 2 * UNIT), 2 * UNIT, "and no shorter than a takeover, which is ordinary");
 }
 
 #[test]
@@ -82,6 +84,7 @@ fn being_stale_changes_nothing() {
         started_at: NOW,
         position: run.position(),
         phase: Phase::Stepping { deadline: NOW + TIMEOUT },
+        busy_since: None,
         waiting: None,
     });
     assert_eq!((run.state.clone(), run.freshness(at)), (state, Freshness::LikelyStale));

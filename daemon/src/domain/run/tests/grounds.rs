@@ -61,7 +61,7 @@ fn p7_a_verdict_tells_what_it_rests_on() {
 #[test]
 fn p7_what_time_ends_rests_on_nobody() {
     let run = stepping();
-    let late = run.settles_by(&TIMINGS).expect("it is open") + std::time::Duration::from_micros(1);
+    let late = run.settles_by().expect("it is open") + std::time::Duration::from_micros(1);
     let run = run.apply(Event::Overdue(failure("late")), late, &TIMINGS).expect("its time has passed");
     let grounds = run.grounds.expect("a verdict has grounds");
     assert_eq!((grounds.source, grounds.step, grounds.seen), (Source::Time, Some(step()), Seen::default()));

@@ -108,17 +108,15 @@ fn p4_a_start_that_is_put_off_waits_since_its_beginning_as_the_same_try() {
             (waiting.reason, waiting.since, waiting.who.as_str()),
             (WaitReason::Busy, NOW, "apt holds the lock")
         );
-        assert_eq!(
-            run.settles_by(&TIMINGS),
-            Some(NOW + TIMINGS.queue_limit),
-            "waiting on and on moves nothing"
-        );
+        assert_eq!(run.settles_by(), Some(NOW + TIMINGS.queue_limit), "waiting on and on moves nothing");
         now = waiting.next_try.expect("a time");
         assert!(now > before && (now == NOW + TIMINGS.queue_limit || now >= before + TIMINGS.busy_retry));
         run = run.apply(TRY_STARTED, now, &TIMINGS).expect("legal");
     }
     assert_eq!(now.since(NOW), TIMINGS.queue_limit, "a lock that is never let go is waited for this long");
-    assert_eq!(verdict(&run), (Outcome::Failed, Some(Reason::StepFailed), Evidence::NotStarted));
+    assert_eq!(verdict(&run), (Outcome::Failed, Some(Reason::WaitedTooLong), Evidence::NotStarted));
+    let told = run.verdict().and_then(|v| v.failure.clone()).expect("it says what it waited for");
+    assert_eq!((told.step.as_str(), told.message.contains("apt holds the lock")), ("", true), "nothing ran");
 }
 
 #[test]
@@ -143,14 +141,14 @@ fn p6_a_step_that_never_gets_to_start_ends_its_run_within_the_queue_limit() {
             }
         }
         assert_eq!(now.since(NOW), TIMINGS.queue_limit);
-        assert_eq!((verdict(&run).0, verdict(&run).1), (Outcome::Failed, Some(Reason::StepFailed)));
+        assert_eq!((verdict(&run).0, verdict(&run).1), (Outcome::Failed, Some(Reason::WaitedTooLong)));
         assert_eq!(run.position().attempt, 1);
     }
 }
 
 #[test]
 fn every_phase_publishes_when_it_settles() {
-    let seconds = |run: &Run| run.settles_by(&TIMINGS).map(|t| t.since(NOW).as_secs());
+    let seconds = |run: &Run| run.settles_by().map(|t| t.since(NOW).as_secs());
     assert_eq!(seconds(&queued()), Some(3_600), "accepted + queue limit");
     assert_eq!(
         seconds(&apply(queued(), waits(WaitReason::Unreachable))),
@@ -172,25 +170,21 @@ fn p4_a_start_that_is_not_answered_moves_its_deadline_up_to_the_limit_of_the_run
         let event = Event::Unanswered { who: "no route".into(), next_try, timeout: TIMEOUT };
         run = run.apply(event, now, &TIMINGS).expect("legal");
         let last = NOW + TIMINGS.queue_limit;
-        assert_eq!(run.settles_by(&TIMINGS), Some(next_try.min(last) + after));
+        assert_eq!(run.settles_by(), Some(next_try.min(last) + after));
         assert_eq!(run.waiting().map(|w| w.since), Some(NOW));
         now = next_try;
     }
     assert!(now.since(NOW) > TIMINGS.queue_limit);
-    assert!(run.begins_late(now, TIMEOUT, &TIMINGS));
+    assert!(run.begins_late(now, TIMEOUT));
     let run = run.apply(Event::GoesOn { began: Some(TIMEOUT) }, now, &TIMINGS).expect("legal");
-    assert_eq!(
-        (run.settles_by(&TIMINGS), run.waiting()),
-        (Some(now + after), None),
-        "it may run its whole time"
-    );
-    assert!(!begun().begins_late(NOW + Duration::from_secs(10), TIMEOUT, &TIMINGS));
+    assert_eq!((run.settles_by(), run.waiting()), (Some(now + after), None), "it may run its whole time");
+    assert!(!begun().begins_late(NOW + Duration::from_secs(10), TIMEOUT));
 }
 
 #[test]
 fn p6_nothing_is_overdue_before_its_time() {
     for run in [queued(), stepping(), cancelling(), between()] {
-        let due = run.settles_by(&TIMINGS).expect("open");
+        let due = run.settles_by().expect("open");
         let early = run.clone().apply(Event::Overdue(failure("late")), due, &TIMINGS);
         assert!(early.is_err(), "whoever saw it overdue saw an earlier state");
         let just_after = due + Duration::from_micros(1);
@@ -208,11 +202,55 @@ fn an_overdue_wait_for_a_refusing_server_says_so() {
 }
 
 #[test]
+fn p7_what_waited_too_long_says_so_and_not_that_its_server_was_unreachable_or_a_step_failed() {
+    let late = NOW + Duration::from_secs(100_000);
+    for reason in [WaitReason::Busy, WaitReason::Limit, WaitReason::Backoff, WaitReason::Paused] {
+        let run = apply(between(), waits(reason)).apply(Event::Overdue(failure("late")), late, &TIMINGS);
+        assert_eq!(verdict(&run.expect("overdue")).1, Some(Reason::WaitedTooLong), "{reason}");
+    }
+    let run = apply(between(), GOES_ON).apply(Event::Overdue(failure("late")), late, &TIMINGS);
+    assert_eq!(verdict(&run.expect("overdue")).1, Some(Reason::WaitedTooLong), "nobody knows for whom");
+    let run = apply(between(), waits(WaitReason::Unreachable));
+    let run = run.apply(Event::Overdue(failure("late")), late, &TIMINGS).expect("overdue");
+    assert_eq!(verdict(&run).1, Some(Reason::Unreachable));
+}
+
+#[test]
+fn p6_a_lock_is_waited_for_since_its_beginning_whatever_else_is_waited_for_meanwhile() {
+    for event in [Event::HeldUp(failure("apt holds the lock")), rejected("disk"), busy()] {
+        let (mut run, mut now) = (begun(), NOW);
+        while run.verdict().is_none() {
+            run = run.apply(event.clone(), now, &TIMINGS).expect("legal");
+            let Some(at) = run.waiting().and_then(|w| w.next_try) else { break };
+            assert_eq!(run.waiting().map(|w| (w.reason, w.since)), Some((WaitReason::Busy, NOW)));
+            // As many servers are at work as are allowed; then this one cannot be reached; then it has begun the step.
+            now = at + Duration::from_secs(20);
+            run = run.apply(waits(WaitReason::Limit), now, &TIMINGS).expect("legal");
+            run = run.apply(TRY_STARTED, now, &TIMINGS).expect("legal");
+            run = run.apply(unanswered(), now, &TIMINGS).expect("legal");
+            run = run.apply(GOES_ON, now, &TIMINGS).expect("legal");
+            assert!(now.since(NOW) < 2 * TIMINGS.queue_limit, "it has no end: {run:#?}");
+        }
+        assert!(now.since(NOW) < TIMINGS.queue_limit + Duration::from_mins(6), "{run:#?}");
+    }
+}
+
+#[test]
+fn a_step_is_waited_for_anew_after_the_one_before_it() {
+    let held = |run: Run, now| run.apply(Event::HeldUp(failure("apt holds the lock")), now, &TIMINGS);
+    let run = apply(held(begun(), NOW).expect("legal"), TRY_STARTED);
+    let run = apply(run, exited(0, Cause::Itself, more()));
+    let later = NOW + Duration::from_mins(50);
+    let run = held(run, later).expect("legal");
+    assert_eq!(run.waiting().map(|w| w.since), Some(later));
+}
+
+#[test]
 fn each_step_and_each_try_has_its_own_deadline() {
     let now = NOW + Duration::from_secs(50);
     let next = StepFacts { next: Some(Duration::from_secs(7)), ..last() };
     let run = begun().apply(exited(0, Cause::Itself, next), now, &TIMINGS).expect("legal");
-    assert_eq!(run.settles_by(&TIMINGS), Some(now + Duration::from_secs(7 + 30 + 120)));
+    assert_eq!(run.settles_by(), Some(now + Duration::from_secs(7 + 30 + 120)));
 }
 
 #[test]
@@ -380,12 +418,12 @@ fn p4_a_repair_of_dpkg_is_a_try_of_its_own_and_uses_no_attempt_unless_it_fails()
     let at = |run: &Run| (run.position().attempt, run.position().step, run.position().try_no);
     assert_eq!((at(&repairing), repairing.waiting()), ((1, 0, 2), None));
     assert_eq!(repairing.live_step().map(|s| s.try_no), Some(2), "it begins at once");
-    assert_eq!(repairing.settles_by(&TIMINGS), Some(NOW + long + Duration::from_secs(30 + 120)));
+    assert_eq!(repairing.settles_by(), Some(NOW + long + Duration::from_secs(30 + 120)));
 
     let was = |next| StepFacts { repair: Repair::Was, next: Some(next), ..last() };
     let again = apply(repairing.clone(), exited(0, Cause::Itself, was(short)));
     assert_eq!((at(&again), again.live_step().is_some()), ((1, 0, 3), true), "then the step itself is tried");
-    assert_eq!(again.settles_by(&TIMINGS), Some(NOW + short + Duration::from_secs(30 + 120)));
+    assert_eq!(again.settles_by(), Some(NOW + short + Duration::from_secs(30 + 120)));
 
     let failed = apply(repairing.clone(), exited(1, Cause::Itself, was(short)));
     assert_eq!(at(&failed), (2, 0, 1), "a repair that fails is a failed attempt");
@@ -396,7 +434,7 @@ fn p4_a_repair_of_dpkg_is_a_try_of_its_own_and_uses_no_attempt_unless_it_fails()
 #[test]
 fn p6_a_run_whose_steps_may_take_long_to_end_settles_that_much_later() {
     let long = Run { kill_grace: Duration::from_secs(600), ..stepping() };
-    let settles = |run: &Run| run.settles_by(&TIMINGS).expect("open");
+    let settles = |run: &Run| run.settles_by().expect("open");
     assert_eq!(
         settles(&long).since(settles(&stepping())),
         Duration::from_secs(600).saturating_sub(TIMINGS.kill_grace)
