@@ -246,10 +246,18 @@ impl Scene {
         assert!(error.last_lines.contains(trouble.says), "{error:#?}");
     }
 
-    /// Asks for a removal that cannot be done: it stands as before.
+    /// Asks for a removal that cannot be done: it stands as before. What others require is refused before anything begins.
     pub(crate) async fn stays(&self, tale: &Tale) {
         self.host.run(tale.stays.make);
-        let (run, output) = self.went(self.remove(tale).await).await;
+        let answer = self.remove(tale).await;
+        if let Err(refused) = &answer {
+            assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
+            assert!(refused.message().contains(tale.stays.says), "{refused:?}");
+            let resource = self.resource(&tale.path()).await.unwrap();
+            assert_eq!((resource.status(), &resource.last_error), (tale.done(), &None), "{resource:#?}");
+            return;
+        }
+        let (run, output) = self.went(answer).await;
         self.is_a_failure(tale, &run, &output, &tale.stays, tale.done()).await;
         self.host.run(tale.stays.mend);
     }

@@ -15,7 +15,7 @@ pub(crate) const NGINX: Tale = Tale {
         says: "the configuration of nginx is broken already",
         mend: "rm /etc/nginx/conf.d/wrong.conf",
     },
-    stays: Trouble { says: "these resources need nginx: site.site", ..NOTHING },
+    stays: Trouble { says: "host/nginx/nginx is required by host/site/site", ..NOTHING },
     gone: "! command -v nginx; [ ! -e /etc/nginx/conf.d/settled.conf ]",
     ..NO_TALE
 };
@@ -32,7 +32,7 @@ pub(crate) const PHP: Tale = Tale {
         says: "PHP does not take its configuration",
         mend: "rm /etc/php/*/fpm/pool.d/wrong.conf",
     },
-    stays: Trouble { says: "these resources need PHP: site.site", ..NOTHING },
+    stays: Trouble { says: "host/php/php is required by host/site/site", ..NOTHING },
     gone: "! command -v php; ! systemctl -q is-active 'php*-fpm.service'",
     ..NO_TALE
 };
@@ -150,7 +150,7 @@ pub(crate) const MARIADB: Tale = Tale {
         says: "MariaDB does not start with these settings, so it runs with those before",
         ..NOTHING
     },
-    stays: Trouble { says: "these resources need MariaDB: database.database", ..NOTHING },
+    stays: Trouble { says: "host/mariadb/mariadb is required by host/database/database", ..NOTHING },
     gone: "! command -v mariadbd; [ ! -e /var/lib/mysql ]",
     ..NO_TALE
 };

@@ -89,9 +89,10 @@ async fn p3_what_is_not_proven_to_have_ended_is_not_tried_again_and_goes_on_the_
             w.remote.put("alpha", "one", "1");
         }
         let run = w.end(run.id, seconds(30)).await.unwrap();
-        match done {
-            true => ended(&run, Outcome::Succeeded, None, Evidence::Probe),
-            false => ended(&run, Outcome::Failed, Reason::Lost, Evidence::None),
+        if done {
+            ended(&run, Outcome::Succeeded, None, Evidence::Probe);
+        } else {
+            ended(&run, Outcome::Failed, Reason::Lost, Evidence::None);
         }
         assert_eq!(w.unresolved("alpha").await.unwrap(), [step.to_string()]);
     }
