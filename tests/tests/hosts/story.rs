@@ -274,7 +274,8 @@ impl Scene {
         let probe = definition.probe_plan(tale.package, &parameters).unwrap();
         let seen = read_probe(self.host.run_with(&probe.env, &probe.script).as_bytes());
         assert_eq!(seen.presence, Some(Seen::Absent), "{}: {seen:#?}", tale.package);
-        self.host.run(tale.gone);
+        // As above: a server that serves no more may still answer for a moment.
+        self.host.comes_to(tale.gone).await;
     }
 
     /// Which Debian packages the host has.
