@@ -11,6 +11,7 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use super::{Db, OpenError, StoreError};
@@ -175,6 +176,9 @@ impl Drop for Mark {
 
 /// Puts a new file in the place of a mark.
 fn write(path: &Path, generation: &str, seq: i64) -> io::Result<(File, Said)> {
+    // A store that is closed and one that is opened may meet here.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let beside = path.with_extension("db-mark.new");
     let file = File::create(&beside)?;
     let said = Said { generation: generation.to_owned(), seq, file: name(&file.metadata()?) };

@@ -60,9 +60,9 @@ impl House {
         Self { url, opened, clock, directory }
     }
 
-    /// Lets go of the store, and leaves where it is and what keeps its files.
-    pub(crate) fn close(self) -> (String, TempDir) {
-        (self.url, self.directory)
+    /// The store, where it is, and what keeps its files.
+    pub(crate) fn into_parts(self) -> (Opened, String, TempDir) {
+        (self.opened, self.url, self.directory)
     }
 
     pub(crate) fn is_sqlite(&self) -> bool {

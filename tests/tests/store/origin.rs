@@ -29,9 +29,27 @@ fn names(opened: &Opened) -> Names {
     (about.installation, about.generation.clone())
 }
 
+/// A store is closed behind the back of whoever drops it. Beside SQLite its mark becomes another file at the end.
+async fn close(opened: Opened, url: &str) {
+    let Some(path) = url.strip_prefix("sqlite://") else { return };
+    let mark = format!("{path}-mark");
+    let before = fs::read(&mark).unwrap();
+    drop(opened);
+    until("the store is closed", async || {
+        let open =
+            fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+        let is_open = open.into_iter().any(|file| file == Path::new(path));
+        (!is_open && fs::read(&mark).is_ok_and(|now| now != before)).then_some(())
+    })
+    .await;
+}
+
 /// Opens the store for a moment.
 async fn look(url: &str) -> Names {
-    names(&opened(url).await)
+    let opened = opened(url).await;
+    let names = names(&opened);
+    close(opened, url).await;
+    names
 }
 
 async fn add_server(opened: &Opened, name: &'static str) -> Result<(), StoreError> {
@@ -47,13 +65,16 @@ async fn add_server(opened: &Opened, name: &'static str) -> Result<(), StoreErro
 async fn grows(url: &str, name: &'static str) -> Names {
     let opened = opened(url).await;
     add_server(&opened, name).await.unwrap();
-    names(&opened)
+    let names = names(&opened);
+    close(opened, url).await;
+    names
 }
 
 pub(crate) async fn p10_a_copy_has_a_generation_of_its_own(house: House) {
     let original = names(&house.opened);
     add_server(&house.opened, "web1").await.unwrap();
-    let (url, _files) = house.close();
+    let (opened, url, _files) = house.into_parts();
+    close(opened, &url).await;
     let (copy, _copied) = copy_of(&url);
     let copied = look(&copy).await;
     assert_eq!(copied.0, original.0, "it is the same installation");
@@ -92,7 +113,8 @@ impl Kept {
         let house = House::sqlite().await;
         let names = names(&house.opened);
         add_server(&house.opened, "web1").await.unwrap();
-        let (url, files) = house.close();
+        let (opened, url, files) = house.into_parts();
+        close(opened, &url).await;
         let path = files.path().join("settled.db");
         let older = files.path().join("older.db");
         let options = SqliteConnectOptions::from_str(&url).unwrap();
@@ -104,18 +126,10 @@ impl Kept {
 
     /// As an operator does it who has stopped the daemon: into the file that is there.
     async fn put_back(&self) {
-        until("nobody has the database open", async || (!self.is_open()).then_some(())).await;
         fs::copy(&self.older, &self.path).unwrap();
         for beside in ["-wal", "-shm"] {
             drop(fs::remove_file(self.beside(beside)));
         }
-    }
-
-    /// Connections are closed behind the back of whoever drops them.
-    fn is_open(&self) -> bool {
-        let open =
-            fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
-        open.into_iter().any(|file| file == self.path)
     }
 
     fn beside(&self, what: &str) -> PathBuf {
@@ -197,16 +211,16 @@ pub(crate) async fn p10_a_counter_that_goes_back_under_a_daemon_ends_it(house: H
 async fn p10_a_postgres_whose_data_is_put_back_is_known_by_the_mark_of_its_daemon() {
     let url = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
     let marks = tempfile::tempdir().unwrap();
-    let look = async |marks: Option<&Path>| {
+    let grows = async |marks: Option<&Path>| {
         let opened = open(&url, marks, Arc::new(SystemClock::new())).await.unwrap();
         add_server(&opened, "web1").await.unwrap();
         names(&opened).1
     };
-    let first = look(Some(marks.path())).await;
+    let first = grows(Some(marks.path())).await;
     set_back(&url).await;
-    let forget = "DELETE FROM server";
-    sqlx::query(forget).execute(&mut PgConnection::connect(&url).await.unwrap()).await.unwrap();
-    assert_ne!(look(Some(marks.path())).await, first);
+    let forget = "DELETE FROM server; DELETE FROM transition";
+    sqlx::raw_sql(forget).execute(&mut PgConnection::connect(&url).await.unwrap()).await.unwrap();
+    assert_ne!(grows(Some(marks.path())).await, first);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,12 +229,7 @@ async fn p10_a_database_put_back_together_with_its_mark_has_a_new_generation() {
     // A backup of all files while they are in use, into the files that are there.
     let opened = opened(&kept.url).await;
     let mark = fs::read(kept.beside("-mark")).unwrap();
-    drop(opened);
-    until("it is closed", async || (!kept.is_open()).then_some(())).await;
-    until("its mark is another file", async || {
-        (fs::read(kept.beside("-mark")).unwrap() != mark).then_some(())
-    })
-    .await;
+    close(opened, &kept.url).await;
     kept.put_back().await;
     fs::write(kept.beside("-mark"), mark).unwrap();
     assert_ne!(look(&kept.url).await, first);
