@@ -125,7 +125,7 @@ impl Kept {
     }
 
     /// As an operator does it who has stopped the daemon: into the file that is there.
-    async fn put_back(&self) {
+    fn put_back(&self) {
         fs::copy(&self.older, &self.path).unwrap();
         for beside in ["-wal", "-shm"] {
             drop(fs::remove_file(self.beside(beside)));
@@ -140,10 +140,10 @@ impl Kept {
 #[tokio::test(flavor = "multi_thread")]
 async fn p10_an_older_database_that_is_put_back_has_a_new_generation() {
     let (kept, first) = Kept::new().await;
-    kept.put_back().await;
+    kept.put_back();
     assert_eq!(look(&kept.url).await, first, "nothing has happened since: it is the same");
     assert_eq!(grows(&kept.url, "web2").await, first);
-    kept.put_back().await;
+    kept.put_back();
     let restored = grows(&kept.url, "web3").await;
     assert_eq!(restored.0, first.0);
     assert_ne!(restored.1, first.1);
@@ -230,7 +230,7 @@ async fn p10_a_database_put_back_together_with_its_mark_has_a_new_generation() {
     let opened = opened(&kept.url).await;
     let mark = fs::read(kept.beside("-mark")).unwrap();
     close(opened, &kept.url).await;
-    kept.put_back().await;
+    kept.put_back();
     fs::write(kept.beside("-mark"), mark).unwrap();
     assert_ne!(look(&kept.url).await, first);
 }
