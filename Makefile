@@ -32,7 +32,7 @@ bench: ## Measure settled beside raw baselines
 	@.ci/setup
 	$(CARGO) bench --package settled-tests
 
-worlds: ## Live 10 000 simulated worlds, each asserted after every step (SETTLED_SEEDS for more; about 40 minutes)
+worlds: ## Live 10 000 simulated worlds, each asserted after every step (SETTLED_SEEDS for more; tens of minutes)
 	SETTLED_SEEDS=$${SETTLED_SEEDS:-10000} $(CARGO) test --profile quick --package settled-tests --test simulation -- --nocapture p1_to_p10
 
 kills: ## Kill the server's side of the step protocol at every telling system call (some 20 minutes)

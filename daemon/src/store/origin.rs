@@ -4,8 +4,8 @@
 //! A file, the mark, has the generation and the number of the last commit; beside an SQLite database there is one, and with PostgreSQL each
 //! daemon has its own. A database that is older than a mark was put back. Beside SQLite one without a mark came alone, and a mark that is not
 //! the file it says it is was copied along. PostgreSQL gives names, too, that a promoted or restored one does not have: cluster, timeline,
-//! database and table. Where this cannot know it says "restored", which costs watchers a snapshot. What it cannot see is a machine that is set
-//! back as a whole: there an operator deletes the mark (README).
+//! database and table. In doubt it says "restored", which costs watchers a snapshot. What it cannot see is a database that goes back together
+//! with its marks: there an operator says so (README).
 
 use std::fs::{self, File, Metadata};
 use std::io;
