@@ -89,8 +89,7 @@ impl Command for Adopt {
 
     fn wants(&self, wants: &mut Wants) {
         self.asked.wants(wants);
-        let name = if self.ask.name.is_empty() { &self.ask.package } else { &self.ask.name };
-        wants.path(&self.ask.server, &self.ask.package, name);
+        wants.path(&self.ask.server, &self.ask.package, self.ask.resource_name());
     }
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
@@ -102,7 +101,7 @@ impl Command for Adopt {
         let definition = engine.package(&ask.package)?;
         let desired =
             definition.check(&ask.parameters, &ask.secrets, Given::Install).map_err(Refusal::Invalid)?;
-        let name = if ask.name.is_empty() { definition.name.clone() } else { ask.name.clone() };
+        let name = ask.resource_name().to_owned();
         let resource = engine.new_resource(&server, &definition, name, desired, unit.now());
         let secrets = ask.secrets.keys().cloned().collect();
         let mut resource = Resource { ours: false, secrets, ..resource };

@@ -106,6 +106,11 @@ impl Engine {
 }
 
 impl Install {
+    /// The name of the resource: the package's, when none is given.
+    pub(super) fn resource_name(&self) -> &str {
+        if self.name.is_empty() { &self.package } else { &self.name }
+    }
+
     pub(super) fn check(&self) -> Result<(), Refusal> {
         let mut problems = valid::Problems::default();
         if self.server.is_empty() {
@@ -129,8 +134,7 @@ impl Command for InstallCommand {
 
     fn wants(&self, wants: &mut Wants) {
         self.asked.wants(wants);
-        let name = if self.ask.name.is_empty() { &self.ask.package } else { &self.ask.name };
-        wants.path(&self.ask.server, &self.ask.package, name);
+        wants.path(&self.ask.server, &self.ask.package, self.ask.resource_name());
     }
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<Self::Answer, Refusal> {
@@ -160,7 +164,7 @@ impl InstallCommand {
         accept::check_server(&definition, &Operation::Install, server)?;
         let desired =
             definition.check(&ask.parameters, &ask.secrets, Given::Install).map_err(Refusal::Invalid)?;
-        let name = if ask.name.is_empty() { definition.name.clone() } else { ask.name.clone() };
+        let name = ask.resource_name().to_owned();
         let resource = self.engine.new_resource(server, &definition, name, desired, now);
         let resource = Resource { id: self.id, secrets: ask.secrets.keys().cloned().collect(), ..resource };
         let operation = Operation::Install;

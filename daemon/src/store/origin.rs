@@ -56,7 +56,7 @@ impl Origin {
                 // Another generation than that of the mark was given by another daemon.
                 let newer = |(said, _): (Said, bool)| said.generation == generation && said.seq > seq;
                 let older = mark.as_deref().and_then(read).is_some_and(newer);
-                Ok(!older && db.meta(LIES_ON).await? == Some(lies_on(db).await?))
+                Ok(!older && lies_where_it_was(db).await?)
             }
         }
     }
@@ -90,6 +90,10 @@ impl Origin {
     }
 }
 
+async fn lies_where_it_was(db: &mut Db<'_>) -> Result<bool, StoreError> {
+    Ok(db.meta(LIES_ON).await? == Some(lies_on(db).await?))
+}
+
 async fn lies_on(db: &mut Db<'_>) -> Result<String, StoreError> {
     let Db::Postgres(conn) = db else {
         return Err(StoreError::Corrupt("only a PostgreSQL lies on a PostgreSQL".to_owned()));
@@ -119,7 +123,7 @@ impl Trail {
             // Its files are held open, and its directory is locked.
             Origin::Sqlite(_) => Ok(true),
             Origin::Postgres(_) => Ok(db.meta("generation").await?.as_ref() == Some(&self.generation)
-                && db.meta(LIES_ON).await? == Some(lies_on(db).await?)),
+                && lies_where_it_was(db).await?),
         }
     }
 }
