@@ -30,6 +30,16 @@ impl Engine {
         self.writer().commit(command).await
     }
 
+    /// Takes a resource off its server, within the unit of another command.
+    pub(super) async fn remove_within(
+        &self,
+        unit: &mut Unit<'_>,
+        asked: Asked,
+        resource: String,
+    ) -> Result<Answer, Refusal> {
+        Remove { engine: self.clone(), asked, resource, turn: Turn::default(), dry: false }.run(unit).await
+    }
+
     /// Checks and plans a removal; stores nothing.
     pub async fn plan_remove(&self, asked: Asked, resource: String, turn: Turn) -> Result<Answer, Refusal> {
         let command = Remove { engine: self.clone(), asked, resource, turn, dry: true };
