@@ -213,8 +213,8 @@ mod tests {
 
     use super::*;
 
-    fn at(seconds: i64) -> Option<prost_types::Timestamp> {
-        Some(prost_types::Timestamp { seconds, nanos: 0 })
+    fn at(seconds: i64) -> prost_types::Timestamp {
+        prost_types::Timestamp { seconds, nanos: 0 }
     }
 
     fn schedule() -> Schedule {
@@ -229,9 +229,9 @@ mod tests {
             cron: "30 2 * * *".into(),
             time_zone: "Europe/Berlin".into(),
             target: Some(ScheduleTarget { target: Some(Target::Operation(operation)) }),
-            next_fire_at: at(7_200),
+            next_fire_at: Some(at(7_200)),
             last: Some(LastOccurrence {
-                due: at(0),
+                due: Some(at(0)),
                 fate: Fate::Missed as i32,
                 why: "no daemon was there".into(),
             }),
@@ -251,14 +251,14 @@ mod tests {
             assert!(row.contains(part), "{part}: {row}");
         }
         let occurrence = Occurrence {
-            due: at(0),
+            due: Some(at(0)),
             count: 3,
             fate: Fate::Missed as i32,
             cause: Cause::Due as i32,
             why: "no daemon was there".into(),
             ..Occurrence::default()
         };
-        let times = [at(7_200).unwrap()];
+        let times = [at(7_200)];
         let shown = show(&schedule(), &times, &[occurrence], Style::default(), now);
         for part in ["Thu 1970-01-01 03:00:00 CET", "missed (3 times)", "due"] {
             assert!(shown.contains(part), "{part}: {shown}");

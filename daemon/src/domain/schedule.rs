@@ -104,7 +104,7 @@ pub struct Work {
     pub name: String,
     /// Where.
     pub on: On,
-    /// New values; only for an install or update.
+    /// Values: of an install or update those of the resource, of a removal or an own operation what it takes for this run.
     pub parameters: Params,
 }
 
@@ -235,8 +235,10 @@ fn jitter(id: ScheduleId, due: Timestamp, max: Duration) -> Duration {
     if millis == 0 {
         return Duration::ZERO;
     }
-    let (high, low) = ((id.0.0 >> 64) as u64, id.0.0 as u64);
-    let drawn = [high, low, due.0.cast_unsigned()].into_iter().fold(0, |seed, part| mixed(seed ^ part));
+    let (time, chance) = (id.0.timestamp_ms(), id.0.random());
+    let [chance, more] = [chance >> 40, chance & 0xff_ffff_ffff].map(|part| u64::try_from(part).unwrap_or(0));
+    let parts = [time, chance, more, due.0.cast_unsigned()];
+    let drawn = parts.into_iter().fold(0, |seed, part| mixed(seed ^ part));
     Duration::from_millis(drawn % millis)
 }
 

@@ -35,6 +35,7 @@ mod server_unlock;
 mod settle;
 pub mod targets;
 mod titles;
+mod told;
 mod valid;
 mod way;
 

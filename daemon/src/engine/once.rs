@@ -38,10 +38,10 @@ pub struct Answer {
     pub required: Vec<RunRow>,
     /// The schedule.
     #[serde(default)]
-    pub schedule: Option<ScheduleRow>,
+    pub schedule: Option<Box<ScheduleRow>>,
     /// What became of its occurrence.
     #[serde(default)]
-    pub occurrence: Option<OccurrenceRow>,
+    pub occurrence: Option<Box<OccurrenceRow>>,
     /// Only of a dry run: what else there is to tell.
     #[serde(skip)]
     pub plan: Option<Planned>,

@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status, async_trait};
 use super::pages::Page;
 use super::{Api, check, convert};
 use crate::domain::id::ScheduleId;
+use crate::domain::schedule::Fate;
 use crate::domain::time::Timestamp;
 use crate::engine::schedules::{TIMES_MAX, find_schedule};
 use crate::engine::{Answer, EditSchedule, Refusal};
@@ -20,7 +21,7 @@ const TIMES_DEFAULT: u32 = 10;
 impl Api {
     fn schedule_of(&self, answer: Answer) -> Result<v1::Schedule, Status> {
         let row = answer.schedule.ok_or_else(|| Refusal::Internal("no schedule in the answer".to_owned()));
-        let converted = row.and_then(|row| Ok(convert::schedule_row(row)?));
+        let converted = row.and_then(|row| Ok(convert::schedule_row(*row)?));
         converted.map_err(|r| self.refuse(r))
     }
 
@@ -57,7 +58,7 @@ impl Api {
             (Err(refusal), _) => return Err(refusal),
         };
         let before = Timestamp(page.after.parse().unwrap_or(i64::MAX));
-        let rows = db.occurrences(id, fate.map(|fate| fate.as_str()), before, page.limit()).await?;
+        let rows = db.occurrences(id, fate.map(Fate::as_str), before, page.limit()).await?;
         let keys: Vec<_> = rows.iter().map(|row| row.due.0.to_string()).collect();
         let rows: Vec<_> = rows.iter().map(convert::occurrence).collect();
         let (occurrences, next_page_token) = page.cut_by(rows, &keys);
@@ -190,7 +191,7 @@ impl v1::schedules_server::Schedules for Api {
         let (asked, m) = self.asked("Schedules.Fire", request)?;
         self.named_schedule(&m.schedule)?;
         let mut answer = self.engine().fire_schedule(asked, m.schedule).await.map_err(|r| self.refuse(r))?;
-        let occurrence = answer.occurrence.take().map(convert::occurrence_row);
+        let occurrence = answer.occurrence.take().map(|row| convert::occurrence_row(*row));
         let occurrence = occurrence.transpose().map_err(|e| self.refuse(e))?;
         let schedule = Some(self.schedule_of(answer)?);
         Ok(Response::new(v1::FireScheduleResponse { schedule, occurrence }))

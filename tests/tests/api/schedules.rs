@@ -14,14 +14,14 @@ use tonic::{Code, Status};
 
 use crate::fields;
 
-fn probes(servers: &[&str]) -> Option<ScheduleTarget> {
+fn probes(servers: &[&str]) -> ScheduleTarget {
     let operation = OperationTarget {
         package: "scheduled_task".to_owned(),
         operation: "probe".to_owned(),
         servers: servers.iter().map(|name| (*name).to_owned()).collect(),
         ..OperationTarget::default()
     };
-    Some(ScheduleTarget { target: Some(Target::Operation(operation)) })
+    ScheduleTarget { target: Some(Target::Operation(operation)) }
 }
 
 fn new(name: &str) -> CreateScheduleRequest {
@@ -29,7 +29,7 @@ fn new(name: &str) -> CreateScheduleRequest {
         request_id: format!("create-{name}"),
         name: name.to_owned(),
         cron: "30 2 * * *".to_owned(),
-        target: probes(&["web1"]),
+        target: Some(probes(&["web1"])),
         ..CreateScheduleRequest::default()
     }
 }
@@ -66,8 +66,8 @@ async fn schedules_name_the_field() {
             CreateScheduleRequest { target: target(Target::Chore("probes".into())), ..new("a") },
             "target.chore",
         ),
-        (CreateScheduleRequest { target: probes(&[]), ..new("a") }, "target.operation"),
-        (CreateScheduleRequest { target: probes(&["web9"]), ..new("a") }, "target.operation.servers"),
+        (CreateScheduleRequest { target: Some(probes(&[])), ..new("a") }, "target.operation"),
+        (CreateScheduleRequest { target: Some(probes(&["web9"])), ..new("a") }, "target.operation.servers"),
         (CreateScheduleRequest { name: "settled.mine".into(), ..new("a") }, "name"),
     ];
     for (request, field) in table {
@@ -137,7 +137,7 @@ async fn p2_firing_is_repeatable_and_its_history_comes_in_pages_also_when_the_sc
     loop {
         let request = ListOccurrencesRequest { schedule: made.id.clone(), page_size: 2, page_token, fate: 0 };
         let page = api.schedules().list_occurrences(request).await.unwrap().into_inner();
-        fates.extend(page.occurrences.iter().map(|o| o.fate()));
+        fates.extend(page.occurrences.iter().map(settled_proto::v1::Occurrence::fate));
         dues.extend(page.occurrences.iter().map(|o| o.due.map(|due| (due.seconds, due.nanos))));
         page_token = page.next_page_token;
         if page_token.is_empty() {

@@ -127,7 +127,7 @@ pub(crate) async fn every_change_is_a_transition(house: House) {
     let updated = |paused: bool| (Change::Updated, paused, !paused);
     assert_eq!(words, [updated(false), updated(true), updated(false), (Change::Gone, false, true)]);
     assert_eq!(seen[0].1.missed_within, Some(24 * HOUR), "all within a day, when nobody says");
-    let last: Schedule = gone.schedule.unwrap().try_into().unwrap();
+    let last: Schedule = (*gone.schedule.unwrap()).try_into().unwrap();
     assert_eq!(last, seen[3].1);
     let audit = engine.store().read().await.unwrap().db().audited("", 5).await.unwrap();
     let methods: Vec<_> = audit.iter().rev().map(|(_, row)| row.method.as_str()).collect();

@@ -97,12 +97,9 @@ fn scan(pattern: &Pattern, zone: &TimeZone, from: Timestamp, until: Timestamp) -
         }
         let wall = minute + offset;
         let names = |wall: i64| (pattern.names)(wall.rem_euclid(1440));
-        let due = match pattern.fixed {
-            false => names(wall),
-            true if shown_last == i64::MIN => names(wall),
-            // In a repeated hour nothing is due that was shown before; after a gap all that it skipped is due at once.
-            true => wall > shown_last && (shown_last + 1..=wall).any(names),
-        };
+        // In a repeated hour nothing fixed is due that was shown before; after a gap all that it skipped is due at once.
+        let as_ever = !pattern.fixed || shown_last == i64::MIN;
+        let due = if as_ever { names(wall) } else { wall > shown_last && (shown_last + 1..=wall).any(names) };
         let at = Timestamp(minute * 60_000_000);
         if due && at > from && at <= until {
             found.insert(at);

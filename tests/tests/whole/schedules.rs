@@ -109,9 +109,9 @@ async fn p9_a_later_occurrence_stops_the_earlier_one_on_the_server_before_it_beg
 #[tokio::test(flavor = "multi_thread")]
 async fn what_settled_does_for_itself_is_listed_re_timed_and_done_by_hand() {
     let daemon = TestDaemon::start().await;
-    let list = done(&daemon, &["schedule", "list"]).await;
+    let all = done(&daemon, &["schedule", "list"]).await;
     let names: Vec<_> =
-        list["schedules"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+        all["schedules"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["settled.probes", "settled.reconcile", "settled.retention"]);
     done(&daemon, &["schedule", "edit", "settled.retention", "--cron", "15 4 * * *"]).await;
     let pause = run(&daemon, &["schedule", "pause", "settled.reconcile"]).await;

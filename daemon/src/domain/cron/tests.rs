@@ -185,13 +185,11 @@ fn scan(zone: &TimeZone, years: std::ops::Range<i16>) -> Vec<Vec<Timestamp>> {
             (judged.names)(day.month(), day.day(), (today + 4).rem_euclid(7), wall.rem_euclid(1440))
         };
         for (judged, found) in JUDGED.iter().zip(&mut found) {
-            let shown = names(judged, wall);
-            let is_due = if !judged.fixed {
-                shown
-            } else if shown_last == i64::MIN || wall == shown_last + 1 {
-                shown
+            // After a gap: what it skipped, and what is shown now. In a repeated hour: nothing that was shown before.
+            let as_ever = !judged.fixed || shown_last == i64::MIN || wall == shown_last + 1;
+            let is_due = if as_ever {
+                names(judged, wall)
             } else {
-                // After a gap: what it skipped, and what is shown now. In a repeated hour: nothing that was shown before.
                 wall > shown_last && (shown_last + 1..=wall).any(|skipped| names(judged, skipped))
             };
             if is_due {

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::super::{Answer, Asked, Engine, Refusal, valid};
 use super::edit::{self, EditSchedule};
+use super::target;
 use crate::domain::id::ScheduleId;
 use crate::domain::schedule::{Missed, Overlap, Schedule, Target};
 use crate::store::rows::ScheduleRow;
@@ -64,13 +65,13 @@ impl Command for Add {
         }
         let mut schedule = self.schedule(unit);
         self.settings.apply(&mut schedule)?;
-        edit::check_target(&self.engine, unit, &self.target).await?;
+        target::check_target(&self.engine, unit, &self.target).await?;
         schedule.next_due = edit::first_due(&schedule, unit.now())?;
         match unit.insert_schedule(&mut schedule).await {
             Err(StoreError::Duplicate(_)) => return Err(self.taken(unit).await?),
             other => other?,
         }
-        let answer = Answer { schedule: Some(ScheduleRow::from(&schedule)), ..Answer::default() };
+        let answer = Answer { schedule: Some(Box::new(ScheduleRow::from(&schedule))), ..Answer::default() };
         let audit_id = self.engine.clock().ulid().to_string();
         self.asked.keep_with(unit, &answer, audit_id, self.name.clone(), schedule.cron.clone()).await?;
         Ok(answer)

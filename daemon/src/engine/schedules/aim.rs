@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::super::{Answer, Asked, Engine, Install, Operate, Refusal, targets};
 use crate::domain::operation::Operation;
+use crate::domain::params::Params;
 use crate::domain::schedule::{On, TARGETS_MAX, Work};
 use crate::domain::server::Server;
 use crate::domain::turn::Turn;
@@ -28,7 +29,7 @@ pub(super) enum Ask {
     Install(Box<Install>),
     Operate(Box<Operate>),
     Probe(String),
-    Remove(String),
+    Remove(String, Params),
 }
 
 impl Aim {
@@ -78,12 +79,12 @@ impl Engine {
             Ask::Install(ask) => self.install_within(unit, asked, *ask).await,
             Ask::Operate(ask) => self.operate_within(unit, asked, *ask).await,
             Ask::Probe(resource) => self.probe_within(unit, asked, resource).await,
-            Ask::Remove(resource) => {
+            Ask::Remove(resource, parameters) => {
                 // A removal would cancel what is queued before it looks at the rest.
                 if let Some(run) = targets::find_resource(unit, &resource).await?.open_run {
                     return Err(Refusal::busy(run));
                 }
-                self.remove_within(unit, asked, resource).await
+                self.remove_within(unit, asked, resource, parameters).await
             }
         }
     }
@@ -107,7 +108,7 @@ fn nobody(work: &Work) -> String {
 fn ask(work: &Work, path: &str) -> Ask {
     match &work.operation {
         Operation::Probe => Ask::Probe(path.to_owned()),
-        Operation::Remove => Ask::Remove(path.to_owned()),
+        Operation::Remove => Ask::Remove(path.to_owned(), work.parameters.clone()),
         operation => Ask::Operate(Box::new(Operate {
             resource: path.to_owned(),
             operation: operation.clone(),

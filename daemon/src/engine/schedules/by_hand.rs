@@ -59,8 +59,8 @@ impl Command for ByHand {
         unit.insert_occurrence(&occurrence).await?;
         unit.update_schedule(&mut schedule).await?;
         let answer = Answer {
-            schedule: Some(ScheduleRow::from(&schedule)),
-            occurrence: Some(OccurrenceRow::from(&occurrence)),
+            schedule: Some(Box::new(ScheduleRow::from(&schedule))),
+            occurrence: Some(Box::new(OccurrenceRow::from(&occurrence))),
             ..Answer::default()
         };
         let audit_id = self.engine.clock().ulid().to_string();

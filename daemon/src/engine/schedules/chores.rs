@@ -88,7 +88,7 @@ impl Command for Begin {
         schedule.waiting = i64::try_from(waiting.len().saturating_sub(1)).unwrap_or(0);
         let Some(mut occurrence) = waiting.into_iter().next() else { return Ok(None) };
         (occurrence.fate, occurrence.at) = (Fate::Fired, unit.now());
-        occurrence.why = "it was begun".to_owned();
+        "it was begun".clone_into(&mut occurrence.why);
         unit.end_waiting(&occurrence).await?;
         unit.update_schedule(&mut schedule).await?;
         let (due, period) = (occurrence.due, Duration::from_secs(60));

@@ -1,17 +1,14 @@
 //! Changes a schedule. Also the form of what makes a schedule, since a new one is an empty one that is changed.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::super::server_policy::zone_named;
-use super::super::{Answer, Asked, Engine, Refusal, accept, targets, valid};
-use super::{Timing, find_schedule, left};
-use crate::catalog::Given;
+use super::super::{Answer, Asked, Engine, Refusal, valid};
+use super::{Timing, find_schedule, left, target};
 use crate::domain::cron::Cron;
-use crate::domain::operation::Operation;
-use crate::domain::schedule::{Chore, Missed, On, Overlap, Schedule, TARGETS_MAX, Target, Work};
+use crate::domain::schedule::{Chore, Missed, Overlap, Schedule, Target};
 use crate::domain::time::Timestamp;
 use crate::store::rows::ScheduleRow;
 use crate::store::{Command, Unit, Wants};
@@ -62,7 +59,7 @@ impl EditSchedule {
         problems.check("jitter_s", self.jitter.map_or(Ok(()), |span| short(span, JITTER_MAX)));
         problems.check("missed_within_s", self.missed_within.map_or(Ok(()), |span| short(span, WITHIN_MAX)));
         if let Some(Target::Work(work)) = &self.target {
-            check_work(work, &mut problems);
+            target::check_work(work, &mut problems);
         }
         problems.into_result()
     }
@@ -111,105 +108,6 @@ impl EditSchedule {
     }
 }
 
-/// The form of a target.
-fn check_work(work: &Work, problems: &mut valid::Problems) {
-    let field = |name: &str| format!("target.operation.{name}");
-    if !work.name.is_empty() {
-        problems.check(&field("name"), valid::resource_name(&work.name));
-    }
-    match &work.operation {
-        Operation::Register | Operation::Adopt => {
-            problems.add(&field("operation"), format!("`{}` cannot be done on schedule", work.operation));
-        }
-        Operation::Own(name) if name.is_empty() => problems.add(&field("operation"), "is missing"),
-        Operation::Install | Operation::Update => {}
-        _ if !work.parameters.is_empty() => {
-            problems.add(&field("parameters"), format!("`{}` takes none", work.operation));
-        }
-        _ => {}
-    }
-    let by_resource = matches!(work.on, On::Resources(_));
-    if by_resource && work.operation == Operation::Install {
-        problems
-            .add(&field("resources"), "an install makes a resource: name servers or labels, and a package");
-    }
-    if by_resource != work.package.is_empty() {
-        let message = if by_resource { "comes with the resources: leave it out" } else { "is missing" };
-        problems.add(&field("package"), message);
-    }
-    let many = |n: usize| match n {
-        0 => Err("is empty".to_owned()),
-        n if n > TARGETS_MAX => Err(format!("may be at most {TARGETS_MAX}")),
-        _ => Ok(()),
-    };
-    match &work.on {
-        On::Servers(names) => problems.check(&field("servers"), many(names.len())),
-        On::Resources(paths) => problems.check(&field("resources"), many(paths.len())),
-        On::Labels(labels) => {
-            problems.check(&field("labels"), many(labels.len()).and_then(|()| valid::labels(labels)));
-        }
-    }
-    if let Err(Refusal::Invalid(all)) = accept::check_values(&work.parameters, &BTreeMap::new()) {
-        all.into_iter().for_each(|p| problems.add(&field(&p.field), p.message));
-    }
-}
-
-/// Refuses a target that names what is not there now.
-pub(super) async fn check_target(
-    engine: &Engine,
-    unit: &mut Unit<'_>,
-    target: &Target,
-) -> Result<(), Refusal> {
-    let Target::Work(work) = target else { return Ok(()) };
-    let of_target = |refusal| match refusal {
-        Refusal::NotFound { what, name } => {
-            Refusal::field(format!("target.operation.{what}s"), format!("there is no {what} `{name}`"))
-        }
-        Refusal::Invalid(problems) => Refusal::Invalid(
-            problems
-                .into_iter()
-                .map(|mut p| {
-                    p.field = format!("target.operation.{}", p.field);
-                    p
-                })
-                .collect(),
-        ),
-        other => other,
-    };
-    match &work.on {
-        On::Servers(names) => {
-            for name in names {
-                targets::find_server(unit, name).await.map_err(of_target)?;
-            }
-        }
-        On::Resources(paths) => {
-            for path in paths {
-                let resource = targets::find_resource(unit, path).await.map_err(of_target)?;
-                let definition = engine.definition_for(unit, &resource).await?;
-                offers(&definition, &work.operation).map_err(of_target)?;
-            }
-            return Ok(());
-        }
-        On::Labels(_) => {}
-    }
-    let definition = engine.package(&work.package).map_err(of_target)?;
-    offers(&definition, &work.operation).map_err(of_target)?;
-    if work.operation == Operation::Install {
-        let checked = definition.check(&work.parameters, &BTreeMap::new(), Given::Install);
-        checked.map_err(Refusal::Invalid).map_err(of_target)?;
-    }
-    Ok(())
-}
-
-fn offers(definition: &crate::catalog::Definition, operation: &Operation) -> Result<(), Refusal> {
-    if *operation == Operation::Probe {
-        let says = definition.probe.is_some();
-        let message = format!("the package `{}` does not say how to probe it", definition.name);
-        return if says { Ok(()) } else { Err(Refusal::field("operation", message)) };
-    }
-    accept::offers(definition, operation)
-}
-
 /// Refuses a change without which runs would not settle.
 pub(super) fn refuse_on_reconcile(schedule: &Schedule, what: &str) -> Result<(), Refusal> {
     if schedule.chore() != Some(Chore::Reconcile) {
@@ -225,7 +123,7 @@ struct Edit {
     engine: Engine,
     asked: Asked,
     schedule: String,
-    edit: EditSchedule,
+    changes: EditSchedule,
 }
 
 impl Engine {
@@ -238,7 +136,7 @@ impl Engine {
     ) -> Result<Answer, Refusal> {
         asked.check()?;
         edit.check()?;
-        self.writer().commit(Edit { engine: self.clone(), asked, schedule, edit }).await
+        self.writer().commit(Edit { engine: self.clone(), asked, schedule, changes: edit }).await
     }
 }
 
@@ -257,15 +155,15 @@ impl Command for Edit {
         }
         let before = find_schedule(unit.db().await?, &self.schedule).await?;
         refuse_on_reconcile(&before, "re-timed")?;
-        if let (Some(_), Some(field)) = (before.chore(), self.edit.beyond_time()) {
+        if let (Some(_), Some(field)) = (before.chore(), self.changes.beyond_time()) {
             let message =
                 format!("{} is built in: only its cron, time_zone and jitter_s can be changed", before.name);
             return Err(Refusal::field(field, message));
         }
         let mut schedule = before.clone();
-        self.edit.apply(&mut schedule)?;
-        if let Some(target) = &self.edit.target {
-            check_target(&self.engine, unit, target).await?;
+        self.changes.apply(&mut schedule)?;
+        if let Some(target) = &self.changes.target {
+            target::check_target(&self.engine, unit, target).await?;
         }
         schedule.next_due = if schedule.paused { None } else { first_due(&schedule, unit.now())? };
         left::behind(unit, &before, "the schedule was changed before it was looked at").await?;
@@ -273,7 +171,7 @@ impl Command for Edit {
             schedule.principal.clone_from(&self.asked.principal);
         }
         unit.update_schedule(&mut schedule).await?;
-        let answer = Answer { schedule: Some(ScheduleRow::from(&schedule)), ..Answer::default() };
+        let answer = Answer { schedule: Some(Box::new(ScheduleRow::from(&schedule))), ..Answer::default() };
         let audit_id = self.engine.clock().ulid().to_string();
         let detail = told(&before, &schedule);
         self.asked.keep_with(unit, &answer, audit_id, schedule.name.clone(), detail).await?;

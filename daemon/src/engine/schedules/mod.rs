@@ -13,6 +13,7 @@ mod fire;
 mod left;
 mod pause;
 mod remove;
+mod target;
 
 pub use aim::Aim;
 pub use chores::BegunChore;

@@ -55,7 +55,7 @@ impl Command for Pause {
             }
             unit.update_schedule(&mut schedule).await?;
         }
-        let answer = Answer { schedule: Some(ScheduleRow::from(&schedule)), ..Answer::default() };
+        let answer = Answer { schedule: Some(Box::new(ScheduleRow::from(&schedule))), ..Answer::default() };
         let audit_id = self.engine.clock().ulid().to_string();
         self.asked.keep(unit, &answer, audit_id, schedule.name.clone()).await?;
         Ok(answer)

@@ -44,7 +44,7 @@ impl Command for Remove {
         left::behind(unit, &schedule, "the schedule was removed before it was looked at").await?;
         left::waiting(unit, &mut schedule, "the schedule was removed").await?;
         unit.delete_schedule(&mut schedule).await?;
-        let answer = Answer { schedule: Some(ScheduleRow::from(&schedule)), ..Answer::default() };
+        let answer = Answer { schedule: Some(Box::new(ScheduleRow::from(&schedule))), ..Answer::default() };
         let audit_id = self.engine.clock().ulid().to_string();
         self.asked.keep(unit, &answer, audit_id, schedule.name.clone()).await?;
         Ok(answer)
