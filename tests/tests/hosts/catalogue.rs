@@ -1,11 +1,10 @@
 //! The built-in packages on whole hosts: the same story for each (`story.rs`, `tales.rs`), and what only one of them has to show.
 
-use settled_proto::v1::Outcome;
 use settled_proto::v1::resources_client::ResourcesClient;
 use settled_tests::patience::until;
 use settled_tests::server::install;
 
-use crate::fixture::Scene;
+use crate::fixture::{Scene, well, wrong};
 use crate::story::Tale;
 use crate::tales;
 
@@ -14,18 +13,6 @@ fn page(scene: &Scene, name: &str) -> String {
     let script = "exec 3<>/dev/tcp/127.0.0.1/80; \
          printf 'GET / HTTP/1.0\\r\\nHost: NAME\\r\\n\\r\\n' >&3; cat <&3";
     scene.host.run(&format!("bash -c {:?}", script.replace("NAME", name)))
-}
-
-async fn well(scene: &Scene, run: String) -> String {
-    let (run, output) = scene.completed(&run).await;
-    assert_eq!(run.outcome(), Outcome::Succeeded, "{run:#?}\n{output}");
-    output
-}
-
-async fn wrong(scene: &Scene, run: String, words: &str) {
-    let (run, output) = scene.completed(&run).await;
-    assert_eq!((run.outcome(), run.attempt), (Outcome::Failed, 1), "{run:#?}\n{output}");
-    assert!(output.contains(words), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,6 +148,11 @@ async fn p8_certificates_of_an_authority_come_and_go() {
         "port 80 is taken by nginx, so the authority cannot be answered there",
     )
     .await;
+    // nginx answers for every site of settled, also for one that leads elsewhere.
+    well(&scene, scene.ask("nginx", "nginx", &[]).await).await;
+    let proxy = [("domains", "acme.test"), ("kind", "proxy"), ("upstream", "http://127.0.0.1:3000")];
+    well(&scene, scene.ask("site", "proxied", &proxy).await).await;
+    well(&scene, scene.retry("tls_certificate", "late").await).await;
     scene.stays(&tales::TLS_FROM_AUTHORITY).await;
     scene.leaves(&tales::TLS_FROM_AUTHORITY).await;
     // What the other one needs is still there.
