@@ -115,6 +115,9 @@ async fn a_port_that_another_program_has_is_told_before_nginx_is_asked() {
     well(&scene, scene.ask("nginx", "nginx", &[]).await).await;
     let certificate = [("domains", "one.test"), ("source", "self_signed")];
     well(&scene, scene.ask("tls_certificate", "one", &certificate).await).await;
+    let told = scene.found("tls_certificate", "one").await.unwrap().outputs;
+    let shown = scene.host.run("date -u -d \"$(openssl x509 -noout -enddate -in /etc/ssl/settled/one/live/fullchain.pem | cut -d = -f 2)\" +%FT%TZ");
+    assert_eq!(told["not_after"], shown.trim());
     let with_tls = [
         ("domains", "one.test"),
         ("root", "/srv/one"),
