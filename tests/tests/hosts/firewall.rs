@@ -62,9 +62,16 @@ async fn p8_a_rule_that_lets_ssh_in_stays_until_another_does() {
 #[cfg_attr(not(hosts), ignore = "this machine cannot start hosts: be root, and allowed to make namespaces")]
 async fn a_firewall_that_is_on_and_lets_nobody_in_is_given_a_rule_for_ssh() {
     let scene = Scene::new(&[]).await;
-    scene.host.run("ufw --force enable");
+    // The kernel knows the session by now, so it goes on when nothing lets SSH in any more.
+    scene.host.run("ufw allow 22/tcp && ufw --force enable");
+    let run = scene.ask("firewall_rule", "web", &[("port", "8080")]).await;
+    assert_eq!(scene.completed(&run).await.0.outcome(), Outcome::Succeeded);
+    scene.host.run("ufw delete allow 22/tcp");
     let (run, output) = scene.completed(&scene.ask("firewall", "fw", &[]).await).await;
     assert_eq!(run.outcome(), Outcome::Succeeded, "{run:#?}\n{output}");
-    assert_eq!(scene.host.run("ufw show added | grep '^ufw'"), "ufw allow 22/tcp comment 'settled-ssh:fw'\n");
+    assert_eq!(
+        scene.host.run("ufw show added | grep '^ufw'"),
+        "ufw allow 22/tcp comment 'settled-ssh:fw'\nufw allow 8080 comment 'settled:web'\n"
+    );
     scene.host.answers().await;
 }
