@@ -34,6 +34,14 @@ pub fn for_resource(run: &Run, resource: Resource) -> After {
     };
     after.status = status;
     after.ours |= run.payload;
+    if run.verdict().is_some() {
+        // An update of which nothing has run has asked for nothing: what follows works with what was asked for before.
+        after = if run.succeeded() || run.payload {
+            Resource { former: None, ..after }
+        } else {
+            after.before_update()
+        };
+    }
     match run.verdict() {
         None => {}
         Some(verdict) if verdict.outcome == Outcome::Succeeded => {
