@@ -52,11 +52,7 @@ pub fn for_resource(run: &Run, resource: Resource) -> After {
             after.outputs = outputs_after(run, after.outputs);
             if let Operation::Install | Operation::Update | Operation::Adopt = run.operation {
                 after.ours = true;
-                let by = match &run.operation {
-                    Operation::Adopt => Operation::Install,
-                    applied => applied.clone(),
-                };
-                let (params, digest) = (after.desired.clone(), digest.clone());
+                let (params, digest, by) = (after.desired.clone(), digest.clone(), run.operation.clone());
                 after.applied = Some(Applied { params, digest, known: true, by });
             } else if let (Operation::Own(_), Some(applied)) = (&run.operation, &mut after.applied) {
                 applied.by = run.operation.clone();
@@ -70,10 +66,13 @@ pub fn for_resource(run: &Run, resource: Resource) -> After {
             if !keeps {
                 after.last_error = Some(error_of(run, verdict));
             }
-            if run.payload
-                && let Some(applied) = &mut after.applied
-            {
-                applied.known = false;
+            match &mut after.applied {
+                Some(applied) if run.payload => applied.known = false,
+                // What was asked for and never begun is not asked for any more: nobody else may do it.
+                Some(applied) if applied.known && run.operation == Operation::Update => {
+                    after.desired.clone_from(&applied.params);
+                }
+                _ => {}
             }
         }
     }

@@ -177,6 +177,11 @@ impl Resource {
         let rests = self.open_run.is_none() && matches!(self.status, S::Active | S::Success | S::Paused);
         self.applied.as_ref().filter(|applied| rests && applied.known)
     }
+
+    /// It was adopted, and nothing has changed it since.
+    pub fn is_adopted(&self) -> bool {
+        self.applied.as_ref().is_some_and(|applied| applied.by == Operation::Adopt)
+    }
 }
 
 /// The statuses that an operation declares: `installing`/`active` by default, `updating`/`success` for one-time work.

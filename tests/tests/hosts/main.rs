@@ -5,10 +5,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where something is not as it should be")]
 
+mod adopted;
 mod cable;
 mod catalogue;
 mod firewall;
 mod fixture;
+mod hazards;
 mod locks;
 mod power;
 mod session;

@@ -76,7 +76,8 @@ ufw status verbose
 const PACKAGES: Script = "dpkg-query -W -f '${db:Status-Status} ${Package} ${Version}\n' | grep '^installed'";
 
 /// Others that were there before recommend these, or could do with them in place of what they have.
-const KEPT_BY_APT: [&str; 5] = ["gawk", "libmpfr6", "libsigsegv2", "psmisc", "tzdata"];
+const KEPT_BY_APT: [&str; 7] =
+    ["gawk", "libidn2-0", "libmpfr6", "libsigsegv2", "libunistring5", "psmisc", "tzdata"];
 
 impl Tale {
     fn path(&self) -> String {
@@ -263,6 +264,7 @@ impl Scene {
         let (run, output) = self.went(answer).await;
         self.is_a_failure(tale, &run, &output, &tale.stays, tale.done()).await;
         self.host.run(tale.stays.mend);
+        self.stands(tale, tale.done(), Presence::Present, tale.changed).await;
     }
 
     /// Removes it.
