@@ -59,6 +59,16 @@ impl Engine {
         self.writer().commit(OperateCommand { engine: self.clone(), asked, ask, dry }).await
     }
 
+    /// Runs an operation within the unit of another command. It has been checked that the operation has no method of its own.
+    pub(super) async fn operate_within(
+        &self,
+        unit: &mut Unit<'_>,
+        asked: Asked,
+        ask: Operate,
+    ) -> Result<Answer, Refusal> {
+        OperateCommand { engine: self.clone(), asked, ask, dry: false }.run(unit).await
+    }
+
     /// The newest definition; when its package is not loaded any more, the one that the resource was applied with, or was to be.
     pub(super) async fn definition_for(
         &self,

@@ -42,6 +42,18 @@ impl Engine {
         self.writer().commit(command).await
     }
 
+    /// Takes a resource off its server, within the unit of another command.
+    pub(super) async fn remove_within(
+        &self,
+        unit: &mut Unit<'_>,
+        asked: Asked,
+        resource: String,
+        parameters: Params,
+    ) -> Result<Answer, Refusal> {
+        let turn = Turn::default();
+        Remove { engine: self.clone(), asked, resource, parameters, turn, dry: false }.run(unit).await
+    }
+
     /// Checks and plans a removal; stores nothing.
     pub async fn plan_remove(
         &self,

@@ -72,7 +72,7 @@ pub(super) fn shown(windows: &[Window]) -> String {
 }
 
 /// The canonical name of a zone.
-fn zone_named(name: &str) -> Result<String, String> {
+pub(super) fn zone_named(name: &str) -> Result<String, String> {
     let name = if name.is_empty() { "UTC" } else { name };
     let known = name.bytes().all(|b| b.is_ascii_graphic()).then(|| clock::zone(name)).flatten();
     let canonical = known.and_then(|zone| zone.iana_name().map(str::to_owned));
