@@ -7,8 +7,8 @@ use settled_proto::v1::runs_client::RunsClient;
 use settled_proto::v1::servers_client::ServersClient;
 use settled_proto::v1::{
     AdoptRequest, CommandResponse, Evidence, FollowRunRequest, GetResourceRequest, GetRunRequest, Outcome,
-    ProbeResourceRequest, RemoveResourceRequest, Resource, Run, RunState, UpdateResourceRequest,
-    follow_run_response::Event,
+    PauseResourceRequest, ProbeResourceRequest, RemoveResourceRequest, Resource, ResumeResourceRequest, Run,
+    RunState, UpdateResourceRequest, follow_run_response::Event,
 };
 use settled_tests::host::Host;
 use settled_tests::patience::until_within;
@@ -163,6 +163,20 @@ impl Scene {
         };
         let answer = ResourcesClient::new(self.channel.clone()).adopt(request).await.unwrap().into_inner();
         answer.run.unwrap().id
+    }
+
+    pub(crate) async fn ask_pause(&self, path: &str) -> String {
+        let (request_id, resource) = (fresh_id(), path.to_owned());
+        let request = PauseResourceRequest { request_id, resource, ..Default::default() };
+        let answer = ResourcesClient::new(self.channel.clone()).pause(request).await.unwrap();
+        answer.into_inner().run.unwrap().id
+    }
+
+    pub(crate) async fn ask_resume(&self, path: &str) -> String {
+        let (request_id, resource) = (fresh_id(), path.to_owned());
+        let request = ResumeResourceRequest { request_id, resource, ..Default::default() };
+        let answer = ResourcesClient::new(self.channel.clone()).resume(request).await.unwrap();
+        answer.into_inner().run.unwrap().id
     }
 
     /// The resource of the host as it stands; `None` when there is none.

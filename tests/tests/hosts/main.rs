@@ -13,8 +13,10 @@ mod fixture;
 mod hazards;
 mod locks;
 mod power;
+mod redis;
 mod session;
 mod story;
+mod supervisor;
 mod tales;
 
 /// Who is root in CI is told when hosts cannot be started there: an ignored test is easily overlooked.
