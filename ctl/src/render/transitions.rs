@@ -5,7 +5,7 @@ use settled_proto::v1::{
 };
 
 use super::words::word_or_empty;
-use super::{resources, runs, text, verdict};
+use super::{resources, runs, schedules, text, verdict};
 
 /// `12:03:04  #42  resource  web1/site/a  updated  installing`.
 pub(crate) fn line(t: &Transition) -> String {
@@ -33,6 +33,7 @@ pub(crate) fn line(t: &Transition) -> String {
             let state = s.exit_code.map_or(state.clone(), |code| format!("{state}, exit code {code}"));
             (text::clean(&s.title), format!("{state} {}", s.id))
         }
+        Some(Object::Schedule(s)) => (text::clean(&s.name), schedules::state(s)),
         None => (t.object_id.clone(), String::new()),
     };
     let change = word_or_empty::<Change>(t.change);

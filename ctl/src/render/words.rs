@@ -1,8 +1,8 @@
 //! The words of the contract's enums: lower case, without the prefix. `None` stands for "not said".
 
 use settled_proto::v1::{
-    Change, Evidence, Freshness, IdentityKind, Kind, Outcome, Presence, Priority, Reach, Reason,
-    ResourceStatus, RunState, ServerStatus, StepState, WaitReason,
+    Cause, Change, Evidence, Fate, Freshness, IdentityKind, Kind, MissedPolicy, Outcome, Overlap, Presence,
+    Priority, Reach, Reason, ResourceStatus, RunState, ServerStatus, StepState, WaitReason,
 };
 
 /// An enum of the contract, as its number arrives.
@@ -25,12 +25,16 @@ macro_rules! words {
 }
 
 words! {
+    Cause "CAUSE_"
     Change "CHANGE_"
     Evidence "EVIDENCE_"
+    Fate "FATE_"
     Freshness "FRESHNESS_"
     IdentityKind "IDENTITY_KIND_"
     Kind "KIND_"
+    MissedPolicy "MISSED_POLICY_"
     Outcome "OUTCOME_"
+    Overlap "OVERLAP_"
     Presence "PRESENCE_"
     Priority "PRIORITY_"
     Reach "REACH_"

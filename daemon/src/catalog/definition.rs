@@ -121,6 +121,8 @@ pub struct StepDef {
     pub needs_dpkg: bool,
     /// Exit codes that mean: another program is at it; wait and try again, no attempt used.
     pub busy_codes: Vec<i32>,
+    /// The same by its last words: a failure whose last lines have one of these.
+    pub busy_says: Vec<String>,
     /// Exit codes that mean: a retry is pointless.
     pub final_codes: Vec<i32>,
 }

@@ -58,6 +58,8 @@ pub struct PlannedStep {
     pub needs_dpkg: bool,
     /// Exit codes that mean: another program is at it; wait and try again, no attempt used.
     pub busy_codes: Vec<i32>,
+    /// The same by its last words: a failure whose last lines have one of these.
+    pub busy_says: Vec<String>,
     /// Exit codes that mean: a retry is pointless.
     pub final_codes: Vec<i32>,
 }
@@ -199,6 +201,7 @@ impl Definition {
             kill_grace: step.kill_grace,
             needs_dpkg: step.needs_dpkg,
             busy_codes: step.busy_codes.clone(),
+            busy_says: step.busy_says.clone(),
             final_codes: step.final_codes.clone(),
         }
     }
@@ -234,6 +237,12 @@ impl Definition {
 }
 
 impl PlannedStep {
+    /// Whether a failure with this exit code and these last lines means that another program is at it.
+    pub fn is_busy(&self, code: i32, last_lines: &str) -> bool {
+        let says = || self.busy_says.iter().any(|words| last_lines.contains(words.as_str()));
+        code != 0 && (self.busy_codes.contains(&code) || (!self.final_codes.contains(&code) && says()))
+    }
+
     /// Its environment, with what earlier steps of the attempt have written.
     pub fn env_with(&self, outputs: &Outputs) -> Vec<(String, String)> {
         let mut env = self.env.clone();

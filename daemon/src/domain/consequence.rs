@@ -34,6 +34,14 @@ pub fn for_resource(run: &Run, resource: Resource) -> After {
     };
     after.status = status;
     after.ours |= run.payload;
+    if run.verdict().is_some() {
+        // An update of which nothing has run has asked for nothing: what follows works with what was asked for before.
+        after = if run.succeeded() || run.payload {
+            Resource { former: None, ..after }
+        } else {
+            after.before_update()
+        };
+    }
     match run.verdict() {
         None => {}
         Some(verdict) if verdict.outcome == Outcome::Succeeded => {
@@ -58,13 +66,10 @@ pub fn for_resource(run: &Run, resource: Resource) -> After {
             if !keeps {
                 after.last_error = Some(error_of(run, verdict));
             }
-            match &mut after.applied {
-                Some(applied) if run.payload => applied.known = false,
-                // What was asked for and never begun is not asked for any more: nobody else may do it.
-                Some(applied) if applied.known && run.operation == Operation::Update => {
-                    after.desired.clone_from(&applied.params);
-                }
-                _ => {}
+            if run.payload
+                && let Some(applied) = &mut after.applied
+            {
+                applied.known = false;
             }
         }
     }

@@ -7,6 +7,7 @@
 pub(crate) mod text_enum;
 
 pub mod consequence;
+pub mod cron;
 pub mod failure;
 pub mod freshness;
 pub mod grounds;
@@ -16,6 +17,7 @@ pub mod params;
 pub mod requirement;
 pub mod resource;
 pub mod run;
+pub mod schedule;
 pub mod server;
 pub mod step;
 pub mod time;

@@ -161,14 +161,7 @@ impl Engine {
     }
 
     pub(super) fn answer(resource: Option<&Resource>, run: &Run) -> Answer {
-        Answer {
-            server: None,
-            resource: resource.map(ResourceRow::from),
-            run: Some(RunRow::new(run)),
-            ids: Vec::new(),
-            required: Vec::new(),
-            plan: None,
-        }
+        Answer { resource: resource.map(ResourceRow::from), run: Some(RunRow::new(run)), ..Answer::default() }
     }
 }
 

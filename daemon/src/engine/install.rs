@@ -65,6 +65,18 @@ impl Engine {
         self.writer().commit(InstallCommand { engine: self.clone(), asked, ask, id, dry }).await
     }
 
+    /// Installs a package within the unit of another command.
+    pub(super) async fn install_within(
+        &self,
+        unit: &mut Unit<'_>,
+        asked: Asked,
+        ask: Install,
+    ) -> Result<Answer, Refusal> {
+        ask.check()?;
+        let id = ResourceId(self.clock().ulid());
+        InstallCommand { engine: self.clone(), asked, ask, id, dry: false }.run(unit).await
+    }
+
     /// A record about to be made.
     pub(super) fn new_resource(
         &self,
@@ -82,6 +94,7 @@ impl Engine {
             package: definition.name.clone(),
             status: ResourceStatus::Pending,
             desired,
+            former: None,
             applied: None,
             secrets: Vec::new(),
             outputs: Outputs::new(),

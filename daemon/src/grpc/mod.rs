@@ -13,6 +13,7 @@ mod pages;
 mod places;
 mod resources;
 mod runs;
+mod schedules;
 mod serve;
 mod servers;
 mod shape;

@@ -9,6 +9,7 @@ use settled_proto::v1::admin_server::AdminServer;
 use settled_proto::v1::packages_server::PackagesServer;
 use settled_proto::v1::resources_server::ResourcesServer;
 use settled_proto::v1::runs_server::RunsServer;
+use settled_proto::v1::schedules_server::SchedulesServer;
 use settled_proto::v1::servers_server::ServersServer;
 use settled_proto::v1::transitions_server::TransitionsServer;
 use tokio::net::UnixListener;
@@ -88,6 +89,7 @@ pub async fn serve(listener: UnixListener, parts: GrpcParts) -> Result<(), Serve
     health.set_serving::<RunsServer<Api>>().await;
     health.set_serving::<TransitionsServer<Api>>().await;
     health.set_serving::<AdminServer<Api>>().await;
+    health.set_serving::<SchedulesServer<Api>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(settled_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -108,6 +110,7 @@ pub async fn serve(listener: UnixListener, parts: GrpcParts) -> Result<(), Serve
         .add_service(service!(RunsServer, api))
         .add_service(service!(TransitionsServer, api))
         .add_service(service!(AdminServer, api))
+        .add_service(service!(SchedulesServer, api))
         .serve_with_incoming_shutdown(socket::callers(listener, clock), stop.cancelled());
     tokio::select! {
         served = serving => Ok(served?),

@@ -19,6 +19,7 @@ mod page;
 pub mod queries;
 pub mod retention;
 pub mod rows;
+pub mod schedules;
 mod sealed;
 pub mod snapshot;
 mod unit;
@@ -100,6 +101,7 @@ fn what_is_unique(found: &str) -> String {
         ("server_name_key", "server.name", "name"),
         ("server_machine_id_key", "server.machine_id", "machine id"),
         ("resource_server_id_package_name_key", "resource.server_id", "name"),
+        ("schedule_name_key", "schedule.name", "name"),
         ("run_one_open_exclusive", "run.resource_id", "resource, and an open run"),
         ("run_one_running_exclusive", "run.server_id", "server, and a run in progress"),
     ];

@@ -339,7 +339,12 @@ pub(crate) const SUPERVISOR_PROGRAM: Tale = Tale {
         says: "the program does not stay up",
         ..NOTHING
     },
-    stays: APT_FAILS,
+    stays: Trouble {
+        make: "echo nonsense >/etc/supervisor/conf.d/wrong.conf",
+        says: "supervisor does not take its configuration",
+        mend: "rm /etc/supervisor/conf.d/wrong.conf",
+        ..NOTHING
+    },
     gone: "! command -v supervisord; ! pgrep -x sleep",
     ..NO_TALE
 };

@@ -23,6 +23,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_mins(1);
 const BUSY_CODE: i32 = 75;
 /// `EX_CONFIG`: the server or the parameters must change first.
 const FINAL_CODE: i32 = 78;
+/// Messages of one step that mean that another program is at it, at most, and the longest, in bytes.
+const BUSY_SAYS_MAX: usize = 16;
+const BUSY_WORDS_MAX: usize = 200;
 /// Steps of one operation, at most.
 const STEPS_MAX: usize = 50;
 
@@ -115,6 +118,7 @@ fn probe_operation(probe: &ProbeDef, declared: Declared) -> OperationDef {
         kill_grace: None,
         needs_dpkg: false,
         busy_codes: vec![BUSY_CODE],
+        busy_says: Vec::new(),
         final_codes: vec![FINAL_CODE],
     };
     OperationDef {
@@ -262,6 +266,13 @@ impl Context<'_> {
         let kill_grace = table.grace("kill_grace", report).or(limits.kill_grace);
         let kill_grace = kill_grace.or_else(|| needs_dpkg.then_some(DPKG_KILL_GRACE));
         let busy_codes = table.codes("busy", report).unwrap_or_else(|| vec![BUSY_CODE]);
+        let busy_says = table.texts("busy_says", report).unwrap_or_default();
+        if busy_says.len() > BUSY_SAYS_MAX
+            || busy_says.iter().any(|words| words.is_empty() || words.len() > BUSY_WORDS_MAX)
+        {
+            let message = format!("must be at most {BUSY_SAYS_MAX} texts of 1 to {BUSY_WORDS_MAX} bytes");
+            table.problem("busy_says", message, report);
+        }
         let final_codes = table.codes("final", report).unwrap_or_else(|| vec![FINAL_CODE]);
         if let Some(code) = busy_codes.iter().find(|code| final_codes.contains(code)) {
             let key = if table.has("final") { "final" } else { "busy" };
@@ -277,6 +288,7 @@ impl Context<'_> {
             kill_grace,
             needs_dpkg,
             busy_codes,
+            busy_says,
             final_codes,
         }
     }

@@ -5,12 +5,14 @@
 mod grounds;
 mod resource;
 mod run;
+mod schedule;
 mod server;
 mod step;
 mod transition;
 
 pub use resource::ResourceRow;
 pub use run::RunRow;
+pub use schedule::{OccurrenceRow, ScheduleRow};
 pub use server::ServerRow;
 pub use step::{StepRecord, StepRow};
 pub use transition::{Change, Kind, Object, TransitionRow};

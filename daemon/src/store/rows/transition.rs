@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{ResourceRow, RunRow, ServerRow, StepRecord, StepRow, from_json, to_json, word};
+use super::{ResourceRow, RunRow, ScheduleRow, ServerRow, StepRecord, StepRow, from_json, to_json, word};
 use crate::domain::resource::Resource;
 use crate::domain::run::Run;
+use crate::domain::schedule::Schedule;
 use crate::domain::server::Server;
 use crate::domain::text_enum::text_enum;
 use crate::store::StoreError;
@@ -20,6 +21,8 @@ text_enum! {
         Run = "run",
         /// A step of a run.
         Step = "step",
+        /// A schedule.
+        Schedule = "schedule",
     }
 }
 
@@ -63,6 +66,8 @@ pub enum Object {
     Run(Run, RunRow),
     /// A step.
     Step(StepRecord),
+    /// A schedule.
+    Schedule(Schedule),
 }
 
 impl TransitionRow {
@@ -83,6 +88,9 @@ impl TransitionRow {
                 Object::Run(row.clone().try_into()?, row)
             }
             Kind::Step => Object::Step(from_json::<StepRow>("step", &self.object)?.try_into()?),
+            Kind::Schedule => {
+                Object::Schedule(from_json::<ScheduleRow>("schedule", &self.object)?.try_into()?)
+            }
         })
     }
 
@@ -108,6 +116,11 @@ impl TransitionRow {
     pub(in crate::store) fn of_step(row: &StepRow, change: Change) -> Self {
         let (resource, run) = (row.resource_id.clone(), Some(row.run_id.clone()));
         Self::new(Kind::Step, change, &row.id, &row.server_id, resource, run, to_json(row), row.seq)
+    }
+
+    /// A schedule belongs to no server.
+    pub(in crate::store) fn of_schedule(row: &ScheduleRow, change: Change) -> Self {
+        Self::new(Kind::Schedule, change, &row.id, "", None, None, to_json(row), row.seq)
     }
 
     #[expect(clippy::too_many_arguments, reason = "private; one argument per column")]
