@@ -93,6 +93,7 @@ CREATE TABLE resource (
         status IN ('pending', 'installing', 'active', 'success', 'failed', 'updating', 'removing', 'paused')
     ),
     desired TEXT NOT NULL,
+    former TEXT,
     applied TEXT,
     applied_digest TEXT,
     applied_known BOOLEAN NOT NULL,

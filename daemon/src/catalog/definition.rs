@@ -86,6 +86,8 @@ pub struct OperationDef {
     pub declared: Declared,
     /// What is given with it and holds for one run of it: of a removal and of own operations only, and never a secret.
     pub parameters: Vec<Parameter>,
+    /// Whether it changes what is there: after an own operation that does not, what proved the resource before proves it still.
+    pub changes: bool,
     /// How many attempts it gets; `None` leaves it to the daemon.
     pub attempts_max: Option<u32>,
     /// How long a run of it may stay queued; `None` leaves it to the daemon.
@@ -119,6 +121,8 @@ pub struct StepDef {
     pub needs_dpkg: bool,
     /// Exit codes that mean: another program is at it; wait and try again, no attempt used.
     pub busy_codes: Vec<i32>,
+    /// The same by its last words: a failure whose last lines have one of these.
+    pub busy_says: Vec<String>,
     /// Exit codes that mean: a retry is pointless.
     pub final_codes: Vec<i32>,
 }

@@ -12,6 +12,9 @@ use super::outputs::{self, OutputDef};
 /// What every script begins with: an error or an unset variable ends it.
 const OPENING: &str = "set -eu\n";
 
+/// What tells a probe that it looks at something that was adopted; empty otherwise.
+const ADOPTED: &str = "SETTLED_ADOPTED";
+
 /// An operation, ready to be run step by step.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -55,6 +58,8 @@ pub struct PlannedStep {
     pub needs_dpkg: bool,
     /// Exit codes that mean: another program is at it; wait and try again, no attempt used.
     pub busy_codes: Vec<i32>,
+    /// The same by its last words: a failure whose last lines have one of these.
+    pub busy_says: Vec<String>,
     /// Exit codes that mean: a retry is pointless.
     pub final_codes: Vec<i32>,
 }
@@ -64,10 +69,21 @@ pub struct PlannedStep {
 pub struct ProbePlan {
     /// Fixed text for `/bin/sh`.
     pub script: String,
-    /// `SETTLED_PACKAGE`, `SETTLED_NAME`, `P_*` and `OLD_*`.
+    /// `SETTLED_PACKAGE`, `SETTLED_NAME`, `SETTLED_ADOPTED`, `P_*` and `OLD_*`.
     pub env: Vec<(String, String)>,
     /// From its start to TERM.
     pub timeout: Duration,
+}
+
+impl ProbePlan {
+    /// The same for what bears no mark of the resource yet: it is to be adopted, or was, and nothing has changed it since.
+    #[must_use]
+    pub fn of_adopted(mut self, adopted: bool) -> Self {
+        if let Some((_, value)) = self.env.iter_mut().find(|(name, _)| adopted && name == ADOPTED) {
+            "yes".clone_into(value);
+        }
+        self
+    }
 }
 
 /// Why an operation cannot be planned.
@@ -119,6 +135,7 @@ impl Definition {
     ) -> Result<Plan, PlanError> {
         let found = self.operations.get(operation.as_str());
         let definition = found.ok_or_else(|| self.no_such_operation(operation))?;
+        let desired = &self.completed(desired);
         let mut env = self.environment(resource_name, desired, applied);
         env.extend(definition.parameters.iter().map(|given| {
             (
@@ -157,11 +174,21 @@ impl Definition {
 
     /// How to look at what is there; `None` when the package has no probe.
     pub fn probe_plan(&self, resource_name: &str, params: &Params) -> Option<ProbePlan> {
+        let params = &self.completed(params);
         self.probe.as_ref().map(|probe| ProbePlan {
             script: self.script(&probe.script),
-            env: self.environment(resource_name, params, None),
+            env: [self.environment(resource_name, params, None), vec![(ADOPTED.to_owned(), String::new())]]
+                .concat(),
             timeout: probe.timeout,
         })
+    }
+
+    /// With the defaults of what a resource, asked for by another definition, has no value of.
+    fn completed(&self, desired: &Params) -> Params {
+        let defaults = self.parameters.iter().filter_map(|parameter| {
+            parameter.default.as_ref().map(|default| (parameter.name.clone(), default.clone()))
+        });
+        defaults.chain(desired.clone()).collect()
     }
 
     fn planned(&self, step: &StepDef, env: &[(String, String)]) -> PlannedStep {
@@ -174,6 +201,7 @@ impl Definition {
             kill_grace: step.kill_grace,
             needs_dpkg: step.needs_dpkg,
             busy_codes: step.busy_codes.clone(),
+            busy_says: step.busy_says.clone(),
             final_codes: step.final_codes.clone(),
         }
     }
@@ -209,6 +237,12 @@ impl Definition {
 }
 
 impl PlannedStep {
+    /// Whether a failure with this exit code and these last lines means that another program is at it.
+    pub fn is_busy(&self, code: i32, last_lines: &str) -> bool {
+        let says = || self.busy_says.iter().any(|words| last_lines.contains(words.as_str()));
+        code != 0 && (self.busy_codes.contains(&code) || (!self.final_codes.contains(&code) && says()))
+    }
+
     /// Its environment, with what earlier steps of the attempt have written.
     pub fn env_with(&self, outputs: &Outputs) -> Vec<(String, String)> {
         let mut env = self.env.clone();

@@ -27,6 +27,7 @@ pub fn repair_dpkg(before: &PlannedStep) -> PlannedStep {
         kill_grace: before.kill_grace,
         needs_dpkg: true,
         busy_codes: Vec::new(),
+        busy_says: Vec::new(),
         final_codes: Vec::new(),
     }
 }

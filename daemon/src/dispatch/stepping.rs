@@ -424,7 +424,7 @@ impl Lane {
         let now = self.crew.engine.clock().now();
         Ok(StepFacts {
             next: work.next_timeout(id),
-            busy: code.is_some_and(|code| step.busy_codes.contains(&code)),
+            busy: code.is_some_and(|code| step.is_busy(code, &last_lines)),
             hopeless: code.is_some_and(|code| step.final_codes.contains(&code)),
             retry_on_timeout: work.prepared.plan.retry_on_timeout,
             repair: if work.is_repair(id) { Repair::Was } else { Repair::No },

@@ -94,6 +94,7 @@ impl Engine {
             package: definition.name.clone(),
             status: ResourceStatus::Pending,
             desired,
+            former: None,
             applied: None,
             secrets: Vec::new(),
             outputs: Outputs::new(),

@@ -11,7 +11,7 @@ use super::{Answer, Asked, Engine, Refusal, targets};
 use crate::catalog::{Definition, Given};
 use crate::domain::operation::Operation;
 use crate::domain::params::Params;
-use crate::domain::resource::{Resource, ResourceStatus, at_accept};
+use crate::domain::resource::{Former, Resource, ResourceStatus, at_accept};
 use crate::domain::turn::Turn;
 use crate::store::{Command, Unit, Wants};
 
@@ -170,9 +170,11 @@ impl OperateCommand {
 
     fn new_parameters(&self, definition: &Definition, resource: &mut Resource) -> Result<(), Refusal> {
         let given = Given::Update { current: &resource.desired, current_secrets: &resource.secrets };
+        let former = Former { desired: resource.desired.clone(), secrets: resource.secrets.clone() };
         let desired =
             definition.check(&self.ask.parameters, &self.ask.secrets, given).map_err(Refusal::Invalid)?;
         resource.desired = desired;
+        resource.former = Some(former);
         for name in self.ask.secrets.keys() {
             if !resource.secrets.contains(name) {
                 resource.secrets.push(name.clone());

@@ -50,8 +50,8 @@ impl Engine {
         resource: String,
         parameters: Params,
     ) -> Result<Answer, Refusal> {
-        let (engine, turn) = (self.clone(), Turn::default());
-        Remove { engine, asked, resource, parameters, turn, dry: false }.run(unit).await
+        let turn = Turn::default();
+        Remove { engine: self.clone(), asked, resource, parameters, turn, dry: false }.run(unit).await
     }
 
     /// Checks and plans a removal; stores nothing.
@@ -85,10 +85,12 @@ impl Command for Remove {
             return Ok(answer);
         }
         let mut resource = targets::find_resource(unit, &self.resource).await?;
-        let definition = self.definition(unit, &resource).await?;
+        // An update that is still queued is cancelled.
+        let before = resource.clone().before_update();
+        let definition = self.definition(unit, &before).await?;
         let operation = Operation::Remove;
         let given = definition.check_given(&operation, &self.parameters).map_err(Refusal::Invalid)?;
-        let plan = accept::plan(&definition, &operation, &resource, &given)?;
+        let plan = accept::plan(&definition, &operation, &before, &given)?;
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
         self.engine.check_window(unit, resource.server, &plan, self.turn).await?;
         self.engine.check_dependents(unit.db().await?, &resource).await?;

@@ -111,7 +111,8 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let server = if plan.exclusive { unit.server(server).await? } else { None };
         let Some(server) = server else { return Ok(()) };
-        let until = unit.now() + turn.limit.unwrap_or(self.limits().queue_limit);
+        let limit = turn.limit.or(plan.queue_limit).unwrap_or(self.limits().queue_limit);
+        let until = unit.now() + limit;
         match opening(&server.policy, unit.now()) {
             Opening::At(at) if at > until => Err(Refusal::not_now(opens_too_late(&server, at, until))),
             _ => Ok(()),

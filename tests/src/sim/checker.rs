@@ -22,8 +22,8 @@ use crate::scripted::{Execution, Scripted};
 
 /// How long after a start nothing is settled by time (DESIGN, rules of state).
 const GRACE: Duration = Duration::from_secs(60);
-/// Exit code of the test packages for "another program is at it".
-const BUSY: i32 = 75;
+/// Exit codes of the test packages for "another program is at it": declared, and that of a step which only says so in words.
+const BUSY: [i32; 2] = [75, 76];
 
 /// What was seen so far.
 #[derive(Default)]
@@ -314,7 +314,8 @@ fn attempts(before: Position, run: &Run, witness: &[Execution], repaired: bool) 
         ensure!(failed.gone.is_some(), "an attempt was used, and its step still ran");
     }
     if (after.attempt, after.step) == (before.attempt, before.step) && after.try_no > before.try_no {
-        let busy = ran(before.step, before.attempt, before.try_no).is_none_or(|e| e.code == Some(BUSY));
+        let busy = ran(before.step, before.attempt, before.try_no)
+            .is_none_or(|e| e.code.is_some_and(|code| BUSY.contains(&code)));
         ensure!(busy || repaired, "P5: a new try of a step whose payload had run");
     }
     Ok(())

@@ -46,7 +46,7 @@ success = "success"
 steps = [{ title = "Do the work", script = "work", dpkg = true, timeout = "2m", kill_grace = "30s" }]
 [operations.update]
 retry_on_timeout = true
-steps = [{ title = "Do the work again", script = "work again", timeout = "2m" }]
+steps = [{ title = "Do the work again", script = "work again", timeout = "2m", busy_says = ["could not lock"] }]
 [operations.remove]
 steps = [{ title = "Forget the work", script = "forget" }]
 "#;

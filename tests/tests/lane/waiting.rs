@@ -115,6 +115,30 @@ async fn p4_after_a_pause_between_attempts_a_run_waits_for_the_limit_and_says_so
 }
 
 #[tokio::test]
+async fn p4_a_message_can_mean_busy_whatever_the_exit_code() {
+    let mut w = world(&["alpha"]).await;
+    let install = w.install("alpha", "task", "one").await.unwrap();
+    succeeded(&w.end(install, seconds(60)).await.unwrap());
+    let says = |code, words: &str| Play::exit(0).writes(seconds(0), words).ending(End::Exit(code));
+    w.remote.script(
+        "one",
+        [says(76, "the tool could not lock its file\n"), says(76, "could not lock\n"), Play::exit(0)],
+    );
+    let update = w.operate("alpha/task/one", "update").await.unwrap();
+    let run = w.end(update, seconds(600)).await.unwrap();
+    succeeded(&run);
+    assert_eq!((run.position().attempt, run.position().try_no, executions(&w, &run)), (1, 3, 3));
+
+    // By the code that says that trying again would not help, or by other words, it is a failure.
+    for (code, words, attempts) in [(78, "could not lock", 1), (3, "could not look", 3)] {
+        w.remote.script("one", vec![says(code, words); 3]);
+        let update = w.operate("alpha/task/one", "update").await.unwrap();
+        let run = w.end(update, seconds(600)).await.unwrap();
+        assert_eq!((run.verdict().unwrap().outcome, run.position().attempt), (Outcome::Failed, attempts));
+    }
+}
+
+#[tokio::test]
 async fn p4_a_busy_exit_is_a_new_try_not_a_new_attempt() {
     let mut w = world(&["alpha"]).await;
     let busy = || Play::exit(0).ending(End::Exit(75));

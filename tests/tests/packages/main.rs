@@ -95,10 +95,10 @@ impl Subject {
             let (code, output) = self.shell(&step.script, &step.env);
             all.push_str(&output);
             let went = Went {
-                step: step.title,
+                step: step.title.clone(),
                 code,
                 output: all.clone(),
-                busy: step.busy_codes.contains(&code),
+                busy: step.is_busy(code, &output),
                 is_final: step.final_codes.contains(&code),
             };
             if code != 0 {

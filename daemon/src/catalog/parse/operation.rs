@@ -23,6 +23,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_mins(1);
 const BUSY_CODE: i32 = 75;
 /// `EX_CONFIG`: the server or the parameters must change first.
 const FINAL_CODE: i32 = 78;
+/// Messages of one step that mean that another program is at it, at most, and the longest, in bytes.
+const BUSY_SAYS_MAX: usize = 16;
+const BUSY_WORDS_MAX: usize = 200;
 /// Steps of one operation, at most.
 const STEPS_MAX: usize = 50;
 
@@ -115,6 +118,7 @@ fn probe_operation(probe: &ProbeDef, declared: Declared) -> OperationDef {
         kill_grace: None,
         needs_dpkg: false,
         busy_codes: vec![BUSY_CODE],
+        busy_says: Vec::new(),
         final_codes: vec![FINAL_CODE],
     };
     OperationDef {
@@ -122,6 +126,7 @@ fn probe_operation(probe: &ProbeDef, declared: Declared) -> OperationDef {
         exclusive: false,
         declared,
         parameters: Vec::new(),
+        changes: false,
         attempts_max: None,
         queue_limit: None,
         expected_runtime: None,
@@ -178,6 +183,10 @@ impl Context<'_> {
         let attempts = table.integer("attempts", 1, 100, report);
         let queue_limit = table.timeout("queue_limit", report);
         let retry_on_timeout = table.boolean("retry_on_timeout", report).unwrap_or(false);
+        let changes = table.boolean("changes", report);
+        if changes == Some(false) && !matches!(operation, Operation::Own(_)) {
+            table.problem("changes", "only an operation of your own may change nothing", report);
+        }
         let proof = table.table("proof", report).and_then(|proof| self.proof(proof, report));
         check_proof(name, proof.as_ref(), &table, report);
         let steps = table.tables("steps", report);
@@ -197,6 +206,7 @@ impl Context<'_> {
             line,
             exclusive: true,
             declared,
+            changes: changes.unwrap_or(true),
             parameters: parameters.into_iter().map(|(_, parameter)| parameter).collect(),
             attempts_max,
             queue_limit,
@@ -256,6 +266,13 @@ impl Context<'_> {
         let kill_grace = table.grace("kill_grace", report).or(limits.kill_grace);
         let kill_grace = kill_grace.or_else(|| needs_dpkg.then_some(DPKG_KILL_GRACE));
         let busy_codes = table.codes("busy", report).unwrap_or_else(|| vec![BUSY_CODE]);
+        let busy_says = table.texts("busy_says", report).unwrap_or_default();
+        if busy_says.len() > BUSY_SAYS_MAX
+            || busy_says.iter().any(|words| words.is_empty() || words.len() > BUSY_WORDS_MAX)
+        {
+            let message = format!("must be at most {BUSY_SAYS_MAX} texts of 1 to {BUSY_WORDS_MAX} bytes");
+            table.problem("busy_says", message, report);
+        }
         let final_codes = table.codes("final", report).unwrap_or_else(|| vec![FINAL_CODE]);
         if let Some(code) = busy_codes.iter().find(|code| final_codes.contains(code)) {
             let key = if table.has("final") { "final" } else { "busy" };
@@ -271,6 +288,7 @@ impl Context<'_> {
             kill_grace,
             needs_dpkg,
             busy_codes,
+            busy_says,
             final_codes,
         }
     }

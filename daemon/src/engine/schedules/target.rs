@@ -19,9 +19,8 @@ pub(super) fn check_work(work: &Work, problems: &mut valid::Problems) {
             problems.add(&field("operation"), format!("`{}` cannot be done on schedule", work.operation));
         }
         Operation::Own(name) if name.is_empty() => problems.add(&field("operation"), "is missing"),
-        Operation::Install | Operation::Update | Operation::Remove | Operation::Own(_) => {}
-        _ if !work.parameters.is_empty() => {
-            problems.add(&field("parameters"), format!("`{}` takes none", work.operation));
+        Operation::Probe if !work.parameters.is_empty() => {
+            problems.add(&field("parameters"), "a probe takes none");
         }
         _ => {}
     }
