@@ -31,7 +31,7 @@ pub use definition::{
     Condition, Definition, Expected, OperationDef, Parameter, ProbeDef, Proof, Rule, StepDef, Wanted,
 };
 pub use outputs::{OUTPUT_BYTES_MAX, OUTPUTS_MAX, OutputDef};
-pub use parse::{DEFINITION_BYTES_MAX, Problem, parse, parse_kept};
+pub use parse::{DEFINITION_BYTES_MAX, Problem, parse, parse_kept, parse_lifecycle};
 pub use plan::{Plan, PlanError, PlannedStep, ProbePlan};
 pub use probe::{FACT_BYTES_MAX, FACT_NAME_BYTES_MAX, FACTS_MAX, ProbeReading, read_probe};
 pub use repair::{REPAIR_TIMEOUT, REPAIR_TITLE, repair_dpkg};

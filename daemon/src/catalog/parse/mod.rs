@@ -12,6 +12,7 @@ use super::definition::{Definition, Parameter};
 use super::shared::self_contained;
 use super::types::{duration, span_in_words};
 
+mod lifecycle;
 mod operation;
 mod outputs;
 mod parameter;
@@ -23,6 +24,8 @@ mod rules;
 mod supported;
 mod uses;
 mod values;
+
+pub use lifecycle::parse_lifecycle;
 
 use reader::Table;
 use references::Context;
