@@ -40,13 +40,13 @@ kills: ## Kill the server's side of the step protocol at every telling system ca
 	$(CARGO) test --package settled-tests --test step_protocol -- \
 		--ignored --nocapture --exact kills::p5_a_kill_at_every_point_never_runs_twice_and_never_lies
 
-PROOF = $(CARGO) test --package settled-tests --test proof -- --nocapture --test-threads 1
+PROOF = --package settled-tests --test proof -- --nocapture --test-threads 1
 
 kill-nine: ## Kill the daemon 1000 times on each store, stop one of three 100 times (SETTLED_SEED chooses; about 80 minutes)
 	@.ci/setup
 	$(CARGO) build --workspace --bins
-	SETTLED_KILLS=1000 $(PROOF) kill_nine
-	SETTLED_PAUSES=100 $(PROOF) paused
+	SETTLED_KILLS=1000 $(CARGO) test $(PROOF) kill_nine
+	SETTLED_PAUSES=100 $(CARGO) test $(PROOF) paused
 
 cuts: ## Pull the cable of a whole host for a minute in the middle of apt, and cut its power (as root; some minutes)
 	@.ci/setup
@@ -60,8 +60,8 @@ catalogue: ## Have each built-in package come to a whole host and go, with what 
 
 million: ## Restart after a kill with 1 000 000 finished runs in the store and 100 steps at work (some minutes)
 	@.ci/setup
-	$(CARGO) build --workspace --bins
-	$(PROOF) --ignored million
+	$(CARGO) build --profile quick --workspace --bins
+	$(CARGO) test --profile quick $(PROOF) --ignored million
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

@@ -149,7 +149,8 @@ CREATE TABLE former_secret (
 );
 
 -- Runs keep ids and names after their objects are gone: no foreign keys. From `stale_at` on an open run is shown as likely stale: nothing
--- has happened to it (`progress_at`) for longer than its own thresholds (`stale_queued`, `stale_running`) allow.
+-- has happened to it (`progress_at`) for longer than its own thresholds (`stale_queued`, `stale_running`) allow. `parameters`: what was
+-- given for this run alone.
 CREATE TABLE run (
     id TEXT COLLATE "C" PRIMARY KEY,
     queue_no BIGINT NOT NULL,
@@ -178,6 +179,7 @@ CREATE TABLE run (
     priority BIGINT NOT NULL CHECK (priority BETWEEN 0 AND 2),
     cancel_requested BOOLEAN NOT NULL,
     payload BOOLEAN NOT NULL,
+    parameters TEXT NOT NULL,
     outputs TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'completed')),
     started_at BIGINT,

@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use self::resources::{
-    AdoptArgs, DoArgs, DryArgs, InstallArgs, OperateArgs, QueueArgs, RemoveArgs, ResourceCommand,
+    AdoptArgs, DoArgs, DryArgs, GivenArgs, InstallArgs, OperateArgs, QueueArgs, RemoveArgs, ResourceCommand,
     ResourceListArgs, TargetArgs, UpdateArgs, ValueArgs,
 };
 pub(crate) use self::runs::{CancelArgs, FollowArgs, RetryArgs, RunCommand, RunListArgs};
@@ -197,13 +197,15 @@ pub(crate) enum PackageCommand {
         after_help = "Example:\n  settlectl package schema > package.schema.json\n\nThen write on top of a package:\n  #:schema ./package.schema.json"
     )]
     Schema,
-    /// Check a definition without storing it
+    /// Check definitions without storing them
     ///
-    /// Prints 'FILE:LINE: FIELD: what is wrong' for each problem, and ends with 1 if there is any.
+    /// Prints 'FILE:LINE: FIELD: what is wrong' for each problem, and ends with 1 if there is any. What a definition
+    /// requires is looked for in the other files, and in what the daemon has loaded.
     #[command(after_help = "Example:\n  settlectl package check packages.d/my_app.toml")]
     Check {
-        /// TOML file; '-' reads stdin
-        file: PathBuf,
+        /// TOML files; '-' reads stdin
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
     },
 }
 
@@ -315,6 +317,10 @@ mod tests {
             ("install site --server web1 --with-requirements --wait", true),
             ("update web1/site/site --set a=b --dry-run", true),
             ("remove web1/site/site --dry-run", true),
+            ("remove web1/database/shop --set purge=true --wait", true),
+            ("do web1/deployment/site rollback --set to=r41", true),
+            ("package check a.toml b.toml", true),
+            ("package check", false),
             ("remove web1/site/site --dry-run --wait", false),
             ("do web1/site/site rollback --dry-run", true),
             ("pause web1/site/site --dry-run", false),

@@ -42,7 +42,10 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
             let (parameters, secrets) = (args.values.parameters()?, args.values.secrets()?);
             resources::update(&open("update").await?, args, parameters, secrets).await
         }
-        Command::Remove(args) => resources::remove(&open("remove").await?, args).await,
+        Command::Remove(args) => {
+            let parameters = args.given.parameters()?;
+            resources::remove(&open("remove").await?, args, parameters).await
+        }
         Command::Pause(args) => resources::pause(&open("pause").await?, args).await,
         Command::Resume(args) => resources::resume(&open("resume").await?, args).await,
         Command::Retry(args) => resources::retry(&open("retry").await?, args).await,
@@ -51,7 +54,10 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
             let (parameters, secrets) = (args.values.parameters()?, args.values.secrets()?);
             resources::adopt(&open("adopt").await?, args, parameters, secrets).await
         }
-        Command::Do(args) => resources::own(&open("do").await?, args).await,
+        Command::Do(args) => {
+            let parameters = args.given.parameters()?;
+            resources::own(&open("do").await?, args, parameters).await
+        }
         Command::Server(command) => servers::run(async || open("server").await, command).await,
         Command::Package(command) => packages::run(async || open("package").await, out, command).await,
         Command::Resource(command) => resources::look(&open("resource").await?, command).await,

@@ -77,8 +77,8 @@ impl Steward for Idle {
         Catalog::builtin()
     }
 
-    fn check_package(&self, source: &str) -> Vec<Problem> {
-        parse(source).err().unwrap_or_default()
+    fn check_package(&self, source: &str, others: &[String], loaded: &Catalog) -> Vec<Problem> {
+        parse(source).map_or_else(|problems| problems, |definition| loaded.faults_of(definition, others))
     }
 
     fn drain(&self, _order: DrainOrder, _who: &str) {}

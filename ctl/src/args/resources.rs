@@ -89,6 +89,14 @@ pub(crate) struct ValueArgs {
     pub(crate) secret: Vec<String>,
 }
 
+/// What an operation takes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct GivenArgs {
+    /// A parameter of the operation, for this run alone: see 'settlectl package show'. Written as for install
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = values::pair)]
+    pub(crate) set: Vec<(String, String)>,
+}
+
 /// Give a resource new parameters
 ///
 /// What is not given stays as it was asked for last; without any value the same is applied again, which mends a server
@@ -119,10 +127,13 @@ pub(crate) struct UpdateArgs {
 #[command(after_help = "\
 Examples:
   settlectl remove web1/scheduled_task/backup --wait
-  settlectl remove web1/nginx/nginx --dry-run")]
+  settlectl remove web1/nginx/nginx --dry-run
+  settlectl remove web1/database/shop --set purge=true")]
 pub(crate) struct RemoveArgs {
     /// Its id, or SERVER/PACKAGE/NAME
     pub(crate) resource: String,
+    #[command(flatten)]
+    pub(crate) given: GivenArgs,
     #[command(flatten)]
     pub(crate) dry: DryArgs,
     #[command(flatten)]
@@ -196,12 +207,15 @@ pub(crate) struct TargetArgs {
 #[command(after_help = "\
 Examples:
   settlectl package show deployment          # which operations there are
-  settlectl do web1/deployment/site rollback --wait")]
+  settlectl do web1/deployment/site rollback --wait
+  settlectl do web1/deployment/site rollback --set to=r41")]
 pub(crate) struct DoArgs {
     /// Its id, or SERVER/PACKAGE/NAME
     pub(crate) resource: String,
     /// The operation, for instance rollback
     pub(crate) operation: String,
+    #[command(flatten)]
+    pub(crate) given: GivenArgs,
     #[command(flatten)]
     pub(crate) dry: DryArgs,
     #[command(flatten)]

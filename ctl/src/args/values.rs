@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use settled_proto::v1::Position;
 
-use super::ValueArgs;
+use super::{GivenArgs, ValueArgs};
 use crate::errors::Error;
 
 /// Largest value of a parameter, in bytes (the daemon's limit).
@@ -127,14 +127,26 @@ pub(crate) fn map(pairs: &[(String, String)], flag: &str) -> Result<BTreeMap<Str
     Ok(map)
 }
 
+/// What `--set` gives, with every `@FILE` read.
+fn texts(set: &[(String, String)]) -> Result<BTreeMap<String, String>, Error> {
+    let mut parameters = map(set, "--set")?;
+    for (key, value) in &mut parameters {
+        *value = text(value).map_err(|e| Error::usage(format!("--set {key}: {e}.")))?;
+    }
+    Ok(parameters)
+}
+
+impl GivenArgs {
+    /// The parameters, those with `@FILE` read.
+    pub(crate) fn parameters(&self) -> Result<BTreeMap<String, String>, Error> {
+        texts(&self.set)
+    }
+}
+
 impl ValueArgs {
     /// The parameters, those with `@FILE` read.
     pub(crate) fn parameters(&self) -> Result<BTreeMap<String, String>, Error> {
-        let mut parameters = map(&self.set, "--set")?;
-        for (key, value) in &mut parameters {
-            *value = text(value).map_err(|e| Error::usage(format!("--set {key}: {e}.")))?;
-        }
-        Ok(parameters)
+        texts(&self.set)
     }
 
     /// The secrets, read from files and stdin.

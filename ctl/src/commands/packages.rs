@@ -1,7 +1,7 @@
 //! The verbs of packages.
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use settled_proto::v1::{CheckPackageRequest, GetPackageRequest, ListPackagesRequest, ReloadPackagesRequest};
 
@@ -31,9 +31,9 @@ pub(crate) async fn run(
             out.line(SCHEMA.trim_end())?;
             Ok(Exit::Done)
         }
-        PackageCommand::Check { file } => {
-            let source = read(&file)?;
-            check(&open().await?, &file, source).await
+        PackageCommand::Check { files } => {
+            let sources = files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+            check(&open().await?, &files, &sources).await
         }
     }
 }
@@ -72,15 +72,24 @@ async fn reload(ctx: &Context, change: &ChangeArgs) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-async fn check(ctx: &Context, file: &Path, source: String) -> Result<Exit, Error> {
-    let request = CheckPackageRequest { source };
-    let answer = ctx.client.ask(&request, async |q| ctx.client.packages().check(q).await).await?;
-    let name = file.display().to_string();
-    ctx.out.show(&json::check(&answer), || match answer.problems.len() {
-        0 => format!("{name}: nothing is wrong."),
-        _ => packages::problems(&name, &answer),
-    })?;
-    Ok(if answer.problems.is_empty() { Exit::Done } else { Exit::Failed })
+/// Each file beside the others.
+async fn check(ctx: &Context, files: &[PathBuf], sources: &[String]) -> Result<Exit, Error> {
+    let mut exit = Exit::Done;
+    for (n, (file, source)) in files.iter().zip(sources).enumerate() {
+        let others = sources.iter().enumerate().filter(|(other, _)| *other != n);
+        let others = others.map(|(_, source)| source.clone()).collect();
+        let request = CheckPackageRequest { source: source.clone(), others };
+        let answer = ctx.client.ask(&request, async |q| ctx.client.packages().check(q).await).await?;
+        let name = file.display().to_string();
+        ctx.out.show(&json::check(&answer), || match answer.problems.len() {
+            0 => format!("{name}: nothing is wrong."),
+            _ => packages::problems(&name, &answer),
+        })?;
+        if !answer.problems.is_empty() {
+            exit = Exit::Failed;
+        }
+    }
+    Ok(exit)
 }
 
 fn read(file: &Path) -> Result<String, Error> {

@@ -136,13 +136,14 @@ fn priority(args: &OperateArgs) -> i32 {
 }
 
 /// `remove`.
-pub(crate) async fn remove(ctx: &Context, args: RemoveArgs) -> Result<Exit, Error> {
+pub(crate) async fn remove(ctx: &Context, args: RemoveArgs, parameters: Texts) -> Result<Exit, Error> {
     let request = RemoveResourceRequest {
         request_id: args.run.change.id(),
         resource: args.resource,
         queue_limit_s: args.queue.seconds(),
         priority: args.queue.priority(),
         dry_run: args.dry.dry_run,
+        parameters,
     };
     let answer = ctx
         .client
@@ -157,7 +158,7 @@ verb!(retry, OperateArgs, RetryResourceRequest, queue_limit_s: limit, priority: 
 verb!(probe, TargetArgs, ProbeResourceRequest);
 
 /// `do`.
-pub(crate) async fn own(ctx: &Context, args: DoArgs) -> Result<Exit, Error> {
+pub(crate) async fn own(ctx: &Context, args: DoArgs, parameters: Texts) -> Result<Exit, Error> {
     let request = DoRequest {
         request_id: args.run.change.id(),
         resource: args.resource,
@@ -165,6 +166,7 @@ pub(crate) async fn own(ctx: &Context, args: DoArgs) -> Result<Exit, Error> {
         queue_limit_s: args.queue.seconds(),
         priority: args.queue.priority(),
         dry_run: args.dry.dry_run,
+        parameters,
     };
     let answer = ctx
         .client

@@ -145,6 +145,9 @@ fn many(n: u64, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
+/// How much of the detail of a command a table has room for; `-o wide` shows all.
+const DETAIL_MAX: usize = 60;
+
 /// Commands, newest first.
 pub(crate) fn audit(entries: &[AuditEntry], wide: bool, style: Style, now: Timestamp) -> String {
     let mut headings = vec!["when", "who", "method", "object", "detail", "result", "run"];
@@ -157,7 +160,7 @@ pub(crate) fn audit(entries: &[AuditEntry], wide: bool, style: Style, now: Times
             text::clean(&a.principal),
             text::clean(&a.method),
             text::clean(&a.object),
-            text::clean(&a.detail),
+            if wide { text::clean(&a.detail) } else { text::short(&a.detail, DETAIL_MAX) },
             text::clean(&a.result),
             text::clean(&a.run_id),
         ];

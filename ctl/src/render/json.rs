@@ -8,10 +8,10 @@ use settled_proto::v1::{
     AuditEntry, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, Daemon,
     DeleteServerResponse, Difference, Drain, Evidence, Failure, FollowRunResponse, ForceUnlockServerResponse,
     Freshness, GetStatusResponse, Grounds, IdentityKind, Kind, LaneHeld, LateEvidence, Observed, Outcome,
-    Package, Presence, Priority, Reach, Reason, ReconcileResponse, ReleasedLane, ReloadPackagesResponse,
-    Resource, ResourceStatus, Run, RunDiagnostics, RunState, Server, ServerStatus, SettledRun, StaleRun,
-    Step, StepState, Supported, WaitReason, Waiting, WatchResponse, follow_run_response, transition,
-    watch_response,
+    Package, Parameter, Presence, Priority, Reach, Reason, ReconcileResponse, ReleasedLane,
+    ReloadPackagesResponse, Resource, ResourceStatus, Run, RunDiagnostics, RunState, Server, ServerStatus,
+    SettledRun, StaleRun, Step, StepState, Supported, WaitReason, Waiting, WatchResponse,
+    follow_run_response, transition, watch_response,
 };
 
 use super::text;
@@ -85,26 +85,13 @@ pub(crate) fn deleted_server(r: &DeleteServerResponse) -> Value {
 
 /// A package.
 pub(crate) fn package(p: &Package) -> Value {
-    let parameters: Vec<Value> = p
-        .parameters
-        .iter()
-        .map(|p| {
-            json!({
-                "name": p.name,
-                "summary": p.summary,
-                "type": p.r#type,
-                "required": p.required,
-                "default_value": p.default_value,
-                "secret": p.secret,
-                "key": p.key,
-                "values": p.values,
-            })
-        })
-        .collect();
     let operations: Vec<Value> = p
         .operations
         .iter()
-        .map(|o| json!({ "name": o.name, "steps": o.steps, "exclusive": o.exclusive }))
+        .map(|o| {
+            let parameters = parameters(&o.parameters);
+            json!({ "name": o.name, "steps": o.steps, "exclusive": o.exclusive, "parameters": parameters })
+        })
         .collect();
     let outputs: Vec<Value> =
         p.outputs.iter().map(|o| json!({ "name": o.name, "summary": o.summary, "type": o.r#type })).collect();
@@ -112,7 +99,7 @@ pub(crate) fn package(p: &Package) -> Value {
         "name": p.name,
         "summary": p.summary,
         "digest": p.digest,
-        "parameters": parameters,
+        "parameters": parameters(&p.parameters),
         "operations": operations,
         "source": p.source,
         "outputs": outputs,
@@ -121,6 +108,22 @@ pub(crate) fn package(p: &Package) -> Value {
         "single": p.single,
         "rules": p.rules,
     })
+}
+
+fn parameters(all: &[Parameter]) -> Vec<Value> {
+    let one = |p: &Parameter| {
+        json!({
+            "name": p.name,
+            "summary": p.summary,
+            "type": p.r#type,
+            "required": p.required,
+            "default_value": p.default_value,
+            "secret": p.secret,
+            "key": p.key,
+            "values": p.values,
+        })
+    };
+    all.iter().map(one).collect()
 }
 
 /// Where a package works.
@@ -216,6 +219,7 @@ pub(crate) fn run(r: &Run) -> Value {
         "diagnostics": maybe(r.diagnostics.as_ref(), diagnostics),
         "priority": named::<Priority>(r.priority),
         "outputs": r.outputs,
+        "parameters": r.parameters,
     })
 }
 

@@ -51,6 +51,11 @@ pub(crate) fn show(p: &Package, style: Style) -> String {
         let rows = p.parameters.iter().map(parameter).collect();
         parts.push(table::columns(&["parameter", "type", "default", "", "summary"], rows, style));
     }
+    for o in p.operations.iter().filter(|o| !o.parameters.is_empty()) {
+        let rows = o.parameters.iter().map(parameter).collect();
+        let heading = format!("given with {}", text::clean(&o.name));
+        parts.push(table::columns(&[&heading, "type", "default", "", "summary"], rows, style));
+    }
     if !p.rules.is_empty() {
         let rules = p.rules.iter().map(|rule| vec![text::clean(rule)]).collect();
         parts.push(table::columns(&["rule"], rules, style));

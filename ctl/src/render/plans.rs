@@ -23,6 +23,8 @@ fn planned(run: &Run) -> String {
     let what = format!("{} of {}", text::clean(&run.operation), verdict::subject(run));
     let mut lines =
         vec![format!("Place {} in the lane of {}: {what}", run.position, text::clean(&run.server))];
+    let given = run.parameters.iter();
+    lines.extend(given.map(|(name, value)| format!("  with {name} = {}", text::short(value, 60))));
     let steps = run.step_titles.iter().enumerate();
     lines.extend(steps.map(|(i, title)| format!("  {}. {}", i + 1, text::clean(title))));
     lines.join("\n")

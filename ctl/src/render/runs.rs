@@ -92,6 +92,9 @@ pub(crate) fn show(run: &Run, style: Style, now: Timestamp) -> String {
     if !run.steps.is_empty() || !run.step_titles.is_empty() {
         parts.push(steps(run, style, now));
     }
+    if !run.parameters.is_empty() {
+        parts.push(format!("Given for this run\n{}", facts(&run.parameters, style)));
+    }
     if !run.outputs.is_empty() {
         parts.push(format!("Outputs of its steps\n{}", facts(&run.outputs, style)));
     }

@@ -77,11 +77,15 @@ impl Steward for Servant {
         read_catalog(&self.living.config())
     }
 
-    fn check_package(&self, source: &str) -> Vec<Problem> {
-        match parse(source) {
-            Ok(definition) => misfits(&self.living.config(), &definition),
-            Err(problems) => problems,
-        }
+    fn check_package(&self, source: &str, others: &[String], loaded: &Catalog) -> Vec<Problem> {
+        let definition = match parse(source) {
+            Ok(definition) => definition,
+            Err(problems) => return problems,
+        };
+        let mut problems = misfits(&self.living.config(), &definition);
+        problems.extend(loaded.faults_of(definition, others));
+        problems.sort();
+        problems
     }
 
     fn drain(&self, order: DrainOrder, who: &str) {

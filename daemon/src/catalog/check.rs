@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::operation::Operation;
 use crate::domain::params::Params;
 use crate::domain::resource::WHOLE_SERVER;
 
@@ -80,6 +81,35 @@ impl Definition {
                 self.broken_rules(&complete, |name| secrets.contains_key(name) || given.had_secret(name));
         }
         if problems.is_empty() { Ok(complete) } else { Err(problems) }
+    }
+
+    /// Checks what was given with an operation, and answers the complete set in canonical form.
+    pub fn check_given(&self, operation: &Operation, given: &Params) -> Result<Params, Vec<FieldProblem>> {
+        let known = self.operations.get(operation.as_str()).map_or(&[][..], |found| &found.parameters);
+        let unknown = given.keys().filter(|name| !known.iter().any(|parameter| parameter.name == **name));
+        let mut problems: Vec<_> = unknown.map(|name| self.not_given_with(operation, name, known)).collect();
+        let mut complete = Params::new();
+        for parameter in known {
+            match value_of(parameter, given.get(&parameter.name), Given::Install) {
+                Ok(value) => complete.extend(value.map(|value| (parameter.name.clone(), value))),
+                Err(message) => {
+                    problems.push(FieldProblem { field: format!("parameters.{}", parameter.name), message });
+                }
+            }
+        }
+        if problems.is_empty() { Ok(complete) } else { Err(problems) }
+    }
+
+    fn not_given_with(&self, operation: &Operation, name: &str, known: &[Parameter]) -> FieldProblem {
+        let hint = did_you_mean(name, known.iter().map(|parameter| parameter.name.as_str()));
+        let mut message = format!(
+            "the operation `{operation}` of the package `{}` takes no parameter of this name{hint}",
+            self.name
+        );
+        if self.parameter(name).is_some() {
+            message.push_str(": it is one of the resource, which an update changes");
+        }
+        FieldProblem { field: format!("parameters.{}", shown(name)), message }
     }
 
     /// The values that must be unique on a server among the resources of this package: (parameter, value). For a package that a server

@@ -84,6 +84,8 @@ pub struct OperationDef {
     pub exclusive: bool,
     /// Statuses while it runs and after it.
     pub declared: Declared,
+    /// What is given with it and holds for one run of it: of a removal and of own operations only, and never a secret.
+    pub parameters: Vec<Parameter>,
     /// How many attempts it gets; `None` leaves it to the daemon.
     pub attempts_max: Option<u32>,
     /// How long a run of it may stay queued; `None` leaves it to the daemon.

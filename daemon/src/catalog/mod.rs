@@ -141,6 +141,18 @@ impl Catalog {
         self.definitions.values()
     }
 
+    /// What is wrong with the requirements of a definition, were it loaded, and these texts with it. What is wrong with those themselves is
+    /// not told.
+    pub fn faults_of(&self, definition: Definition, others: &[String]) -> Vec<Problem> {
+        let mut definitions = (*self.definitions).clone();
+        let others = others.iter().filter_map(|text| parse(text).ok());
+        let definition = Arc::new(definition);
+        for one in others.map(Arc::new).chain([definition.clone()]) {
+            definitions.insert(one.name.clone(), one);
+        }
+        requires::faults(&definitions, &definition)
+    }
+
     /// Name and digest of all definitions.
     pub fn digests(&self) -> Digests {
         self.iter().map(|d| (d.name.clone(), d.digest.clone())).collect()

@@ -42,8 +42,8 @@ pub struct PlannedStep {
     pub title: String,
     /// Fixed text for `/bin/sh`.
     pub script: String,
-    /// `SETTLED_PACKAGE`, `SETTLED_NAME`, `P_*` and `OLD_*`: every parameter of the package, empty when it has no value. `OUT_*`: every
-    /// output, still empty.
+    /// `SETTLED_PACKAGE`, `SETTLED_NAME`, `P_*` and `OLD_*`: every parameter of the package, empty when it has no value; `P_*` of what is
+    /// given with the operation. `OUT_*`: every output, still empty.
     pub env: Vec<(String, String)>,
     /// Names of the secrets to deliver; those without a value are left out by whoever has the values.
     pub secrets: Vec<String>,
@@ -108,7 +108,8 @@ impl Plan {
 }
 
 impl Definition {
-    /// The steps of an operation. `applied` is what was applied last, as far as anyone knows.
+    /// The steps of an operation. `desired`: what is asked for, with what was given for this run alone; `applied`: what was applied last,
+    /// as far as anyone knows.
     pub fn plan(
         &self,
         operation: &Operation,
@@ -119,6 +120,12 @@ impl Definition {
         let found = self.operations.get(operation.as_str());
         let definition = found.ok_or_else(|| self.no_such_operation(operation))?;
         let mut env = self.environment(resource_name, desired, applied);
+        env.extend(definition.parameters.iter().map(|given| {
+            (
+                format!("P_{}", given.name.to_ascii_uppercase()),
+                desired.get(&given.name).cloned().unwrap_or_default(),
+            )
+        }));
         env.extend(self.outputs.iter().map(|output| (variable_of(&output.name), String::new())));
         let steps: Vec<_> = definition
             .steps

@@ -41,16 +41,24 @@ pub(super) fn check(
     definitions: &BTreeMap<String, Arc<Definition>>,
     files: &BTreeMap<String, PathBuf>,
 ) -> Vec<FileProblem> {
-    let mut problems = Vec::new();
-    for definition in definitions.values() {
-        for (n, requirement) in definition.requires.iter().enumerate() {
-            let Some(message) = fault(definitions, definition, requirement) else { continue };
-            let problem = Problem { line: requirement.line, field: format!("requires[{n}]"), message };
-            let file = files.get(&definition.name).cloned().unwrap_or_default();
-            problems.push(FileProblem { file, problem });
-        }
-    }
-    problems
+    let of = |definition: &Arc<Definition>| {
+        let file = files.get(&definition.name).cloned().unwrap_or_default();
+        let in_file = move |problem| FileProblem { file: file.clone(), problem };
+        faults(definitions, definition).into_iter().map(in_file)
+    };
+    definitions.values().flat_map(of).collect()
+}
+
+/// What is wrong with the requirements of one of a set.
+pub(super) fn faults(
+    definitions: &BTreeMap<String, Arc<Definition>>,
+    definition: &Definition,
+) -> Vec<Problem> {
+    let of = |(n, requirement): (usize, &Requirement)| {
+        let message = fault(definitions, definition, requirement)?;
+        Some(Problem { line: requirement.line, field: format!("requires[{n}]"), message })
+    };
+    definition.requires.iter().enumerate().filter_map(of).collect()
 }
 
 fn fault(

@@ -418,3 +418,25 @@ fn a_site_requires_php_only_when_it_is_one_of_php() {
     assert_eq!((needs("static").as_str(), needs("php").as_str()), ("nginx", "nginx php"));
     assert_eq!(site.requires[1].when_in_words(), "kind is php");
 }
+
+#[test]
+fn what_a_definition_requires_is_looked_for_in_what_is_loaded_and_in_what_comes_with_it() {
+    let text = |name: &str, requires: &str| {
+        let step = "steps = [{ title = \"Do\", script = \"true\" }]";
+        format!(
+            "name = \"{name}\"\nsummary = \"It\"\nrequires = {requires}\n[operations.install]\n{step}\n[operations.remove]\n{step}\n"
+        )
+    };
+    let faults = |requires: &str, others: &[String]| -> Vec<String> {
+        let definition = parse(&text("a", requires)).unwrap();
+        let found = Catalog::builtin().unwrap().faults_of(definition, others);
+        found.iter().map(|p| format!("{}:{}:{}", p.line, p.field, p.message)).collect()
+    };
+    let b = text("b", "[\"a\"]");
+    assert_eq!(faults("[\"nginx\", \"b\"]", &[text("b", "[]"), "no definition".to_owned()]), [""; 0]);
+    assert_eq!(faults("[\"nginx\", \"b\"]", &[]), ["3:requires[1]:there is no package `b`"]);
+    assert_eq!(
+        faults("[\"b\"]", &[b]),
+        ["3:requires[0]:`a` would in the end require itself: b, which requires a"]
+    );
+}

@@ -7,7 +7,7 @@ use crate::domain::step::{StepId, StepState};
 use crate::domain::time::Timestamp;
 use crate::domain::waiting::{WaitReason, pause};
 use crate::engine::LaneError;
-use crate::remote::{Report, StepStatus, Target};
+use crate::remote::{Claimed, Report, StepStatus, Target};
 use crate::store::lanes::UnresolvedRow;
 
 impl Lane {
@@ -15,12 +15,12 @@ impl Lane {
     pub(super) async fn claim(&mut self) -> Result<Next, LaneError> {
         let target = self.target()?;
         match self.claim_epoch(&target).await {
-            Ok(()) => {
+            Ok(found) => {
                 self.claimed = true;
                 self.reached().await?;
                 self.give_up(&target).await?;
-                self.clear_away(&target).await?;
-                self.forget_tombstones(&target).await?;
+                self.clear_away(found.steps).await?;
+                self.forget_tombstones(&target, found.tombstones).await?;
                 Ok(Next::Now)
             }
             Err(Halt::Remote(error)) => self.trouble(error).await,
@@ -28,13 +28,12 @@ impl Lane {
         }
     }
 
-    async fn claim_epoch(&self, target: &Target) -> Result<(), Halt> {
+    async fn claim_epoch(&self, target: &Target) -> Result<Claimed, Halt> {
         if let Some(how) = self.crew.engine.takeover(self.hold.server).await? {
             return self.take_over(target, how).await;
         }
         let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
-        self.crew.acting()?.claim(target, self.crew.installation, epoch).await?;
-        Ok(())
+        Ok(self.crew.acting()?.claim(target, self.crew.installation, epoch).await?)
     }
 
     /// Gives up on the server what an operator has given up here. What is left of it is looked at before the next run starts.
@@ -57,14 +56,7 @@ impl Lane {
     }
 
     /// Clears ended steps away on the server, and takes resolved ones off the list. Best effort: the next claim does what is left.
-    async fn clear_away(&mut self, target: &Target) -> Result<(), LaneError> {
-        let listed = match self.crew.remote.list(target).await {
-            Ok(listed) => listed,
-            Err(error) => {
-                tracing::debug!(server = %self.hold.server, %error, "the server's steps could not be listed");
-                return Ok(());
-            }
-        };
+    async fn clear_away(&self, listed: Vec<(StepId, Report)>) -> Result<(), LaneError> {
         let open = self.crew.engine.store().read().await?.db().unresolved(self.hold.server).await?;
         for (id, report) in listed {
             let record = self.crew.engine.store().read().await?.db().step(id).await?;

@@ -4,7 +4,7 @@
 use super::Lane;
 use crate::domain::step::StepId;
 use crate::engine::{LaneError, Takeover};
-use crate::remote::{RemoteError, Report, StepStatus, Target};
+use crate::remote::{Claimed, RemoteError, Report, StepStatus, Target};
 
 /// Why a claim did not come about.
 pub(super) enum Halt {
@@ -28,28 +28,30 @@ impl<E: Into<LaneError>> From<E> for Halt {
 
 impl Lane {
     /// Claims the epoch on the server, also from another installation.
-    pub(super) async fn take_over(&self, target: &Target, how: Takeover) -> Result<(), Halt> {
+    pub(super) async fn take_over(&self, target: &Target, how: Takeover) -> Result<Claimed, Halt> {
         if how == Takeover::Asked
-            && let Some((id, report)) = self.strangers(target).await?.first()
+            && let Some((id, report)) = self.strangers(&self.crew.remote.list(target).await?).await?.first()
         {
             return Err(RemoteError::Refused(still_runs(target, *id, report)).into());
         }
         let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
-        self.crew.acting()?.take_over(target, self.crew.installation, epoch).await?;
         // From here on the other can start nothing; it may have until now.
-        let living = self.strangers(target).await?.into_iter().map(|(id, _)| id).collect();
+        let found = self.crew.acting()?.take_over(target, self.crew.installation, epoch).await?;
+        let living = self.strangers(&found.steps).await?.iter().map(|(id, _)| *id).collect();
         tracing::warn!(server = %self.hold.server, "a server was taken over, as an operator has asked");
-        Ok(self.crew.engine.taken_over(self.hold, how, living).await?)
+        self.crew.engine.taken_over(self.hold, how, living).await?;
+        Ok(found)
     }
 
     /// Steps that live on the server and that this store does not know.
-    async fn strangers(&self, target: &Target) -> Result<Vec<(StepId, Report)>, Halt> {
+    async fn strangers<'a>(&self, there: &'a [(StepId, Report)]) -> Result<Vec<&'a (StepId, Report)>, Halt> {
         let mut found = Vec::new();
-        for (id, report) in self.crew.remote.list(target).await? {
+        for step in there {
+            let (id, report) = step;
             let over =
                 matches!(report.status, StepStatus::Ended(_) | StepStatus::Reaped | StepStatus::Absent);
-            if !over && self.crew.engine.store().read().await?.db().step(id).await?.is_none() {
-                found.push((id, report));
+            if !over && self.crew.engine.store().read().await?.db().step(*id).await?.is_none() {
+                found.push(step);
             }
         }
         Ok(found)

@@ -14,19 +14,16 @@ const KEPT: Duration = Duration::from_hours(30 * 24);
 
 impl Lane {
     /// Lets the server forget old tombstones. Best effort: the next claim does what is left.
-    pub(super) async fn forget_tombstones(&self, target: &Target) -> Result<(), LaneError> {
+    pub(super) async fn forget_tombstones(
+        &self,
+        target: &Target,
+        there: Vec<StepId>,
+    ) -> Result<(), LaneError> {
         let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
         let mut old = Vec::new();
-        match self.crew.remote.gc(target, epoch, &[]).await {
-            Ok(there) => {
-                for id in there {
-                    if self.is_long_over(id).await? {
-                        old.push(id);
-                    }
-                }
-            }
-            Err(error) => {
-                tracing::debug!(server = %self.hold.server, %error, "the server's tombstones were not looked through");
+        for id in there {
+            if self.is_long_over(id).await? {
+                old.push(id);
             }
         }
         if !old.is_empty()

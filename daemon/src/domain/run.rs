@@ -13,7 +13,7 @@ use super::freshness::Thresholds;
 use super::grounds::{Grounds, Seen};
 use super::id::{ResourceId, RunId, ServerId};
 use super::operation::Operation;
-use super::params::Outputs;
+use super::params::{Outputs, Params};
 use super::resource::{self, Declared, Fate, ResourceStatus};
 use super::step::{Ended, StepId};
 use super::time::Timestamp;
@@ -85,6 +85,8 @@ pub struct Run {
     pub cancel_requested: bool,
     /// A step's payload may have run.
     pub payload: bool,
+    /// What was given with the operation, for this run alone.
+    pub parameters: Params,
     /// What the steps of its last attempt have written.
     pub outputs: Outputs,
     /// Where it stands.

@@ -8,7 +8,7 @@ use super::{Answer, Asked, Engine, Refusal};
 use crate::catalog::{Definition, Plan, PlanError};
 use crate::domain::id::{RunId, ServerId};
 use crate::domain::operation::Operation;
-use crate::domain::params::Outputs;
+use crate::domain::params::{Outputs, Params, together};
 use crate::domain::resource::{Resource, ResourceStatus, WHOLE_SERVER};
 use crate::domain::run::{Run, RunState, Subject};
 use crate::domain::server::Server;
@@ -35,6 +35,7 @@ pub(super) struct NewRun<'a> {
     pub(super) kill_grace: Option<Duration>,
     pub(super) turn: Turn,
     pub(super) expected_runtime: Option<Duration>,
+    pub(super) parameters: Params,
 }
 
 impl Engine {
@@ -60,6 +61,7 @@ impl Engine {
             priority: new.turn.priority,
             cancel_requested: false,
             payload: false,
+            parameters: new.parameters,
             outputs: Outputs::new(),
             state: RunState::Queued { waiting: None },
             grounds: None,
@@ -99,6 +101,7 @@ impl Engine {
             kill_grace: Some(work.plan.kill_grace(self.timings().kill_grace)),
             turn: Turn { limit: work.turn.limit.or(work.plan.queue_limit), ..work.turn },
             expected_runtime: work.plan.expected_runtime,
+            parameters: work.given.clone(),
         };
         self.new_run(unit, new)
     }
@@ -174,6 +177,8 @@ pub(super) struct Work {
     pub(super) operation: Operation,
     pub(super) definition: Arc<Definition>,
     pub(super) plan: Plan,
+    /// What was given for this run alone.
+    pub(super) given: Params,
     pub(super) retry_of: Option<RunId>,
     pub(super) turn: Turn,
 }
@@ -186,14 +191,16 @@ pub(super) fn offers(definition: &Definition, operation: &Operation) -> Result<(
     Err(Refusal::field("operation", definition.no_such_operation(operation).to_string()))
 }
 
-/// Plans an operation; a package that cannot do it is the caller's error.
+/// Plans an operation, with what is given for this run alone; a package that cannot do it is the caller's error.
 pub(super) fn plan(
     definition: &Definition,
     operation: &Operation,
     resource: &Resource,
+    given: &Params,
 ) -> Result<Plan, Refusal> {
     let applied = resource.applied.as_ref().map(|a| &a.params);
-    definition.plan(operation, &resource.name, &resource.desired, applied).map_err(|error| match error {
+    let values = together(&resource.desired, given);
+    definition.plan(operation, &resource.name, &values, applied).map_err(|error| match error {
         PlanError::NoSuchOperation { .. } => Refusal::field("operation", error.to_string()),
         PlanError::NothingToDo { .. } => Refusal::not_now(error.to_string()),
     })

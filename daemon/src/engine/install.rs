@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::accept::{self, Work};
 use super::requires::path_of;
+use super::told::told;
 use super::{Answer, Asked, Engine, Refusal, targets, valid};
 use crate::catalog::{Definition, Given};
 use crate::domain::id::ResourceId;
@@ -167,9 +168,9 @@ impl InstallCommand {
         let name = ask.resource_name().to_owned();
         let resource = self.engine.new_resource(server, &definition, name, desired, now);
         let resource = Resource { id: self.id, secrets: ask.secrets.keys().cloned().collect(), ..resource };
-        let operation = Operation::Install;
-        let plan = accept::plan(&definition, &operation, &resource)?;
-        Ok((resource, Work { operation, definition, plan, retry_of: None, turn: ask.turn }))
+        let (operation, given) = (Operation::Install, Params::new());
+        let plan = accept::plan(&definition, &operation, &resource, &given)?;
+        Ok((resource, Work { operation, definition, plan, given, retry_of: None, turn: ask.turn }))
     }
 
     /// What comes in front of it: nothing, or the installs of what it requires.
@@ -199,16 +200,17 @@ impl InstallCommand {
         let (object, server) = (path_of(&resource), resource.server);
         let mut required = Vec::new();
         for (resource, work) in all {
-            let detail = format!("required by {object}");
+            let detail = format!("required by {object}; {}", told(&resource, &work));
             let (path, answer) = (path_of(&resource), self.put(unit, resource, &work).await?);
             let run = answer.run.as_ref().map(|run| run.id.clone());
             self.asked.note(unit, self.engine.clock().ulid().to_string(), path, detail, run);
             required.extend(answer.run);
         }
-        let owner = resource.id.to_string();
+        let (owner, detail) = (resource.id.to_string(), told(&resource, &work));
         let answer = Answer { required, ..self.put(unit, resource, &work).await? };
         self.engine.put_secrets(unit, &owner, &self.ask.secrets).await?;
-        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
+        let id = self.engine.clock().ulid().to_string();
+        self.asked.keep_with(unit, &answer, id, object, detail).await?;
         unit.call(server);
         Ok(answer)
     }

@@ -34,6 +34,7 @@ mod server_unlock;
 mod settle;
 pub mod targets;
 mod titles;
+mod told;
 mod valid;
 mod way;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::accept::{self, Work};
+use super::told::told;
 use super::{Answer, Asked, Engine, Refusal, targets};
 use crate::catalog::{Definition, Given};
 use crate::domain::operation::Operation;
@@ -21,7 +22,7 @@ pub struct Operate {
     pub resource: String,
     /// `update`, `pause`, `resume`, or the package's own.
     pub operation: Operation,
-    /// New values; only for an update.
+    /// Of an update: new values. Of an own operation: what it takes for this run.
     pub parameters: Params,
     /// New secrets; only for an update.
     pub secrets: BTreeMap<String, Vec<u8>>,
@@ -106,15 +107,18 @@ impl Command for OperateCommand {
         self.engine.check_fit(unit, &definition, &operation, resource.server).await?;
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
 
-        if operation == Operation::Update {
+        let given = if operation == Operation::Update {
             self.new_parameters(&definition, &mut resource)?;
             accept::check_keys(unit, &definition, &resource).await?;
-        }
+            Params::new()
+        } else {
+            definition.check_given(&operation, &self.ask.parameters).map_err(Refusal::Invalid)?
+        };
         let priority = self.ask.turn.priority;
         self.engine.check_requirements(unit, &definition, &operation, &resource, priority).await?;
-        let plan = accept::plan(&definition, &operation, &resource)?;
+        let plan = accept::plan(&definition, &operation, &resource, &given)?;
         self.engine.check_window(unit, resource.server, &plan, self.ask.turn).await?;
-        let work = Work { operation, definition, plan, retry_of: None, turn: self.ask.turn };
+        let work = Work { operation, definition, plan, given, retry_of: None, turn: self.ask.turn };
         if self.dry {
             return self.engine.planned(unit, vec![(resource, work)], &self.asked).await;
         }
@@ -148,7 +152,8 @@ impl OperateCommand {
 
         let answer = Engine::answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
-        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
+        let id = self.engine.clock().ulid().to_string();
+        self.asked.keep_with(unit, &answer, id, object, told(&resource, &work)).await?;
         unit.call(resource.server);
         Ok(answer)
     }

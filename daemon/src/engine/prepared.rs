@@ -10,7 +10,7 @@ use crate::catalog::{Definition, Plan, PlannedStep, ProbePlan, Proof};
 use crate::domain::failure::LAST_LINES_BYTES_MAX;
 use crate::domain::id::ResourceId;
 use crate::domain::operation::Operation;
-use crate::domain::params::Params;
+use crate::domain::params::{Params, together};
 use crate::domain::resource::Resource;
 use crate::domain::run::{Run, Subject};
 use crate::domain::step::StepId;
@@ -64,7 +64,7 @@ impl Engine {
         let definition = self.definition(&mut db, package, digest).await?;
         let applied = resource.applied.as_ref().map(|a| &a.params);
         let plan = definition
-            .plan(&run.operation, &resource.name, &resource.desired, applied)
+            .plan(&run.operation, &resource.name, &together(&resource.desired, &run.parameters), applied)
             .map_err(|e| Refusal::Internal(e.to_string()))?;
         let outline = |step: &PlannedStep| Outline { title: step.title.clone(), kill_grace: step.kill_grace };
         let outlines = plan.steps.iter().map(outline).collect();

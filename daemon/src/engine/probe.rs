@@ -10,6 +10,7 @@ use crate::auth::SETTLED;
 use crate::catalog::Definition;
 use crate::domain::id::{RunId, ServerId};
 use crate::domain::operation::Operation;
+use crate::domain::params::Params;
 use crate::domain::resource::{Declared, Resource};
 use crate::domain::run::{Run, Subject};
 use crate::domain::turn::Turn;
@@ -206,6 +207,7 @@ impl Engine {
             kill_grace: None,
             turn: Turn::default(),
             expected_runtime: None,
+            parameters: Params::new(),
         }
     }
 }

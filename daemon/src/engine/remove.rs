@@ -1,13 +1,17 @@
 //! Remove: `removing` at once (P8). A run that is still queued is cancelled in the same transaction.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 use super::accept::{self, Work};
 use super::titles::LOOK;
+use super::told::told;
 use super::{Answer, Asked, Engine, Planned, Refusal, targets};
 use crate::catalog::{Definition, Given};
 use crate::domain::consequence;
 use crate::domain::operation::Operation;
+use crate::domain::params::Params;
 use crate::domain::resource::{Resource, at_accept};
 use crate::domain::run::{Event, Run, RunState};
 use crate::domain::turn::Turn;
@@ -18,21 +22,36 @@ struct Remove {
     engine: Engine,
     asked: Asked,
     resource: String,
+    parameters: Params,
     turn: Turn,
     dry: bool,
 }
 
 impl Engine {
-    /// Takes a resource off its server.
-    pub async fn remove(&self, asked: Asked, resource: String, turn: Turn) -> Result<Answer, Refusal> {
+    /// Takes a resource off its server. `parameters`: what the removal of its package takes.
+    pub async fn remove(
+        &self,
+        asked: Asked,
+        resource: String,
+        parameters: Params,
+        turn: Turn,
+    ) -> Result<Answer, Refusal> {
         asked.check()?;
-        let command = Remove { engine: self.clone(), asked, resource, turn, dry: false };
+        accept::check_values(&parameters, &BTreeMap::new())?;
+        let command = Remove { engine: self.clone(), asked, resource, parameters, turn, dry: false };
         self.writer().commit(command).await
     }
 
     /// Checks and plans a removal; stores nothing.
-    pub async fn plan_remove(&self, asked: Asked, resource: String, turn: Turn) -> Result<Answer, Refusal> {
-        let command = Remove { engine: self.clone(), asked, resource, turn, dry: true };
+    pub async fn plan_remove(
+        &self,
+        asked: Asked,
+        resource: String,
+        parameters: Params,
+        turn: Turn,
+    ) -> Result<Answer, Refusal> {
+        accept::check_values(&parameters, &BTreeMap::new())?;
+        let command = Remove { engine: self.clone(), asked, resource, parameters, turn, dry: true };
         self.writer().commit(command).await
     }
 }
@@ -55,7 +74,9 @@ impl Command for Remove {
         }
         let mut resource = targets::find_resource(unit, &self.resource).await?;
         let definition = self.definition(unit, &resource).await?;
-        let plan = accept::plan(&definition, &Operation::Remove, &resource)?;
+        let operation = Operation::Remove;
+        let given = definition.check_given(&operation, &self.parameters).map_err(Refusal::Invalid)?;
+        let plan = accept::plan(&definition, &operation, &resource, &given)?;
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
         self.engine.check_window(unit, resource.server, &plan, self.turn).await?;
         self.engine.check_dependents(unit.db().await?, &resource).await?;
@@ -63,24 +84,24 @@ impl Command for Remove {
             resource = self.cancel_queued(unit, open, resource).await?;
         }
         let earlier = resource.status;
-        resource.status =
-            at_accept(&Operation::Remove, earlier).map_err(|e| Refusal::not_now(e.to_string()))?;
+        resource.status = at_accept(&operation, earlier).map_err(|e| Refusal::not_now(e.to_string()))?;
         if !resource.ours {
             let how = (earlier, &*definition);
             let run = self.engine.forgetting(unit, &resource, how, self.turn, &self.asked);
             if !self.dry {
-                return self.store(unit, resource, run).await;
+                return self.store(unit, resource, run, String::new()).await;
             }
             // It waits for nothing, and looks.
             let plan = Planned { position: 1, steps: vec![LOOK.to_owned()], ..Planned::default() };
             return Ok(Answer { plan: Some(plan), ..Engine::answer(Some(&resource), &run) });
         }
-        let work = Work { operation: Operation::Remove, definition, plan, retry_of: None, turn: self.turn };
+        let work = Work { operation, definition, plan, given, retry_of: None, turn: self.turn };
         if self.dry {
             return self.engine.planned(unit, vec![(resource, work)], &self.asked).await;
         }
         let run = self.engine.new_resource_run(unit, &resource, earlier, &work, &self.asked);
-        self.store(unit, resource, run).await
+        let detail = told(&resource, &work);
+        self.store(unit, resource, run, detail).await
     }
 }
 
@@ -90,6 +111,7 @@ impl Remove {
         unit: &mut Unit<'_>,
         mut resource: Resource,
         mut run: Run,
+        detail: String,
     ) -> Result<Answer, Refusal> {
         resource.open_run = Some(run.id);
         unit.update_resource(&mut resource).await?;
@@ -97,7 +119,8 @@ impl Remove {
 
         let answer = Engine::answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
-        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
+        let id = self.engine.clock().ulid().to_string();
+        self.asked.keep_with(unit, &answer, id, object, detail).await?;
         unit.call(resource.server);
         Ok(answer)
     }
@@ -111,7 +134,7 @@ impl Remove {
         let newest = self.engine.definition_for(unit, resource).await?;
         let Some(applied) = &resource.applied else { return Ok(newest) };
         let given = Given::Update { current: &resource.desired, current_secrets: &resource.secrets };
-        let fits = newest.check(&resource.desired, &std::collections::BTreeMap::new(), given).is_ok()
+        let fits = newest.check(&resource.desired, &BTreeMap::new(), given).is_ok()
             && newest.operations.contains_key("remove");
         if fits {
             Ok(newest)

@@ -133,9 +133,9 @@ impl Engine {
                 ))
             })?;
         let resource = self.new_resource(server, &definition, package.clone(), desired, unit.now());
-        let operation = Operation::Install;
-        let plan = accept::plan(&definition, &operation, &resource)?;
-        Ok((resource, Work { operation, definition, plan, retry_of: None, turn }))
+        let (operation, given) = (Operation::Install, Params::new());
+        let plan = accept::plan(&definition, &operation, &resource, &given)?;
+        Ok((resource, Work { operation, definition, plan, given, retry_of: None, turn }))
     }
 
     /// Refuses to take away what others on the server require.

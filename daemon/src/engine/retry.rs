@@ -3,8 +3,10 @@
 use async_trait::async_trait;
 
 use super::accept::{self, Work};
+use super::told::told;
 use super::{Answer, Asked, Engine, Refusal, targets};
 use crate::domain::operation::Operation;
+use crate::domain::params::Params;
 use crate::domain::resource::{Resource, ResourceStatus};
 use crate::domain::run::Run;
 use crate::domain::turn::Turn;
@@ -60,16 +62,20 @@ impl Command for Retry {
         if operation == Operation::Adopt {
             let how = (ResourceStatus::Failed, self.turn);
             let run = self.engine.adoption(unit, &resource, &definition, how, &self.asked)?;
-            return self.store(unit, resource, Run { retry_of: failed.map(|run| run.id), ..run }).await;
+            let run = Run { retry_of: failed.map(|run| run.id), ..run };
+            return self.store(unit, resource, run, String::new()).await;
         }
         self.engine.check_fit(unit, &definition, &operation, resource.server).await?;
         let priority = self.turn.priority;
         self.engine.check_requirements(unit, &definition, &operation, &resource, priority).await?;
-        let plan = accept::plan(&definition, &operation, &resource)?;
+        let given = Params::new();
+        let plan = accept::plan(&definition, &operation, &resource, &given)?;
         self.engine.check_window(unit, resource.server, &plan, self.turn).await?;
-        let work = Work { operation, definition, plan, retry_of: failed.map(|run| run.id), turn: self.turn };
+        let (retry_of, turn) = (failed.map(|run| run.id), self.turn);
+        let work = Work { operation, definition, plan, given, retry_of, turn };
         let run = self.engine.new_resource_run(unit, &resource, ResourceStatus::Failed, &work, &self.asked);
-        self.store(unit, resource, run).await
+        let detail = told(&resource, &work);
+        self.store(unit, resource, run, detail).await
     }
 }
 
@@ -79,6 +85,7 @@ impl Retry {
         unit: &mut Unit<'_>,
         mut resource: Resource,
         mut run: Run,
+        detail: String,
     ) -> Result<Answer, Refusal> {
         resource.status = ResourceStatus::Pending;
         resource.open_run = Some(run.id);
@@ -87,7 +94,8 @@ impl Retry {
 
         let answer = Engine::answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
-        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
+        let id = self.engine.clock().ulid().to_string();
+        self.asked.keep_with(unit, &answer, id, object, detail).await?;
         unit.call(resource.server);
         Ok(answer)
     }

@@ -1,6 +1,7 @@
 //! The milestones of a run, known before it starts: what people see as "3 of 7".
 
 use super::{Engine, Refusal};
+use crate::domain::params::together;
 use crate::domain::run::{Run, Subject};
 
 /// The one milestone of a run that only looks.
@@ -27,7 +28,7 @@ impl Engine {
         let definition = self.definition(&mut db, package, digest).await?;
         let applied = resource.applied.as_ref().map(|a| &a.params);
         let plan = definition
-            .plan(&run.operation, name, &resource.desired, applied)
+            .plan(&run.operation, name, &together(&resource.desired, &run.parameters), applied)
             .map_err(|e| Refusal::Internal(e.to_string()))?;
         Ok(plan.steps.into_iter().map(|step| step.title).collect())
     }

@@ -60,8 +60,9 @@ pub trait Steward: Send + Sync {
     /// Reads the package definitions from where the configuration says.
     fn read_packages(&self) -> Result<Catalog, Vec<FileProblem>>;
 
-    /// What is wrong with the text of a definition, in itself and for the timings of the configuration.
-    fn check_package(&self, source: &str) -> Vec<Problem>;
+    /// What is wrong with the text of a definition: in itself, for the timings of the configuration, and in what it requires beside
+    /// these other texts and what is loaded.
+    fn check_package(&self, source: &str, others: &[String], loaded: &Catalog) -> Vec<Problem>;
 
     /// Begins nothing new from here on, or serves again.
     fn drain(&self, order: DrainOrder, who: &str);

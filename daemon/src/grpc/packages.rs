@@ -8,6 +8,9 @@ use super::{Api, check, convert};
 use crate::catalog;
 use crate::engine::Refusal;
 
+/// Definitions that one is checked beside, at most.
+const OTHERS_MAX: usize = 64;
+
 #[async_trait]
 impl v1::packages_server::Packages for Api {
     async fn get(&self, request: Request<v1::GetPackageRequest>) -> Result<Response<v1::Package>, Status> {
@@ -40,12 +43,19 @@ impl v1::packages_server::Packages for Api {
         &self,
         request: Request<v1::CheckPackageRequest>,
     ) -> Result<Response<v1::CheckPackageResponse>, Status> {
-        let source = request.into_inner().source;
-        if source.len() > catalog::DEFINITION_BYTES_MAX {
-            let message = format!("must have at most {} bytes", catalog::DEFINITION_BYTES_MAX);
-            return Err(self.refuse(Refusal::field("source", message)));
+        let v1::CheckPackageRequest { source, others } = request.into_inner();
+        for (field, text) in
+            [("source", &source)].into_iter().chain(others.iter().map(|text| ("others", text)))
+        {
+            if text.len() > catalog::DEFINITION_BYTES_MAX {
+                let message = format!("must have at most {} bytes", catalog::DEFINITION_BYTES_MAX);
+                return Err(self.refuse(Refusal::field(field, message)));
+            }
         }
-        let problems = self.parts.steward.check_package(&source);
+        if others.len() > OTHERS_MAX {
+            return Err(self.refuse(Refusal::field("others", format!("must be at most {OTHERS_MAX}"))));
+        }
+        let problems = self.parts.steward.check_package(&source, &others, &self.engine().catalog());
         let problem = |p: catalog::Problem| Problem { line: p.line, field: p.field, message: p.message };
         let problems = problems.into_iter().map(problem).collect();
         Ok(Response::new(v1::CheckPackageResponse { problems }))

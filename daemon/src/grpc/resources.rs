@@ -182,11 +182,12 @@ impl v1::resources_server::Resources for Api {
     async fn remove(&self, request: Request<v1::RemoveResourceRequest>) -> Commanded {
         let (asked, m) = self.asked("Resources.Remove", request)?;
         self.checked_path(&m.resource)?;
+        self.checked_values(&m.parameters, &BTreeMap::new())?;
         let turn = self.turn(m.queue_limit_s, m.priority)?;
         if m.dry_run {
-            return self.planned(self.engine().plan_remove(asked, m.resource, turn).await);
+            return self.planned(self.engine().plan_remove(asked, m.resource, m.parameters, turn).await);
         }
-        self.commanded(self.engine().remove(asked, m.resource, turn).await)
+        self.commanded(self.engine().remove(asked, m.resource, m.parameters, turn).await)
     }
 
     async fn pause(&self, request: Request<v1::PauseResourceRequest>) -> Commanded {
@@ -217,8 +218,10 @@ impl v1::resources_server::Resources for Api {
     async fn r#do(&self, request: Request<v1::DoRequest>) -> Commanded {
         let (asked, m) = self.asked("Resources.Do", request)?;
         let operation = own(&m.operation).map_err(|r| self.refuse(r))?;
+        self.checked_values(&m.parameters, &BTreeMap::new())?;
         let turn = self.turn(m.queue_limit_s, m.priority)?;
-        self.operate(asked, plain(m.resource, operation, turn), m.dry_run).await
+        let ask = Operate { parameters: m.parameters, ..plain(m.resource, operation, turn) };
+        self.operate(asked, ask, m.dry_run).await
     }
 
     async fn get(&self, request: Request<v1::GetResourceRequest>) -> Result<Response<v1::Resource>, Status> {

@@ -178,6 +178,15 @@ pub struct Hello {
     pub facts: BTreeMap<String, String>,
 }
 
+/// What a server has of ours, told when its lane is claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// As by [`Remote::list`].
+    pub steps: Vec<(StepId, Report)>,
+    /// The oldest tombstones, at most 1 000.
+    pub tombstones: Vec<StepId>,
+}
+
 /// A read-only script, run in the foreground.
 #[derive(Clone)]
 pub struct ProbeSpec {
@@ -230,15 +239,15 @@ pub trait Remote: Send + Sync {
     /// First contact: who are you, and can you be worked on?
     async fn hello(&self, target: &Target) -> Result<Hello, RemoteError>;
 
-    /// Raises the epoch on the server; from then on no lower one can start, cancel or reap. Answers the highest epoch accepted.
-    /// A higher one there is `Fenced`, and so is an equal one in which another process has acted, for instance the daemon of a copied
+    /// Raises the epoch on the server; from then on no lower one can start, cancel or reap. Clears away there what kills have left half
+    /// built, and answers what the server has. A higher epoch there is `Fenced`, and so is an equal one in which another process has acted, for instance the daemon of a copied
     /// store; another installation is `Refused`.
     async fn claim(
         &self,
         target: &Target,
         installation: InstallationId,
         epoch: u64,
-    ) -> Result<u64, RemoteError>;
+    ) -> Result<Claimed, RemoteError>;
 
     /// An operator's decision: like `claim`, also when the server belongs to another installation. The epoch has to be higher than any
     /// that the other has used there, or the answer is `Fenced`; from then on the other can do nothing, and what it has started is
@@ -248,9 +257,9 @@ pub trait Remote: Send + Sync {
         target: &Target,
         installation: InstallationId,
         epoch: u64,
-    ) -> Result<u64, RemoteError>;
+    ) -> Result<Claimed, RemoteError>;
 
-    /// All tries that the server knows, for takeovers and orphan reports.
+    /// The tries that the server knows: all that live, and at most 1 000 that have ended.
     async fn list(&self, target: &Target) -> Result<Vec<(StepId, Report)>, RemoteError>;
 
     /// Starts a try, or tells how it stands when the server has it already.
@@ -277,11 +286,9 @@ pub trait Remote: Send + Sync {
     /// Clears a try away, after the store holds its verdict and all its output.
     async fn reap(&self, target: &Target, id: StepId, epoch: u64) -> Result<(), RemoteError>;
 
-    /// Forgets the tombstones of `forget`, and clears away what kills have left half built. Answers the oldest tombstones that are left,
-    /// at most 1 000: the caller looks up in its store which of them nobody can start any more, and names those the next time. The
-    /// server decides nothing by its own clock. To be called once after each `claim`, first with nothing to forget; a tombstone is to
-    /// be named only when its run is terminal and so old that no backup of the store could still be put back from before it ended.
-    async fn gc(&self, target: &Target, epoch: u64, forget: &[StepId]) -> Result<Vec<StepId>, RemoteError>;
+    /// Forgets the tombstones of `forget`. The server decides nothing by its own clock: the caller looks up in its store whose run is
+    /// terminal, and so old that no backup of the store could still be put back from before it ended.
+    async fn gc(&self, target: &Target, epoch: u64, forget: &[StepId]) -> Result<(), RemoteError>;
 
     /// Runs a read-only script.
     async fn probe(&self, target: &Target, spec: &ProbeSpec) -> Result<ProbeAnswer, RemoteError>;

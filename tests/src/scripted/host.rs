@@ -8,7 +8,8 @@ use std::time::Duration;
 use settled::domain::id::InstallationId;
 use settled::domain::step::{Cause, Ended, StepId};
 use settled::remote::{
-    Dpkg, Holder, Limits, News, ProbeAnswer, ProbeSpec, RemoteError, Report, Scene, StepSpec, StepStatus,
+    Claimed, Dpkg, Holder, Limits, News, ProbeAnswer, ProbeSpec, RemoteError, Report, Scene, StepSpec,
+    StepStatus,
 };
 
 use super::{Bug, End, Play};
@@ -306,18 +307,18 @@ impl Host {
         if old { Err(RemoteError::Fenced { highest: self.epoch }) } else { Ok(()) }
     }
 
-    pub(super) fn claim(&mut self, by: InstallationId, epoch: u64) -> Result<u64, RemoteError> {
+    pub(super) fn claim(&mut self, by: InstallationId, epoch: u64) -> Result<(), RemoteError> {
         if let Some(owner) = self.installation.filter(|owner| *owner != by) {
             return Err(RemoteError::Refused(format!("{} belongs to installation {owner}", self.address)));
         }
         self.fence(epoch)?;
         self.installation = Some(by);
         self.epoch = epoch;
-        Ok(epoch)
+        Ok(())
     }
 
     /// Claims it also from another installation.
-    pub(super) fn take_over(&mut self, by: InstallationId, epoch: u64) -> Result<u64, RemoteError> {
+    pub(super) fn take_over(&mut self, by: InstallationId, epoch: u64) -> Result<(), RemoteError> {
         if self.installation.is_some_and(|owner| owner != by) {
             self.fence(epoch.saturating_sub(1))?;
             self.installation = None;
@@ -522,12 +523,12 @@ impl Host {
         Ok(())
     }
 
-    /// Forgets tombstones, and tells of those that are left.
-    pub(super) fn gc(&mut self, epoch: u64, forget: &[StepId]) -> Result<Vec<StepId>, RemoteError> {
+    /// Forgets tombstones.
+    pub(super) fn gc(&mut self, epoch: u64, forget: &[StepId]) -> Result<(), RemoteError> {
         self.fence(epoch)?;
         self.reaped.retain(|id| !forget.contains(id));
         self.cancelled_early.retain(|id| !forget.contains(id));
-        Ok(self.tombstones())
+        Ok(())
     }
 
     pub(super) fn bury(&mut self, id: StepId) {
@@ -536,6 +537,10 @@ impl Host {
 
     pub(super) fn tombstones(&self) -> Vec<StepId> {
         self.reaped.union(&self.cancelled_early).copied().collect()
+    }
+
+    pub(super) fn claimed(&self, now: Duration) -> Claimed {
+        Claimed { steps: self.list(now), tombstones: self.tombstones() }
     }
 
     pub(super) fn list(&self, now: Duration) -> Vec<(StepId, Report)> {

@@ -15,7 +15,7 @@ use settled::clock::Clock;
 use settled::domain::id::{InstallationId, ServerId};
 use settled::domain::step::StepId;
 use settled::remote::{
-    Hello, News, ProbeAnswer, ProbeSpec, Remote, RemoteError, Report, StepSpec, StepStatus, Target,
+    Claimed, Hello, News, ProbeAnswer, ProbeSpec, Remote, RemoteError, Report, StepSpec, StepStatus, Target,
 };
 use tokio::sync::Notify;
 
@@ -380,17 +380,26 @@ impl Remote for Scripted {
         .await
     }
 
-    async fn claim(&self, target: &Target, by: InstallationId, epoch: u64) -> Result<u64, RemoteError> {
+    async fn claim(&self, target: &Target, by: InstallationId, epoch: u64) -> Result<Claimed, RemoteError> {
         self.ask(target, "claim", |host, now, decide| {
-            let claimed = host.claim(by, epoch);
+            let claimed = host.claim(by, epoch).map(|()| host.claimed(now));
             host.arrive(now, |spec| decide(&target.host, spec));
             claimed
         })
         .await
     }
 
-    async fn take_over(&self, target: &Target, by: InstallationId, epoch: u64) -> Result<u64, RemoteError> {
-        self.ask(target, "take_over", |host, _, _| host.take_over(by, epoch)).await
+    async fn take_over(
+        &self,
+        target: &Target,
+        by: InstallationId,
+        epoch: u64,
+    ) -> Result<Claimed, RemoteError> {
+        let claim = |host: &mut Host, now, _: &mut Decide| {
+            host.take_over(by, epoch)?;
+            Ok(host.claimed(now))
+        };
+        self.ask(target, "take_over", claim).await
     }
 
     async fn list(&self, target: &Target) -> Result<Vec<(StepId, Report)>, RemoteError> {
@@ -449,7 +458,7 @@ impl Remote for Scripted {
         self.ask(target, "reap", |host, _, _| host.reap(id, epoch)).await
     }
 
-    async fn gc(&self, target: &Target, epoch: u64, forget: &[StepId]) -> Result<Vec<StepId>, RemoteError> {
+    async fn gc(&self, target: &Target, epoch: u64, forget: &[StepId]) -> Result<(), RemoteError> {
         self.ask(target, "gc", |host, _, _| host.gc(epoch, forget)).await
     }
 

@@ -76,8 +76,19 @@ attempts = 2
 steps = [{ title = "Make it", script = "make" }, { title = "Finish it", script = "finish" }]
 [operations.turn]
 steps = [{ title = "Turn it", script = "turn" }]
+[operations.turn.parameters.angle]
+type = "integer"
+summary = "How far"
+min = 0
+max = 359
+required = false
 [operations.remove]
-steps = [{ title = "Forget it", script = "forget" }]
+attempts = 2
+steps = [{ title = "Forget it", script = "forget" }, { title = "Burn it", script = "burn", when = { purge = true } }]
+[operations.remove.parameters.purge]
+type = "boolean"
+summary = "Whether nothing stays"
+default = false
 "#;
 
 const CHOOSY: &str = r#"

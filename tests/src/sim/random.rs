@@ -9,6 +9,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use settled::clock::Clock as _;
 use settled::domain::id::RunId;
+use settled::domain::params::Params;
 use settled::domain::turn::Turn;
 use settled::engine::{AddServer, Asked, EditPolicy, EditServer, Refusal};
 use sha2::{Digest as _, Sha256};
@@ -330,7 +331,7 @@ async fn command(world: &World, ask: &Ask, asked: Asked, cancel: Option<RunId>) 
         Ask::Operate(path, operation, version) => {
             engine.operate(asked, operate(&path, operation, &version.to_string())).await
         }
-        Ask::Remove(path) => engine.remove(asked, path, Turn::default()).await,
+        Ask::Remove(path) => engine.remove(asked, path, Params::new(), Turn::default()).await,
         Ask::Retry(path) => engine.retry(asked, path, Turn::default()).await,
         Ask::Probe(path) => engine.probe_resource(asked, path).await,
         Ask::Cancel(_) => match cancel {

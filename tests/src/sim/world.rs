@@ -12,6 +12,7 @@ use settled::clock::Clock as _;
 use settled::domain::freshness::Thresholds;
 use settled::domain::id::{RunId, ServerId};
 use settled::domain::operation::Operation;
+use settled::domain::params::Params;
 use settled::domain::resource::Resource;
 use settled::domain::run::Run;
 use settled::domain::server::Server;
@@ -274,10 +275,28 @@ impl World {
         Ok(run_in(&answer))
     }
 
+    /// Asks for an own operation with these values.
+    pub async fn operate_with(
+        &mut self,
+        resource: &str,
+        word: &str,
+        given: &[(&str, &str)],
+    ) -> Result<RunId, Refusal> {
+        let asked = self.asked("Resources.Operate");
+        let ask = Operate { parameters: values(given), ..operate(resource, word, "2") };
+        Ok(run_in(&self.daemon.engine.operate(asked, ask).await?))
+    }
+
     /// Asks for a removal.
     pub async fn remove(&mut self, resource: &str) -> Result<RunId, Refusal> {
-        let asked = self.asked("Resources.Remove");
-        Ok(run_in(&self.daemon.engine.remove(asked, resource.to_owned(), Turn::default()).await?))
+        self.remove_with(resource, &[]).await
+    }
+
+    /// Asks for a removal with these values.
+    pub async fn remove_with(&mut self, resource: &str, given: &[(&str, &str)]) -> Result<RunId, Refusal> {
+        let (asked, resource) = (self.asked("Resources.Remove"), resource.to_owned());
+        let answer = self.daemon.engine.remove(asked, resource, values(given), Turn::default()).await?;
+        Ok(run_in(&answer))
     }
 
     /// Asks for a retry.
@@ -358,6 +377,10 @@ pub fn install(server: &str, package: &str, name: &str) -> Install {
         turn: Turn::default(),
         with_requirements: false,
     }
+}
+
+fn values(given: &[(&str, &str)]) -> Params {
+    given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 pub(super) fn operate(resource: &str, word: &str, version: &str) -> Operate {

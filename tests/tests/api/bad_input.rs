@@ -228,7 +228,7 @@ async fn runs_transitions_packages_and_admin_name_the_field() {
         api.transitions(), watch, WatchRequest { start: Some(Start::FromNow(false)), ..Default::default() } => ["from_now"];
         api.packages(), get, GetPackageRequest { package: String::new() } => ["package"];
         api.packages(), get, GetPackageRequest { package: text(64) } => ["package"];
-        api.packages(), check, CheckPackageRequest { source: text(256 * 1024 + 1) } => ["source"];
+        api.packages(), check, CheckPackageRequest { source: text(256 * 1024 + 1), ..Default::default() } => ["source"];
         api.packages(), reload, ReloadPackagesRequest::default() => ["request_id"];
         api.admin(), reconcile, ReconcileRequest::default() => ["request_id"];
         api.admin(), list_audit, ListAuditRequest { page_size: 501, ..Default::default() } => ["page_size"];

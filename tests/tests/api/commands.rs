@@ -268,6 +268,77 @@ async fn a_dry_run_of_an_update_a_removal_and_an_own_operation_stores_nothing() 
 }
 
 #[tokio::test]
+async fn what_is_given_with_a_removal_is_checked_kept_with_its_run_and_audited() {
+    let api = Served::start().await;
+    api.server("web1").await;
+    let ask = InstallRequest { package: "mariadb".to_owned(), ..install("i1", "web1", "mariadb") };
+    let ask = InstallRequest { parameters: BTreeMap::new(), ..ask };
+    let resource = api.resources().install(ask).await.unwrap().into_inner().resource.unwrap();
+    let remove = |request_id: &str, name: &str, value: &str| RemoveResourceRequest {
+        request_id: request_id.to_owned(),
+        resource: resource.id.clone(),
+        parameters: [(name.to_owned(), value.to_owned())].into(),
+        ..RemoveResourceRequest::default()
+    };
+    for (name, value, words) in [
+        ("purge", "perhaps", "true or false"),
+        ("purg", "true", "did you mean `purge`?"),
+        ("port", "3306", "it is one of the resource, which an update changes"),
+    ] {
+        let refused = api.resources().remove(remove("r0", name, value)).await.unwrap_err();
+        assert_eq!(fields(&refused), [format!("parameters.{name}")]);
+        let details = refused.get_error_details();
+        let told = &details.bad_request().unwrap().field_violations[0].description;
+        assert!(told.contains(words), "{told}");
+    }
+    let planned = RemoveResourceRequest { dry_run: true, ..remove("", "purge", "yes") };
+    let given = BTreeMap::from([("purge".to_owned(), "true".to_owned())]);
+    assert_eq!(api.resources().remove(planned).await.unwrap().into_inner().run.unwrap().parameters, given);
+
+    let run = api.resources().remove(remove("r1", "purge", "yes")).await.unwrap().into_inner().run.unwrap();
+    assert_eq!(run.parameters, given);
+    let seen = api.runs().get(GetRunRequest { run_id: run.id.clone() }).await.unwrap().into_inner();
+    assert_eq!(seen.parameters, given);
+    let seen = api.resources().get(GetResourceRequest { resource: resource.id }).await.unwrap().into_inner();
+    assert!(!seen.desired.contains_key("purge"), "{seen:?}");
+    let audit = api.admin().list_audit(ListAuditRequest::default()).await.unwrap().into_inner();
+    let removal = audit.entries.iter().find(|entry| entry.run_id == run.id).unwrap();
+    assert!(removal.detail.contains("purge=\"true\""), "{removal:?}");
+}
+
+#[tokio::test]
+async fn p14_the_audit_says_who_had_which_text_run_where_and_tells_no_secret() {
+    let api = Served::start().await;
+    api.server("web1").await;
+    let text = |setup: &str| BTreeMap::from([("setup".to_owned(), setup.to_owned())]);
+    let script = InstallRequest {
+        package: "script".to_owned(),
+        parameters: text("echo one\necho two\n"),
+        ..install("i1", "web1", "mine")
+    };
+    let run = api.resources().install(script).await.unwrap().into_inner().run.unwrap();
+    let mut user = InstallRequest { package: "redis".to_owned(), ..install("i2", "web1", "redis") };
+    user.parameters = BTreeMap::new();
+    user.secrets = BTreeMap::from([("password".to_owned(), b"open-sesame".to_vec())]);
+    api.resources().install(user).await.unwrap();
+
+    let audit = api.admin().list_audit(ListAuditRequest::default()).await.unwrap().into_inner();
+    let told = |object: &str| audit.entries.iter().find(|e| e.object == object).unwrap();
+    let script = told("web1/script/mine");
+    assert_eq!((script.method.as_str(), script.run_id.as_str()), ("Resources.Install", run.id.as_str()));
+    assert_eq!(script.principal, run.principal);
+    // As `printf 'echo one\necho two\n' | sha256sum` has it.
+    let digest = "5c5386da62193eb9d9cb7c9b2208cdf75bf7828c4bd326b8702f940b4b45d6cf";
+    for part in
+        [&format!("definition sha256:{}", run.digest), &format!("setup=sha256:{digest}"), "user=\"root\""]
+    {
+        assert!(script.detail.contains(part), "{part}: {script:?}");
+    }
+    let redis = told("web1/redis/redis");
+    assert!(redis.detail.contains("password=(secret)") && !redis.detail.contains("open-sesame"), "{redis:?}");
+}
+
+#[tokio::test]
 async fn what_a_package_requires_is_named_and_comes_along_on_request() {
     let api = Served::start().await;
     api.server("web1").await;

@@ -119,9 +119,14 @@ async fn packages_are_listed_without_and_shown_with_their_text() {
     assert_eq!((expression.r#type.as_str(), expression.required), ("cron", true));
     assert!(one.operations.iter().any(|o| o.name == "install" && o.exclusive && !o.steps.is_empty()));
 
-    let sound = api.packages().check(CheckPackageRequest { source: one.source }).await.unwrap().into_inner();
+    let sound = api
+        .packages()
+        .check(CheckPackageRequest { source: one.source, ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
     assert!(sound.problems.is_empty(), "{sound:?}");
-    let bad = CheckPackageRequest { source: "name = \"x\"\nsumary = \"y\"\n".into() };
+    let bad = CheckPackageRequest { source: "name = \"x\"\nsumary = \"y\"\n".into(), ..Default::default() };
     let bad = api.packages().check(bad).await.unwrap().into_inner();
     assert!(bad.problems.iter().any(|p| p.line == 2), "{bad:?}");
 }

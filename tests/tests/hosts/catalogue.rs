@@ -88,6 +88,24 @@ async fn a_site_that_nginx_does_not_take_harms_no_other() {
     assert_eq!(scene.host.run("command -v nginx || echo gone").trim(), "gone");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(hosts), ignore = "this machine cannot start hosts: be root, and allowed to make namespaces")]
+async fn nginx_bears_a_main_file_that_hides_the_version_itself() {
+    let scene = Scene::new(&[]).await;
+    well(&scene, scene.ask("nginx", "nginx", &[]).await).await;
+    // As a new release of the distribution may do below what is installed: Debian 13 did.
+    scene.host.run("sed -i 's/# server_tokens off;/server_tokens off;/' /etc/nginx/nginx.conf");
+    well(&scene, scene.ask_update("nginx", "nginx", &[("max_body", "3m")]).await).await;
+    scene.host.run("nginx -t -q; systemctl -q is-active nginx; grep -q 'client_max_body_size 3m' /etc/nginx/conf.d/settled.conf");
+    assert!(page(&scene, "any.test").contains("Server: nginx\r\n"));
+
+    let shown = scene.ask_update("nginx", "nginx", &[("hide_version", "false")]).await;
+    wrong(&scene, shown, "nginx.conf says server_tokens off, and nginx lets that be said once").await;
+    scene.host.run("nginx -t -q; sed -i '/server_tokens/d' /etc/nginx/nginx.conf");
+    well(&scene, scene.ask_update("nginx", "nginx", &[("hide_version", "false")]).await).await;
+    until("it is shown", async || page(&scene, "any.test").contains("Server: nginx/1.").then_some(())).await;
+}
+
 /// These come to a host one after the other, refuse to go, and go the other way round.
 async fn come_and_go(tales: &[Tale]) {
     let scene = Scene::new(&[]).await;

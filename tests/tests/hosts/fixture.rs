@@ -7,7 +7,7 @@ use settled_proto::v1::runs_client::RunsClient;
 use settled_proto::v1::servers_client::ServersClient;
 use settled_proto::v1::{
     CommandResponse, Evidence, FollowRunRequest, GetRunRequest, Outcome, RemoveResourceRequest, Run,
-    RunState, follow_run_response::Event,
+    RunState, UpdateResourceRequest, follow_run_response::Event,
 };
 use settled_tests::host::Host;
 use settled_tests::patience::until_within;
@@ -113,6 +113,18 @@ impl Scene {
     ) -> String {
         let request = install(server, package, name, parameters);
         let answer = ResourcesClient::new(self.channel.clone()).install(request).await.unwrap().into_inner();
+        answer.run.unwrap().id
+    }
+
+    /// Asks for new values of a resource of the host; answers the run.
+    pub(crate) async fn ask_update(&self, package: &str, name: &str, parameters: &[(&str, &str)]) -> String {
+        let request = UpdateResourceRequest {
+            request_id: fresh_id(),
+            resource: format!("host/{package}/{name}"),
+            parameters: parameters.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            ..Default::default()
+        };
+        let answer = ResourcesClient::new(self.channel.clone()).update(request).await.unwrap().into_inner();
         answer.run.unwrap().id
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct Tale {
     pub(crate) package: &'static str,
     pub(crate) parameters: Values,
     pub(crate) secrets: Values,
+    /// What is given with its removal.
+    pub(crate) removal: Values,
     /// Done on the host before.
     pub(crate) before: Script,
     /// Shows that it is there.
@@ -156,6 +158,7 @@ impl Scene {
         let request = settled_proto::v1::RemoveResourceRequest {
             request_id: fresh_id(),
             resource: tale.path(),
+            parameters: owned(tale.removal),
             ..Default::default()
         };
         self.resources().remove(request).await

@@ -140,7 +140,8 @@ chmod +x /usr/bin/page
 
 pub(crate) const MARIADB: Tale = Tale {
     package: "mariadb",
-    parameters: &[("port", "3306"), ("max_connections", "50"), ("buffer_pool_mb", "16"), ("purge", "true")],
+    parameters: &[("port", "3306"), ("max_connections", "50"), ("buffer_pool_mb", "16")],
+    removal: PURGE,
     there: "mariadb -Ne 'SELECT @@max_connections' | grep -qx 50",
     change: &[("max_connections", "60")],
     changed: "mariadb -Ne 'SELECT @@max_connections' | grep -qx 60",
@@ -157,7 +158,8 @@ pub(crate) const MARIADB: Tale = Tale {
 
 pub(crate) const DATABASE: Tale = Tale {
     package: "database",
-    parameters: &[("database", "shop"), ("charset", "utf8mb4"), ("collation", ""), ("purge", "true")],
+    parameters: &[("database", "shop"), ("charset", "utf8mb4"), ("collation", "")],
+    removal: PURGE,
     there: "mariadb shop -Ne 'SELECT @@character_set_database' | grep -qx utf8mb4",
     change: &[("charset", "latin1")],
     changed: "mariadb shop -Ne 'SELECT @@character_set_database' | grep -qx latin1",
@@ -200,8 +202,9 @@ pub(crate) const DATABASE_USER: Tale = Tale {
 
 pub(crate) const REDIS: Tale = Tale {
     package: "redis",
-    parameters: &[("port", "6380"), ("purge", "true")],
+    parameters: &[("port", "6380")],
     secrets: &[("password", "open'sesame\"\\")],
+    removal: PURGE,
     there: "redis-cli -p 6380 -a 'open'\\''sesame\"\\' ping | grep -qx PONG; redis-cli -p 6380 ping | grep -q NOAUTH",
     change: &[("max_memory_mb", "32")],
     changed: "redis-cli -p 6380 -a 'open'\\''sesame\"\\' config get maxmemory | grep -qx 33554432",
@@ -372,11 +375,13 @@ const APT_FAILS: Trouble = Trouble {
     says: "ended with exit code 100",
     mend: "rm /etc/apt/apt.conf.d/99wrong",
 };
+const PURGE: &[(&str, &str)] = &[("purge", "true")];
 const NOTHING: Trouble = Trouble { with: &[], make: "", says: "", mend: "" };
 const NO_TALE: Tale = Tale {
     package: "",
     parameters: &[],
     secrets: &[],
+    removal: &[],
     before: "",
     there: "",
     change: &[],

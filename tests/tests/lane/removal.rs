@@ -1,6 +1,8 @@
 //! P8: a removal is a transaction. From each earlier status, with each end.
 
+use settled::domain::run::Run;
 use settled::domain::verdict::{Evidence, Outcome, Reason};
+use settled::engine::Refusal;
 use settled_tests::scripted::Play;
 use settled_tests::sim::World;
 
@@ -92,6 +94,62 @@ async fn p8_a_removal_survives_the_death_of_the_daemon_and_ends_true() {
             w.end(removal, seconds(120)).await.unwrap();
             assert_eq!(w.status(&path).await.unwrap(), after);
         }
+    }
+}
+
+/// The value of `P_PURGE` in every try of this run, in order.
+fn purge(w: &World, run: &Run) -> Vec<String> {
+    let tries = w.remote.witness().into_iter().filter(|ran| ran.id.run == run.id);
+    let value = |env: Vec<(String, String)>| env.into_iter().find(|(name, _)| name == "P_PURGE").unwrap().1;
+    tries.map(|ran| value(w.remote.env_of("alpha", ran.id))).collect()
+}
+
+#[tokio::test]
+async fn p8_what_is_given_with_a_removal_holds_for_that_run_alone() {
+    let mut w = world(&["alpha"]).await;
+    let path = "alpha/maker/one";
+    let install = w.install("alpha", "maker", "one").await.unwrap();
+    succeeded(&w.end(install, seconds(30)).await.unwrap());
+    let before = w.resource(path).await.unwrap().unwrap();
+
+    // The second attempt, after the daemon has died in the first, is told the same.
+    w.remote.decide(
+        |_, spec| if spec.script.contains("burn") { Play::exit(1) } else { Play::takes(seconds(20)) },
+    );
+    let removal = w.remove_with(path, &[("purge", "yes")]).await.unwrap();
+    w.until(removal, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    w.restart().await.unwrap();
+    let failed = w.end(removal, seconds(300)).await.unwrap();
+    ended(&failed, Outcome::Failed, Reason::AttemptsExhausted, Evidence::ExitRecord);
+    assert_eq!(failed.parameters, [("purge".to_owned(), "true".to_owned())].into());
+    assert_eq!(purge(&w, &failed), ["true"; 4]);
+    let after = w.resource(path).await.unwrap().unwrap();
+    assert_eq!((after.status, &after.desired), (before.status, &before.desired));
+    assert_eq!(after.applied.unwrap().params, before.applied.unwrap().params);
+
+    let removal = w.remove(path).await.unwrap();
+    let run = w.end(removal, seconds(60)).await.unwrap();
+    succeeded(&run);
+    assert_eq!(purge(&w, &run), ["false"], "and there is nothing to burn");
+}
+
+#[tokio::test]
+async fn an_own_operation_takes_parameters_for_one_run() {
+    let mut w = world(&["alpha"]).await;
+    let install = w.install("alpha", "maker", "one").await.unwrap();
+    succeeded(&w.end(install, seconds(30)).await.unwrap());
+    for (given, expected) in [(&[("angle", "090")][..], "90"), (&[], "")] {
+        let turn = w.operate_with("alpha/maker/one", "turn", given).await.unwrap();
+        let run = w.end(turn, seconds(30)).await.unwrap();
+        succeeded(&run);
+        let id = w.remote.witness().last().unwrap().id;
+        let env = w.remote.env_of("alpha", id);
+        assert_eq!(env.iter().find(|(name, _)| name == "P_ANGLE").unwrap().1, expected);
+    }
+    for given in [("angle", "360"), ("angel", "1"), ("port", "80")] {
+        let refused = w.operate_with("alpha/maker/one", "turn", &[given]).await.unwrap_err();
+        let Refusal::Invalid(problems) = refused else { panic!("{refused:?}") };
+        assert_eq!(problems[0].field, format!("parameters.{}", given.0));
     }
 }
 

@@ -79,6 +79,7 @@ fn a_deployment_is_installed_updated_rolled_back_and_removed() {
 
     subject.run("rollback").well();
     assert_eq!((site.served().as_str(), fact(&subject.probe(), "release")), ("one", "r1"));
+    assert_eq!(subject.told(), "release=r1\ncommit=\n");
     assert!(!subject.proven("update"), "after the rollback the update no longer holds");
     subject.run("rollback").wrong("Switch to the previous release", 78, "no release to go back to: r1");
 
@@ -166,6 +167,24 @@ fn old_releases_are_pruned_and_the_current_one_never() {
 }
 
 #[test]
+fn one_goes_back_to_any_release_that_is_kept_and_to_no_other() {
+    let site = Site::new();
+    let mut subject = site.deployment(&[]);
+    for (release, source) in [("r1", "one"), ("r2", "two"), ("r3", "three")] {
+        subject.with(&[("release", release), ("source", &site.source(source))]).run("update").well();
+        assert_eq!(subject.told(), format!("release={release}\ncommit=\n"));
+    }
+    for nowhere in ["r3", "r4", "r"] {
+        let went = subject.run_with("rollback", &[("to", nowhere)]);
+        went.wrong("Switch to the previous release", 78, "to go back to from r3; there are: r1 r2 r3");
+    }
+    subject.run_with("rollback", &[("to", "r1")]).well();
+    assert_eq!((site.served().as_str(), subject.told().as_str()), ("one", "release=r1\ncommit=\n"));
+    let forward = subject.run_with("rollback", &[("to", "r2")]);
+    forward.wrong("Switch to the previous release", 78, "there is no release r2 to go back to from r1");
+}
+
+#[test]
 fn shared_paths_outlive_releases_and_a_removal_without_purge() {
     let site = Site::new();
     let mut subject = site.deployment(&[("shared", "uploads\n.env\nvar/deep er/log")]);
@@ -191,7 +210,7 @@ fn shared_paths_outlive_releases_and_a_removal_without_purge() {
     assert_eq!(fs::read_to_string(site.base().join("shared/uploads/new")).unwrap(), "kept");
     subject.run("install").well();
     assert_eq!(fs::read_to_string(current.join("uploads/new")).unwrap(), "kept");
-    subject.with(&[("purge", "true")]).run("remove").well();
+    subject.run_with("remove", &[("purge", "true")]).well();
     assert_eq!(names(&site.base()), [""; 0], "the folder itself was there before");
 }
 
@@ -235,6 +254,7 @@ fn a_deployment_comes_from_an_archive_or_from_git() {
     }
     subject.with(&[("ref", "v1"), ("release", "g4")]).run("update").well();
     assert_eq!(fact(&subject.probe(), "commit"), first);
+    assert_eq!(subject.told(), format!("release=g4\ncommit={first}\n"));
     let went = subject.with(&[("ref", "nowhere"), ("release", "g5")]).run("update");
     assert!(went.code != 0 && went.output.contains("nowhere"), "{went:?}");
     assert_eq!(fact(&subject.probe(), "release"), "g4");

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use settled::catalog::{Catalog, Definition, Given, ProbeReading, Proof, read_probe};
 use settled::domain::operation::Operation;
-use settled::domain::params::Params;
+use settled::domain::params::{Params, together};
 
 /// How an operation went: the first step that failed, or the last.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ struct Subject {
     replace: Vec<(String, String)>,
     /// A folder of programs that the scripts find before the machine's.
     programs: Option<PathBuf>,
+    /// What the step wrote last that told anything.
+    outputs: tempfile::NamedTempFile,
 }
 
 impl Subject {
@@ -58,7 +60,14 @@ impl Subject {
         let definition = Catalog::builtin().unwrap().get(package).unwrap();
         let given: Params = params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let params = definition.check(&given, &BTreeMap::new(), Given::Install).unwrap();
-        Self { definition, name: name.to_owned(), params, replace: Vec::new(), programs: None }
+        Self {
+            definition,
+            name: name.to_owned(),
+            params,
+            replace: Vec::new(),
+            programs: None,
+            outputs: tempfile::NamedTempFile::new().unwrap(),
+        }
     }
 
     /// Sets parameters as an update would.
@@ -70,8 +79,16 @@ impl Subject {
     }
 
     fn run(&self, operation: &str) -> Went {
+        self.run_with(operation, &[])
+    }
+
+    /// Runs an operation with what is given for this run alone.
+    fn run_with(&self, operation: &str, given: &[(&str, &str)]) -> Went {
         let operation = Operation::from_word(operation);
-        let plan = self.definition.plan(&operation, &self.name, &self.params, None).unwrap();
+        let given: Params = given.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let given = self.definition.check_given(&operation, &given).unwrap();
+        let values = together(&self.params, &given);
+        let plan = self.definition.plan(&operation, &self.name, &values, None).unwrap();
         let mut all = String::new();
         let mut last = None;
         for step in plan.steps {
@@ -90,6 +107,11 @@ impl Subject {
             last = Some(went);
         }
         last.unwrap()
+    }
+
+    /// What the last step that told anything has told.
+    fn told(&self) -> String {
+        fs::read_to_string(self.outputs.path()).unwrap()
     }
 
     fn probe(&self) -> ProbeReading {
@@ -124,6 +146,7 @@ impl Subject {
             .env_clear()
             .env("PATH", std::env::join_paths(path).unwrap())
             .envs(env.iter().map(|(k, v)| (k, v)))
+            .env("SETTLED_OUTPUT", self.outputs.path())
             .stdin(Stdio::null())
             .output()
             .unwrap();

@@ -24,10 +24,7 @@ async fn p7_a_clock_that_jumps_buries_no_verdict_and_no_tombstone() {
     bench.steps.reap(&bench.target, reaped.id, 1).await.expect("cleared away");
     age(&bench.step_dir(unread.id).join("exit"));
     age(&bench.path("state/reaped").join(reaped.id.to_string()));
-    // An earlier claim looked at the ages once a day, and noted when here.
-    fs::remove_file(bench.path("state/swept")).ok();
     bench.steps.claim(&bench.target, bench.installation, 2).await.expect("claimed");
-    bench.steps.gc(&bench.target, 2, &[]).await.expect("an answer");
     assert_eq!(bench.follow(unread.id).await.0, exited(3, Cause::Itself));
     assert_eq!(bench.attach(reaped.id, 0, Duration::ZERO).await.report.status, StepStatus::Reaped);
 }
@@ -41,8 +38,11 @@ async fn tombstones_are_told_of_and_forgotten_when_they_are_named() {
     bench.cancel(kept.id).await;
     bench.steps.reap(&bench.target, ran.id, 1).await.expect("cleared away");
     let all = vec![ran.id, cancelled.id, kept.id];
-    assert_eq!(bench.steps.gc(&bench.target, 1, &[]).await, Ok(all));
-    assert_eq!(bench.steps.gc(&bench.target, 1, &[ran.id, cancelled.id]).await, Ok(vec![kept.id]));
+    let claim =
+        async || bench.steps.claim(&bench.target, bench.installation, 1).await.expect("claimed").tombstones;
+    assert_eq!(claim().await, all);
+    bench.steps.gc(&bench.target, 1, &[ran.id, cancelled.id]).await.expect("forgotten");
+    assert_eq!(claim().await, [kept.id]);
     for gone in [ran.id, cancelled.id] {
         assert_eq!(bench.attach(gone, 0, Duration::ZERO).await.report.status, StepStatus::Absent);
     }
@@ -69,7 +69,7 @@ async fn p12_what_a_killed_start_left_half_built_goes_away_with_its_secrets() {
     );
     fs::create_dir(&alive).expect("made");
     fs::create_dir(&dead).expect("made");
-    bench.steps.gc(&bench.target, 1, &[]).await.expect("an answer");
+    bench.claim().await;
     assert_eq!((half.exists(), secrets.exists(), dead.exists()), (false, false, false));
     assert!(alive.exists());
 }

@@ -75,7 +75,7 @@ async fn p3_a_copied_store_cannot_act_in_an_epoch_that_the_original_has_taken() 
     assert_eq!(copy.reap(&bench.target, spec.id, 1).await, Err(fenced()));
 
     // It has to outbid, and then the original is the one that is told.
-    assert_eq!(copy.claim(&bench.target, bench.installation, 2).await, Ok(2));
+    assert_eq!(copy.claim(&bench.target, bench.installation, 2).await.map(drop), Ok(()));
     let fenced = RemoteError::Fenced { highest: 2 };
     assert_eq!(bench.steps.claim(&bench.target, bench.installation, 2).await, Err(fenced.clone()));
     assert_eq!(bench.steps.cancel(&bench.target, spec.id, 1).await, Err(fenced));
@@ -87,7 +87,7 @@ async fn p3_an_epoch_from_before_claimants_were_noted_is_accepted_once() {
     let bench = Bench::new().await;
     std::fs::remove_file(bench.path("state/claim")).expect("removed");
     let first = bench.through(&bench.path("speaker/sh"));
-    assert_eq!(first.claim(&bench.target, bench.installation, 1).await, Ok(1));
+    assert_eq!(first.claim(&bench.target, bench.installation, 1).await.map(drop), Ok(()));
     let error = bench.steps.claim(&bench.target, bench.installation, 1).await;
     assert_eq!(error, Err(RemoteError::Fenced { highest: 1 }));
 }

@@ -289,6 +289,7 @@ pub(crate) fn new_run(clock: &dyn Clock, resource: &Resource) -> Run {
         priority: Priority::Normal,
         cancel_requested: false,
         payload: false,
+        parameters: BTreeMap::new(),
         outputs: BTreeMap::new(),
         state: RunState::Queued { waiting: None },
         grounds: None,

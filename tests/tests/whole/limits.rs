@@ -96,7 +96,11 @@ async fn p13_a_reload_with_a_timeout_that_does_not_fit_is_refused_by_file_operat
     ];
     for (bad, parts) in table {
         // A check of the text alone says the same, with the line.
-        let answer = daemon.packages().check(CheckPackageRequest { source: bad.clone() }).await.unwrap();
+        let answer = daemon
+            .packages()
+            .check(CheckPackageRequest { source: bad.clone(), ..Default::default() })
+            .await
+            .unwrap();
         let [problem] = &answer.into_inner().problems[..] else { panic!("{bad}") };
         let told = format!("{}: {}", problem.field, problem.message);
         for part in parts {

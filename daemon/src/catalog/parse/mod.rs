@@ -145,11 +145,12 @@ type Placed = (Option<usize>, Parameter);
 
 fn read_parameters(table: &mut Table<'_>, report: &mut Report<'_>) -> Vec<Placed> {
     let Some(parameters) = table.table("parameters", report) else { return Vec::new() };
+    let path = parameters.path().to_owned();
     let tables = parameters.into_tables(report);
     if tables.len() > PARAMETERS_MAX {
         report.add(
             tables[PARAMETERS_MAX].1.start(),
-            "parameters",
+            &path,
             format!("has {} parameters; at most {PARAMETERS_MAX} are allowed", tables.len()),
         );
     }

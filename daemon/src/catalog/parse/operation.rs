@@ -10,7 +10,7 @@ use super::super::definition::{OperationDef, Parameter, ProbeDef, StepDef};
 use super::reader::Table;
 use super::references::{Context, check_proof};
 use super::report::Report;
-use super::{NAME_RULE, is_name, span_in_words};
+use super::{NAME_RULE, Placed, is_name, read_parameters, span_in_words};
 
 /// Timeout of a step when the definition sets none (DESIGN, rules of state).
 const STEP_TIMEOUT: Duration = Duration::from_mins(10);
@@ -121,6 +121,7 @@ fn probe_operation(probe: &ProbeDef, declared: Declared) -> OperationDef {
         line: probe.line,
         exclusive: false,
         declared,
+        parameters: Vec::new(),
         attempts_max: None,
         queue_limit: None,
         expected_runtime: None,
@@ -170,6 +171,7 @@ impl Context<'_> {
             }
             _ => self.defaults,
         };
+        let parameters = self.own_parameters(&operation, &mut table, report);
         let timeout = table.timeout("timeout", report).unwrap_or(STEP_TIMEOUT);
         let kill_grace = table.grace("kill_grace", report);
         let expected_runtime = table.runtime("expected_runtime", report);
@@ -184,7 +186,9 @@ impl Context<'_> {
             table.problem("steps", message, report);
         }
         let limits = Limits { timeout, kill_grace };
-        let steps: Vec<_> = steps.into_iter().map(|step| self.step(step, limits, report)).collect();
+        let within = self.with(&parameters);
+        let within = Context { parameters: &within, ..*self };
+        let steps: Vec<_> = steps.into_iter().map(|step| within.step(step, limits, report)).collect();
         check_runtime(expected_runtime, &steps, &table, report);
         let line = report.line(table.start());
         table.finish(report);
@@ -193,6 +197,7 @@ impl Context<'_> {
             line,
             exclusive: true,
             declared,
+            parameters: parameters.into_iter().map(|(_, parameter)| parameter).collect(),
             attempts_max,
             queue_limit,
             expected_runtime,
@@ -201,6 +206,38 @@ impl Context<'_> {
             steps,
         };
         Some(operation).filter(|operation| !operation.steps.is_empty())
+    }
+
+    /// What is given with the operation: it holds for one run, so nothing of it can be kept by the resource.
+    fn own_parameters(
+        &self,
+        operation: &Operation,
+        table: &mut Table<'_>,
+        report: &mut Report<'_>,
+    ) -> Vec<Placed> {
+        let parameters = read_parameters(table, report);
+        if !parameters.is_empty() && !matches!(operation, Operation::Remove | Operation::Own(_)) {
+            let message = "only a removal and operations of your own take parameters: write those of the package as [parameters.*]";
+            table.problem("parameters", message, report);
+        }
+        for (at, parameter) in &parameters {
+            let message = if self.parameter(&parameter.name).is_some() {
+                "is a parameter of the package already: choose another name"
+            } else if parameter.secret() {
+                "a secret belongs to the resource: write it as [parameters.*] of the package"
+            } else if parameter.key || parameter.fixed {
+                "`key` and `fixed` are for parameters of the package: this one holds for one run"
+            } else {
+                continue;
+            };
+            report.add(*at, &format!("{}.{}", table.field("parameters"), parameter.name), message);
+        }
+        parameters
+    }
+
+    /// The parameters of the package, and those of one operation.
+    fn with(&self, own: &[Placed]) -> Vec<Placed> {
+        self.parameters.iter().chain(own).cloned().collect()
     }
 
     /// A step with problems is answered too: they are reported, and what refers to it should not be.

@@ -16,6 +16,7 @@ use super::report::Report;
 use super::values::texts;
 
 /// What operations refer to.
+#[derive(Clone, Copy)]
 pub(super) struct Context<'c> {
     pub(super) parameters: &'c [Placed],
     pub(super) defaults: Declared,

@@ -327,3 +327,50 @@ fn outputs_are_shown_values_on_one_line() {
     let good = format!("{GOOD}\n{}", output("type = \"text\"\nmax = 40"));
     assert_eq!(parse(&good).unwrap().outputs[0].name, "release");
 }
+
+#[test]
+fn an_operation_takes_parameters_of_its_own_for_one_run() {
+    let with = |operation: &str, more: &str| {
+        let table = format!(
+            "\n[operations.{operation}.parameters.purge]\ntype = \"boolean\"\nsummary = \"x\"\n{more}\n"
+        );
+        format!("{GOOD}{table}")
+    };
+    let good = with("remove", "default = false")
+        .replace("script = \"true\" }]", "script = \"true\", when = { purge = true } }]");
+    let definition = parse(&good).unwrap();
+    let names = |operation: &str| -> Vec<&str> {
+        definition.operations[operation].parameters.iter().map(|p| p.name.as_str()).collect()
+    };
+    assert_eq!((names("remove"), names("install")), (vec!["purge"], vec![]));
+
+    let at = GOOD.lines().count() + 2;
+    let table = [
+        (
+            with("install", ""),
+            "operations.install.parameters: only a removal and operations of your own take parameters",
+        ),
+        (with("remove", "key = true"), "operations.remove.parameters.purge: `key` and `fixed`"),
+        (
+            with("remove", "").replace("boolean", "secret"),
+            "operations.remove.parameters.purge: a secret belongs to the resource",
+        ),
+        (
+            with("remove", "").replace("s.purge", "s.port"),
+            "operations.remove.parameters.port: is a parameter of the package already",
+        ),
+    ];
+    for (text, expected) in table {
+        let problems = parse(&text).expect_err(expected);
+        let [problem] = &problems[..] else { panic!("{problems:#?}") };
+        let shown = format!("{}: {}", problem.field, problem.message);
+        assert!(shown.starts_with(expected), "{shown}");
+        assert!([13, at as u32].contains(&problem.line), "{problem:?}");
+    }
+    let proof = good.replace(
+        "[probe]",
+        "[operations.remove.proof]\nstate = \"absent\"\n\"fact.x\" = \"$purge\"\n[probe]",
+    );
+    let problems = parse(&proof).expect_err("it is of one run");
+    assert!(problems[0].message.contains("`purge` is not a parameter"), "{problems:?}");
+}

@@ -64,5 +64,6 @@ fn operation(name: &str, o: &OperationDef) -> v1::Operation {
         name: name.to_owned(),
         steps: o.steps.iter().map(|s| s.title.clone()).collect(),
         exclusive: o.exclusive,
+        parameters: o.parameters.iter().map(parameter).collect(),
     }
 }

@@ -120,6 +120,7 @@ fn known(run: &Run) -> v1::Run {
         seq: count(run.seq),
         epoch: count(run.epoch),
         priority: words::priority(run.priority).into(),
+        parameters: run.parameters.clone(),
         ..v1::Run::default()
     }
 }

@@ -223,7 +223,7 @@ mod tests {
     use crate::domain::freshness::Thresholds;
     use crate::domain::id::{ResourceId, RunId, ServerId};
     use crate::domain::operation::Operation;
-    use crate::domain::params::Outputs;
+    use crate::domain::params::{Outputs, Params};
     use crate::domain::resource::Declared;
     use crate::domain::run::{Phase, Position, Progress};
     use crate::domain::turn::Priority;
@@ -259,6 +259,7 @@ mod tests {
             priority: Priority::Normal,
             cancel_requested: false,
             payload: true,
+            parameters: Params::new(),
             outputs: Outputs::new(),
             state,
             grounds: None,

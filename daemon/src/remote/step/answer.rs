@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::request::{OUTPUT_BYTES_PER_ANSWER, PROBE_OUTPUT_BYTES};
 use crate::domain::step::{Cause, Ended, StepId};
 use crate::remote::holder::Span;
-use crate::remote::{Hello, Holder, News, ProbeAnswer, RemoteError, Report, Scene, StepStatus};
+use crate::remote::{Claimed, Hello, Holder, News, ProbeAnswer, RemoteError, Report, Scene, StepStatus};
 
 /// One line of an answer, without the word that opens it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,8 +76,13 @@ impl Answer {
         Ok(answer)
     }
 
-    pub(super) fn claimed(&self) -> Result<u64, RemoteError> {
-        number(self.one("claimed")?)
+    pub(super) fn claimed(&self) -> Result<Claimed, RemoteError> {
+        self.one("claimed")?;
+        Ok(Claimed { steps: self.reports()?, tombstones: self.tombstones() })
+    }
+
+    pub(super) fn forgotten(&self) -> Result<(), RemoteError> {
+        self.one("forgotten").map(drop)
     }
 
     pub(super) fn hello(&self) -> Result<Hello, RemoteError> {
@@ -144,7 +149,7 @@ impl Answer {
     }
 
     /// Tombstones that the server still has.
-    pub(super) fn tombstones(&self) -> Vec<StepId> {
+    fn tombstones(&self) -> Vec<StepId> {
         self.all("tombstone").filter_map(|name| name.parse().ok()).collect()
     }
 
@@ -276,7 +281,7 @@ mod tests {
     #[test]
     fn noise_is_skipped_and_another_nonce_is_noise() {
         let text = "Welcome\nSETTLED1 x end\nSETTLED1 n claimed 7\nhm\nSETTLED1 n end\ntail";
-        assert_eq!(read(text).and_then(|answer| answer.claimed()), Ok(7));
+        assert_eq!(read(text).and_then(|answer| answer.claimed()).map(drop), Ok(()));
     }
 
     #[test]

@@ -13,7 +13,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::exec::{Exec, ExecOutput};
-use super::{Hello, News, ProbeAnswer, ProbeSpec, Remote, RemoteError, Report, StepSpec, StepStatus, Target};
+use super::{
+    Claimed, Hello, News, ProbeAnswer, ProbeSpec, Remote, RemoteError, Report, StepSpec, StepStatus, Target,
+};
 use crate::clock::Clock;
 use crate::domain::id::{InstallationId, ServerId};
 use crate::domain::step::StepId;
@@ -152,7 +154,7 @@ impl<E: Exec> Remote for Steps<E> {
         target: &Target,
         installation: InstallationId,
         epoch: u64,
-    ) -> Result<u64, RemoteError> {
+    ) -> Result<Claimed, RemoteError> {
         let request = self.request().claim(&target.name, installation, epoch);
         self.ask_now(target, None, request).await?.claimed()
     }
@@ -162,7 +164,7 @@ impl<E: Exec> Remote for Steps<E> {
         target: &Target,
         installation: InstallationId,
         epoch: u64,
-    ) -> Result<u64, RemoteError> {
+    ) -> Result<Claimed, RemoteError> {
         let request = self.request().take_over(installation, epoch);
         self.ask_now(target, None, request).await?.claimed()
     }
@@ -205,9 +207,9 @@ impl<E: Exec> Remote for Steps<E> {
         }
     }
 
-    async fn gc(&self, target: &Target, epoch: u64, forget: &[StepId]) -> Result<Vec<StepId>, RemoteError> {
+    async fn gc(&self, target: &Target, epoch: u64, forget: &[StepId]) -> Result<(), RemoteError> {
         let request = self.request().gc(epoch, forget);
-        Ok(self.ask(target, None, request, Duration::ZERO).await?.tombstones())
+        self.ask(target, None, request, Duration::ZERO).await?.forgotten()
     }
 
     async fn probe(&self, target: &Target, spec: &ProbeSpec) -> Result<ProbeAnswer, RemoteError> {

@@ -24,8 +24,8 @@ const PROBE: &str = include_str!("sh/probe.sh");
 /// Output that one answer of `attach` carries at most, in bytes.
 pub(super) const OUTPUT_BYTES_PER_ANSWER: usize = 256 * 1024;
 
-/// Tombstones that one answer of `gc` names at most.
-const TOMBSTONES_PER_ANSWER: usize = 1000;
+/// Ended tries, and tombstones, that one answer tells of at most.
+const PAST_PER_ANSWER: usize = 1000;
 
 /// Output that a probe's answer carries at most, in bytes.
 pub(super) const PROBE_OUTPUT_BYTES: usize = 64 * 1024;
@@ -99,16 +99,19 @@ impl Requests<'_> {
         let name = quoted(name);
         self.verb(
             "claim",
-            format!("server_name={name}\ninstallation={installation}\nepoch={epoch}\nforce=0\n"),
+            format!(
+                "server_name={name}\ninstallation={installation}\nepoch={epoch}\nforce=0\nmax={PAST_PER_ANSWER}\n"
+            ),
         )
     }
 
     pub(super) fn take_over(self, installation: InstallationId, epoch: u64) -> Request {
-        self.verb("claim", format!("installation={installation}\nepoch={epoch}\nforce=1\n"))
+        let max = PAST_PER_ANSWER;
+        self.verb("claim", format!("installation={installation}\nepoch={epoch}\nforce=1\nmax={max}\n"))
     }
 
     pub(super) fn list(self) -> Request {
-        self.verb("list", String::new())
+        self.verb("list", format!("max={PAST_PER_ANSWER}\n"))
     }
 
     pub(super) fn attach(self, id: StepId, offset: u64, wait: Duration) -> Request {
@@ -131,8 +134,8 @@ impl Requests<'_> {
 
     pub(super) fn gc(self, epoch: u64, forget: &[StepId]) -> Request {
         let names: Vec<_> = forget.iter().map(StepId::to_string).collect();
-        let (forget, max) = (quoted(&names.join(" ")), TOMBSTONES_PER_ANSWER);
-        self.verb("gc", format!("epoch={epoch}\nforget={forget}\nmax={max}\n"))
+        let forget = quoted(&names.join(" "));
+        self.verb("gc", format!("epoch={epoch}\nforget={forget}\n"))
     }
 
     pub(super) fn start(self, spec: &StepSpec) -> Result<Request, BadRequest> {

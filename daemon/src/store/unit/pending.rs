@@ -126,6 +126,7 @@ static INSERT_RUNS: LazyLock<Sets> = LazyLock::new(|| {
         "priority",
         "cancel_requested",
         "payload",
+        "parameters",
         "outputs",
         "state",
         "attempt",
@@ -291,8 +292,8 @@ impl Pending {
         execute_all!(db, INSERT_RUNS, &self.run_inserts, r =>
             &r.id, r.seq, &r.server_id, &r.server_name, &r.resource_id, &r.resource_name, &r.package, &r.digest, &r.earlier,
             &r.in_progress, &r.success, &r.operation, r.exclusive, r.attempts_max, &r.principal, &r.retry_of, r.accepted_at,
-            r.queue_until, r.kill_grace, r.settle_margin, r.wait_limit, r.stale_queued, r.stale_running, r.progress_at, r.priority, r.cancel_requested, r.payload, &r.outputs, &r.state,
-            r.attempt, r.step, r.try_no, r.reconciled, r.stale_at, r.settles_by,
+            r.queue_until, r.kill_grace, r.settle_margin, r.wait_limit, r.stale_queued, r.stale_running, r.progress_at, r.priority, r.cancel_requested, r.payload, &r.parameters,
+            &r.outputs, &r.state, r.attempt, r.step, r.try_no, r.reconciled, r.stale_at, r.settles_by,
             r.epoch, r.version, r.seq);
         Ok(())
     }

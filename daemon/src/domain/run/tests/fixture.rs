@@ -9,7 +9,7 @@ use crate::domain::freshness::Thresholds;
 use crate::domain::grounds::Seen;
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::operation::Operation;
-use crate::domain::params::Outputs;
+use crate::domain::params::{Outputs, Params};
 use crate::domain::resource::{Declared, ResourceStatus};
 use crate::domain::run::{Event, Phase, Position, Progress, Repair, Run, RunState, StepFacts, Subject};
 use crate::domain::step::{Cause, Ended};
@@ -63,6 +63,7 @@ pub(super) fn queued_for(operation: Operation, earlier: ResourceStatus) -> Run {
         priority: Priority::Normal,
         cancel_requested: false,
         payload: false,
+        parameters: Params::new(),
         outputs: Outputs::new(),
         state: RunState::Queued { waiting: None },
         grounds: None,

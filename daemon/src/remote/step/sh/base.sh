@@ -31,6 +31,11 @@ lock_within() {
   done
 }
 
+# Waits between two looks, of which $ticks have been. Each costs some processes: what takes longer than a second is looked at less.
+rest() {
+  if [ "$ticks" -lt 20 ]; then sleep 0.05; else sleep 0.25; fi
+}
+
 # Somebody holds the lock FILE. In doubt: yes.
 held() {
   ! flock -s -n 3 3<"$1" 2>/dev/null

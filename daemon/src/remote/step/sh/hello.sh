@@ -27,7 +27,7 @@ hello_verb() {
   need grep grep
   shell_kind
   open_state
-  # By its number, gc sees whether whoever made it still lives.
+  # By its number, a claim sees whether whoever made it still lives.
   work=$STATE/tmp/hello.$$-$nonce
   mkdir "$work" && cd "$work" || fail "$STATE cannot be written: is the disk full, or mounted read-only?"
   trap 'cd / && rm -rf -- "$work"' EXIT

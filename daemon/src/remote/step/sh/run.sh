@@ -122,7 +122,7 @@ watch() {
       look_after_pump
       look_after_leaf
     fi
-    sleep 0.1 5>&- 9>&-
+    rest 5>&- 9>&-
   done
 }
 

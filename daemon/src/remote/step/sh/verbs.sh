@@ -10,7 +10,12 @@ claim_verb() {
     [ "$epoch" -gt "$highest" ] || done_with fenced "$highest"
   fi
   accept "$installation"
-  done_with claimed "$epoch"
+  sweep
+  say claimed "$epoch"
+  tombstones
+  unlock
+  steps
+  done_with
 }
 
 start_verb() {
@@ -131,11 +136,13 @@ is_tmpfs() {
   [ "$type" = tmpfs ] || [ "$type" = ramfs ]
 }
 
+# The end is told at once. Output is gathered for a moment first: an answer for every line of a talkative step would cost the server more
+# than the step.
 attach_verb() {
   open_state
   find_step || unknown
   now
-  until=$((now + wait)) ticks=0 state=running settled=0
+  gathered=$((now + 20)) until=$((now + wait)) ticks=0 state=running settled=0
   while :; do
     if [ -e "$step/exit" ] || [ $((ticks % 10)) = 0 ]; then
       look "$step"
@@ -143,9 +150,11 @@ attach_verb() {
     fi
     measure
     now
-    [ "$bytes" -gt "$offset" ] || [ "$settled" = 1 ] || [ "$state" = accepted ] || [ "$now" -ge "$until" ] && break
+    [ "$settled" = 1 ] || [ "$state" = accepted ] || [ "$now" -ge "$until" ] && break
+    [ "$((bytes - offset))" -ge "$max" ] && break
+    [ "$bytes" -gt "$offset" ] && [ "$now" -ge "$gathered" ] && break
     ticks=$((ticks + 1))
-    sleep 0.05
+    rest
   done
   length=$((bytes - offset))
   [ "$length" -ge 0 ] || length=0
@@ -230,7 +239,7 @@ reap_verb() {
 }
 
 # The tombstone first: whatever happens then, the step is never started again. Out of `steps`, it is gone; a supervisor that comes late
-# may hold up its removal, which gc then does.
+# may hold up its removal, which the next claim then does.
 bury() {
   : >"$STATE/reaped/$id" && sync_files "$STATE/reaped" || return 1
   rm -f "$STATE/cancelled/$id"
@@ -242,40 +251,53 @@ bury() {
   rm -rf -- "$STATE/tmp/$id.$nonce" 2>/dev/null || true
 }
 
-# Clears away what the caller names, whose store knows that no start of it can come any more, and what a kill left half built. No age
-# decides anything: the clock here may jump. Whoever builds or buries holds the lock that the fence took.
+# Forgets what the caller names, whose store knows that no start of it can come any more. No age decides anything: the clock here may jump.
 gc_verb() {
   open_state
   fence
   for id in $forget; do
     rm -f -- "$STATE/reaped/$id" "$STATE/cancelled/$id"
   done
+  done_with forgotten
+}
+
+# Clears away what a kill has left half built. Whoever builds or buries holds the lock that the caller has.
+sweep() {
   for old in "$STATE/tmp"/*; do
     builder=${old##*/hello.} builder=${builder%-*}
     [ -d "$old" ] && [ ! -e "/proc/$builder/stat" ] || continue
     (cd "$old" && forget_secrets)
     rm -rf -- "$old"
   done
-  rm -f "$STATE/swept"
+}
+
+# The oldest tombstones, by the time in their names.
+tombstones() {
   for tomb in "$STATE/reaped"/* "$STATE/cancelled"/*; do
     [ ! -e "$tomb" ] || printf '%s\n' "${tomb##*/}"
   done | sort -u | head -n "$max" | while read -r id; do
     say tombstone "$id"
   done
+}
+
+list_verb() {
+  open_state
+  steps
   done_with
 }
 
-# Of what has ended only the end is told: looking for what it left behind takes a look at every process.
-list_verb() {
-  open_state
-  brief=1
+# All that live, and the first that have ended: who clears those away sees the next ones the next time. Of an end nothing else is told:
+# looking for what it left behind takes a look at every process.
+steps() {
+  brief=1 over=0
   for step in "$STATE/steps"/*; do
     [ -e "$step/out" ] || continue
+    [ ! -e "$step/exit" ] || over=$((over + 1))
+    [ "$over" -le "$max" ] || [ ! -e "$step/exit" ] || continue
     id=${step##*/}
     look "$step"
     guard "$step"
     measure
     report
   done
-  done_with
 }
