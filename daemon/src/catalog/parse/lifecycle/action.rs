@@ -45,15 +45,19 @@ pub(super) fn read(stage: &mut Table<'_>, report: &mut Report<'_>) -> Option<Act
 fn operation(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<Action> {
     let word = table.text("operation", report)?;
     if !is_name(&word) || matches!(word.as_str(), "register" | "adopt") {
-        table.problem("operation", "must be an operation of a package, like install, update, remove or its own", report);
+        table.problem(
+            "operation",
+            "must be an operation of a package, like install, update, remove or its own",
+            report,
+        );
     }
     let target = target(table, report);
     if word == "install" && target.package.is_none() {
         table.problem("package", "an install needs the name of a package", report);
     }
     let set = table.table("set", report).map(|set| values(&set, report)).unwrap_or_default();
-    if !set.is_empty() && !matches!(word.as_str(), "install" | "update") {
-        table.problem("set", "only install and update take parameters", report);
+    if !set.is_empty() && matches!(word.as_str(), "pause" | "resume" | "probe") {
+        table.problem("set", "pause, resume and probe take no parameters", report);
     }
     Some(Action::Operation { operation: Operation::from_word(&word), target, set })
 }
@@ -93,7 +97,11 @@ fn target(table: &mut Table<'_>, report: &mut Report<'_>) -> Target {
         table.problem("package", NAME_RULE, report);
     }
     if package.is_none() && (table.has("server") || table.has("name")) {
-        table.problem("package", "is missing: without it the subject itself is meant, which has a server and a name", report);
+        table.problem(
+            "package",
+            "is missing: without it the subject itself is meant, which has a server and a name",
+            report,
+        );
     }
     Target { package, server: table.given("server", report), name: table.given("name", report) }
 }
@@ -122,7 +130,11 @@ fn value_of(value: &DeValue<'_>, at: Option<usize>, field: &str, report: &mut Re
             read.map(Given::From)
         }
         other => {
-            report.add(at, field, format!("must be a value, or {{ from = \"payload.NAME\" }}, not {}", kind(other)));
+            report.add(
+                at,
+                field,
+                format!("must be a value, or {{ from = \"payload.NAME\" }}, not {}", kind(other)),
+            );
             None
         }
     }

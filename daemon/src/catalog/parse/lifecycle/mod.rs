@@ -17,8 +17,8 @@ use crate::domain::window::{WINDOWS_MAX, Window};
 
 /// Most stages of a lifecycle.
 const STAGES_MAX: usize = 64;
-/// Largest payload that a definition may allow, in bytes.
-const PAYLOAD_BYTES_MAX: i64 = 1024 * 1024;
+/// Largest payload that a definition may allow, in bytes: scripts get it as one value.
+const PAYLOAD_BYTES_MAX: i64 = 64 * 1024;
 
 /// Reads a lifecycle as its author wrote it. Never panics, whatever the text.
 pub fn parse_lifecycle(text: &str) -> Result<Flow, Vec<Problem>> {
@@ -132,8 +132,7 @@ impl Table<'_> {
     }
 }
 
-const LABEL_RULE: &str =
-    "must be 1 to 40 lower case letters, digits, '-' and '_', and begin with a letter";
+const LABEL_RULE: &str = "must be 1 to 40 lower case letters, digits, '-' and '_', and begin with a letter";
 
 /// Codes of lifecycles and names of stages.
 fn is_label(name: &str) -> bool {

@@ -23,7 +23,8 @@ pub(super) fn read(table: &mut Table<'_>, report: &mut Report<'_>) -> Subjects {
         if aliases.iter().any(|alias| !is_subject_type(alias)) {
             table.problem("aliases", format!("each {TYPE_RULE}"), report);
         }
-        let mut taken = subjects.types.iter().flat_map(|(name, one)| std::iter::once(name).chain(&one.aliases));
+        let mut taken =
+            subjects.types.iter().flat_map(|(name, one)| std::iter::once(name).chain(&one.aliases));
         if taken.any(|taken| *taken == name || aliases.contains(taken)) {
             table.problem("aliases", "a name stands for one type only", report);
         }
@@ -31,7 +32,11 @@ pub(super) fn read(table: &mut Table<'_>, report: &mut Report<'_>) -> Subjects {
         subjects.types.insert(name, SubjectType { form, aliases });
     }
     if strict && subjects.types.is_empty() {
-        table.problem("strict_subjects", "with no type declared nothing could be enrolled: write [subjects.TYPE]", report);
+        table.problem(
+            "strict_subjects",
+            "with no type declared nothing could be enrolled: write [subjects.TYPE]",
+            report,
+        );
     }
     subjects
 }
