@@ -45,6 +45,7 @@ pub(crate) enum KindWord {
     Resource,
     Run,
     Step,
+    Enrollment,
 }
 
 impl From<KindWord> for Kind {
@@ -54,6 +55,7 @@ impl From<KindWord> for Kind {
             KindWord::Resource => Self::Resource,
             KindWord::Run => Self::Run,
             KindWord::Step => Self::Step,
+            KindWord::Enrollment => Self::Enrollment,
         }
     }
 }

@@ -14,6 +14,10 @@ use settled_proto::v1::{
     follow_run_response, transition, watch_response,
 };
 
+mod lifecycles;
+
+pub(crate) use lifecycles::{applied, cleaned, enrolled, enrollment, execution, lifecycle, ran};
+
 use super::text;
 use super::words::{Word, word};
 
@@ -357,6 +361,7 @@ fn transition(t: &settled_proto::v1::Transition) -> Value {
         Some(Object::Resource(r)) => Some(("resource", resource(r))),
         Some(Object::Run(r)) => Some(("run", run(r))),
         Some(Object::Step(s)) => Some(("step", step(s))),
+        Some(Object::Enrollment(e)) => Some(("enrollment", enrollment(e))),
     };
     if let (Some((name, object)), Some(fields)) = (object, value.as_object_mut()) {
         fields.insert(name.to_owned(), object);

@@ -1,8 +1,8 @@
 //! The words of the contract's enums: lower case, without the prefix. `None` stands for "not said".
 
 use settled_proto::v1::{
-    Change, Evidence, Freshness, IdentityKind, Kind, Outcome, Presence, Priority, Reach, Reason,
-    ResourceStatus, RunState, ServerStatus, StepState, WaitReason,
+    Activation, Change, EnrollmentStatus, Evidence, ExecutionOutcome, Freshness, IdentityKind, Kind, Outcome,
+    Presence, Priority, Reach, Reason, ResourceStatus, RunState, ServerStatus, StepState, WaitReason,
 };
 
 /// An enum of the contract, as its number arrives.
@@ -25,8 +25,11 @@ macro_rules! words {
 }
 
 words! {
+    Activation "ACTIVATION_"
     Change "CHANGE_"
+    EnrollmentStatus "ENROLLMENT_STATUS_"
     Evidence "EVIDENCE_"
+    ExecutionOutcome "EXECUTION_OUTCOME_"
     Freshness "FRESHNESS_"
     IdentityKind "IDENTITY_KIND_"
     Kind "KIND_"

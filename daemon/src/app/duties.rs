@@ -22,6 +22,8 @@ pub(super) const LOOK_EVERY_MAX: Duration = Duration::from_secs(LOOK_EVERY_MAX_S
 const LOOK_AROUND_EVERY: Duration = Duration::from_secs(60);
 /// How often old records are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+/// How often enrollments that were completed long ago are looked for, and old lines of their log.
+const CLEAN_EVERY: Duration = Duration::from_secs(7 * 86_400);
 /// Records of each kind that go in one transaction.
 const EXPIRE_BATCH: i64 = 500;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -71,7 +73,7 @@ pub(super) fn duties(
         }
         .boxed()
     });
-    let living_too = Arc::clone(&living);
+    let (living_too, cleaning) = (Arc::clone(&living), Arc::clone(&living));
     let engine = house.engine.clone();
     let expire = Duty::new(EXPIRE_EVERY, move || {
         let engine = engine.clone();
@@ -107,5 +109,25 @@ pub(super) fn duties(
         }
         .boxed()
     });
-    vec![reconcile, expire, look]
+    let engine = house.engine.clone();
+    let clean = Duty::new(CLEAN_EVERY, move || {
+        let (engine, kept) = (engine.clone(), cleaning.cleaning(engine.clock().now()));
+        async move {
+            match engine.clean_lifecycles(kept).await {
+                Ok((0, 0)) => {}
+                Ok((enrollments, executions)) => {
+                    tracing::info!(
+                        enrollments,
+                        executions,
+                        "old enrollments and lines of their log were removed"
+                    );
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "old enrollments could not be removed; it is tried again")
+                }
+            }
+        }
+        .boxed()
+    });
+    vec![reconcile, expire, look, clean]
 }

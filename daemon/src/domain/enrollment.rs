@@ -313,9 +313,9 @@ impl Enrollment {
         }
     }
 
-    /// Whether an execution of its stage has begun: from then on it keeps its version until the stage is done.
+    /// Whether its stage has begun: something goes on for it, or went on. From then on it keeps its version until the stage is done.
     pub const fn has_begun(&self) -> bool {
-        self.attempt > 0
+        self.attempt > 0 || matches!(self.state, State::Working { .. })
     }
 
     /// Whether it has waited for longer than it may.
@@ -345,7 +345,10 @@ impl Enrollment {
             (State::Waiting { .. } | State::Working { .. }, Event::Deferred { until, why }) => {
                 Ok(self.deferred(until, why, now))
             }
-            (State::Waiting { due } | State::Working { work: Work::Look { .. }, due }, Event::Offered { queue, until }) => {
+            (
+                State::Waiting { due } | State::Working { work: Work::Look { .. }, due },
+                Event::Offered { queue, until },
+            ) => {
                 let due = *due;
                 let waits_since = self.waits_since.or(Some(now));
                 let waits_for = format!("a worker of the queue `{queue}`");
@@ -360,12 +363,18 @@ impl Enrollment {
                 let began = self.works(work, due);
                 Ok(Self { attempt: began.attempt + 1, waits_since: None, waits_for: String::new(), ..began })
             }
-            (State::Working { work: Work::Task { queue, worker, .. }, due }, Event::Alive { lease_until }) => {
+            (
+                State::Working { work: Work::Task { queue, worker, .. }, due },
+                Event::Alive { lease_until },
+            ) => {
                 let work = Work::Task { queue: queue.clone(), worker: worker.clone(), lease_until };
                 let due = *due;
                 Ok(Self { state: State::Working { work, due }, ..self })
             }
-            (State::Working { due, .. } | State::Waiting { due }, Event::Succeeded(next) | Event::Left(next)) => {
+            (
+                State::Working { due, .. } | State::Waiting { due },
+                Event::Succeeded(next) | Event::Left(next),
+            ) => {
                 let due = *due;
                 Ok(self.goes_to(next, due, now))
             }

@@ -380,17 +380,16 @@ impl Subjects {
         if id.is_empty() || id.len() > ID_BYTES_MAX || id.chars().any(char::is_control) {
             return Err(BadSubject::Id);
         }
-        let declared = self.types.iter().find(|(name, declared)| {
-            *name == kind || declared.aliases.iter().any(|alias| alias == kind)
-        });
+        let declared = self
+            .types
+            .iter()
+            .find(|(name, declared)| *name == kind || declared.aliases.iter().any(|alias| alias == kind));
         match declared {
             Some((name, declared)) => match declared.form.canonical(id) {
                 Some(id) => Ok((name.clone(), id)),
-                None => Err(BadSubject::IdForm {
-                    id: id.to_owned(),
-                    kind: name.clone(),
-                    form: declared.form,
-                }),
+                None => {
+                    Err(BadSubject::IdForm { id: id.to_owned(), kind: name.clone(), form: declared.form })
+                }
             },
             None if self.strict => {
                 let known: Vec<_> = self.types.keys().cloned().collect();

@@ -112,12 +112,7 @@ fn is_open(windows: &[Window], wall: DateTime) -> bool {
 }
 
 /// Every instant at which one may open or close: when the clock on the wall comes to that minute, on any day, and when the clock is changed.
-fn moments(
-    windows: &[Window],
-    zone: &TimeZone,
-    now: Moment,
-    minute: impl Fn(&Window) -> u16,
-) -> Vec<Moment> {
+fn moments(windows: &[Window], zone: &TimeZone, now: Moment, minute: impl Fn(&Window) -> u16) -> Vec<Moment> {
     let mut found = Vec::new();
     let today = zone.to_datetime(now).date();
     let Ok(first) = today.yesterday() else { return found };

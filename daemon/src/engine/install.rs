@@ -59,6 +59,18 @@ impl Engine {
         self.command_install(asked, ask, true).await
     }
 
+    /// The same within the unit of another command, which has been allowed to.
+    pub(super) async fn install_within(
+        &self,
+        unit: &mut Unit<'_>,
+        asked: Asked,
+        ask: Install,
+    ) -> Result<Answer, Refusal> {
+        ask.check()?;
+        let id = ResourceId(self.clock().ulid());
+        InstallCommand { engine: self.clone(), asked, ask, id, dry: false }.run(unit).await
+    }
+
     async fn command_install(&self, asked: Asked, ask: Install, dry: bool) -> Result<Answer, Refusal> {
         ask.check()?;
         let id = ResourceId(self.clock().ulid());

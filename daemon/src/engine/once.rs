@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Planned, Refusal};
-use crate::store::rows::{ResourceRow, RunRow, ServerRow};
+use crate::store::rows::{EnrollmentRow, LifecycleRow, ResourceRow, RunRow, ServerRow};
 use crate::store::{AuditRow, Unit, Wants};
 
 /// Longest request id, in bytes.
@@ -31,6 +31,12 @@ pub struct Answer {
     pub resource: Option<ResourceRow>,
     /// The run.
     pub run: Option<RunRow>,
+    /// The lifecycle.
+    #[serde(default)]
+    pub lifecycle: Option<LifecycleRow>,
+    /// The enrollment.
+    #[serde(default)]
+    pub enrollment: Option<EnrollmentRow>,
     /// Ids of other objects concerned.
     pub ids: Vec<String>,
     /// The runs in front that install what is required.

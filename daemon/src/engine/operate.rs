@@ -50,6 +50,17 @@ impl Engine {
         self.command_operation(asked, ask, true).await
     }
 
+    /// The same within the unit of another command, which has been allowed to.
+    pub(super) async fn operate_within(
+        &self,
+        unit: &mut Unit<'_>,
+        asked: Asked,
+        ask: Operate,
+    ) -> Result<Answer, Refusal> {
+        accept::check_values(&ask.parameters, &ask.secrets)?;
+        OperateCommand { engine: self.clone(), asked, ask, dry: false }.run(unit).await
+    }
+
     async fn command_operation(&self, asked: Asked, ask: Operate, dry: bool) -> Result<Answer, Refusal> {
         accept::check_values(&ask.parameters, &ask.secrets)?;
         if let Operation::Install | Operation::Remove | Operation::Probe | Operation::Register = ask.operation

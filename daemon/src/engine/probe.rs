@@ -42,6 +42,16 @@ impl Engine {
         self.probe(asked, Whom::Server(server)).await
     }
 
+    /// Asks a server what there is of a resource, within the unit of another command, which has been allowed to.
+    pub(super) async fn probe_within(
+        &self,
+        unit: &mut Unit<'_>,
+        asked: Asked,
+        resource: String,
+    ) -> Result<Answer, Refusal> {
+        Probe { engine: self.clone(), asked, whom: Whom::Resource(resource) }.run(unit).await
+    }
+
     async fn probe(&self, asked: Asked, whom: Whom) -> Result<Answer, Refusal> {
         asked.check()?;
         self.writer().commit(Probe { engine: self.clone(), asked, whom }).await

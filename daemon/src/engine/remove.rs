@@ -42,6 +42,19 @@ impl Engine {
         self.writer().commit(command).await
     }
 
+    /// The same within the unit of another command, which has been allowed to.
+    pub(super) async fn remove_within(
+        &self,
+        unit: &mut Unit<'_>,
+        asked: Asked,
+        resource: String,
+        parameters: Params,
+        turn: Turn,
+    ) -> Result<Answer, Refusal> {
+        accept::check_values(&parameters, &BTreeMap::new())?;
+        Remove { engine: self.clone(), asked, resource, parameters, turn, dry: false }.run(unit).await
+    }
+
     /// Checks and plans a removal; stores nothing.
     pub async fn plan_remove(
         &self,

@@ -29,6 +29,8 @@ commands! {
     InstallRequest UpdateResourceRequest RemoveResourceRequest PauseResourceRequest ResumeResourceRequest
     RetryResourceRequest ProbeResourceRequest DoRequest AdoptRequest CancelRunRequest
     ReloadPackagesRequest ReconcileRequest DrainRequest
+    ApplyLifecycleRequest RunLifecycleRequest DeleteLifecycleRequest EnrollRequest AdvanceEnrollmentRequest RetryEnrollmentRequest
+    ResetEnrollmentRequest DecideEnrollmentRequest DeleteEnrollmentRequest CleanLifecyclesRequest
 }
 
 impl Api {

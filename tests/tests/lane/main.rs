@@ -11,6 +11,7 @@ mod fence;
 mod held;
 mod keys;
 mod late;
+mod lifecycles;
 mod limits;
 mod log;
 mod looks;

@@ -15,18 +15,8 @@ pub use parse::BadExpression;
 pub const EXPRESSION_BYTES_MAX: usize = 1_000;
 
 /// What a name may begin with.
-pub const ROOTS: [&str; 10] = [
-    "subject",
-    "payload",
-    "server",
-    "resource",
-    "probe",
-    "stage",
-    "attempt",
-    "deferrals",
-    "is_retry",
-    "now",
-];
+pub const ROOTS: [&str; 10] =
+    ["subject", "payload", "server", "resource", "probe", "stage", "attempt", "deferrals", "is_retry", "now"];
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]

@@ -51,7 +51,8 @@ fn tokens(text: &str) -> Result<Vec<(usize, Token)>, BadExpression> {
         let (token, length) = if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
             (Token::Sign(sign), sign.len())
         } else if matches!(first, '\'' | '"') {
-            quoted(rest, first).ok_or_else(|| bad(at, "a text is not closed with the quote that it began with"))?
+            quoted(rest, first)
+                .ok_or_else(|| bad(at, "a text is not closed with the quote that it began with"))?
         } else if first.is_ascii_digit() || first == '-' {
             number(rest).ok_or_else(|| bad(at, "a number is written like 4, -1 or 2.5"))?
         } else if first.is_ascii_alphabetic() || first == '_' {
@@ -206,14 +207,19 @@ fn named(name: &str, at: usize) -> Result<Node, BadExpression> {
         "true" => Value::Bool(true),
         "false" => Value::Bool(false),
         "nothing" => Value::Nothing,
-        "and" | "or" | "not" | "in" => return Err(bad(at, format!("`{name}` needs a value before and after it"))),
+        "and" | "or" | "not" | "in" => {
+            return Err(bad(at, format!("`{name}` needs a value before and after it")));
+        }
         _ => {
             let path: Vec<String> = name.split('.').map(str::to_owned).collect();
             if !ROOTS.contains(&path[0].as_str()) {
                 let known = ROOTS.join(", ");
                 return Err(bad(
                     at,
-                    format!("`{}` is no name here; names begin with {known}, and texts stand in quotes", path[0]),
+                    format!(
+                        "`{}` is no name here; names begin with {known}, and texts stand in quotes",
+                        path[0]
+                    ),
                 ));
             }
             if path.iter().any(String::is_empty) {

@@ -117,20 +117,21 @@ fn subjects_have_one_form() {
 #[test]
 fn a_lifecycle_rests_and_says_why() {
     let t = Timestamp;
-    let lifecycle = |active, starts: Option<i64>, ends: Option<i64>, activation, run_at: Option<i64>| Lifecycle {
-        id: LifecycleId(ulid::Ulid::nil()),
-        code: "c".to_owned(),
-        name: "C".to_owned(),
-        active,
-        starts_at: starts.map(t),
-        ends_at: ends.map(t),
-        activation,
-        revision: 1,
-        run_at: run_at.map(t),
-        created_at: t(0),
-        updated_at: t(0),
-        version: 1,
-    };
+    let lifecycle =
+        |active, starts: Option<i64>, ends: Option<i64>, activation, run_at: Option<i64>| Lifecycle {
+            id: LifecycleId(ulid::Ulid::nil()),
+            code: "c".to_owned(),
+            name: "C".to_owned(),
+            active,
+            starts_at: starts.map(t),
+            ends_at: ends.map(t),
+            activation,
+            revision: 1,
+            run_at: run_at.map(t),
+            created_at: t(0),
+            updated_at: t(0),
+            version: 1,
+        };
     let table = [
         (lifecycle(true, None, None, Cron, None), None, Some(100)),
         (lifecycle(false, None, None, Cron, None), Some(Rest::Inactive), None),

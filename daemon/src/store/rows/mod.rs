@@ -2,13 +2,17 @@
 //!
 //! Each row converts from and to its domain type here and nowhere else. Words outside a vocabulary are `Corrupt`, never guessed.
 
+mod enrollment;
 mod grounds;
+mod lifecycle;
 mod resource;
 mod run;
 mod server;
 mod step;
 mod transition;
 
+pub use enrollment::{EnrollmentRow, ExecutionRow};
+pub use lifecycle::LifecycleRow;
 pub use resource::ResourceRow;
 pub use run::RunRow;
 pub use server::ServerRow;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{ResourceRow, RunRow, ServerRow, StepRecord, StepRow, from_json, to_json, word};
+use super::{EnrollmentRow, ResourceRow, RunRow, ServerRow, StepRecord, StepRow, from_json, to_json, word};
+use crate::domain::enrollment::Enrollment;
 use crate::domain::resource::Resource;
 use crate::domain::run::Run;
 use crate::domain::server::Server;
@@ -20,6 +21,8 @@ text_enum! {
         Run = "run",
         /// A step of a run.
         Step = "step",
+        /// An enrollment.
+        Enrollment = "enrollment",
     }
 }
 
@@ -63,6 +66,8 @@ pub enum Object {
     Run(Run, RunRow),
     /// A step.
     Step(StepRecord),
+    /// An enrollment.
+    Enrollment(Enrollment),
 }
 
 impl TransitionRow {
@@ -83,6 +88,9 @@ impl TransitionRow {
                 Object::Run(row.clone().try_into()?, row)
             }
             Kind::Step => Object::Step(from_json::<StepRow>("step", &self.object)?.try_into()?),
+            Kind::Enrollment => {
+                Object::Enrollment(from_json::<EnrollmentRow>("enrollment", &self.object)?.try_into()?)
+            }
         })
     }
 
@@ -108,6 +116,13 @@ impl TransitionRow {
     pub(in crate::store) fn of_step(row: &StepRow, change: Change) -> Self {
         let (resource, run) = (row.resource_id.clone(), Some(row.run_id.clone()));
         Self::new(Kind::Step, change, &row.id, &row.server_id, resource, run, to_json(row), row.seq)
+    }
+
+    pub(in crate::store) fn of_enrollment(row: &EnrollmentRow, change: Change) -> Self {
+        // An outside subject is on no server.
+        let server = row.server_id.as_deref().unwrap_or_default();
+        let resource = row.resource_id.clone();
+        Self::new(Kind::Enrollment, change, &row.id, server, resource, None, to_json(row), row.seq)
     }
 
     #[expect(clippy::too_many_arguments, reason = "private; one argument per column")]

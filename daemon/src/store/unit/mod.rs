@@ -168,11 +168,11 @@ impl<'c> Unit<'c> {
     }
 
     /// The number of the next transition; taken only by [`Unit::record`], so that a refused write leaves no hole.
-    const fn next_seq(&self) -> i64 {
+    pub(super) const fn next_seq(&self) -> i64 {
         self.seq + 1
     }
 
-    fn record(&mut self, mut row: TransitionRow) {
+    pub(super) fn record(&mut self, mut row: TransitionRow) {
         row.at = self.now.0;
         self.seq = row.seq;
         self.transitions.push(row);
