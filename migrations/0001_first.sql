@@ -93,6 +93,7 @@ CREATE TABLE resource (
         status IN ('pending', 'installing', 'active', 'success', 'failed', 'updating', 'removing', 'paused')
     ),
     desired TEXT NOT NULL,
+    former TEXT,
     applied TEXT,
     applied_digest TEXT,
     applied_known BOOLEAN NOT NULL,
@@ -272,7 +273,7 @@ CREATE TABLE output (
 CREATE TABLE transition (
     seq BIGINT PRIMARY KEY,
     at BIGINT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('server', 'resource', 'run', 'step', 'enrollment')),
+    kind TEXT NOT NULL CHECK (kind IN ('server', 'resource', 'run', 'step', 'schedule', 'enrollment')),
     change TEXT NOT NULL CHECK (change IN ('created', 'updated', 'gone')),
     object_id TEXT COLLATE "C" NOT NULL,
     server_id TEXT COLLATE "C" NOT NULL,
@@ -305,6 +306,68 @@ CREATE TABLE audit (
     run_id TEXT
 );
 CREATE INDEX audit_at ON audit (at);
+
+-- What is done again and again. `next_due`: the next time that its expression names; `fire_at`: when that is looked at, with its jitter.
+-- `open_runs`: runs that it has made and that may be open still. `waiting`: occurrences that wait for those.
+CREATE TABLE schedule (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    name TEXT COLLATE "C" NOT NULL UNIQUE,
+    cron TEXT NOT NULL,
+    time_zone TEXT NOT NULL,
+    target TEXT NOT NULL,
+    overlap TEXT NOT NULL CHECK (overlap IN ('skip', 'queue', 'cancel_earlier')),
+    missed TEXT NOT NULL CHECK (missed IN ('none', 'once', 'all')),
+    missed_within BIGINT,
+    jitter BIGINT NOT NULL CHECK (jitter >= 0),
+    starts_at BIGINT,
+    ends_at BIGINT,
+    paused BOOLEAN NOT NULL,
+    principal TEXT NOT NULL,
+    next_due BIGINT,
+    fire_at BIGINT,
+    open_runs TEXT NOT NULL,
+    waiting BIGINT NOT NULL CHECK (waiting >= 0),
+    last TEXT,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    seq BIGINT NOT NULL,
+    CHECK ((next_due IS NULL) = (fire_at IS NULL)),
+    CHECK (NOT paused OR next_due IS NULL)
+);
+CREATE INDEX schedule_fire_at ON schedule (fire_at) WHERE fire_at IS NOT NULL;
+CREATE INDEX schedule_waiting ON schedule (id) WHERE waiting > 0;
+
+-- What became of each due time, once: `due` names it within its schedule. A row of missed ones is one row, up to `until`. They outlive
+-- their schedule, as runs outlive their resource.
+CREATE TABLE occurrence (
+    schedule_id TEXT COLLATE "C" NOT NULL,
+    due BIGINT NOT NULL,
+    until BIGINT NOT NULL,
+    count BIGINT NOT NULL CHECK (count > 0),
+    cause TEXT NOT NULL CHECK (cause IN ('due', 'made_up', 'by_hand')),
+    fate TEXT NOT NULL CHECK (fate IN ('waiting', 'fired', 'skipped', 'missed', 'refused')),
+    why TEXT NOT NULL,
+    runs TEXT NOT NULL,
+    refused TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (schedule_id, due),
+    CHECK (until >= due),
+    CHECK (fate = 'missed' OR (until = due AND count = 1))
+);
+CREATE INDEX occurrence_at ON occurrence (at);
+CREATE INDEX occurrence_waiting ON occurrence (schedule_id, due) WHERE fate = 'waiting';
+
+-- What settled does for itself. The reconciler has no next time: each daemon looks all the time, by itself.
+INSERT INTO schedule (id, name, cron, time_zone, target, overlap, missed, jitter, paused, principal, next_due, fire_at, open_runs, waiting,
+    created_at, updated_at, version, seq)
+VALUES
+    ('00000000000000000000000001', 'settled.reconcile', '*/5 * * * * *', 'UTC', '{"chore":"reconcile"}', 'skip', 'none', 0, FALSE, 'settled',
+        NULL, NULL, '[]', 0, 0, 0, 1, 0),
+    ('00000000000000000000000002', 'settled.retention', '* * * * *', 'UTC', '{"chore":"retention"}', 'skip', 'none', 0, FALSE, 'settled',
+        0, 0, '[]', 0, 0, 0, 1, 0),
+    ('00000000000000000000000003', 'settled.probes', '* * * * *', 'UTC', '{"chore":"probes"}', 'skip', 'none', 0, FALSE, 'settled',
+        0, 0, '[]', 0, 0, 0, 1, 0);
 
 -- Lifecycles. `run_at`: what was due by then is worked off, because someone asked for it.
 CREATE TABLE lifecycle (

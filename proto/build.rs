@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "settled/v1/types.proto",
     "settled/v1/servers.proto",
     "settled/v1/packages.proto",
@@ -15,6 +15,7 @@ const FILES: [&str; 8] = [
     "settled/v1/lifecycles.proto",
     "settled/v1/transitions.proto",
     "settled/v1/admin.proto",
+    "settled/v1/schedules.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -5,6 +5,7 @@
 mod lifecycles;
 mod resources;
 mod runs;
+mod schedules;
 mod servers;
 pub(crate) mod values;
 mod watch;
@@ -23,6 +24,10 @@ pub(crate) use self::resources::{
     ResourceListArgs, TargetArgs, UpdateArgs, ValueArgs,
 };
 pub(crate) use self::runs::{CancelArgs, FollowArgs, RetryArgs, RunCommand, RunListArgs};
+pub(crate) use self::schedules::{
+    AddScheduleArgs, EditScheduleArgs, PlaceArgs, ScheduleCommand, ScheduleListArgs, ScheduleShowArgs,
+    ScheduleTargetArgs, TermArgs,
+};
 pub(crate) use self::servers::{
     AddArgs, EditArgs, RekeyArgs, RemoveServerArgs, ServerCommand, ServerListArgs, ServerTargetArgs,
     TakeoverArgs, UnlockArgs,
@@ -146,6 +151,9 @@ pub(crate) enum Command {
     /// See, follow, cancel and retry runs
     #[command(subcommand, arg_required_else_help = true)]
     Run(RunCommand),
+    /// Have things done again and again, and see what became of it
+    #[command(subcommand, arg_required_else_help = true)]
+    Schedule(Box<ScheduleCommand>),
     /// Define work in stages, and see how it goes
     #[command(subcommand, arg_required_else_help = true)]
     Lifecycle(LifecycleCommand),
@@ -384,6 +392,23 @@ mod tests {
             ("drain --cancel", true),
             ("drain --cancel --detach", false),
             ("drain --cancel --wait", false),
+            ("schedule add a @daily --do renew --package p --label tier=web --overlap queue", true),
+            ("schedule add a @daily --do restart --resource web1/p/n --missed all --missed-within 2h", true),
+            ("schedule add a @daily --do renew --package p", false),
+            ("schedule add a @daily --do renew --server web1", false),
+            ("schedule add a @daily --do renew --package p --server web1 --label a=b", false),
+            ("schedule add a @daily --do renew --package p --server web1 --starts soon", false),
+            (
+                "schedule add a @daily --do renew --package p --server web1 --starts 2026-12-01T08:00:00Z",
+                true,
+            ),
+            ("schedule edit a", false),
+            ("schedule edit a --cron @hourly --no-end", true),
+            ("schedule edit a --overlap cancel_earlier", true),
+            ("schedule edit a --ends 2026-12-01T08:00:00Z --no-end", false),
+            ("schedule list --paused", true),
+            ("schedule show a --history 3", true),
+            ("schedule fire a --request-id x", true),
             ("audit", true),
             ("audit list --limit 3", true),
             ("audit --limit 3", true),

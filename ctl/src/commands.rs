@@ -8,6 +8,7 @@ mod packages;
 mod pages;
 mod resources;
 mod runs;
+mod schedules;
 mod servers;
 mod wait;
 mod watch;
@@ -64,6 +65,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
         Command::Server(command) => servers::run(async || open("server").await, command).await,
         Command::Package(command) => packages::run(async || open("package").await, out, command).await,
         Command::Resource(command) => resources::look(&open("resource").await?, command).await,
+        Command::Schedule(command) => schedules::run(async || open("schedule").await, *command).await,
         Command::Run(command) => runs::run(&open("run").await?, command).await,
         Command::Lifecycle(command) => lifecycles::run(async || open("lifecycle").await, command).await,
         Command::Enroll(args) => {

@@ -12,6 +12,7 @@ use settled_proto::v1::lifecycles_client::LifecyclesClient;
 use settled_proto::v1::packages_client::PackagesClient;
 use settled_proto::v1::resources_client::ResourcesClient;
 use settled_proto::v1::runs_client::RunsClient;
+use settled_proto::v1::schedules_client::SchedulesClient;
 use settled_proto::v1::servers_client::ServersClient;
 use settled_proto::v1::transitions_client::TransitionsClient;
 use tonic::transport::Channel;
@@ -57,6 +58,7 @@ impl Client {
     service!(packages, PackagesClient);
     service!(resources, ResourcesClient);
     service!(runs, RunsClient);
+    service!(schedules, SchedulesClient);
     service!(transitions, TransitionsClient);
     service!(admin, AdminClient);
 

@@ -10,6 +10,7 @@ pub(crate) mod packages;
 pub(crate) mod plans;
 pub(crate) mod resources;
 pub(crate) mod runs;
+pub(crate) mod schedules;
 pub(crate) mod servers;
 pub(crate) mod story;
 pub(crate) mod table;

@@ -3,6 +3,10 @@
 //! The job carries nothing but the tick. When a duty is due stands here, by the monotonic clock; what it does stands elsewhere. Duties
 //! follow one another, so one that takes long delays the others. What must not be delayed by anything has a loop of its own: [`keep`].
 
+mod firing;
+
+pub use firing::{Chores, Firing};
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -14,6 +14,7 @@ use settled_proto::v1::lifecycles_client::LifecyclesClient;
 use settled_proto::v1::packages_client::PackagesClient;
 use settled_proto::v1::resources_client::ResourcesClient;
 use settled_proto::v1::runs_client::RunsClient;
+use settled_proto::v1::schedules_client::SchedulesClient;
 use settled_proto::v1::servers_client::ServersClient;
 use settled_proto::v1::transitions_client::TransitionsClient;
 use tempfile::TempDir;
@@ -147,6 +148,7 @@ impl TestDaemon {
     client!(packages, PackagesClient);
     client!(resources, ResourcesClient);
     client!(runs, RunsClient);
+    client!(schedules, SchedulesClient);
     client!(transitions, TransitionsClient);
     client!(admin, AdminClient);
 

@@ -23,7 +23,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("dispatch", &["engine", "remote", "auth", "catalog", "store", "domain", "secrets", "clock"]),
     ("reconciler", &["engine", "store", "domain", "clock"]),
     ("lifecycles", &["engine", "store", "domain", "clock"]),
-    ("scheduler", &["clock"]),
+    ("scheduler", &["engine", "auth", "store", "domain", "clock"]),
 ];
 
 /// The composition root knows everyone; the entry points know the root.

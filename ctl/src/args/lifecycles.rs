@@ -48,7 +48,7 @@ pub(crate) enum LifecycleCommand {
     },
     /// Remove enrollments that were completed long ago, and old lines of the log
     ///
-    /// As retention.enrollments_days and retention.executions_days say. The daemon does this by itself once a week.
+    /// As retention.enrollments_days and retention.executions_days say. The daemon does this by itself (schedule settled.retention).
     #[command(after_help = "Example:\n  settlectl lifecycle clean --dry-run")]
     Clean {
         /// Only tell how much would go

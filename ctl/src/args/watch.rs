@@ -45,6 +45,7 @@ pub(crate) enum KindWord {
     Resource,
     Run,
     Step,
+    Schedule,
     Enrollment,
 }
 
@@ -55,6 +56,7 @@ impl From<KindWord> for Kind {
             KindWord::Resource => Self::Resource,
             KindWord::Run => Self::Run,
             KindWord::Step => Self::Step,
+            KindWord::Schedule => Self::Schedule,
             KindWord::Enrollment => Self::Enrollment,
         }
     }

@@ -95,7 +95,8 @@ pub(crate) fn show(s: &Server, style: Style, now: Timestamp) -> String {
         parts.push(held_lines(s, held, now));
     }
     if !s.facts.is_empty() {
-        parts.push(format!("What it told about itself\n{}", resources::facts(&s.facts, style)));
+        let facts = s.facts.iter().map(|(name, value)| (name.clone(), fact(name, value))).collect();
+        parts.push(format!("What it told about itself\n{}", resources::facts(&facts, style)));
     }
     if let Some(failure) = &s.last_error {
         let mut lines = vec![format!("Last error, {}", text::when(failure.at.as_ref(), now))];
@@ -115,6 +116,14 @@ fn held_lines(s: &Server, held: &LaneHeld, now: Timestamp) -> String {
         "Next: end what lives there. If you know that nothing does: settlectl server unlock {name} --reason TEXT"
     ));
     lines.join("\n")
+}
+
+/// A fact for people: sizes in units.
+fn fact(name: &str, value: &str) -> String {
+    match value.parse() {
+        Ok(bytes) if name.ends_with("_bytes") => text::size(bytes),
+        _ => value.to_owned(),
+    }
 }
 
 #[cfg(test)]

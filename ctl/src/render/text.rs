@@ -104,9 +104,34 @@ pub(crate) fn address(server: &str, package: &str, name: &str) -> String {
     parts.join("/")
 }
 
+/// A number of bytes in the unit in which people think of it: `512 B`, `3.8 GiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    let Some(unit) = (0..units.len()).rev().find(|unit| bytes >> (10 * (unit + 1)) > 0) else {
+        return format!("{bytes} B");
+    };
+    // Tenths of the unit, rounded: a number of bytes has no use for more.
+    let whole = u128::from(1_u64 << (10 * (unit + 1)));
+    let tenths = (u128::from(bytes) * 10 + whole / 2) / whole;
+    format!("{}.{} {}", tenths / 10, tenths % 10, units[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_told_in_units() {
+        for (bytes, told) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (4_026_531_840, "3.8 GiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ] {
+            assert_eq!(size(bytes), told);
+        }
+    }
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_millisecond(millis).unwrap()

@@ -6,7 +6,7 @@ use settled_proto::v1::{
 };
 
 use super::words::word_or_empty;
-use super::{enrollments, resources, runs, text, verdict};
+use super::{enrollments, resources, runs, schedules, text, verdict};
 
 /// `12:03:04  #42  resource  web1/site/a  updated  installing`.
 pub(crate) fn line(t: &Transition) -> String {
@@ -34,6 +34,7 @@ pub(crate) fn line(t: &Transition) -> String {
             let state = s.exit_code.map_or(state.clone(), |code| format!("{state}, exit code {code}"));
             (text::clean(&s.title), format!("{state} {}", s.id))
         }
+        Some(Object::Schedule(s)) => (text::clean(&s.name), schedules::state(s)),
         Some(Object::Enrollment(e)) => {
             let status = word_or_empty::<EnrollmentStatus>(e.status);
             (enrollments::address(e), format!("{status}, {}", text::clean(&e.stage)))

@@ -1,8 +1,9 @@
 //! The words of the contract's enums: lower case, without the prefix. `None` stands for "not said".
 
 use settled_proto::v1::{
-    Activation, Change, EnrollmentStatus, Evidence, ExecutionOutcome, Freshness, IdentityKind, Kind, Outcome,
-    Presence, Priority, Reach, Reason, ResourceStatus, RunState, ServerStatus, StepState, WaitReason,
+    Activation, Cause, Change, EnrollmentStatus, Evidence, ExecutionOutcome, Fate, Freshness, IdentityKind,
+    Kind, MissedPolicy, Outcome, Overlap, Presence, Priority, Reach, Reason, ResourceStatus, RunState,
+    ServerStatus, StepState, WaitReason,
 };
 
 /// An enum of the contract, as its number arrives.
@@ -26,14 +27,18 @@ macro_rules! words {
 
 words! {
     Activation "ACTIVATION_"
+    Cause "CAUSE_"
     Change "CHANGE_"
     EnrollmentStatus "ENROLLMENT_STATUS_"
     Evidence "EVIDENCE_"
     ExecutionOutcome "EXECUTION_OUTCOME_"
+    Fate "FATE_"
     Freshness "FRESHNESS_"
     IdentityKind "IDENTITY_KIND_"
     Kind "KIND_"
+    MissedPolicy "MISSED_POLICY_"
     Outcome "OUTCOME_"
+    Overlap "OVERLAP_"
     Presence "PRESENCE_"
     Priority "PRIORITY_"
     Reach "REACH_"

@@ -19,7 +19,8 @@ check_server() {
     mkdir -p "$kept/debian"
 }
 
-# apt-get without questions. Another program's lock ends as a busy exit; what is wrong for good ends the run.
+# apt-get without questions. Another program's lock ends as a busy exit; what is wrong for good ends the run. What could not be fetched makes
+# the lists of packages worth another look.
 apt() {
     code=0
     apt-get -y -q -o DPkg::Lock::Timeout=20 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef \
@@ -27,21 +28,67 @@ apt() {
     cat "$kept/errors" >&2
     [ "$code" != 0 ] || return 0
     ! grep -qE 'Could not get lock|Unable to (acquire|lock)|was locked by another' "$kept/errors" || exit 75
+    ! grep -q 'remove is disabled' "$kept/errors" ||
+        fail "that cannot be here together with what apt would remove, see its messages above; nothing is changed: remove that yourself first"
     ! grep -qE 'Unable to locate package|no installation candidate|was not found' "$kept/errors" ||
         fail "the distribution of this server does not offer that; see apt's message above"
+    ! grep -qE 'Unable to fetch|Failed to fetch' "$kept/errors" || rm -f "$kept/refreshed"
     echo "apt-get $* ended with exit code $code; see its messages above" >&2
     exit "$code"
 }
 
-# The lists of packages, anew when they are older than an hour.
+# Brings packages, and takes none away for them: what is in the way may be what the server is for.
+apt_install() {
+    apt --no-remove install --no-install-recommends "$@"
+}
+
+# The lists of packages, anew when they are older than an hour or than the sources that they are of. apt-get ends well when it could fetch
+# none of them, so that is told, and they stay due.
 refresh() {
-    [ -z "$(find "$kept/refreshed" -mmin -60 2>/dev/null)" ] || return 0
+    if [ -n "$(find "$kept/refreshed" -mmin -60 2>/dev/null)" ] &&
+        [ -z "$(find /etc/apt/sources.list /etc/apt/sources.list.d -newer "$kept/refreshed" 2>/dev/null)" ]; then
+        return 0
+    fi
+    rm -f "$kept/refreshed"
     apt update
-    : >"$kept/refreshed"
+    if grep -qE 'Failed to fetch|Some index files failed' "$kept/errors"; then
+        echo "not all lists of packages could be fetched: what follows goes by those that are here" >&2
+    else
+        : >"$kept/refreshed"
+    fi
 }
 
 is_installed() {
-    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+    dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed
+}
+
+# Whether there is a package of exactly this name: where there is none, apt would take it for a pattern.
+is_offered() {
+    apt-cache policy "$1" 2>/dev/null | awk -v name="$1:" '
+        /^[^ ]/ { here = $0 == name }
+        here && $1 == "Candidate:" && $2 != "(none)" { found = 1 }
+        END { exit !found }'
+}
+
+# Ends the run where there is none; for good only by lists that are complete.
+must_be_offered() {
+    ! is_offered "$1" || return 0
+    rm -f "$kept/refreshed"
+    refresh
+    ! is_offered "$1" || return 0
+    [ ! -f "$kept/refreshed" ] || fail "the distribution of this server does not offer the package $1"
+    echo "$1 is not in the lists of packages that are here, and they could not be fetched anew; see apt's messages above" >&2
+    exit 1
+}
+
+# Notes that this resource needs a Debian package, and which ones are not there before the other words are installed.
+note_coming() {
+    into=$kept/debian/$1
+    mkdir -p "$into"
+    : >"$into/$me"
+    ! is_installed "$1" || return 0
+    shift
+    apt-get -s install --no-install-recommends "$@" | awk '$1 == "Inst" && $3 !~ /^\[/ { print $2 }' >>"$into/.brought"
 }
 
 # Installs Debian packages, and remembers who needs them and what was not there before.
@@ -49,14 +96,12 @@ bring() {
     missing=
     for deb; do is_installed "$deb" || missing="$missing $deb"; done
     [ -z "$missing" ] || refresh
-    for deb; do
-        mkdir -p "$kept/debian/$deb"
-        : >"$kept/debian/$deb/$me"
-        is_installed "$deb" || {
-            apt-get -s install --no-install-recommends $missing | awk '$1 == "Inst" && $3 !~ /^\[/ { print $2 }' >>"$kept/debian/$deb/.brought"
-        }
+    for deb in $missing; do must_be_offered "$deb"; done
+    for deb; do note_coming "$deb" $missing; done
+    [ -z "$missing" ] || apt_install $missing
+    for deb in $missing; do
+        is_installed "$deb" || { echo "apt-get ended well, and $deb is not installed; see its messages above" >&2; exit 1; }
     done
-    [ -z "$missing" ] || apt install --no-install-recommends $missing
 }
 
 must_have() {
@@ -82,12 +127,13 @@ take_away() {
     for deb; do
         dir=$kept/debian/$deb
         [ -d "$dir" ] || continue
-        rm -f "$dir/$me"
         others=$(who_else_needs "$deb")
         if [ ! -f "$dir/.brought" ]; then
+            rm -f "$dir/$me"
             rmdir "$dir" 2>/dev/null || :
             echo "$deb stays: it was there before"
         elif [ -n "$others" ]; then
+            rm -f "$dir/$me"
             echo "$deb stays: it is needed by $others"
         else
             gone="$gone $deb"
@@ -109,6 +155,23 @@ take_away() {
     for deb in $gone; do rm -rf "${kept:?}/debian/$deb"; done
 }
 
+# Notes whether the data of a program, in the directory $1, were there before it came: then nobody here may delete them.
+note_data() {
+    [ ! -f "$kept/$me.data" ] || return 0
+    [ -e "$1" ] && echo before >"$kept/$me.data.new" || echo ours >"$kept/$me.data.new"
+    mv "$kept/$me.data.new" "$kept/$me.data"
+}
+
+data_are_ours() {
+    [ "$(cat "$kept/$me.data" 2>/dev/null)" = ours ]
+}
+
+# Deletes data, also where they have a disk of their own.
+delete_data() {
+    [ ! -d "$1" ] || find "$1" -mindepth 1 -delete
+    rmdir "$1" 2>/dev/null || :
+}
+
 # One resource of this package manages the server's only one.
 claim() {
     owner=$(cat "$kept/$package.owner" 2>/dev/null) || owner=$SETTLED_NAME
@@ -119,4 +182,9 @@ claim() {
 
 is_ours() {
     [ "$(cat "$kept/$package.owner" 2>/dev/null)" = "$SETTLED_NAME" ]
+}
+
+# The same for a probe: what was adopted bears no mark until it is changed.
+is_ours_or_adopted() {
+    is_ours || { [ -n "$SETTLED_ADOPTED" ] && [ ! -e "$kept/$package.owner" ]; }
 }

@@ -1,9 +1,10 @@
-//! What is done again and again: looking for what time has overtaken, letting old records go, looking at what is at rest, and, in a loop of its own, renewing the
-//! lease.
+//! What is done again and again: looking for what time has overtaken, firing what is due (with it what settled does for itself on schedule),
+//! and, in a loop of its own, renewing the lease.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
@@ -12,18 +13,16 @@ use super::living::Living;
 use super::steward::Now;
 use crate::clock::Clock;
 use crate::config::{Config, LOOK_EVERY_MAX_S};
+use crate::domain::schedule::Chore;
+use crate::engine::Engine;
 use crate::process::{Hearts, Part};
-use crate::scheduler::{self, Duty};
+use crate::scheduler::{self, Chores, Duty, Firing};
 use crate::store::retention::Horizon;
 
 /// How often time is asked whom it has overtaken, at least.
 pub(super) const LOOK_EVERY_MAX: Duration = Duration::from_secs(LOOK_EVERY_MAX_S);
-/// How often resources at rest are looked for that have not been looked at for long.
-const LOOK_AROUND_EVERY: Duration = Duration::from_secs(60);
-/// How often old records are looked for.
-const EXPIRE_EVERY: Duration = Duration::from_secs(60);
-/// How often enrollments that were completed long ago are looked for, and old lines of their log.
-const CLEAN_EVERY: Duration = Duration::from_secs(7 * 86_400);
+/// How often schedules are looked at: with every tick.
+const FIRE_EVERY: Duration = Duration::from_secs(1);
 /// Records of each kind that go in one transaction.
 const EXPIRE_BATCH: i64 = 500;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -57,13 +56,15 @@ pub(super) fn look_every(config: &Config) -> Duration {
     LOOK_EVERY_MAX.min(config.lane.renew())
 }
 
-/// What is done again and again. Each handles its own errors: the next tick tries again.
+/// What is done again and again, beside the schedules. Each handles its own errors: the next tick tries again.
 pub(super) fn duties(
     house: &House,
     look_every: Duration,
     reconciler: Arc<Now>,
     living: Arc<Living>,
 ) -> Vec<Duty> {
+    let household = Household { engine: house.engine.clone(), reconciler: Arc::clone(&reconciler), living };
+    let firing = Firing::new(house.engine.clone(), house.crew.gate.clone(), Arc::new(household));
     let reconcile = Duty::new(look_every, move || {
         let reconciler = Arc::clone(&reconciler);
         async move {
@@ -73,61 +74,73 @@ pub(super) fn duties(
         }
         .boxed()
     });
-    let (living_too, cleaning) = (Arc::clone(&living), Arc::clone(&living));
-    let engine = house.engine.clone();
-    let expire = Duty::new(EXPIRE_EVERY, move || {
-        let engine = engine.clone();
-        let now = engine.clock().now();
-        let retention = living.config().retention.clone();
+    let fire = Duty::new(FIRE_EVERY, move || {
+        let firing = firing.clone();
+        async move {
+            if let Err(error) = firing.step().await {
+                tracing::warn!(%error, "what is due could not be fired; it is tried again");
+            }
+        }
+        .boxed()
+    });
+    vec![reconcile, fire]
+}
+
+/// What settled does for itself, on schedule.
+struct Household {
+    engine: Engine,
+    reconciler: Arc<Now>,
+    living: Arc<Living>,
+}
+
+#[async_trait]
+impl Chores for Household {
+    async fn act(&self, chore: Chore, period: Duration) -> Result<String, String> {
+        match chore {
+            Chore::Reconcile => self.reconcile().await,
+            Chore::Retention => self.expire().await,
+            Chore::Probes => self.look_around(period).await,
+        }
+    }
+}
+
+impl Household {
+    /// By hand only: by itself every daemon does it all the time.
+    async fn reconcile(&self) -> Result<String, String> {
+        let report = self.reconciler.look().await.map_err(|error| error.to_string())?;
+        let (settled, released) = (report.settled.len(), report.released.len());
+        Ok(format!("{} open runs were looked at, {settled} settled, {released} lanes freed", report.examined))
+    }
+
+    async fn expire(&self) -> Result<String, String> {
+        let (now, kept) = (self.engine.clock().now(), self.living.config().retention.clone());
         let horizon = Horizon {
-            runs: now - DAY * retention.runs_days,
-            transitions: now - DAY * retention.transitions_days,
-            requests: now - DAY * retention.requests_days,
-            audit: now - DAY * retention.audit_days,
+            runs: now - DAY * kept.runs_days,
+            transitions: now - DAY * kept.transitions_days,
+            requests: now - DAY * kept.requests_days,
+            audit: now - DAY * kept.audit_days,
         };
-        async move {
-            match engine.expire(horizon, EXPIRE_BATCH).await {
-                Ok(0) => {}
-                Ok(gone) => tracing::info!(records = gone, "old records were removed"),
-                Err(error) => tracing::warn!(%error, "old records could not be removed; it is tried again"),
-            }
-        }
-        .boxed()
-    });
-    let engine = house.engine.clone();
-    let look = Duty::new(LOOK_AROUND_EVERY, move || {
-        let (engine, every) = (engine.clone(), living_too.config().probe.every());
-        async move {
-            let Some(every) = every else { return };
-            match engine.look_around(every, LOOK_AROUND_EVERY).await {
-                Ok(0) => {}
-                Ok(looks) => tracing::debug!(looks, "resources at rest are looked at"),
-                Err(error) => {
-                    tracing::warn!(%error, "resources at rest could not be looked at; it is tried again");
-                }
-            }
-        }
-        .boxed()
-    });
-    let engine = house.engine.clone();
-    let clean = Duty::new(CLEAN_EVERY, move || {
-        let (engine, kept) = (engine.clone(), cleaning.cleaning(engine.clock().now()));
-        async move {
-            match engine.clean_lifecycles(kept).await {
-                Ok((0, 0)) => {}
-                Ok((enrollments, executions)) => {
-                    tracing::info!(
-                        enrollments,
-                        executions,
-                        "old enrollments and lines of their log were removed"
-                    );
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "old enrollments could not be removed; it is tried again")
-                }
-            }
-        }
-        .boxed()
-    });
-    vec![reconcile, expire, look, clean]
+        let gone = self.engine.expire(horizon, EXPIRE_BATCH).await.map_err(|error| {
+            tracing::warn!(%error, "old records could not be removed; it is tried again");
+            error.to_string()
+        })?;
+        let old = self.living.cleaning(now);
+        let (enrollments, lines) = self.engine.clean_lifecycles(old).await.map_err(|error| {
+            tracing::warn!(%error, "old enrollments could not be removed; it is tried again");
+            error.to_string()
+        })?;
+        let gone = gone + enrollments + lines;
+        Ok(if gone == 0 { String::new() } else { format!("{gone} old records were removed") })
+    }
+
+    async fn look_around(&self, period: Duration) -> Result<String, String> {
+        let Some(every) = self.living.config().probe.every() else {
+            return Ok(String::new());
+        };
+        let looks = self.engine.look_around(every, period).await.map_err(|error| {
+            tracing::warn!(%error, "resources at rest could not be looked at; it is tried again");
+            error.to_string()
+        })?;
+        Ok(if looks == 0 { String::new() } else { format!("{looks} resources at rest are looked at") })
+    }
 }

@@ -88,6 +88,8 @@ pub struct OperationDef {
     pub declared: Declared,
     /// What is given with it and holds for one run of it: of a removal and of own operations only, and never a secret.
     pub parameters: Vec<Parameter>,
+    /// Whether it changes what is there: after an own operation that does not, what proved the resource before proves it still.
+    pub changes: bool,
     /// How many attempts it gets; `None` leaves it to the daemon.
     pub attempts_max: Option<u32>,
     /// How long a run of it may stay queued; `None` leaves it to the daemon.

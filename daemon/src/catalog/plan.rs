@@ -12,6 +12,9 @@ use super::outputs::{self, OutputDef};
 /// What every script begins with: an error or an unset variable ends it.
 const OPENING: &str = "set -eu\n";
 
+/// What tells a probe that it looks at something that was adopted; empty otherwise.
+const ADOPTED: &str = "SETTLED_ADOPTED";
+
 /// An operation, ready to be run step by step.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -66,10 +69,21 @@ pub struct PlannedStep {
 pub struct ProbePlan {
     /// Fixed text for `/bin/sh`.
     pub script: String,
-    /// `SETTLED_PACKAGE`, `SETTLED_NAME`, `P_*` and `OLD_*`.
+    /// `SETTLED_PACKAGE`, `SETTLED_NAME`, `SETTLED_ADOPTED`, `P_*` and `OLD_*`.
     pub env: Vec<(String, String)>,
     /// From its start to TERM.
     pub timeout: Duration,
+}
+
+impl ProbePlan {
+    /// The same for what bears no mark of the resource yet: it is to be adopted, or was, and nothing has changed it since.
+    #[must_use]
+    pub fn of_adopted(mut self, adopted: bool) -> Self {
+        if let Some((_, value)) = self.env.iter_mut().find(|(name, _)| adopted && name == ADOPTED) {
+            "yes".clone_into(value);
+        }
+        self
+    }
 }
 
 /// Why an operation cannot be planned.
@@ -121,6 +135,7 @@ impl Definition {
     ) -> Result<Plan, PlanError> {
         let found = self.operations.get(operation.as_str());
         let definition = found.ok_or_else(|| self.no_such_operation(operation))?;
+        let desired = &self.completed(desired);
         let mut env = self.environment(resource_name, desired, applied);
         env.extend(definition.parameters.iter().map(|given| {
             (
@@ -160,11 +175,21 @@ impl Definition {
 
     /// How to look at what is there; `None` when the package has no probe.
     pub fn probe_plan(&self, resource_name: &str, params: &Params) -> Option<ProbePlan> {
+        let params = &self.completed(params);
         self.probe.as_ref().map(|probe| ProbePlan {
             script: self.script(&probe.script),
-            env: self.environment(resource_name, params, None),
+            env: [self.environment(resource_name, params, None), vec![(ADOPTED.to_owned(), String::new())]]
+                .concat(),
             timeout: probe.timeout,
         })
+    }
+
+    /// With the defaults of what a resource, asked for by another definition, has no value of.
+    fn completed(&self, desired: &Params) -> Params {
+        let defaults = self.parameters.iter().filter_map(|parameter| {
+            parameter.default.as_ref().map(|default| (parameter.name.clone(), default.clone()))
+        });
+        defaults.chain(desired.clone()).collect()
     }
 
     fn planned(&self, step: &StepDef, env: &[(String, String)]) -> PlannedStep {

@@ -6,9 +6,10 @@
 use super::definition::Definition;
 
 /// A text of the program: name and shell text. None has `'''` in it.
-pub(super) const BUILTIN: [(&str, &str); 2] = [
+pub(super) const BUILTIN: [(&str, &str); 3] = [
     ("debian", include_str!("../../packages/shared/debian.sh")),
     ("service", include_str!("../../packages/shared/service.sh")),
+    ("ssh", include_str!("../../packages/shared/ssh.sh")),
 ];
 
 /// What stands between the author's text and the shared texts.

@@ -137,7 +137,7 @@ fn what_a_definition_uses_comes_before_its_own_text_and_is_kept_with_it() {
     let using = |uses: &str| DEFINITION.replacen("prelude", &format!("uses = {uses}\nprelude"), 1);
     let definition = parse(&using(r#"["service", "debian"]"#)).unwrap();
     let plan = definition.plan(&Operation::Install, "r1", &params(&[("home", "/x")]), None).unwrap();
-    let [(_, debian), (_, service)] = shared::BUILTIN;
+    let [(_, debian), (_, service), _] = shared::BUILTIN;
     assert_eq!(plan.steps[0].script, ["set -eu\n", service, debian, "hello() { :; }\n", "hello\n"].concat());
     assert!(plan.steps[0].env.contains(&("SETTLED_PACKAGE".to_owned(), "thing".to_owned())));
 
@@ -442,4 +442,14 @@ fn what_a_definition_requires_is_looked_for_in_what_is_loaded_and_in_what_comes_
         faults("[\"b\"]", &[b]),
         ["3:requires[0]:`a` would in the end require itself: b, which requires a"]
     );
+}
+
+#[test]
+fn a_resource_that_was_asked_for_by_an_older_definition_has_the_defaults_of_what_came_since() {
+    let definition = parse(&DEFINITION.replacen("required = false", "default = \"/new\"", 1)).unwrap();
+    let new =
+        definition.parameters.iter().find(|parameter| parameter.default.as_deref() == Some("/new")).unwrap();
+    let plan = definition.plan(&Operation::Install, "r1", &Params::new(), None).unwrap();
+    let variable = format!("P_{}", new.name.to_ascii_uppercase());
+    assert!(plan.steps[0].env.contains(&(variable, "/new".to_owned())));
 }

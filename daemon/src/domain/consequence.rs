@@ -34,6 +34,14 @@ pub fn for_resource(run: &Run, resource: Resource) -> After {
     };
     after.status = status;
     after.ours |= run.payload;
+    if run.verdict().is_some() {
+        // An update of which nothing has run has asked for nothing: what follows works with what was asked for before.
+        after = if run.succeeded() || run.payload {
+            Resource { former: None, ..after }
+        } else {
+            after.before_update()
+        };
+    }
     match run.verdict() {
         None => {}
         Some(verdict) if verdict.outcome == Outcome::Succeeded => {
@@ -44,11 +52,7 @@ pub fn for_resource(run: &Run, resource: Resource) -> After {
             after.outputs = outputs_after(run, after.outputs);
             if let Operation::Install | Operation::Update | Operation::Adopt = run.operation {
                 after.ours = true;
-                let by = match &run.operation {
-                    Operation::Adopt => Operation::Install,
-                    applied => applied.clone(),
-                };
-                let (params, digest) = (after.desired.clone(), digest.clone());
+                let (params, digest, by) = (after.desired.clone(), digest.clone(), run.operation.clone());
                 after.applied = Some(Applied { params, digest, known: true, by });
             } else if let (Operation::Own(_), Some(applied)) = (&run.operation, &mut after.applied) {
                 applied.by = run.operation.clone();

@@ -42,6 +42,8 @@ id! {
     ResourceId,
     /// A run.
     RunId,
+    /// A schedule.
+    ScheduleId,
     /// A daemon process: one per start.
     DaemonId,
     /// An installation: what servers remember as their owner.

@@ -7,6 +7,7 @@
 pub(crate) mod text_enum;
 
 pub mod consequence;
+pub mod cron;
 pub mod enrollment;
 pub mod expression;
 pub mod failure;
@@ -19,6 +20,7 @@ pub mod params;
 pub mod requirement;
 pub mod resource;
 pub mod run;
+pub mod schedule;
 pub mod server;
 pub mod step;
 pub mod time;

@@ -109,6 +109,15 @@ impl Observed {
     }
 }
 
+/// What was asked for before the update that is open. It is in force again when that ends before anything of it has run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Former {
+    /// The parameters.
+    pub desired: Params,
+    /// Names of the secret parameters that had a value.
+    pub secrets: Vec<String>,
+}
+
 /// The record that users own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
@@ -126,6 +135,8 @@ pub struct Resource {
     pub status: ResourceStatus,
     /// What was asked for last.
     pub desired: Params,
+    /// What was asked for before that, while an update is open.
+    pub former: Option<Former>,
     /// What was applied last; `None` before the first success.
     pub applied: Option<Applied>,
     /// Names of the secret parameters that have a value.
@@ -152,11 +163,24 @@ pub struct Resource {
 }
 
 impl Resource {
+    /// As it was before the update that is open: what that has asked for is forgotten.
+    pub fn before_update(mut self) -> Self {
+        if let Some(former) = self.former.take() {
+            (self.desired, self.secrets) = (former.desired, former.secrets);
+        }
+        self
+    }
+
     /// What was applied last, when the server is to show it: no change is open, and none has left a doubt.
     pub fn at_rest(&self) -> Option<&Applied> {
         use ResourceStatus as S;
         let rests = self.open_run.is_none() && matches!(self.status, S::Active | S::Success | S::Paused);
         self.applied.as_ref().filter(|applied| rests && applied.known)
+    }
+
+    /// It was adopted, and nothing has changed it since.
+    pub fn is_adopted(&self) -> bool {
+        self.applied.as_ref().is_some_and(|applied| applied.by == Operation::Adopt)
     }
 }
 

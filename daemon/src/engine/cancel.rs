@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::lane::close_unsent;
 use super::{Answer, Asked, Engine, Refusal};
 use crate::domain::id::RunId;
-use crate::domain::run::Event;
+use crate::domain::run::{Event, Run};
 use crate::store::{Command, Unit};
 
 struct Cancel {
@@ -32,6 +32,23 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Writes a run that was asked to end, and closes what it had not sent yet when it has ended with that.
+    pub(super) async fn write_cancelled(
+        &self,
+        unit: &mut Unit<'_>,
+        run: &mut Run,
+        before: &Run,
+    ) -> Result<(), Refusal> {
+        self.write_run(unit, run, None).await?;
+        if run.verdict().is_some() {
+            close_unsent(unit, before).await?;
+            self.look_after(unit, run).await?;
+        }
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl Command for Cancel {
     type Answer = Answer;
@@ -48,11 +65,7 @@ impl Command for Cancel {
         let mut run = run.apply(Event::CancelRequested, now, self.engine.timings()).map_err(|_| {
             Refusal::not_now(format!("run {} has completed already: there is nothing to cancel", self.run))
         })?;
-        self.engine.write_run(unit, &mut run, None).await?;
-        if run.verdict().is_some() {
-            close_unsent(unit, &before).await?;
-            self.engine.look_after(unit, &run).await?;
-        }
+        self.engine.write_cancelled(unit, &mut run, &before).await?;
         let answer = Engine::answer(None, &run);
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), self.run.to_string()).await?;
         unit.call(server);

@@ -43,10 +43,20 @@ pub(super) fn expectation(definition: &Definition, resource: &Resource) -> Optio
     }
     let proof = match resource.status {
         ResourceStatus::Paused => definition.proof_of(&Operation::Pause)?,
-        ResourceStatus::Active => definition.proof_of(by).unwrap_or_else(Proof::of_presence),
-        _ => definition.proof_of(by)?,
+        ResourceStatus::Active => standing_proof(definition, by).unwrap_or_else(Proof::of_presence),
+        _ => standing_proof(definition, by)?,
     };
     Some((proof, params.clone()))
+}
+
+/// What still proves a resource after the operation that succeeded last.
+fn standing_proof(definition: &Definition, by: &Operation) -> Option<Proof> {
+    let changes = definition.operations.get(by.as_str()).is_none_or(|operation| operation.changes);
+    match by {
+        Operation::Adopt => definition.proof_of(&Operation::Install),
+        Operation::Own(_) if !changes => definition.proof_of(&Operation::Install),
+        _ => definition.proof_of(by),
+    }
 }
 
 /// Looks at resources that have been at rest for long.

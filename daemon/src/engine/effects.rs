@@ -44,9 +44,8 @@ impl Engine {
             After::Same(resource) => Ok(Some(resource)),
             After::Changed(mut resource) => {
                 unit.update_resource(&mut resource).await?;
-                if run.operation == Operation::Update && run.succeeded() {
-                    unit.drop_old_keys(&resource).await?;
-                    unit.drop_former_secrets(&resource.id.to_string()).await?;
+                if run.operation == Operation::Update && run.verdict().is_some() {
+                    Self::let_go(unit, run, &resource).await?;
                 }
                 Ok(Some(resource))
             }
@@ -55,6 +54,18 @@ impl Engine {
                 Ok(None)
             }
         }
+    }
+
+    /// Lets go of what the resource does not use any more: what an update has replaced, or what one has asked for in vain.
+    async fn let_go(unit: &mut Unit<'_>, run: &Run, resource: &Resource) -> Result<(), Refusal> {
+        if run.succeeded() {
+            unit.drop_old_keys(resource).await?;
+            unit.drop_former_secrets(&resource.id.to_string()).await?;
+        } else if !run.payload {
+            unit.drop_old_keys(resource).await?;
+            unit.put_back_secrets(resource, run.accepted_at).await?;
+        }
+        Ok(())
     }
 
     async fn write_server(&self, unit: &mut Unit<'_>, run: &Run) -> Result<(), Refusal> {

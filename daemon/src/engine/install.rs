@@ -59,7 +59,13 @@ impl Engine {
         self.command_install(asked, ask, true).await
     }
 
-    /// The same within the unit of another command, which has been allowed to.
+    async fn command_install(&self, asked: Asked, ask: Install, dry: bool) -> Result<Answer, Refusal> {
+        ask.check()?;
+        let id = ResourceId(self.clock().ulid());
+        self.writer().commit(InstallCommand { engine: self.clone(), asked, ask, id, dry }).await
+    }
+
+    /// Installs a package within the unit of another command.
     pub(super) async fn install_within(
         &self,
         unit: &mut Unit<'_>,
@@ -69,12 +75,6 @@ impl Engine {
         ask.check()?;
         let id = ResourceId(self.clock().ulid());
         InstallCommand { engine: self.clone(), asked, ask, id, dry: false }.run(unit).await
-    }
-
-    async fn command_install(&self, asked: Asked, ask: Install, dry: bool) -> Result<Answer, Refusal> {
-        ask.check()?;
-        let id = ResourceId(self.clock().ulid());
-        self.writer().commit(InstallCommand { engine: self.clone(), asked, ask, id, dry }).await
     }
 
     /// A record about to be made.
@@ -94,6 +94,7 @@ impl Engine {
             package: definition.name.clone(),
             status: ResourceStatus::Pending,
             desired,
+            former: None,
             applied: None,
             secrets: Vec::new(),
             outputs: Outputs::new(),

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Planned, Refusal};
-use crate::store::rows::{EnrollmentRow, LifecycleRow, ResourceRow, RunRow, ServerRow};
+use crate::store::rows::{
+    EnrollmentRow, LifecycleRow, OccurrenceRow, ResourceRow, RunRow, ScheduleRow, ServerRow,
+};
 use crate::store::{AuditRow, Unit, Wants};
 
 /// Longest request id, in bytes.
@@ -42,6 +44,12 @@ pub struct Answer {
     /// The runs in front that install what is required.
     #[serde(default)]
     pub required: Vec<RunRow>,
+    /// The schedule.
+    #[serde(default)]
+    pub schedule: Option<ScheduleRow>,
+    /// What became of its occurrence.
+    #[serde(default)]
+    pub occurrence: Option<OccurrenceRow>,
     /// Only of a dry run: what else there is to tell.
     #[serde(skip)]
     pub plan: Option<Planned>,

@@ -11,7 +11,7 @@ use super::{Answer, Asked, Engine, Refusal, targets};
 use crate::catalog::{Definition, Given};
 use crate::domain::operation::Operation;
 use crate::domain::params::Params;
-use crate::domain::resource::{Resource, ResourceStatus, at_accept};
+use crate::domain::resource::{Former, Resource, ResourceStatus, at_accept};
 use crate::domain::turn::Turn;
 use crate::store::{Command, Unit, Wants};
 
@@ -50,7 +50,16 @@ impl Engine {
         self.command_operation(asked, ask, true).await
     }
 
-    /// The same within the unit of another command, which has been allowed to.
+    async fn command_operation(&self, asked: Asked, ask: Operate, dry: bool) -> Result<Answer, Refusal> {
+        accept::check_values(&ask.parameters, &ask.secrets)?;
+        if let Operation::Install | Operation::Remove | Operation::Probe | Operation::Register = ask.operation
+        {
+            return Err(Refusal::field("operation", format!("`{}` has a method of its own", ask.operation)));
+        }
+        self.writer().commit(OperateCommand { engine: self.clone(), asked, ask, dry }).await
+    }
+
+    /// Runs an operation within the unit of another command. It has been checked that the operation has no method of its own.
     pub(super) async fn operate_within(
         &self,
         unit: &mut Unit<'_>,
@@ -59,15 +68,6 @@ impl Engine {
     ) -> Result<Answer, Refusal> {
         accept::check_values(&ask.parameters, &ask.secrets)?;
         OperateCommand { engine: self.clone(), asked, ask, dry: false }.run(unit).await
-    }
-
-    async fn command_operation(&self, asked: Asked, ask: Operate, dry: bool) -> Result<Answer, Refusal> {
-        accept::check_values(&ask.parameters, &ask.secrets)?;
-        if let Operation::Install | Operation::Remove | Operation::Probe | Operation::Register = ask.operation
-        {
-            return Err(Refusal::field("operation", format!("`{}` has a method of its own", ask.operation)));
-        }
-        self.writer().commit(OperateCommand { engine: self.clone(), asked, ask, dry }).await
     }
 
     /// The newest definition; when its package is not loaded any more, the one that the resource was applied with, or was to be.
@@ -171,9 +171,11 @@ impl OperateCommand {
 
     fn new_parameters(&self, definition: &Definition, resource: &mut Resource) -> Result<(), Refusal> {
         let given = Given::Update { current: &resource.desired, current_secrets: &resource.secrets };
+        let former = Former { desired: resource.desired.clone(), secrets: resource.secrets.clone() };
         let desired =
             definition.check(&self.ask.parameters, &self.ask.secrets, given).map_err(Refusal::Invalid)?;
         resource.desired = desired;
+        resource.former = Some(former);
         for name in self.ask.secrets.keys() {
             if !resource.secrets.contains(name) {
                 resource.secrets.push(name.clone());

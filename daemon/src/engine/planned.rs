@@ -26,7 +26,7 @@ impl Engine {
     ) -> Result<Answer, Refusal> {
         let (resource, work) =
             all.pop().ok_or_else(|| Refusal::Internal("nothing was asked for".to_owned()))?;
-        let ahead = unit.db().await?.queued_ahead(resource.server, work.turn.priority).await?;
+        let ahead = unit.db().await?.queued_ahead(resource.server, work.turn.priority, resource.id).await?;
         let position = ahead + i64::try_from(all.len()).unwrap_or(0) + 1;
         let row = |resource: &Resource, work: &Work| {
             let run = self.new_resource_run(unit, resource, resource.status, work, asked);

@@ -69,6 +69,7 @@ impl Engine {
         let outline = |step: &PlannedStep| Outline { title: step.title.clone(), kill_grace: step.kill_grace };
         let outlines = plan.steps.iter().map(outline).collect();
         let probe = definition.probe_plan(&resource.name, &resource.desired);
+        let probe = probe.map(|probe| probe.of_adopted(resource.is_adopted()));
         let obstacle =
             if run.is_queued() { self.obstacle(&mut db, run, &resource, &definition).await? } else { None };
         drop(reader);
@@ -125,7 +126,8 @@ impl Engine {
             .ok_or_else(|| Refusal::NotFound { what: "resource", name: id.to_string() })?;
         let definition = self.definition(&mut db, package, digest).await?;
         let params = resource.applied.as_ref().map_or(&resource.desired, |a| &a.params);
-        let probe = definition.probe_plan(&resource.name, params);
+        let adopted = run.operation == Operation::Adopt || resource.is_adopted();
+        let probe = definition.probe_plan(&resource.name, params).map(|probe| probe.of_adopted(adopted));
         let probe = probe.ok_or_else(|| {
             Refusal::Internal(format!("the package `{package}` does not say how to probe it"))
         })?;

@@ -42,7 +42,7 @@ impl Engine {
         self.probe(asked, Whom::Server(server)).await
     }
 
-    /// Asks a server what there is of a resource, within the unit of another command, which has been allowed to.
+    /// Asks a server what there is of a resource, within the unit of another command.
     pub(super) async fn probe_within(
         &self,
         unit: &mut Unit<'_>,

@@ -42,7 +42,7 @@ impl Engine {
         self.writer().commit(command).await
     }
 
-    /// The same within the unit of another command, which has been allowed to.
+    /// Takes a resource off its server, within the unit of another command.
     pub(super) async fn remove_within(
         &self,
         unit: &mut Unit<'_>,
@@ -86,10 +86,12 @@ impl Command for Remove {
             return Ok(answer);
         }
         let mut resource = targets::find_resource(unit, &self.resource).await?;
-        let definition = self.definition(unit, &resource).await?;
+        // An update that is still queued is cancelled.
+        let before = resource.clone().before_update();
+        let definition = self.definition(unit, &before).await?;
         let operation = Operation::Remove;
         let given = definition.check_given(&operation, &self.parameters).map_err(Refusal::Invalid)?;
-        let plan = accept::plan(&definition, &operation, &resource, &given)?;
+        let plan = accept::plan(&definition, &operation, &before, &given)?;
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
         self.engine.check_window(unit, resource.server, &plan, self.turn).await?;
         self.engine.check_dependents(unit.db().await?, &resource).await?;

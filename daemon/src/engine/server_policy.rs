@@ -72,7 +72,7 @@ pub(super) fn shown(windows: &[Window]) -> String {
 }
 
 /// The canonical name of a zone.
-fn zone_named(name: &str) -> Result<String, String> {
+pub(super) fn zone_named(name: &str) -> Result<String, String> {
     let name = if name.is_empty() { "UTC" } else { name };
     let known = name.bytes().all(|b| b.is_ascii_graphic()).then(|| clock::zone(name)).flatten();
     let canonical = known.and_then(|zone| zone.iana_name().map(str::to_owned));
@@ -111,7 +111,8 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let server = if plan.exclusive { unit.server(server).await? } else { None };
         let Some(server) = server else { return Ok(()) };
-        let until = unit.now() + turn.limit.unwrap_or(self.limits().queue_limit);
+        let limit = turn.limit.or(plan.queue_limit).unwrap_or(self.limits().queue_limit);
+        let until = unit.now() + limit;
         match opening(&server.policy, unit.now()) {
             Opening::At(at) if at > until => Err(Refusal::not_now(opens_too_late(&server, at, until))),
             _ => Ok(()),

@@ -29,6 +29,7 @@ commands! {
     InstallRequest UpdateResourceRequest RemoveResourceRequest PauseResourceRequest ResumeResourceRequest
     RetryResourceRequest ProbeResourceRequest DoRequest AdoptRequest CancelRunRequest
     ReloadPackagesRequest ReconcileRequest DrainRequest
+    CreateScheduleRequest UpdateScheduleRequest PauseScheduleRequest ResumeScheduleRequest FireScheduleRequest DeleteScheduleRequest
     ApplyLifecycleRequest RunLifecycleRequest DeleteLifecycleRequest EnrollRequest AdvanceEnrollmentRequest RetryEnrollmentRequest
     ResetEnrollmentRequest DecideEnrollmentRequest DeleteEnrollmentRequest CleanLifecyclesRequest
 }

@@ -15,6 +15,7 @@ mod pages;
 mod places;
 mod resources;
 mod runs;
+mod schedules;
 mod serve;
 mod servers;
 mod shape;

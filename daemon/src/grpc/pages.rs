@@ -48,6 +48,12 @@ impl<'a> Page<'a> {
 
     /// Cuts what was loaded to the page; answers it with the token of the next one, empty on the last.
     pub(super) fn cut<M: Message>(&self, rows: Vec<M>, key: impl Fn(&M) -> &str) -> (Vec<M>, String) {
+        let keys: Vec<_> = rows.iter().map(|row| key(row).to_owned()).collect();
+        self.cut_by(rows, &keys)
+    }
+
+    /// The same for rows whose keys are not written in them.
+    pub(super) fn cut_by<M: Message>(&self, rows: Vec<M>, keys: &[String]) -> (Vec<M>, String) {
         let loaded = rows.len();
         let mut bytes = 0;
         let fits = |row: &M| {
@@ -56,8 +62,8 @@ impl<'a> Page<'a> {
         };
         let room = rows.iter().take(self.size).map(fits).take_while(|&fits| fits).count().max(1);
         let rows: Vec<M> = rows.into_iter().take(room).collect();
-        let next = match rows.last() {
-            Some(last) if rows.len() < loaded => self.seal(key(last)),
+        let next = match keys.get(rows.len().saturating_sub(1)) {
+            Some(last) if rows.len() < loaded => self.seal(last),
             _ => String::new(),
         };
         (rows, next)

@@ -10,6 +10,7 @@ use settled_proto::v1::lifecycles_server::LifecyclesServer;
 use settled_proto::v1::packages_server::PackagesServer;
 use settled_proto::v1::resources_server::ResourcesServer;
 use settled_proto::v1::runs_server::RunsServer;
+use settled_proto::v1::schedules_server::SchedulesServer;
 use settled_proto::v1::servers_server::ServersServer;
 use settled_proto::v1::transitions_server::TransitionsServer;
 use tokio::net::UnixListener;
@@ -89,6 +90,7 @@ pub async fn serve(listener: UnixListener, parts: GrpcParts) -> Result<(), Serve
     health.set_serving::<RunsServer<Api>>().await;
     health.set_serving::<TransitionsServer<Api>>().await;
     health.set_serving::<AdminServer<Api>>().await;
+    health.set_serving::<SchedulesServer<Api>>().await;
     health.set_serving::<LifecyclesServer<Api>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(settled_proto::DESCRIPTORS)
@@ -111,6 +113,7 @@ pub async fn serve(listener: UnixListener, parts: GrpcParts) -> Result<(), Serve
         .add_service(service!(TransitionsServer, api))
         .add_service(service!(LifecyclesServer, api))
         .add_service(service!(AdminServer, api))
+        .add_service(service!(SchedulesServer, api))
         .serve_with_incoming_shutdown(socket::callers(listener, clock), stop.cancelled());
     tokio::select! {
         served = serving => Ok(served?),

@@ -21,6 +21,7 @@ mod page;
 pub mod queries;
 pub mod retention;
 pub mod rows;
+pub mod schedules;
 mod sealed;
 pub mod snapshot;
 mod unit;
@@ -102,6 +103,7 @@ fn what_is_unique(found: &str) -> String {
         ("server_name_key", "server.name", "name"),
         ("server_machine_id_key", "server.machine_id", "machine id"),
         ("resource_server_id_package_name_key", "resource.server_id", "name"),
+        ("schedule_name_key", "schedule.name", "name"),
         ("run_one_open_exclusive", "run.resource_id", "resource, and an open run"),
         ("lifecycle_code_key", "lifecycle.code", "code"),
         ("enrollment_lifecycle_id_subject_type_subject_id_key", "enrollment.subject_id", "subject"),

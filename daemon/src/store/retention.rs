@@ -6,7 +6,7 @@ use crate::domain::time::Timestamp;
 /// Until when each kind of record is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Horizon {
-    /// Completed runs, with their steps and output.
+    /// Completed runs, with their steps and output; and what became of the due times of schedules.
     pub runs: Timestamp,
     /// Transitions.
     pub transitions: Timestamp,
@@ -37,6 +37,11 @@ impl Unit<'_> {
                 "DELETE FROM request WHERE (principal, method, request_id) IN \
                  (SELECT principal, method, request_id FROM request WHERE at < $1 ORDER BY at LIMIT $2)",
                 horizon.requests,
+            ),
+            (
+                "DELETE FROM occurrence WHERE (schedule_id, due) IN (SELECT schedule_id, due FROM occurrence \
+                 WHERE at < $1 AND fate <> 'waiting' ORDER BY at LIMIT $2)",
+                horizon.runs,
             ),
             (
                 "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT $2)",

@@ -1,6 +1,8 @@
 //! Sealed secrets, as bytes: those in force, and those that a change has replaced and that may still be on the server.
 
 use super::{Db, StoreError, Unit};
+use crate::domain::resource::Resource;
+use crate::domain::time::Timestamp;
 
 /// A sealed secret.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -64,6 +66,24 @@ impl Unit<'_> {
     pub async fn drop_former_secrets(&mut self, owner: &str) -> Result<(), StoreError> {
         let sql = "DELETE FROM former_secret WHERE owner_id = $1";
         on!(self.writing().await?, c => sqlx::query(sql).bind(owner).execute(c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Puts back what the update that was accepted at this time has replaced, and removes what the resource had no value of before.
+    pub async fn put_back_secrets(&mut self, of: &Resource, since: Timestamp) -> Result<(), StoreError> {
+        let owner = of.id.to_string();
+        let put_back = "UPDATE secret SET key_id = f.key_id, sealed = f.sealed FROM former_secret f \
+                        WHERE secret.owner_id = $1 AND f.owner_id = $1 AND f.name = secret.name AND f.replaced_at = $2";
+        let forget = "DELETE FROM former_secret WHERE owner_id = $1 AND replaced_at = $2";
+        for sql in [put_back, forget] {
+            on!(self.writing().await?, c => sqlx::query(sql).bind(&owner).bind(since.0).execute(c).await.map(drop))?;
+        }
+        let remove = "DELETE FROM secret WHERE owner_id = $1 AND name = $2";
+        for row in self.db().await?.secrets(&owner).await? {
+            if !of.secrets.contains(&row.name) {
+                on!(self.writing().await?, c => sqlx::query(remove).bind(&owner).bind(&row.name).execute(c).await.map(drop))?;
+            }
+        }
         Ok(())
     }
 

@@ -36,6 +36,11 @@ impl SimClock {
         }
     }
 
+    /// A clock whose wall shows this time at the beginning.
+    pub fn at(seed: u64, begin: Timestamp) -> Self {
+        Self { jumped: Mutex::new((begin.0 - BEGIN.0, None)), ..Self::new(seed) }
+    }
+
     /// Moves to this time; never back.
     pub fn move_to(&self, at: Duration) {
         self.now.send_modify(|now| *now = at.max(*now));

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 use settled::domain::freshness::Freshness;
+use settled::domain::schedule::{Chore, Fate, Missed, Overlap};
 use settled::domain::verdict::{Evidence, Reason};
 use settled_tests::engine::Served;
 use tonic_health::pb::HealthCheckRequest;
@@ -47,7 +48,8 @@ fn commands_are_unary_streams_flow_to_the_caller_and_every_method_declares_a_rig
 async fn every_service_is_healthy() {
     let api = Served::start().await;
     let mut health = HealthClient::new(api.channel());
-    let services = ["Servers", "Packages", "Resources", "Runs", "Transitions", "Lifecycles", "Admin"];
+    let services =
+        ["Servers", "Packages", "Resources", "Runs", "Transitions", "Lifecycles", "Admin", "Schedules"];
     let named = services.map(|service| format!("settled.v1.{service}"));
     for service in [String::new()].into_iter().chain(named) {
         let answer =
@@ -114,5 +116,18 @@ fn every_reason_evidence_and_freshness_is_documented() {
     let evidence = Evidence::ALL.iter().map(|word| format!("`{word}`"));
     for word in reasons.chain(freshness).chain(evidence) {
         assert!(text.contains(&word), "docs/runs.md does not tell of {word}");
+    }
+}
+
+/// So are those of schedules, and the built-in ones are told of by name.
+#[test]
+fn every_fate_policy_and_chore_is_documented() {
+    let text = include_str!("../../../docs/schedules.md");
+    let fates = Fate::ALL.iter().map(|word| format!("| `{word}` | "));
+    let chores = Chore::ALL.iter().map(|word| format!("| `settled.{word}` | "));
+    let overlaps = Overlap::ALL.iter().map(|word| format!("`{word}`"));
+    let missed = Missed::ALL.iter().map(|word| format!("`{word}`"));
+    for word in fates.chain(chores).chain(overlaps).chain(missed) {
+        assert!(text.contains(&word), "docs/schedules.md does not tell of {word}");
     }
 }

@@ -8,6 +8,7 @@ mod contract;
 mod following;
 mod full_disk;
 mod reading;
+mod schedules;
 mod servers;
 mod socket;
 mod watching;

@@ -1,11 +1,12 @@
 //! The built-in packages on whole hosts: the same story for each (`story.rs`, `tales.rs`), and what only one of them has to show.
 
-use settled_proto::v1::Outcome;
 use settled_proto::v1::resources_client::ResourcesClient;
+use settled_proto::v1::servers_client::ServersClient;
+use settled_proto::v1::{Outcome, ProbeServerRequest, Reason};
 use settled_tests::patience::until;
-use settled_tests::server::install;
+use settled_tests::server::{fresh_id, install};
 
-use crate::fixture::Scene;
+use crate::fixture::{Scene, well, wrong};
 use crate::story::Tale;
 use crate::tales;
 
@@ -14,18 +15,6 @@ fn page(scene: &Scene, name: &str) -> String {
     let script = "exec 3<>/dev/tcp/127.0.0.1/80; \
          printf 'GET / HTTP/1.0\\r\\nHost: NAME\\r\\n\\r\\n' >&3; cat <&3";
     scene.host.run(&format!("bash -c {:?}", script.replace("NAME", name)))
-}
-
-async fn well(scene: &Scene, run: String) -> String {
-    let (run, output) = scene.completed(&run).await;
-    assert_eq!(run.outcome(), Outcome::Succeeded, "{run:#?}\n{output}");
-    output
-}
-
-async fn wrong(scene: &Scene, run: String, words: &str) {
-    let (run, output) = scene.completed(&run).await;
-    assert_eq!((run.outcome(), run.attempt), (Outcome::Failed, 1), "{run:#?}\n{output}");
-    assert!(output.contains(words), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,6 +150,11 @@ async fn p8_certificates_of_an_authority_come_and_go() {
         "port 80 is taken by nginx, so the authority cannot be answered there",
     )
     .await;
+    // nginx answers for every site of settled, also for one that leads elsewhere.
+    well(&scene, scene.ask("nginx", "nginx", &[]).await).await;
+    let proxy = [("domains", "acme.test"), ("kind", "proxy"), ("upstream", "http://127.0.0.1:3000")];
+    well(&scene, scene.ask("site", "proxied", &proxy).await).await;
+    well(&scene, scene.retry("tls_certificate", "late").await).await;
     scene.stays(&tales::TLS_FROM_AUTHORITY).await;
     scene.leaves(&tales::TLS_FROM_AUTHORITY).await;
     // What the other one needs is still there.
@@ -174,4 +168,35 @@ async fn mysql_is_refused_where_there_is_none_and_mariadb_is_named() {
     let request = install("host", "mysql", "mysql", &[]);
     let refused = ResourcesClient::new(scene.channel.clone()).install(request).await.unwrap_err();
     assert!(refused.message().contains("use mariadb instead"), "{refused:#?}");
+}
+
+/// Looks at the host anew, as what it says that it is.
+async fn met_as(scene: &Scene, id: &str, version: &str) {
+    scene
+        .host
+        .run(&format!("rm /etc/os-release; printf 'ID=%s\nVERSION_ID=%s\n' {id} {version} >/etc/os-release"));
+    let request = ProbeServerRequest { request_id: fresh_id(), server: "host".to_owned() };
+    let answer = ServersClient::new(scene.channel.clone()).probe(request).await.unwrap().into_inner();
+    let (run, _) = scene.completed(&answer.id).await;
+    assert_eq!(run.outcome(), Outcome::Succeeded, "{run:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(hosts), ignore = "this machine cannot start hosts: be root, and allowed to make namespaces")]
+async fn mysql_is_blocked_where_there_is_none_any_more_and_mariadb_is_named() {
+    let scene = Scene::new(&["before"]).await;
+    met_as(&scene, "ubuntu", "24.04").await;
+    let ahead = scene.ask("slow", "slow", &[]).await;
+    let run = scene.ask("mysql", "mysql", &[]).await;
+    met_as(&scene, "debian", "12").await;
+    scene.go_on("before");
+    well(&scene, ahead).await;
+    let (run, _) = scene.completed(&run).await;
+    assert_eq!((run.outcome(), run.reason()), (Outcome::Blocked, Reason::Unsupported), "{run:#?}");
+    let message = run.failure.unwrap().message;
+    assert!(
+        message.contains("this server is debian 12") && message.contains("use mariadb instead"),
+        "{message}"
+    );
+    scene.host.run("! command -v mysqld");
 }

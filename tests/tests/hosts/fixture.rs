@@ -6,7 +6,8 @@ use settled_proto::v1::resources_client::ResourcesClient;
 use settled_proto::v1::runs_client::RunsClient;
 use settled_proto::v1::servers_client::ServersClient;
 use settled_proto::v1::{
-    CommandResponse, Evidence, FollowRunRequest, GetRunRequest, Outcome, RemoveResourceRequest, Run,
+    AdoptRequest, CommandResponse, Evidence, FollowRunRequest, GetResourceRequest, GetRunRequest, Outcome,
+    PauseResourceRequest, ProbeResourceRequest, RemoveResourceRequest, Resource, ResumeResourceRequest, Run,
     RunState, UpdateResourceRequest, follow_run_response::Event,
 };
 use settled_tests::host::Host;
@@ -145,6 +146,54 @@ impl Scene {
         answer.map(tonic::Response::into_inner)
     }
 
+    /// Registers what is on the host; answers the run.
+    pub(crate) async fn ask_adoption(
+        &self,
+        package: &str,
+        name: &str,
+        parameters: &[(&str, &str)],
+    ) -> String {
+        let request = AdoptRequest {
+            request_id: fresh_id(),
+            server: "host".to_owned(),
+            package: package.to_owned(),
+            name: name.to_owned(),
+            parameters: parameters.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            ..Default::default()
+        };
+        let answer = ResourcesClient::new(self.channel.clone()).adopt(request).await.unwrap().into_inner();
+        answer.run.unwrap().id
+    }
+
+    pub(crate) async fn ask_pause(&self, path: &str) -> String {
+        let (request_id, resource) = (fresh_id(), path.to_owned());
+        let request = PauseResourceRequest { request_id, resource, ..Default::default() };
+        let answer = ResourcesClient::new(self.channel.clone()).pause(request).await.unwrap();
+        answer.into_inner().run.unwrap().id
+    }
+
+    pub(crate) async fn ask_resume(&self, path: &str) -> String {
+        let (request_id, resource) = (fresh_id(), path.to_owned());
+        let request = ResumeResourceRequest { request_id, resource, ..Default::default() };
+        let answer = ResourcesClient::new(self.channel.clone()).resume(request).await.unwrap();
+        answer.into_inner().run.unwrap().id
+    }
+
+    /// The resource of the host as it stands; `None` when there is none.
+    pub(crate) async fn found(&self, package: &str, name: &str) -> Option<Resource> {
+        let request = GetResourceRequest { resource: format!("host/{package}/{name}") };
+        ResourcesClient::new(self.channel.clone()).get(request).await.ok().map(tonic::Response::into_inner)
+    }
+
+    /// The resource of the host, after a look at it.
+    pub(crate) async fn looked_at(&self, package: &str, name: &str) -> Resource {
+        let request =
+            ProbeResourceRequest { request_id: fresh_id(), resource: format!("host/{package}/{name}") };
+        let answer = ResourcesClient::new(self.channel.clone()).probe(request).await.unwrap().into_inner();
+        self.completed(&answer.run.unwrap().id).await;
+        self.found(package, name).await.unwrap()
+    }
+
     /// What waits there goes on.
     pub(crate) fn go_on(&self, place: &str) {
         std::fs::remove_file(self.host.file(&format!("/var/tmp/{place}"))).unwrap();
@@ -225,4 +274,18 @@ fn debian_package() -> Vec<u8> {
     let built = Command::new("dpkg-deb").arg("--build").args([&tree, &deb]).output().unwrap();
     assert!(built.status.success(), "{built:?}");
     std::fs::read(deb).unwrap()
+}
+
+/// The run succeeds; answers what it wrote.
+pub(crate) async fn well(scene: &Scene, run: String) -> String {
+    let (run, output) = scene.completed(&run).await;
+    assert_eq!(run.outcome(), Outcome::Succeeded, "{run:#?}\n{output}");
+    output
+}
+
+/// The run fails for good, and says so.
+pub(crate) async fn wrong(scene: &Scene, run: String, words: &str) {
+    let (run, output) = scene.completed(&run).await;
+    assert_eq!((run.outcome(), run.attempt), (Outcome::Failed, 1), "{run:#?}\n{output}");
+    assert!(output.contains(words), "{output}");
 }

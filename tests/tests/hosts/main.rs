@@ -5,14 +5,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where something is not as it should be")]
 
+mod adopted;
 mod cable;
 mod catalogue;
 mod firewall;
 mod fixture;
+mod hazards;
 mod locks;
 mod power;
+mod redis;
 mod session;
 mod story;
+mod supervisor;
 mod tales;
 
 /// Who is root in CI is told when hosts cannot be started there: an ignored test is easily overlooked.

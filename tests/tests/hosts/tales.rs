@@ -205,9 +205,9 @@ pub(crate) const REDIS: Tale = Tale {
     parameters: &[("port", "6380")],
     secrets: &[("password", "open'sesame\"\\")],
     removal: PURGE,
-    there: "redis-cli -p 6380 -a 'open'\\''sesame\"\\' ping | grep -qx PONG; redis-cli -p 6380 ping | grep -q NOAUTH",
-    change: &[("max_memory_mb", "32")],
-    changed: "redis-cli -p 6380 -a 'open'\\''sesame\"\\' config get maxmemory | grep -qx 33554432",
+    there: "redis-cli -p 6380 -a 'open'\\''sesame\"\\' set thing kept | grep -qx OK; redis-cli -p 6380 ping | grep -q NOAUTH",
+    change: &[("max_memory_mb", "32"), ("append_only", "true")],
+    changed: "redis-cli -p 6380 -a 'open'\\''sesame\"\\' config get maxmemory | grep -qx 33554432; redis-cli -p 6380 -a 'open'\\''sesame\"\\' get thing | grep -qx kept",
     paused: "! systemctl -q is-active redis-server; ! systemctl -q is-enabled redis-server",
     fails: Trouble {
         with: &[("port", "22")],

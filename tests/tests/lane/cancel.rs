@@ -122,3 +122,25 @@ async fn a_cancel_before_the_start_keeps_the_error_of_a_failed_resource() {
         assert_eq!(resource.last_error.unwrap().last_lines, "no space left", "{word}");
     }
 }
+
+#[tokio::test]
+async fn an_update_that_never_began_is_not_asked_for_any_more() {
+    let mut w = world(&["alpha"]).await;
+    let install = w.install("alpha", "thing", "one").await.unwrap();
+    w.end(install, seconds(60)).await.unwrap();
+    w.remote.script("long", [Play::takes(seconds(100)), Play::exit(0)]);
+    let long = w.install("alpha", "thing", "long").await.unwrap();
+    w.until(long, seconds(5), |run| run.live_step().is_some()).await.unwrap();
+    let update = w.operate("alpha/thing/one", "update").await.unwrap();
+    assert_eq!(w.resource("alpha/thing/one").await.unwrap().unwrap().desired["version"], "2");
+    w.cancel(update).await.unwrap();
+    let resource = w.resource("alpha/thing/one").await.unwrap().unwrap();
+    assert_eq!(resource.desired, resource.applied.unwrap().params);
+
+    // Nor by an operation that comes later.
+    let pause = w.operate("alpha/thing/one", "pause").await.unwrap();
+    let run = w.end(pause, seconds(300)).await.unwrap();
+    let step = w.remote.witness().into_iter().find(|ran| ran.id.run == run.id).unwrap().id;
+    let env = w.remote.env_of("alpha", step);
+    assert_eq!(env.iter().find(|(name, _)| name == "P_VERSION").unwrap().1, "1");
+}

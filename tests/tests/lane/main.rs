@@ -8,6 +8,7 @@ mod cancel;
 mod crash;
 mod drift;
 mod fence;
+mod former;
 mod held;
 mod keys;
 mod late;

@@ -238,6 +238,11 @@ async fn a_dry_run_tells_requirements_steps_and_places_and_stores_nothing() {
         .plan_remove(asked, "alpha/thing/next".to_owned(), BTreeMap::new(), Turn::default())
         .await
         .unwrap();
-    assert_eq!(planned.plan.unwrap().steps, ["Take the thing away"]);
+    let plan = planned.plan.unwrap();
+    assert_eq!(
+        (plan.position, plan.steps.as_slice()),
+        (1, &["Take the thing away".to_owned()][..]),
+        "its install goes"
+    );
     assert_eq!((seq().await, w.status("alpha/thing/next").await.unwrap()), (before, "pending"));
 }

@@ -152,3 +152,10 @@ async fn p5_a_daemon_that_dies_while_a_window_is_closed_waits_on() {
     assert_eq!(transitions(&w).await, told);
     succeeded(&w.end(id, HOUR + seconds(5)).await.unwrap());
 }
+
+#[tokio::test]
+async fn an_operation_that_waits_a_short_time_only_is_refused_alike() {
+    let mut w = open_at(&["daily 02:00-03:00"], "UTC").await;
+    let refused = w.install("alpha", "hurried", "one").await.unwrap_err();
+    assert!(refused.to_string().contains("would wait only until 2026-01-01 00:10"), "{refused}");
+}

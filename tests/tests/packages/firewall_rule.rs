@@ -39,6 +39,27 @@ impl Ufw {
         subject
     }
 
+    /// The firewall is on, and these SSH sessions have come in at port 22.
+    fn on(&self, policy: &str, clients: &[&str]) {
+        fs::write(self.dir.path().join("policy"), policy).unwrap();
+        let sessions: Vec<_> = clients
+            .iter()
+            .map(|client| format!("0 0 10.0.0.2:22 {client}:50000 users:((\"sshd\",pid=9,fd=4))\n"))
+            .collect();
+        // What a session forwards, and what it has sshd listen at: not where SSH comes in.
+        let forwards = "0 0 10.0.0.2:41234 192.0.2.50:443 users:((\"sshd\",pid=9,fd=7))\n";
+        let listening = "LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:((\"sshd\",pid=1,fd=3))\n\
+                         LISTEN 0 128 127.0.0.1:6010 0.0.0.0:* users:((\"sshd\",pid=9,fd=8))\n\
+                         LISTEN 0 128 0.0.0.0:7010 0.0.0.0:* users:((\"sshd\",pid=9,fd=9))\n";
+        let script = format!(
+            "#!/bin/sh\ncase $* in *established*) cat <<'END'\n{}{forwards}END\n;; *) cat <<'END'\n{listening}END\n;; esac\n",
+            sessions.concat()
+        );
+        let program = self.dir.path().join("ss");
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
     /// Every rule, as `ufw show added` tells it.
     fn rules(&self) -> Vec<String> {
         let text = fs::read_to_string(self.dir.path().join("rules")).unwrap();
@@ -225,4 +246,92 @@ fn what_ufw_refuses_is_a_failure_with_its_own_words() {
     let went = subject.run("install");
     went.wrong(ADD, 1, "ERROR: no");
     assert!(!went.is_final && !went.busy);
+}
+
+/// What each change of our rule `ssh` (its words, or its removal) means for who is logged in, beside the rules of others.
+#[test]
+fn p8_no_change_of_a_rule_shuts_out_who_is_logged_in_by_ssh() {
+    const V4: &[&str] = &["192.0.2.9"];
+    const V6: &[&str] = &["[2001:db8::9]"];
+    const REMOVAL: &[(&str, &str)] = &[];
+    let ssh = "allow 22/tcp comment 'settled:ssh'";
+    let elsewhere: &[(&str, &str)] = &[("port", "2222"), ("protocol", "tcp")];
+    let denied: &[(&str, &str)] = &[("port", "22"), ("action", "deny")];
+    let from = |source| [("port", "22"), ("protocol", "tcp"), ("source", source)];
+    for (policy, clients, others, change, goes) in [
+        ("deny", V4, "", REMOVAL, false),
+        ("allow", V4, "", REMOVAL, true),
+        ("deny", V4, "allow 22", REMOVAL, true),
+        ("deny", V4, "allow OpenSSH", REMOVAL, true),
+        ("deny", V4, "allow 20:30/tcp", REMOVAL, true),
+        ("deny", V4, "allow 20:30/udp", REMOVAL, false),
+        ("deny", V4, "allow out 22", REMOVAL, false),
+        ("deny", V4, "route allow 22", REMOVAL, false),
+        ("deny", V4, "allow from 192.0.2.0/24 to any port 22 proto tcp", REMOVAL, true),
+        ("deny", V4, "allow from 192.0.2.0/24 to 10.0.0.2 port 22", REMOVAL, true),
+        ("deny", V4, "allow from 192.0.2.0/24", REMOVAL, true),
+        ("deny", V4, "allow from 198.51.100.0/24 to any port 22", REMOVAL, false),
+        ("deny", V4, "allow in on eth9 to any port 22", REMOVAL, false),
+        ("deny", V4, "deny 22\nallow 22/tcp", REMOVAL, false),
+        ("allow", V4, "deny from 192.0.2.9", REMOVAL, false),
+        ("deny", V6, "allow from 2001:db8::/32 to any port 22", REMOVAL, true),
+        ("deny", V6, "allow from 192.0.2.0/24 to any port 22", REMOVAL, false),
+        ("deny", V6, "allow 22/tcp\ndeny from 2001:db8::/64", REMOVAL, false),
+        ("deny", &["192.0.2.9", "198.51.100.7"], "allow from 192.0.2.0/24 to any port 22", REMOVAL, false),
+        ("deny", &[], "allow from 192.0.2.0/24 to any port 22", REMOVAL, false),
+        ("deny", &[], "limit 22", REMOVAL, true),
+        ("deny", V4, "", elsewhere, false),
+        ("deny", V4, "allow 22", elsewhere, true),
+        ("deny", V4, "", &from("198.51.100.0/24"), false),
+        ("deny", V4, "", &from("192.0.2.0/24"), true),
+        ("deny", V4, "", denied, false),
+        ("allow", V4, "", denied, false),
+        ("allow", V4, "", &[("port", "22"), ("action", "deny"), ("source", "198.51.100.7")], true),
+        ("allow", V4, "allow 22", &[("port", "22"), ("action", "reject"), ("source", "192.0.2.0/24")], false),
+        ("deny", V4, "", &[("port", "22"), ("protocol", "tcp"), ("action", "limit")], true),
+    ] {
+        let before: Vec<_> = [ssh].into_iter().chain(others.lines()).collect();
+        let ufw = Ufw::with(&before);
+        ufw.on(policy, clients);
+        let mut subject = ufw.rule("ssh", &[("port", "22"), ("protocol", "tcp")]);
+        let went = if change.is_empty() { subject.run("remove") } else { subject.with(change).run("update") };
+        let case = format!("{policy} {clients:?} {others} {change:?} {went:?}");
+        assert_eq!(went.code, if goes { 0 } else { 78 }, "{case}");
+        if !goes {
+            assert!(went.output.contains("nothing else lets SSH in at port 22"), "{case}");
+            assert_eq!(ufw.rules(), before, "{case}");
+        }
+    }
+}
+
+#[test]
+fn what_refuses_one_source_comes_before_what_lets_everybody_in() {
+    let ufw = Ufw::with(&["allow 80"]);
+    let mut subject = ufw.rule("bad", &[("port", "80"), ("action", "deny"), ("source", "192.0.2.7")]);
+    subject.run("install").well();
+    let denied = "deny from 192.0.2.7 to any port 80 comment 'settled:bad'";
+    assert_eq!(ufw.rules(), [denied, "allow 80"]);
+    subject.with(&[("action", "allow")]).run("update").well();
+    subject.with(&[("action", "reject")]).run("update").well();
+    assert_eq!(ufw.rules(), [&denied.replace("deny", "reject"), "allow 80"]);
+    assert!(subject.proven("update"));
+}
+
+/// A jump host, X11 and forwarded ports: sshd has sockets at which nobody logs in.
+#[test]
+fn only_where_ssh_comes_in_counts_as_its_port() {
+    let ufw = Ufw::with(&[]);
+    ufw.on("deny", &["192.0.2.9"]);
+    let kept = ufw.dir.path().join("kept");
+    fs::create_dir(&kept).unwrap();
+    fs::write(kept.join("firewall.owner"), "fw\n").unwrap();
+    let mut subject = Subject::new("firewall", "fw", &[]);
+    subject.programs = Some(ufw.dir.path().to_owned());
+    subject.replace = vec![("/var/lib/settled-packages".to_owned(), kept.display().to_string())];
+    assert_eq!(fact(&subject.probe(), "ssh_ports"), "22");
+
+    // What ufw has noted and was cut off before the kernel had it is no proof (P7).
+    assert_eq!(subject.probe().presence, Some(Presence::Present));
+    fs::write(kept.join("firewall.fw.changing"), "").unwrap();
+    assert_eq!(subject.probe().presence, None);
 }

@@ -127,6 +127,20 @@ fn how_a_run_ended_is_noted_and_one_that_takes_too_long_is_ended() {
     assert!(run_now(&mut subject).well().output.contains("it ran"));
     assert!(fs::read_to_string(folders.of_task("t/run")).unwrap().contains("timeout --kill-after=10 5400 "));
 
+    let seen = subject.probe();
+    let runs: Vec<_> = seen.facts.iter().filter(|(name, _)| name.starts_with("run.")).collect();
+    let told = |n: usize| {
+        (runs[n].0.as_str(), runs[n].1.split(' ').next().unwrap(), runs[n].1.rsplit(' ').next().unwrap())
+    };
+    assert_eq!(
+        [told(0), told(1), told(2)],
+        [("run.01", "run_now", "0"), ("run.02", "run_now", "124"), ("run.03", "cron", "7")]
+    );
+    for _ in 0..30 {
+        Command::new(folders.of_task("t/run")).arg("cron").output().unwrap();
+    }
+    assert_eq!(fs::read_to_string(folders.of_task("t/outcome")).unwrap().lines().count(), 20);
+
     // The user of the task may write this file, and is not trusted.
     for wrong in ["cron 1 2", "cron 1 2 $(reboot)", "a[$(reboot)] 1 2 3", "cron 08 09 08", ""] {
         fs::write(folders.of_task("t/outcome"), wrong).unwrap();
@@ -155,7 +169,7 @@ fn a_task_that_cannot_work_is_refused_for_good() {
     without_cron.run("install").wrong(
         step,
         78,
-        "cron is not installed on this server: install the package cron",
+        "cron is not installed on this server: settlectl install apt_package --set package=cron",
     );
 
     folders.task("a.b", &given).run("install").well();

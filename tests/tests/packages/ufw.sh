@@ -1,6 +1,6 @@
 #!/bin/sh
-# ufw, as far as the package firewall_rule speaks with it: an inactive firewall whose rules are the lines of a file beside this
-# program, as `ufw show added` tells them. What it prints, how it ends, and which rule replaces which is what ufw 0.36.2 does.
+# ufw, as far as the package firewall_rule speaks with it: a firewall whose rules are the lines of a file beside this program, as
+# `ufw show added` tells them. It is on, with the policy that the file `policy` names, if there is one. What it prints, how it ends, and which rule replaces which is what ufw 0.36.2 does.
 
 rules=${0%/*}/rules
 
@@ -84,7 +84,21 @@ delete() {
 set -f
 [ -e "$rules" ] || : >"$rules"
 case "$1 ${2-}" in
-'status ') echo 'Status: inactive' ;;
+'status '*)
+    if [ -e "${0%/*}/policy" ]; then
+        printf '%s\n' 'Status: active' "Default: $(cat "${0%/*}/policy") (incoming), allow (outgoing), disabled (routed)"
+    else
+        echo 'Status: inactive'
+    fi
+    ;;
+'prepend '*)
+    shift
+    before=$(cat "$rules")
+    : >"$rules.none"
+    (rules=$rules.none && add "$@" >/dev/null && cat "$rules" && printf '%s\n' "$before" | sed '/^$/d') >"$rules.first"
+    mv "$rules.first" "$rules"
+    echo 'Rule inserted'
+    ;;
 'show added')
     echo "Added user rules (see 'ufw status' for running firewall):"
     if [ -s "$rules" ]; then sed 's/^/ufw /' "$rules"; else echo '(None)'; fi

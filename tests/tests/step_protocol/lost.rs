@@ -48,3 +48,13 @@ async fn a_payload_without_a_record_can_be_given_up() {
     assert!(alive(payload), "it is not touched");
     kill(payload);
 }
+
+#[tokio::test]
+async fn p5_a_start_that_is_sent_again_finds_the_payload_whose_record_was_lost() {
+    let bench = Bench::new().await;
+    let (spec, payload) = lost(&bench).await;
+    let report = bench.steps.start(&bench.target, &spec).await.expect("an answer");
+    assert_eq!((report.status, report.processes), (StepStatus::Orphaned, vec![format!("{payload} sleep")]));
+    assert_eq!(Bench::processes_of(spec.id), [payload]);
+    kill(payload);
+}

@@ -246,6 +246,7 @@ pub(crate) fn new_resource(clock: &dyn Clock, server: &Server, name: &str) -> Re
         package: "deployment".into(),
         status: ResourceStatus::Pending,
         desired: BTreeMap::from([("port".to_owned(), "80".to_owned())]),
+        former: None,
         applied: None,
         secrets: vec![],
         outputs: BTreeMap::new(),

@@ -13,6 +13,7 @@ mod main_job;
 mod nine;
 mod outputs;
 mod reload;
+mod schedules;
 mod servers;
 mod shared;
 mod still;

@@ -122,6 +122,7 @@ fn probe_operation(probe: &ProbeDef, declared: Declared) -> OperationDef {
         exclusive: false,
         declared,
         parameters: Vec::new(),
+        changes: false,
         attempts_max: None,
         queue_limit: None,
         expected_runtime: None,
@@ -178,6 +179,10 @@ impl Context<'_> {
         let attempts = table.integer("attempts", 1, 100, report);
         let queue_limit = table.timeout("queue_limit", report);
         let retry_on_timeout = table.boolean("retry_on_timeout", report).unwrap_or(false);
+        let changes = table.boolean("changes", report);
+        if changes == Some(false) && !matches!(operation, Operation::Own(_)) {
+            table.problem("changes", "only an operation of your own may change nothing", report);
+        }
         let proof = table.table("proof", report).and_then(|proof| self.proof(proof, report));
         check_proof(name, proof.as_ref(), &table, report);
         let steps = table.tables("steps", report);
@@ -197,6 +202,7 @@ impl Context<'_> {
             line,
             exclusive: true,
             declared,
+            changes: changes.unwrap_or(true),
             parameters: parameters.into_iter().map(|(_, parameter)| parameter).collect(),
             attempts_max,
             queue_limit,

@@ -365,7 +365,7 @@ fn an_operation_takes_parameters_of_its_own_for_one_run() {
         let [problem] = &problems[..] else { panic!("{problems:#?}") };
         let shown = format!("{}: {}", problem.field, problem.message);
         assert!(shown.starts_with(expected), "{shown}");
-        assert!([13, at as u32].contains(&problem.line), "{problem:?}");
+        assert!([13, u32::try_from(at).unwrap()].contains(&problem.line), "{problem:?}");
     }
     let proof = good.replace(
         "[probe]",

@@ -103,8 +103,11 @@ impl Engine {
             Operation::Probe => self.probe_within(unit, asked, place.path()).await?,
             Operation::Remove => {
                 let server = targets::find_server(unit, &place.server).await?;
-                if unit.resource_by_path(server.id, &place.package, &place.name).await?.is_none() {
-                    return Ok(None);
+                let found = unit.resource_by_path(server.id, &place.package, &place.name).await?;
+                let Some(found) = found else { return Ok(None) };
+                // A removal would cancel what is queued before it looks at the rest.
+                if let Some(run) = found.open_run {
+                    return Err(Refusal::busy(run));
                 }
                 self.remove_within(unit, asked, place.path(), set, once()).await?
             }

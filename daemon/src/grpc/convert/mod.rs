@@ -8,6 +8,7 @@ mod package;
 mod reconcile;
 mod resource;
 mod run;
+mod schedule;
 mod server;
 mod step;
 mod summary;
@@ -26,6 +27,9 @@ pub(super) use package::{package, package_line};
 pub(super) use reconcile::reconciled;
 pub(super) use resource::{resource, resource_row};
 pub(super) use run::{Place, diagnostics, run, run_as_stored};
+pub(super) use schedule::{
+    fate_asked, missed_asked, occurrence, occurrence_row, overlap_asked, schedule, schedule_row, target_asked,
+};
 pub(super) use server::{server, server_row};
 pub(super) use step::step;
 pub(super) use transition::{held, transition};

@@ -66,6 +66,13 @@ fn wire(object: &Object) -> Result<v1::Transition, StoreError> {
             object: Some(Wire::Step(step(s))),
             ..v1::Transition::default()
         },
+        Object::Schedule(s) => v1::Transition {
+            seq: count(s.seq),
+            kind,
+            object_id: s.id.to_string(),
+            object: Some(Wire::Schedule(super::schedule(s))),
+            ..v1::Transition::default()
+        },
         Object::Enrollment(e) => v1::Transition {
             seq: count(e.seq),
             kind,
@@ -84,6 +91,7 @@ const fn kind_of(object: &Object) -> Kind {
         Object::Resource(_) => Kind::Resource,
         Object::Run(..) => Kind::Run,
         Object::Step(_) => Kind::Step,
+        Object::Schedule(_) => Kind::Schedule,
         Object::Enrollment(_) => Kind::Enrollment,
     }
 }

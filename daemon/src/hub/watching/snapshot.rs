@@ -1,6 +1,7 @@
 //! A snapshot: every object that matches as it stands, page by page, each with the number of its last change.
 //!
-//! All servers and resources, open runs, and enrollments that are not completed. Completed runs only for whoever asks for one resource, and steps only for whoever asks
+//! All servers, resources and schedules, open runs, and enrollments that are not completed. Built-in schedules only once somebody has
+//! changed them. Completed runs only for whoever asks for one resource, and steps only for whoever asks
 //! for one run: history has no bound, what stands has.
 
 use crate::domain::id::{ResourceId, RunId, ServerId};
@@ -12,6 +13,7 @@ use crate::store::{Db, StoreError};
 enum Part {
     Servers { after: String },
     Resources { after: String },
+    Schedules { after: String },
     OpenRuns { after: (i64, String) },
     OpenEnrollments { after: String },
     RunsOfResource { before: String },
@@ -40,6 +42,7 @@ impl Snapshot {
         let (objects, next) = match part {
             Part::Servers { after } => self.servers(db, after, limit).await?,
             Part::Resources { after } => self.resources(db, after, limit).await?,
+            Part::Schedules { after } => self.schedules(db, after, limit).await?,
             Part::OpenRuns { after } => self.open_runs(db, after, limit).await?,
             Part::OpenEnrollments { after } => self.open_enrollments(db, after, limit).await?,
             Part::RunsOfResource { before } => self.runs_of_resource(db, before, limit).await?,
@@ -82,7 +85,7 @@ impl Snapshot {
         let after_resources = match (&self.filter.run, &self.filter.resource) {
             (Some(_), _) => Part::Run,
             (None, Some(_)) => Part::RunsOfResource { before: String::new() },
-            (None, None) => Part::OpenRuns { after: (i64::MIN, String::new()) },
+            (None, None) => Part::Schedules { after: String::new() },
         };
         if !self.wants(Kind::Resource) || self.filter.run.is_some() {
             return Ok((Vec::new(), after_resources));
@@ -99,6 +102,25 @@ impl Snapshot {
             _ => after_resources,
         };
         Ok((rows.into_iter().map(Object::Resource).collect(), next))
+    }
+
+    /// A schedule belongs to no server.
+    async fn schedules(
+        &self,
+        db: &mut Db<'_>,
+        after: String,
+        limit: i64,
+    ) -> Result<(Vec<Object>, Part), StoreError> {
+        let after_schedules = Part::OpenRuns { after: (i64::MIN, String::new()) };
+        if !self.wants(Kind::Schedule) || self.filter.server.is_some() {
+            return Ok((Vec::new(), after_schedules));
+        }
+        let rows = db.changed_schedules(&after, limit).await?;
+        let next = match rows.last() {
+            Some(last) if is_full(rows.len(), limit) => Part::Schedules { after: last.name.clone() },
+            _ => after_schedules,
+        };
+        Ok((rows.into_iter().map(Object::Schedule).collect(), next))
     }
 
     async fn open_runs(

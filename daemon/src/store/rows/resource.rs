@@ -7,7 +7,7 @@ use super::{
     word,
 };
 use crate::domain::operation::Operation;
-use crate::domain::resource::{Applied, Resource, ResourceStatus};
+use crate::domain::resource::{Applied, Former, Resource, ResourceStatus};
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
@@ -22,6 +22,7 @@ pub struct ResourceRow {
     pub name: String,
     pub status: String,
     pub desired: String,
+    pub former: Option<String>,
     pub applied: Option<String>,
     pub applied_digest: Option<String>,
     pub applied_known: bool,
@@ -48,6 +49,7 @@ impl From<&Resource> for ResourceRow {
             name: r.name.clone(),
             status: r.status.to_string(),
             desired: to_json(&r.desired),
+            former: r.former.as_ref().map(|f| to_json(&(&f.desired, &f.secrets))),
             applied: r.applied.as_ref().map(|a| to_json(&a.params)),
             applied_digest: r.applied.as_ref().map(|a| a.digest.clone()),
             applied_known: r.applied.as_ref().is_none_or(|a| a.known),
@@ -80,6 +82,13 @@ impl TryFrom<ResourceRow> for Resource {
             (None, None, None) => None,
             _ => return Err(corrupt("applied parameters of resource", &row.id)),
         };
+        let former = match &row.former {
+            Some(text) => {
+                let (desired, secrets) = from_json("former parameters", text)?;
+                Some(Former { desired, secrets })
+            }
+            None => None,
+        };
         let open_run = match row.open_run {
             Some(id) => Some(id.parse().map_err(|_| corrupt("run id", &id))?),
             None => None,
@@ -92,6 +101,7 @@ impl TryFrom<ResourceRow> for Resource {
             package: row.package,
             status: word("resource status", &row.status, ResourceStatus::parse)?,
             desired: from_json("desired parameters", &row.desired)?,
+            former,
             applied,
             secrets: from_json("secret names", &row.secrets)?,
             outputs: from_json("outputs", &row.outputs)?,

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{EnrollmentRow, ResourceRow, RunRow, ServerRow, StepRecord, StepRow, from_json, to_json, word};
+use super::{
+    EnrollmentRow, ResourceRow, RunRow, ScheduleRow, ServerRow, StepRecord, StepRow, from_json, to_json, word,
+};
 use crate::domain::enrollment::Enrollment;
 use crate::domain::resource::Resource;
 use crate::domain::run::Run;
+use crate::domain::schedule::Schedule;
 use crate::domain::server::Server;
 use crate::domain::text_enum::text_enum;
 use crate::store::StoreError;
@@ -21,6 +24,8 @@ text_enum! {
         Run = "run",
         /// A step of a run.
         Step = "step",
+        /// A schedule.
+        Schedule = "schedule",
         /// An enrollment.
         Enrollment = "enrollment",
     }
@@ -66,6 +71,8 @@ pub enum Object {
     Run(Run, RunRow),
     /// A step.
     Step(StepRecord),
+    /// A schedule.
+    Schedule(Schedule),
     /// An enrollment.
     Enrollment(Enrollment),
 }
@@ -88,6 +95,9 @@ impl TransitionRow {
                 Object::Run(row.clone().try_into()?, row)
             }
             Kind::Step => Object::Step(from_json::<StepRow>("step", &self.object)?.try_into()?),
+            Kind::Schedule => {
+                Object::Schedule(from_json::<ScheduleRow>("schedule", &self.object)?.try_into()?)
+            }
             Kind::Enrollment => {
                 Object::Enrollment(from_json::<EnrollmentRow>("enrollment", &self.object)?.try_into()?)
             }
@@ -116,6 +126,11 @@ impl TransitionRow {
     pub(in crate::store) fn of_step(row: &StepRow, change: Change) -> Self {
         let (resource, run) = (row.resource_id.clone(), Some(row.run_id.clone()));
         Self::new(Kind::Step, change, &row.id, &row.server_id, resource, run, to_json(row), row.seq)
+    }
+
+    /// A schedule belongs to no server.
+    pub(in crate::store) fn of_schedule(row: &ScheduleRow, change: Change) -> Self {
+        Self::new(Kind::Schedule, change, &row.id, "", None, None, to_json(row), row.seq)
     }
 
     pub(in crate::store) fn of_enrollment(row: &EnrollmentRow, change: Change) -> Self {

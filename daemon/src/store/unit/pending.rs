@@ -56,6 +56,7 @@ static INSERT_RESOURCES: LazyLock<Sets> = LazyLock::new(|| {
         "name",
         "status",
         "desired",
+        "former",
         "applied",
         "applied_digest",
         "applied_known",
@@ -80,6 +81,7 @@ static UPDATE_RESOURCES: LazyLock<Sets> = LazyLock::new(|| {
         "seen",
         "status",
         "desired",
+        "former",
         "applied",
         "applied_digest",
         "applied_known",
@@ -273,11 +275,11 @@ impl Pending {
 
     async fn write_resources(&mut self, db: &mut Db<'_>) -> Result<(), StoreError> {
         let done = execute_all!(db, UPDATE_RESOURCES, &self.resource_updates, (seen, r) =>
-            &r.id, seen, &r.status, &r.desired, &r.applied, &r.applied_digest, r.applied_known, &r.applied_by, &r.secrets, &r.outputs, r.ours, &r.last_error,
+            &r.id, seen, &r.status, &r.desired, &r.former, &r.applied, &r.applied_digest, r.applied_known, &r.applied_by, &r.secrets, &r.outputs, r.ours, &r.last_error,
             &r.observed, &r.open_run, r.updated_at, r.version, r.seq);
         all_written(done, self.resource_updates.len(), || StoreError::Conflict)?;
         let done = execute_all!(db, INSERT_RESOURCES, &self.resource_inserts, r =>
-            &r.id, &r.server_id, &r.server_name, &r.package, &r.name, &r.status, &r.desired, &r.applied, &r.applied_digest,
+            &r.id, &r.server_id, &r.server_name, &r.package, &r.name, &r.status, &r.desired, &r.former, &r.applied, &r.applied_digest,
             r.applied_known, &r.applied_by, &r.secrets, &r.outputs, r.ours, &r.last_error, &r.observed, &r.open_run, r.created_at, r.updated_at, r.version, r.seq);
         all_written(done, self.resource_inserts.len(), || StoreError::Duplicate("name".to_owned()))
     }

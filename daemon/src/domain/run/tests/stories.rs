@@ -395,6 +395,7 @@ fn resource() -> Resource {
         package: "deployment".into(),
         status: ResourceStatus::Active,
         desired: Params::new(),
+        former: None,
         applied: None,
         secrets: Vec::new(),
         outputs: Outputs::new(),

@@ -33,6 +33,8 @@ start_verb() {
     [ "$state" != accepted ] || renew
   else
     [ ! -e "$STATE/cancelled/$id" ] || done_with step "$id" rejected 0 0 cancelled-before-start
+    # Its record may have been lost while it runs.
+    [ -z "$(marked)" ] || unknown
     build
     state=accepted
   fi

@@ -1,0 +1,93 @@
+//! What becomes of an occurrence while runs of an earlier one are open, and whose runs they are.
+
+use settled::domain::schedule::{Fate, Overlap, WAITING_MAX};
+use settled::domain::verdict::Outcome;
+use settled::engine::EditSchedule;
+
+use crate::fixture::{House, MINUTE, every};
+
+fn overlapping(overlap: Overlap) -> EditSchedule {
+    EditSchedule { overlap: Some(overlap), ..every("* * * * *") }
+}
+
+pub(crate) async fn what_overlaps_is_left_out(house: House) {
+    let id = house.probing(overlapping(Overlap::Skip)).await;
+    house.go(MINUTE).await;
+    let first = house.history(id).await[0].runs[0];
+    house.go(MINUTE).await;
+    let skipped = house.history(id).await.pop().unwrap();
+    assert_eq!(skipped.fate, Fate::Skipped);
+    assert_eq!(skipped.why, format!("run {first} of an earlier occurrence is still open"));
+    house.cancel(first).await;
+    house.go(MINUTE).await;
+    assert_eq!(house.words(id).await, ["due fired", "due skipped", "due fired"]);
+}
+
+pub(crate) async fn what_overlaps_waits_for_its_turn(house: House) {
+    let id = house.probing(overlapping(Overlap::Queue)).await;
+    for _ in 0..3 {
+        house.go(MINUTE).await;
+    }
+    assert_eq!(house.words(id).await, ["due fired", "due waiting", "due waiting"]);
+    assert_eq!(house.schedule("look").await.waiting, 2);
+    let pause = house.clock.clone();
+    assert_eq!(house.daemon.firing.step().await.unwrap(), 0, "the first is still open");
+    // In the order in which they were due, each after the one before it, whoever ticks.
+    let other = house.another().await;
+    for n in 0..3 {
+        house.cancel(house.history(id).await[n].runs[0]).await;
+        let done = tokio::join!(house.daemon.firing.step(), other.firing.step());
+        assert_eq!(done.0.unwrap() + done.1.unwrap(), u64::from(n < 2));
+    }
+    drop(pause);
+    assert_eq!(house.words(id).await, ["due fired", "due fired", "due fired"]);
+    assert_eq!(house.schedule("look").await.waiting, 0);
+}
+
+pub(crate) async fn a_queue_has_an_end(house: House) {
+    let id = house.probing(overlapping(Overlap::Queue)).await;
+    for _ in 0..WAITING_MAX + 3 {
+        house.go(MINUTE).await;
+    }
+    let words = house.words(id).await;
+    assert_eq!(words.iter().filter(|word| *word == "due waiting").count(), 16);
+    assert_eq!(words.last().unwrap(), "due skipped");
+    assert!(house.history(id).await.pop().unwrap().why.starts_with("16 occurrences wait already"));
+}
+
+pub(crate) async fn what_comes_later_cancels_what_came_earlier(house: House) {
+    let id = house.probing(overlapping(Overlap::CancelEarlier)).await;
+    house.go(MINUTE).await;
+    house.go(MINUTE).await;
+    let history = house.history(id).await;
+    assert_eq!(house.words(id).await, ["due fired", "due fired"]);
+    let first = house.run(history[0].runs[0]).await;
+    assert_eq!(first.verdict().map(|verdict| verdict.outcome), Some(Outcome::Cancelled));
+    assert_eq!(house.schedule("look").await.open_runs, history[1].runs);
+}
+
+pub(crate) async fn p14_who_may_not_any_more_gets_no_run(house: House) {
+    house.server("web1", &[]).await;
+    house.thing("web1", "a").await;
+    let asked = house.asked_by("unix:4711", "Schedules.Create");
+    house.engine().add_schedule(asked, "look".to_owned(), every("* * * * *")).await.unwrap();
+    house.go(MINUTE).await;
+    let schedule = house.schedule("look").await;
+    let occurrence = house.history(schedule.id).await.pop().unwrap();
+    assert_eq!((occurrence.fate, occurrence.runs.len()), (Fate::Refused, 0));
+    assert!(
+        occurrence.why.starts_with("unix:4711, who made or changed this schedule last, may not"),
+        "{}",
+        occurrence.why
+    );
+    let mut reader = house.engine().store().read().await.unwrap();
+    let (_, row) = reader.db().audited("", 1).await.unwrap().remove(0);
+    assert_eq!(
+        (row.method.as_str(), row.principal.as_str(), &row.result),
+        ("Schedules.Fire", "unix:4711", &occurrence.why)
+    );
+    // Whoever may, takes it over.
+    house.edit(EditSchedule { overlap: Some(Overlap::Queue), ..EditSchedule::default() }).await.unwrap();
+    house.go(MINUTE).await;
+    assert_eq!(house.words(schedule.id).await, ["due refused", "due fired"]);
+}
