@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test demo bench worlds schedules kills kill-nine cuts catalogue million fmt lint
+.PHONY: help build test demo bench worlds schedules kills kill-nine cuts catalogue million enrollments fmt lint
 .DEFAULT_GOAL := help
 
 help: ## List the tasks
@@ -65,6 +65,11 @@ million: ## Restart after a kill with 1 000 000 finished runs in the store and 1
 	@.ci/setup
 	$(CARGO) build --profile quick --workspace --bins
 	$(CARGO) test --profile quick $(PROOF) --ignored million
+
+enrollments: ## Work off 100 000 enrollments that are due at once, on each store; prints figures (SETTLED_ENROLLMENTS for another number)
+	@.ci/setup
+	$(CARGO) test --profile quick --package settled-tests --test proof -- --ignored --nocapture enrollments
+	SETTLED_TEST_ENGINE=postgres $(CARGO) test --profile quick --package settled-tests --test proof -- --ignored --nocapture enrollments
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

@@ -273,7 +273,7 @@ CREATE TABLE output (
 CREATE TABLE transition (
     seq BIGINT PRIMARY KEY,
     at BIGINT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('server', 'resource', 'run', 'step', 'schedule')),
+    kind TEXT NOT NULL CHECK (kind IN ('server', 'resource', 'run', 'step', 'schedule', 'enrollment')),
     change TEXT NOT NULL CHECK (change IN ('created', 'updated', 'gone')),
     object_id TEXT COLLATE "C" NOT NULL,
     server_id TEXT COLLATE "C" NOT NULL,
@@ -368,3 +368,110 @@ VALUES
         0, 0, '[]', 0, 0, 0, 1, 0),
     ('00000000000000000000000003', 'settled.probes', '* * * * *', 'UTC', '{"chore":"probes"}', 'skip', 'none', 0, FALSE, 'settled',
         0, 0, '[]', 0, 0, 0, 1, 0);
+
+-- Lifecycles. `run_at`: what was due by then is worked off, because someone asked for it.
+CREATE TABLE lifecycle (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    code TEXT COLLATE "C" NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    active BOOLEAN NOT NULL,
+    starts_at BIGINT,
+    ends_at BIGINT,
+    activation TEXT NOT NULL CHECK (activation IN ('cron', 'hand')),
+    revision BIGINT NOT NULL CHECK (revision >= 1),
+    run_at BIGINT,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    version BIGINT NOT NULL
+);
+
+-- What lifecycles said, version by version. `mapping`: from stages of the version before that are gone to those that take their place.
+CREATE TABLE lifecycle_version (
+    lifecycle_id TEXT COLLATE "C" NOT NULL REFERENCES lifecycle (id) ON DELETE CASCADE,
+    revision BIGINT NOT NULL,
+    source TEXT NOT NULL,
+    mapping TEXT NOT NULL,
+    principal TEXT NOT NULL,
+    applied_at BIGINT NOT NULL,
+    PRIMARY KEY (lifecycle_id, revision)
+);
+
+-- Subjects on their way. `due`: when it is looked at, and its place among those that are due; `until`: when time ends what goes on.
+-- Completed ones outlive their lifecycle: no foreign key.
+CREATE TABLE enrollment (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    lifecycle_id TEXT COLLATE "C" NOT NULL,
+    code TEXT COLLATE "C" NOT NULL,
+    subject_type TEXT COLLATE "C" NOT NULL,
+    subject_id TEXT COLLATE "C" NOT NULL,
+    server_id TEXT COLLATE "C",
+    resource_id TEXT COLLATE "C",
+    principal TEXT NOT NULL,
+    revision BIGINT NOT NULL,
+    stage TEXT COLLATE "C" NOT NULL,
+    attempt BIGINT NOT NULL,
+    deferrals BIGINT NOT NULL,
+    waits_since BIGINT,
+    waits_for TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('pending', 'processing', 'completed', 'failed')),
+    due BIGINT,
+    work TEXT CHECK (work IN ('look', 'run', 'approval', 'offer', 'task')),
+    run_id TEXT COLLATE "C",
+    queue TEXT COLLATE "C",
+    worker TEXT,
+    until BIGINT,
+    ended_at BIGINT,
+    last_error TEXT NOT NULL,
+    work_no BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    seq BIGINT NOT NULL,
+    UNIQUE (lifecycle_id, subject_type, subject_id),
+    CHECK ((status IN ('pending', 'processing')) = (due IS NOT NULL)),
+    CHECK ((status IN ('completed', 'failed')) = (ended_at IS NOT NULL)),
+    CHECK (status <> 'processing' OR work IS NOT NULL),
+    CHECK (work IS NULL OR status = 'processing' OR work IN ('look', 'offer')),
+    CHECK ((work IS NOT NULL AND work IN ('look', 'run')) = (run_id IS NOT NULL)),
+    CHECK ((work IS NOT NULL AND work IN ('approval', 'offer', 'task')) = (until IS NOT NULL)),
+    CHECK ((work IS NOT NULL AND work IN ('offer', 'task')) = (queue IS NOT NULL)),
+    CHECK ((work IS NOT NULL AND work = 'task') = (worker IS NOT NULL))
+);
+CREATE INDEX enrollment_due ON enrollment (lifecycle_id, due, id) WHERE status = 'pending' AND work IS NULL;
+CREATE INDEX enrollment_by_due ON enrollment (due, id) WHERE status = 'pending' AND work IS NULL;
+CREATE INDEX enrollment_by_lifecycle ON enrollment (lifecycle_id, id);
+CREATE INDEX enrollment_by_subject ON enrollment (subject_type, subject_id, id);
+CREATE INDEX enrollment_by_status ON enrollment (status, id);
+CREATE INDEX enrollment_by_run ON enrollment (run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX enrollment_until ON enrollment (until, id) WHERE until IS NOT NULL;
+CREATE INDEX enrollment_offer ON enrollment (queue, due, id) WHERE work = 'offer';
+CREATE INDEX enrollment_completed ON enrollment (ended_at) WHERE status = 'completed';
+
+-- How stages went: written once and never changed. `seq`: the transition of the enrollment that it belongs to. `who`: the principal who
+-- did it by hand, or decided; empty: nobody.
+CREATE TABLE execution (
+    seq BIGINT PRIMARY KEY,
+    at BIGINT NOT NULL,
+    enrollment_id TEXT COLLATE "C" NOT NULL,
+    lifecycle_id TEXT COLLATE "C" NOT NULL,
+    code TEXT COLLATE "C" NOT NULL,
+    subject_type TEXT COLLATE "C" NOT NULL,
+    subject_id TEXT COLLATE "C" NOT NULL,
+    revision BIGINT NOT NULL,
+    stage TEXT COLLATE "C" NOT NULL,
+    attempt BIGINT NOT NULL,
+    deferrals BIGINT NOT NULL,
+    outcome TEXT NOT NULL CHECK (
+        outcome IN ('succeeded', 'failed', 'timed_out', 'skipped', 'advanced', 'retried', 'reset')
+    ),
+    payload_before TEXT NOT NULL,
+    payload_after TEXT NOT NULL,
+    error TEXT NOT NULL,
+    run_id TEXT COLLATE "C",
+    who TEXT NOT NULL
+);
+CREATE INDEX execution_by_enrollment ON execution (enrollment_id, seq);
+CREATE INDEX execution_by_lifecycle ON execution (lifecycle_id, seq);
+CREATE INDEX execution_by_outcome ON execution (outcome, seq);
+CREATE INDEX execution_at ON execution (at);

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "settled/v1/types.proto",
     "settled/v1/servers.proto",
     "settled/v1/packages.proto",
     "settled/v1/resources.proto",
     "settled/v1/runs.proto",
+    "settled/v1/lifecycles.proto",
     "settled/v1/transitions.proto",
     "settled/v1/admin.proto",
     "settled/v1/schedules.proto",

@@ -2,6 +2,7 @@
 
 #![expect(clippy::doc_markdown, reason = "these comments are the help that people read on a terminal")]
 
+mod lifecycles;
 mod resources;
 mod runs;
 mod schedules;
@@ -14,6 +15,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use self::lifecycles::{
+    ApplyArgs, CreateArgs, DecideArgs, EnrollArgs, EnrollmentCommand, EnrollmentListArgs, EnrollmentShowArgs,
+    LifecycleCommand,
+};
 pub(crate) use self::resources::{
     AdoptArgs, DoArgs, DryArgs, GivenArgs, InstallArgs, OperateArgs, QueueArgs, RemoveArgs, ResourceCommand,
     ResourceListArgs, TargetArgs, UpdateArgs, ValueArgs,
@@ -149,6 +154,13 @@ pub(crate) enum Command {
     /// Have things done again and again, and see what became of it
     #[command(subcommand, arg_required_else_help = true)]
     Schedule(Box<ScheduleCommand>),
+    /// Define work in stages, and see how it goes
+    #[command(subcommand, arg_required_else_help = true)]
+    Lifecycle(LifecycleCommand),
+    Enroll(EnrollArgs),
+    /// See who goes through lifecycles, and move them on
+    #[command(subcommand, arg_required_else_help = true)]
+    Enrollment(EnrollmentCommand),
     Watch(WatchArgs),
     /// How the daemon is, and what to do if it is not well
     Status,
@@ -361,6 +373,21 @@ mod tests {
             ("package reload --request-id x", true),
             ("reconcile --request-id x", true),
             ("drain", true),
+            ("lifecycle apply a.toml --map old=new --dry-run", true),
+            ("lifecycle apply", false),
+            ("lifecycle run", true),
+            ("lifecycle run trial --request-id x", true),
+            ("lifecycle clean --dry-run", true),
+            ("enroll trial user/42 --payload {} --at 2026-03-01T00:00:00Z", true),
+            ("enroll trial user/42 --at soon", false),
+            ("enroll trial user/42 --cancel", false),
+            ("enroll trial user/42 --again --cancel", true),
+            ("enrollment list --lifecycle trial --subject user/42 --status failed", true),
+            ("enrollment list --due-before 2026-03-01T00:00:00Z --status failed", false),
+            ("enrollment show trial/user/42 --log --stage a --outcome timed-out", true),
+            ("enrollment show trial/user/42 --stage a", false),
+            ("enrollment reset trial/user/42 --cancel", true),
+            ("enrollment approve trial/user/42 --note fine", true),
             ("drain --detach --wait", true),
             ("drain --cancel", true),
             ("drain --cancel --detach", false),

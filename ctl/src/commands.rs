@@ -1,6 +1,9 @@
 //! One function per command: ask the daemon, show the answer. It decides nothing that the daemon decides.
 
 mod admin;
+mod create;
+mod enrollments;
+mod lifecycles;
 mod packages;
 mod pages;
 mod resources;
@@ -64,6 +67,12 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
         Command::Resource(command) => resources::look(&open("resource").await?, command).await,
         Command::Schedule(command) => schedules::run(async || open("schedule").await, *command).await,
         Command::Run(command) => runs::run(&open("run").await?, command).await,
+        Command::Lifecycle(command) => lifecycles::run(async || open("lifecycle").await, command).await,
+        Command::Enroll(args) => {
+            let payload = crate::args::values::payload(&args.payload)?;
+            enrollments::enroll(&open("enroll").await?, args, payload).await
+        }
+        Command::Enrollment(command) => enrollments::run(async || open("enrollment").await, command).await,
         Command::Watch(args) => watch::watch(&open("watch").await?, args).await,
         Command::Status => admin::status(&open("status").await?).await,
         Command::Drain(args) => admin::drain(&open("drain").await?, &args).await,

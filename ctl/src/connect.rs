@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use settled_proto::MESSAGE_BYTES_MAX;
 use settled_proto::v1::admin_client::AdminClient;
+use settled_proto::v1::lifecycles_client::LifecyclesClient;
 use settled_proto::v1::packages_client::PackagesClient;
 use settled_proto::v1::resources_client::ResourcesClient;
 use settled_proto::v1::runs_client::RunsClient;
@@ -53,6 +54,7 @@ macro_rules! service {
 
 impl Client {
     service!(servers, ServersClient);
+    service!(lifecycles, LifecyclesClient);
     service!(packages, PackagesClient);
     service!(resources, ResourcesClient);
     service!(runs, RunsClient);

@@ -1,8 +1,10 @@
 //! Turns messages of the contract into text. Pure: what is printed where is decided by [`out`].
 
 pub(crate) mod admin;
+pub(crate) mod enrollments;
 mod grounds;
 pub(crate) mod json;
+pub(crate) mod lifecycles;
 pub(crate) mod out;
 pub(crate) mod packages;
 pub(crate) mod plans;

@@ -35,6 +35,7 @@ use crate::domain::timings::Timings;
 use crate::engine::{self, Engine, Lease};
 use crate::grpc::{self, GrpcParts};
 use crate::hub::Hub;
+use crate::lifecycles::{self, Keeper};
 use crate::process::{Part, Process, Systemd};
 use crate::reconciler::Reconciler;
 use crate::remote::Remote;
@@ -115,6 +116,13 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let serving = tokio::spawn(grpc::serve(listener, parts));
     let working =
         tokio::spawn(dispatch::run(house.crew.clone(), alive(&process, Part::Dispatcher), stop.clone()));
+    let holds = {
+        let drain = house.crew.drain.clone();
+        move || drain.is_on()
+    };
+    let keeper =
+        Keeper::new(house.engine.clone(), house.crew.lease.clone(), house.crew.settings.shared, holds);
+    let keeping = tokio::spawn(lifecycles::run(keeper, alive(&process, Part::Lifecycles), stop.clone()));
     if let Some((listener, handle)) = counted {
         let page = metrics::Page {
             handle,
@@ -166,7 +174,12 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
         process.systemd.stopping("leaving remote steps running for the next start");
         Ok(())
     };
-    let outcome = first_to_end(over, &stop, serving, working, renewing, ticking, &*clock).await;
+    let parts = [
+        (working, "the dispatcher"),
+        (renewing, "the renewal of the lease"),
+        (keeping, "what moves enrollments on"),
+    ];
+    let outcome = first_to_end(over, &stop, serving, parts, ticking, &*clock).await;
     detach(&house.engine, &*clock).await;
     outcome
 }
@@ -357,8 +370,7 @@ async fn first_to_end(
     over: impl Future<Output = Result<(), StoreError>>,
     stop: &CancellationToken,
     mut serving: JoinHandle<Result<(), grpc::ServeError>>,
-    mut working: JoinHandle<()>,
-    mut renewing: JoinHandle<()>,
+    mut parts: [(JoinHandle<()>, &'static str); 3],
     mut ticking: JoinHandle<Result<(), tokio_cron_scheduler::JobSchedulerError>>,
     clock: &dyn Clock,
 ) -> anyhow::Result<()> {
@@ -366,15 +378,15 @@ async fn first_to_end(
     tokio::select! {
         over = over => over?,
         ended = &mut serving => { ended.context("the API broke")?.context("the API broke")?; bail!("the API ended by itself") }
-        ended = &mut working => { ended.context("the dispatcher broke")?; bail!("the dispatcher ended by itself") }
-        ended = &mut renewing => { ended.context("the renewal of the lease broke")?; bail!("the renewal of the lease ended by itself") }
+        (ended, name) = first_of(&mut parts) => { ended.with_context(|| format!("{name} broke"))?; bail!("{name} ended by itself") }
         ended = &mut ticking => { ended.context("the tick broke")?.context("the tick broke")?; bail!("the tick ended by itself") }
     }
     stop.cancel();
     let until = clock.monotonic() + LEAVE_WITHIN;
-    let late =
-        [serving.abort_handle(), working.abort_handle(), renewing.abort_handle(), ticking.abort_handle()];
-    let all = async { tokio::join!(serving, working, renewing, ticking) };
+    let mut late = vec![serving.abort_handle(), ticking.abort_handle()];
+    late.extend(parts.iter().map(|(part, _)| part.abort_handle()));
+    let parts = futures::future::join_all(parts.into_iter().map(|(part, _)| part));
+    let all = async { tokio::join!(serving, ticking, parts) };
     tokio::select! {
         _ = all => {}
         () = clock.sleep_until(until) => {
@@ -383,4 +395,12 @@ async fn first_to_end(
         }
     }
     Ok(())
+}
+
+/// The first of these parts to end, and its name.
+async fn first_of(
+    parts: &mut [(JoinHandle<()>, &'static str)],
+) -> (Result<(), tokio::task::JoinError>, &'static str) {
+    let waiting = parts.iter_mut().map(|(part, name)| async move { (part.await, *name) }.boxed());
+    futures::future::select_all(waiting).await.0
 }

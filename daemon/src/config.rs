@@ -189,6 +189,10 @@ pub struct Retention {
     pub requests_days: u32,
     /// How many days the audit is kept.
     pub audit_days: u32,
+    /// How many days completed enrollments are kept.
+    pub enrollments_days: u32,
+    /// How many days the log of executions is kept.
+    pub executions_days: u32,
 }
 
 /// `[log]`
@@ -412,7 +416,14 @@ impl Ssh {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { runs_days: 90, transitions_days: 30, requests_days: 30, audit_days: 400 }
+        Self {
+            runs_days: 90,
+            transitions_days: 30,
+            requests_days: 30,
+            audit_days: 400,
+            enrollments_days: 30,
+            executions_days: 90,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod dispatch;
 pub mod engine;
 pub mod grpc;
 pub mod hub;
+pub mod lifecycles;
 pub mod reconciler;
 pub mod remote;
 pub mod scheduler;

@@ -10,6 +10,7 @@ use settled::config::{Config, Sources, Surroundings};
 use settled::process::{Process, Systemd};
 use settled::remote::Remote;
 use settled_proto::v1::admin_client::AdminClient;
+use settled_proto::v1::lifecycles_client::LifecyclesClient;
 use settled_proto::v1::packages_client::PackagesClient;
 use settled_proto::v1::resources_client::ResourcesClient;
 use settled_proto::v1::runs_client::RunsClient;
@@ -143,6 +144,7 @@ impl TestDaemon {
     }
 
     client!(servers, ServersClient);
+    client!(lifecycles, LifecyclesClient);
     client!(packages, PackagesClient);
     client!(resources, ResourcesClient);
     client!(runs, RunsClient);

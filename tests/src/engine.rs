@@ -10,14 +10,16 @@ use settled::catalog::{Catalog, FileProblem, Problem, parse};
 use settled::clock::{Clock, SystemClock};
 use settled::domain::freshness::Thresholds;
 use settled::domain::id::{DaemonId, ServerId};
+use settled::domain::time::Timestamp;
 use settled::domain::timings::Timings;
 use settled::engine::reconcile::Report;
-use settled::engine::{DrainOrder, Engine, Refusal, Settings, targets};
+use settled::engine::{Cleaning, DrainOrder, Engine, Refusal, Settings, targets};
 use settled::grpc::{self, Draining, GrpcParts, ServeError, Steward};
 use settled::hub::Hub;
 use settled::secrets::Sealer;
 use settled::store;
 use settled_proto::v1::admin_client::AdminClient;
+use settled_proto::v1::lifecycles_client::LifecyclesClient;
 use settled_proto::v1::packages_client::PackagesClient;
 use settled_proto::v1::resources_client::ResourcesClient;
 use settled_proto::v1::runs_client::RunsClient;
@@ -83,6 +85,10 @@ impl Steward for Idle {
     }
 
     fn drain(&self, _order: DrainOrder, _who: &str) {}
+
+    fn cleaning(&self) -> Cleaning {
+        Cleaning { enrollments: Timestamp(i64::MIN), executions: Timestamp(i64::MIN) }
+    }
 
     fn draining(&self) -> Option<Draining> {
         None
@@ -151,6 +157,7 @@ impl Served {
     }
 
     client!(servers, ServersClient);
+    client!(lifecycles, LifecyclesClient);
     client!(packages, PackagesClient);
     client!(resources, ResourcesClient);
     client!(runs, RunsClient);

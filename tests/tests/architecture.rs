@@ -22,6 +22,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("grpc", &["engine", "catalog", "auth", "hub", "store", "domain", "clock"]),
     ("dispatch", &["engine", "remote", "auth", "catalog", "store", "domain", "secrets", "clock"]),
     ("reconciler", &["engine", "store", "domain", "clock"]),
+    ("lifecycles", &["engine", "store", "domain", "clock"]),
     ("scheduler", &["engine", "auth", "store", "domain", "clock"]),
 ];
 

@@ -106,6 +106,18 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A time like `2026-03-01T00:00:00Z`.
+pub(crate) fn time(text: &str) -> Result<prost_types::Timestamp, String> {
+    let at: jiff::Timestamp =
+        text.parse().map_err(|_| format!("'{text}' is no time: write it like 2026-03-01T00:00:00Z"))?;
+    Ok(prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() })
+}
+
+/// A JSON object, or `@FILE` with one.
+pub(crate) fn payload(value: &str) -> Result<String, Error> {
+    self::text(value).map_err(|why| Error::usage(format!("--payload: {why}.")))
+}
+
 /// `GENERATION:SEQ`.
 pub(crate) fn position(text: &str) -> Result<Position, String> {
     match text.rsplit_once(':').map(|(generation, seq)| (generation, seq.parse())) {

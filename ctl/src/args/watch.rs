@@ -46,6 +46,7 @@ pub(crate) enum KindWord {
     Run,
     Step,
     Schedule,
+    Enrollment,
 }
 
 impl From<KindWord> for Kind {
@@ -56,6 +57,7 @@ impl From<KindWord> for Kind {
             KindWord::Run => Self::Run,
             KindWord::Step => Self::Step,
             KindWord::Schedule => Self::Schedule,
+            KindWord::Enrollment => Self::Enrollment,
         }
     }
 }

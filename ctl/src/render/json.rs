@@ -15,6 +15,10 @@ use settled_proto::v1::{
     Waiting, WatchResponse, follow_run_response, schedule_target, transition, watch_response,
 };
 
+mod lifecycles;
+
+pub(crate) use lifecycles::{applied, cleaned, enrolled, enrollment, execution, lifecycle, ran};
+
 use super::text;
 use super::words::{Word, word};
 
@@ -359,6 +363,7 @@ fn transition(t: &settled_proto::v1::Transition) -> Value {
         Some(Object::Run(r)) => Some(("run", run(r))),
         Some(Object::Step(s)) => Some(("step", step(s))),
         Some(Object::Schedule(s)) => Some(("schedule", schedule(s))),
+        Some(Object::Enrollment(e)) => Some(("enrollment", enrollment(e))),
     };
     if let (Some((name, object)), Some(fields)) = (object, value.as_object_mut()) {
         fields.insert(name.to_owned(), object);

@@ -1,11 +1,12 @@
 //! Changes for people: one line each.
 
 use settled_proto::v1::{
-    Change, Kind, Presence, Reach, ResourceStatus, ServerStatus, StepState, Transition, transition::Object,
+    Change, EnrollmentStatus, Kind, Presence, Reach, ResourceStatus, ServerStatus, StepState, Transition,
+    transition::Object,
 };
 
 use super::words::word_or_empty;
-use super::{resources, runs, schedules, text, verdict};
+use super::{enrollments, resources, runs, schedules, text, verdict};
 
 /// `12:03:04  #42  resource  web1/site/a  updated  installing`.
 pub(crate) fn line(t: &Transition) -> String {
@@ -34,6 +35,10 @@ pub(crate) fn line(t: &Transition) -> String {
             (text::clean(&s.title), format!("{state} {}", s.id))
         }
         Some(Object::Schedule(s)) => (text::clean(&s.name), schedules::state(s)),
+        Some(Object::Enrollment(e)) => {
+            let status = word_or_empty::<EnrollmentStatus>(e.status);
+            (enrollments::address(e), format!("{status}, {}", text::clean(&e.stage)))
+        }
         None => (t.object_id.clone(), String::new()),
     };
     let change = word_or_empty::<Change>(t.change);

@@ -1,8 +1,9 @@
 //! The words of the contract's enums: lower case, without the prefix. `None` stands for "not said".
 
 use settled_proto::v1::{
-    Cause, Change, Evidence, Fate, Freshness, IdentityKind, Kind, MissedPolicy, Outcome, Overlap, Presence,
-    Priority, Reach, Reason, ResourceStatus, RunState, ServerStatus, StepState, WaitReason,
+    Activation, Cause, Change, EnrollmentStatus, Evidence, ExecutionOutcome, Fate, Freshness, IdentityKind,
+    Kind, MissedPolicy, Outcome, Overlap, Presence, Priority, Reach, Reason, ResourceStatus, RunState,
+    ServerStatus, StepState, WaitReason,
 };
 
 /// An enum of the contract, as its number arrives.
@@ -25,9 +26,12 @@ macro_rules! words {
 }
 
 words! {
+    Activation "ACTIVATION_"
     Cause "CAUSE_"
     Change "CHANGE_"
+    EnrollmentStatus "ENROLLMENT_STATUS_"
     Evidence "EVIDENCE_"
+    ExecutionOutcome "EXECUTION_OUTCOME_"
     Fate "FATE_"
     Freshness "FRESHNESS_"
     IdentityKind "IDENTITY_KIND_"

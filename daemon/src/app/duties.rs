@@ -124,6 +124,12 @@ impl Household {
             tracing::warn!(%error, "old records could not be removed; it is tried again");
             error.to_string()
         })?;
+        let old = self.living.cleaning(now);
+        let (enrollments, lines) = self.engine.clean_lifecycles(old).await.map_err(|error| {
+            tracing::warn!(%error, "old enrollments could not be removed; it is tried again");
+            error.to_string()
+        })?;
+        let gone = gone + enrollments + lines;
         Ok(if gone == 0 { String::new() } else { format!("{gone} old records were removed") })
     }
 

@@ -1,8 +1,11 @@
 //! The configuration as it is now: what the start read, with what a reload has changed since.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use crate::config::Config;
+use crate::domain::time::Timestamp;
+use crate::engine::Cleaning;
 
 /// The configuration as it is now, and what became of the last reload.
 pub(super) struct Living {
@@ -18,6 +21,16 @@ impl Living {
     /// As it is now.
     pub(super) fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Until when enrollments and their log are kept, as seen at `now`.
+    pub(super) fn cleaning(&self, now: Timestamp) -> Cleaning {
+        let retention = &self.config().retention;
+        let day = Duration::from_secs(86_400);
+        Cleaning {
+            enrollments: now - day * retention.enrollments_days,
+            executions: now - day * retention.executions_days,
+        }
     }
 
     /// A reload was applied.

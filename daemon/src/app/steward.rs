@@ -13,7 +13,7 @@ use crate::catalog::{Catalog, FileProblem, Problem, parse};
 use crate::clock::Clock;
 use crate::dispatch::Mode;
 use crate::engine::reconcile::Report;
-use crate::engine::{DrainOrder, Refusal};
+use crate::engine::{Cleaning, DrainOrder, Refusal};
 use crate::grpc::{Draining, Steward};
 use crate::process::Hearts;
 use crate::reconciler::{ReconcileError, Reconciler};
@@ -95,6 +95,10 @@ impl Steward for Servant {
             DrainOrder::Cancel => Mode::Serve,
         };
         self.drains.order(mode, who);
+    }
+
+    fn cleaning(&self) -> Cleaning {
+        self.living.cleaning(self.reconciler.clock.now())
     }
 
     fn draining(&self) -> Option<Draining> {

@@ -33,6 +33,8 @@ pub struct Definition {
     pub operations: BTreeMap<String, OperationDef>,
     /// What its steps may write to `SETTLED_OUTPUT`, in the order in which the text has them.
     pub outputs: Vec<OutputDef>,
+    /// They may write other names, too.
+    pub free_outputs: bool,
     /// What else must be on the server.
     pub requires: Vec<Requirement>,
     /// How to look at what is there.

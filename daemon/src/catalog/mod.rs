@@ -31,7 +31,7 @@ pub use definition::{
     Condition, Definition, Expected, OperationDef, Parameter, ProbeDef, Proof, Rule, StepDef, Wanted,
 };
 pub use outputs::{OUTPUT_BYTES_MAX, OUTPUTS_MAX, OutputDef};
-pub use parse::{DEFINITION_BYTES_MAX, Problem, parse, parse_kept};
+pub use parse::{DEFINITION_BYTES_MAX, Problem, parse, parse_kept, parse_lifecycle};
 pub use plan::{Plan, PlanError, PlannedStep, ProbePlan};
 pub use probe::{FACT_BYTES_MAX, FACT_NAME_BYTES_MAX, FACTS_MAX, ProbeReading, read_probe};
 pub use repair::{REPAIR_TIMEOUT, REPAIR_TITLE, repair_dpkg};
@@ -40,7 +40,7 @@ pub use supported::Supported;
 pub use types::{ParamType, VALUE_BYTES_MAX};
 
 /// The definitions that every installation has: file name and text.
-const BUILTIN: [(&str, &str); 16] = [
+const BUILTIN: [(&str, &str); 17] = [
     ("apt_package.toml", include_str!("../../packages/apt_package.toml")),
     ("database.toml", include_str!("../../packages/database.toml")),
     ("database_user.toml", include_str!("../../packages/database_user.toml")),
@@ -55,6 +55,7 @@ const BUILTIN: [(&str, &str); 16] = [
     ("scheduled_task.toml", include_str!("../../packages/scheduled_task.toml")),
     ("script.toml", include_str!("../../packages/script.toml")),
     ("site.toml", include_str!("../../packages/site.toml")),
+    ("stage_script.toml", include_str!("../../packages/stage_script.toml")),
     ("supervisor_program.toml", include_str!("../../packages/supervisor_program.toml")),
     ("tls_certificate.toml", include_str!("../../packages/tls_certificate.toml")),
 ];

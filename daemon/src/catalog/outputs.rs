@@ -3,6 +3,7 @@
 
 use crate::domain::params::Outputs;
 
+use super::parse::is_name;
 use super::suggest::did_you_mean;
 use super::types::ParamType;
 
@@ -23,30 +24,34 @@ pub struct OutputDef {
 }
 
 /// Reads what a step wrote: the outputs by name in canonical form, an empty one for a value that is taken away. The error tells what does
-/// not fit, as the end of a sentence about the step.
-pub(super) fn read(declared: &[OutputDef], written: &[u8]) -> Result<Outputs, String> {
+/// not fit, as the end of a sentence about the step. `free`: names that are not declared are taken, too, with one line of text each.
+pub(super) fn read(declared: &[OutputDef], free: bool, written: &[u8]) -> Result<Outputs, String> {
     let text = std::str::from_utf8(written).map_err(|_| "text that is not UTF-8".to_owned())?;
     let mut outputs = Outputs::new();
     for line in text.lines().filter(|line| !line.is_empty()) {
         let (name, value) = line
             .split_once('=')
             .ok_or_else(|| format!("the line `{}`, which is not of the form name=value", shown(line)))?;
-        let output = declared.iter().find(|output| output.name == name).ok_or_else(|| {
+        let kind = declared.iter().find(|output| output.name == name).map(|output| &output.kind);
+        let kind = kind.or_else(|| (free && is_name(name)).then_some(&LINE)).ok_or_else(|| {
             let hint = did_you_mean(name, declared.iter().map(|output| output.name.as_str()));
-            format!("`{}`, which its package does not declare{hint}", shown(name))
+            let why = if free { "which is no name" } else { "which its package does not declare" };
+            format!("`{}`, {why}{hint}", shown(name))
         })?;
-        let value = fitting(output, value)?;
-        outputs.insert(output.name.clone(), value);
+        outputs.insert(name.to_owned(), fitting(name, kind, value)?);
     }
     Ok(outputs)
 }
 
-fn fitting(output: &OutputDef, value: &str) -> Result<String, String> {
-    let misfit = |message: String| format!("`{}={}`: {message}", output.name, shown(value));
+/// One line of text.
+const LINE: ParamType = ParamType::Text { bytes_max: OUTPUT_BYTES_MAX, pattern: None, multiline: false };
+
+fn fitting(name: &str, kind: &ParamType, value: &str) -> Result<String, String> {
+    let misfit = |message: String| format!("`{name}={}`: {message}", shown(value));
     if value.len() > OUTPUT_BYTES_MAX {
         return Err(misfit(format!("has {} bytes; at most {OUTPUT_BYTES_MAX} are allowed", value.len())));
     }
-    if value.is_empty() { Ok(String::new()) } else { output.kind.canonical(value).map_err(misfit) }
+    if value.is_empty() { Ok(String::new()) } else { kind.canonical(value).map_err(misfit) }
 }
 
 /// What a step wrote, safe to show and not endless.
@@ -70,7 +75,7 @@ mod tests {
     #[test]
     fn outputs_are_read_line_by_line_in_canonical_form_and_the_last_one_counts() {
         let read = |text: &str| {
-            let outputs = read(&declared(), text.as_bytes())?;
+            let outputs = read(&declared(), false, text.as_bytes())?;
             Ok::<_, String>(outputs.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" "))
         };
         assert_eq!(read("").as_deref(), Ok(""));
@@ -88,6 +93,19 @@ mod tests {
             let error = read(text).expect_err(text);
             assert!(error.contains(part), "{text}: {error}");
         }
-        assert!(super::read(&declared(), b"release=\xff").is_err_and(|e| e.contains("UTF-8")));
+        assert!(super::read(&declared(), false, b"release=\xff").is_err_and(|e| e.contains("UTF-8")));
+    }
+
+    #[test]
+    fn free_outputs_take_any_name_with_one_line_of_text() {
+        let read = |text: &str| super::read(&declared(), true, text.as_bytes());
+        let told = [("color", "red"), ("port", "80")];
+        let told = told.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(read("port=080\ncolor=red\n"), Ok(told.into()));
+        for (text, part) in
+            [("port=x", "`port=x`"), ("Color=red", "which is no name"), ("color=a\u{7}", "`color=")]
+        {
+            assert!(read(text).is_err_and(|error| error.contains(part)), "{text}");
+        }
     }
 }

@@ -36,6 +36,8 @@ pub struct Plan {
     pub proof: Option<Proof>,
     /// What its steps may write to `SETTLED_OUTPUT`.
     pub outputs: Vec<OutputDef>,
+    /// They may write other names, too.
+    pub free_outputs: bool,
 }
 
 /// One step, ready to be sent.
@@ -114,7 +116,7 @@ pub enum PlanError {
 impl Plan {
     /// What a step wrote to `SETTLED_OUTPUT`. The error tells what does not fit, as the end of a sentence about the step.
     pub fn read_outputs(&self, written: &[u8]) -> Result<Outputs, String> {
-        outputs::read(&self.outputs, written)
+        outputs::read(&self.outputs, self.free_outputs, written)
     }
 
     /// The longest time between TERM and KILL of any of its steps; `default` for those that do not say.
@@ -164,6 +166,7 @@ impl Definition {
             retry_on_timeout: definition.retry_on_timeout,
             proof: definition.proof.clone(),
             outputs: self.outputs.clone(),
+            free_outputs: self.free_outputs,
         })
     }
 

@@ -25,6 +25,8 @@ const LIVE: &[&str] = &[
     "retention.transitions_days",
     "retention.requests_days",
     "retention.audit_days",
+    "retention.enrollments_days",
+    "retention.executions_days",
     "log.level",
 ];
 

@@ -171,6 +171,8 @@ pub(super) const NUMBERS: &[Number] = &[
     number("retention.transitions_days", |c| u64::from(c.retention.transitions_days), 1, 3650),
     number("retention.requests_days", |c| u64::from(c.retention.requests_days), 1, 3650),
     number("retention.audit_days", |c| u64::from(c.retention.audit_days), 1, 36_500),
+    number("retention.enrollments_days", |c| u64::from(c.retention.enrollments_days), 1, 36_500),
+    number("retention.executions_days", |c| u64::from(c.retention.executions_days), 1, 36_500),
 ];
 
 /// Something that cannot work: the sentence, and the keys it is about.

@@ -48,6 +48,10 @@ id! {
     DaemonId,
     /// An installation: what servers remember as their owner.
     InstallationId,
+    /// A lifecycle.
+    LifecycleId,
+    /// An enrollment.
+    EnrollmentId,
 }
 
 #[cfg(test)]

@@ -8,10 +8,13 @@ pub(crate) mod text_enum;
 
 pub mod consequence;
 pub mod cron;
+pub mod enrollment;
+pub mod expression;
 pub mod failure;
 pub mod freshness;
 pub mod grounds;
 pub mod id;
+pub mod lifecycle;
 pub mod operation;
 pub mod params;
 pub mod requirement;

@@ -30,17 +30,19 @@ impl Priority {
     }
 }
 
-/// How a run is to wait for its turn.
+/// How a run is to wait for its turn, and how often it may be attempted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
     /// How long it may stay queued; `None`: as long as its operation says, or else the daemon's configuration.
     pub limit: Option<Duration>,
     /// Before whom it has its turn.
     pub priority: Priority,
+    /// Attempts; `None`: as many as its operation says, or else the daemon's configuration.
+    pub attempts: Option<u32>,
 }
 
 impl Default for Turn {
     fn default() -> Self {
-        Self { limit: None, priority: Priority::Normal }
+        Self { limit: None, priority: Priority::Normal, attempts: None }
     }
 }

@@ -17,6 +17,8 @@ use super::time::Timestamp;
 pub const WINDOWS_MAX: usize = 16;
 /// Minutes of a day.
 const DAY: u16 = 24 * 60;
+/// How often windows and blackouts may follow upon one another before one that is open is given up.
+const STEPS_MAX: usize = 64;
 /// Days in which the next opening is looked for: a window within a skipped hour may have to wait for its second turn.
 const DAYS_AHEAD: usize = 15;
 const WEEKDAYS: [(&str, Weekday); 7] = [
@@ -67,8 +69,38 @@ pub fn opening(windows: &[Window], zone: &TimeZone, now: Timestamp) -> Opening {
     if windows.is_empty() || is_open(windows, zone.to_datetime(instant)) {
         return Opening::Now;
     }
-    let next = candidates(windows, zone, instant).into_iter().filter(|at| *at > instant);
+    let next = moments(windows, zone, instant, |window| window.opens).into_iter().filter(|at| *at > instant);
     let next = next.filter(|at| is_open(windows, zone.to_datetime(*at))).min();
+    next.map_or(Opening::Unknown, |at| Opening::At(Timestamp(at.as_microsecond())))
+}
+
+/// When work may begin that has windows, and blackouts in which it must not although a window is open.
+pub fn opening_between(windows: &[Window], blackouts: &[Window], zone: &TimeZone, now: Timestamp) -> Opening {
+    let mut at = now;
+    for _ in 0..STEPS_MAX {
+        match opening(windows, zone, at) {
+            Opening::Now => {}
+            Opening::At(opens) => at = opens,
+            Opening::Unknown => return Opening::Unknown,
+        }
+        match closing(blackouts, zone, at) {
+            Opening::Now if at == now => return Opening::Now,
+            Opening::Now => return Opening::At(at),
+            Opening::At(ends) => at = ends,
+            Opening::Unknown => return Opening::Unknown,
+        }
+    }
+    Opening::Unknown
+}
+
+/// When none of them is open any more.
+fn closing(windows: &[Window], zone: &TimeZone, now: Timestamp) -> Opening {
+    let Ok(instant) = Moment::from_microsecond(now.0) else { return Opening::Unknown };
+    if !is_open(windows, zone.to_datetime(instant)) {
+        return Opening::Now;
+    }
+    let next = moments(windows, zone, instant, |window| window.closes % DAY);
+    let next = next.into_iter().filter(|at| *at > instant && !is_open(windows, zone.to_datetime(*at))).min();
     next.map_or(Opening::Unknown, |at| Opening::At(Timestamp(at.as_microsecond())))
 }
 
@@ -79,14 +111,14 @@ fn is_open(windows: &[Window], wall: DateTime) -> bool {
     windows.iter().any(|window| window.holds(today, minute))
 }
 
-/// Every instant at which one may open: when the clock on the wall comes to its beginning, and when the clock is changed.
-fn candidates(windows: &[Window], zone: &TimeZone, now: Moment) -> Vec<Moment> {
+/// Every instant at which one may open or close: when the clock on the wall comes to that minute, on any day, and when the clock is changed.
+fn moments(windows: &[Window], zone: &TimeZone, now: Moment, minute: impl Fn(&Window) -> u16) -> Vec<Moment> {
     let mut found = Vec::new();
     let today = zone.to_datetime(now).date();
     let Ok(first) = today.yesterday() else { return found };
     for day in first.series(1.day()).take(DAYS_AHEAD) {
-        for window in windows.iter().filter(|window| window.days[day_of(day.weekday())]) {
-            found.extend(begins(zone, day, window.opens));
+        for window in windows {
+            found.extend(begins(zone, day, minute(window)));
         }
     }
     let last = now + jiff::SignedDuration::from_hours(24 * i64::try_from(DAYS_AHEAD).unwrap_or(0));

@@ -95,7 +95,7 @@ impl Engine {
             subject,
             operation: work.operation.clone(),
             exclusive: work.plan.exclusive,
-            attempts_max: work.plan.attempts_max,
+            attempts_max: work.turn.attempts.or(work.plan.attempts_max),
             principal: &asked.principal,
             retry_of: work.retry_of,
             kill_grace: Some(work.plan.kill_grace(self.timings().kill_grace)),

@@ -20,6 +20,16 @@ impl Engine {
         asked.check()?;
         self.writer().commit(Cancel { engine: self.clone(), asked, run }).await
     }
+
+    /// The same within the unit of another command, which has been allowed to.
+    pub(super) async fn cancel_within(
+        &self,
+        unit: &mut Unit<'_>,
+        asked: Asked,
+        run: RunId,
+    ) -> Result<Answer, Refusal> {
+        Cancel { engine: self.clone(), asked, run }.run(unit).await
+    }
 }
 
 impl Engine {

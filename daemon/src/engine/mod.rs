@@ -14,6 +14,7 @@ mod error;
 mod install;
 mod lane;
 mod lease;
+mod lifecycles;
 pub mod log;
 mod once;
 mod operate;
@@ -48,6 +49,7 @@ pub use error::Refusal;
 pub use install::Install;
 pub use lane::{Advance, LaneError, LaneHold, Outline, StepEnd};
 pub use lease::Lease;
+pub use lifecycles::{ApplyLifecycle, Change, Cleaning, Done, Enroll, Given, Task};
 pub use once::{Answer, Asked};
 pub use operate::Operate;
 pub use planned::Planned;
@@ -117,6 +119,7 @@ struct Inner {
     hub: Hub,
     catalog: RwLock<Catalog>,
     definitions: definitions::Definitions,
+    flows: lifecycles::Flows,
     sealer: Sealer,
     clock: Arc<dyn Clock>,
     me: DaemonId,
@@ -159,6 +162,7 @@ impl Engine {
                 hub,
                 catalog,
                 definitions,
+                flows: lifecycles::Flows::default(),
                 sealer,
                 clock,
                 me,

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Planned, Refusal};
-use crate::store::rows::{OccurrenceRow, ResourceRow, RunRow, ScheduleRow, ServerRow};
+use crate::store::rows::{
+    EnrollmentRow, LifecycleRow, OccurrenceRow, ResourceRow, RunRow, ScheduleRow, ServerRow,
+};
 use crate::store::{AuditRow, Unit, Wants};
 
 /// Longest request id, in bytes.
@@ -31,6 +33,12 @@ pub struct Answer {
     pub resource: Option<ResourceRow>,
     /// The run.
     pub run: Option<RunRow>,
+    /// The lifecycle.
+    #[serde(default)]
+    pub lifecycle: Option<LifecycleRow>,
+    /// The enrollment.
+    #[serde(default)]
+    pub enrollment: Option<EnrollmentRow>,
     /// Ids of other objects concerned.
     pub ids: Vec<String>,
     /// The runs in front that install what is required.

@@ -66,6 +66,7 @@ impl Engine {
         asked: Asked,
         ask: Operate,
     ) -> Result<Answer, Refusal> {
+        accept::check_values(&ask.parameters, &ask.secrets)?;
         OperateCommand { engine: self.clone(), asked, ask, dry: false }.run(unit).await
     }
 

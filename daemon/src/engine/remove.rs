@@ -49,8 +49,9 @@ impl Engine {
         asked: Asked,
         resource: String,
         parameters: Params,
+        turn: Turn,
     ) -> Result<Answer, Refusal> {
-        let turn = Turn::default();
+        accept::check_values(&parameters, &BTreeMap::new())?;
         Remove { engine: self.clone(), asked, resource, parameters, turn, dry: false }.run(unit).await
     }
 

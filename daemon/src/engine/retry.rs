@@ -29,6 +29,17 @@ impl Engine {
         let command = Retry { engine: self.clone(), asked, resource, turn };
         self.writer().commit(command).await
     }
+
+    /// The same within the unit of another command, which has been allowed to.
+    pub(super) async fn retry_within(
+        &self,
+        unit: &mut Unit<'_>,
+        asked: Asked,
+        resource: String,
+        turn: Turn,
+    ) -> Result<Answer, Refusal> {
+        Retry { engine: self.clone(), asked, resource, turn }.run(unit).await
+    }
 }
 
 #[async_trait]

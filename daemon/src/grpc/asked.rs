@@ -30,6 +30,8 @@ commands! {
     RetryResourceRequest ProbeResourceRequest DoRequest AdoptRequest CancelRunRequest
     ReloadPackagesRequest ReconcileRequest DrainRequest
     CreateScheduleRequest UpdateScheduleRequest PauseScheduleRequest ResumeScheduleRequest FireScheduleRequest DeleteScheduleRequest
+    ApplyLifecycleRequest RunLifecycleRequest DeleteLifecycleRequest EnrollRequest AdvanceEnrollmentRequest RetryEnrollmentRequest
+    ResetEnrollmentRequest DecideEnrollmentRequest DeleteEnrollmentRequest CleanLifecyclesRequest
 }
 
 impl Api {

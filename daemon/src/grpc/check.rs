@@ -45,6 +45,19 @@ pub(super) fn path(field: &str, text: &str) -> Result<(), Refusal> {
     reference(field, text, PATH_BYTES_MAX)
 }
 
+/// Longest LIFECYCLE/TYPE/ID, in bytes.
+const SUBJECT_BYTES_MAX: usize = 300;
+
+/// A required TYPE/ID or LIFECYCLE/TYPE/ID, or an id.
+pub(super) fn subject(field: &str, text: &str) -> Result<(), Refusal> {
+    reference(field, text, SUBJECT_BYTES_MAX)
+}
+
+/// What a person says in so many bytes at most; may be empty.
+pub(super) fn words(field: &str, text: &str, bytes_max: usize) -> Result<(), Refusal> {
+    if text.is_empty() { Ok(()) } else { reference(field, text, bytes_max) }
+}
+
 fn reference(field: &str, text: &str, bytes_max: usize) -> Result<(), Refusal> {
     if text.is_empty() {
         return Err(Refusal::field(field, "is missing"));
@@ -106,5 +119,5 @@ pub(super) fn turn(seconds: u32, priority: i32, least: Duration) -> Result<Turn,
         v1::Priority::Unspecified | v1::Priority::Normal => Priority::Normal,
         v1::Priority::High => Priority::High,
     };
-    Ok(Turn { limit, priority })
+    Ok(Turn { limit, priority, attempts: None })
 }

@@ -7,7 +7,9 @@ mod admin;
 mod asked;
 mod check;
 mod convert;
+mod enrollments;
 mod guard;
+mod lifecycles;
 mod packages;
 mod pages;
 mod places;
@@ -22,6 +24,7 @@ mod status;
 mod stream;
 mod transitions;
 mod wire;
+mod work;
 
 use std::sync::Arc;
 
@@ -36,7 +39,7 @@ use crate::auth::Gate;
 use crate::catalog::{Catalog, FileProblem, Problem};
 use crate::domain::time::Timestamp;
 use crate::engine::reconcile::Report;
-use crate::engine::{DrainOrder, Engine, Refusal};
+use crate::engine::{Cleaning, DrainOrder, Engine, Refusal};
 
 /// What the API needs of the rest of the daemon.
 pub struct GrpcParts {
@@ -70,6 +73,9 @@ pub trait Steward: Send + Sync {
 
     /// How it drains; nothing while it serves.
     fn draining(&self) -> Option<Draining>;
+
+    /// Until when enrollments and their log are kept.
+    fn cleaning(&self) -> Cleaning;
 
     /// What is not well with the daemon itself, each with what to do.
     fn warnings(&self) -> Vec<String>;

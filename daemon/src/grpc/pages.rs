@@ -69,6 +69,16 @@ impl<'a> Page<'a> {
         (rows, next)
     }
 
+    /// The same for rows whose keys are not in them.
+    pub(super) fn cut_keyed<M: Message>(&self, rows: Vec<(String, M)>) -> (Vec<M>, String) {
+        let loaded = rows.len();
+        let (keys, rows): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+        let (rows, _) = self.cut(rows, |_| "");
+        let last = rows.len().checked_sub(1).and_then(|last| keys.get(last));
+        let next = last.filter(|_| rows.len() < loaded).map(|key| self.seal(key));
+        (rows, next.unwrap_or_default())
+    }
+
     fn seal(&self, key: &str) -> String {
         URL_SAFE_NO_PAD.encode(format!("{}{key}", self.proof(key)))
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use settled_proto::MESSAGE_BYTES_MAX;
 use settled_proto::v1::admin_server::AdminServer;
+use settled_proto::v1::lifecycles_server::LifecyclesServer;
 use settled_proto::v1::packages_server::PackagesServer;
 use settled_proto::v1::resources_server::ResourcesServer;
 use settled_proto::v1::runs_server::RunsServer;
@@ -90,6 +91,7 @@ pub async fn serve(listener: UnixListener, parts: GrpcParts) -> Result<(), Serve
     health.set_serving::<TransitionsServer<Api>>().await;
     health.set_serving::<AdminServer<Api>>().await;
     health.set_serving::<SchedulesServer<Api>>().await;
+    health.set_serving::<LifecyclesServer<Api>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(settled_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -109,6 +111,7 @@ pub async fn serve(listener: UnixListener, parts: GrpcParts) -> Result<(), Serve
         .add_service(service!(ResourcesServer, api))
         .add_service(service!(RunsServer, api))
         .add_service(service!(TransitionsServer, api))
+        .add_service(service!(LifecyclesServer, api))
         .add_service(service!(AdminServer, api))
         .add_service(service!(SchedulesServer, api))
         .serve_with_incoming_shutdown(socket::callers(listener, clock), stop.cancelled());

@@ -14,6 +14,8 @@ pub mod follow;
 mod news;
 pub mod watching;
 
+pub use news::News;
+
 /// Wakes whoever waits for news.
 #[derive(Clone)]
 pub struct Hub {
@@ -65,6 +67,11 @@ impl Hub {
     /// Changes with every commit of this daemon, and with those of others that are heard of.
     pub fn committed(&self) -> watch::Receiver<Committed> {
         self.committed.clone()
+    }
+
+    /// News of commits from here on.
+    pub fn news(&self) -> News {
+        News::new(self.committed())
     }
 
     /// The signal of a part of a lane that begins to work. Each part has its own.

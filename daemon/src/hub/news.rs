@@ -10,6 +10,20 @@ use crate::store::Committed;
 /// How often one looks without having been woken.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// News of commits, for whoever waits for them again and again.
+pub struct News(watch::Receiver<Committed>);
+
+impl News {
+    pub(super) fn new(committed: watch::Receiver<Committed>) -> Self {
+        Self(committed)
+    }
+
+    /// Waits until this daemon has committed something since the last wait, or it is time to look anyway.
+    pub async fn wait(&mut self, clock: &dyn Clock) {
+        wait(&mut self.0, clock).await;
+    }
+}
+
 /// Waits until this daemon has committed something since the last wait, or it is time to look anyway.
 pub(super) async fn wait(committed: &mut watch::Receiver<Committed>, clock: &dyn Clock) {
     let time_to_look = clock.sleep_until(clock.monotonic() + LOOK_EVERY);

@@ -263,5 +263,6 @@ fn identity(object: &Object) -> (String, i64) {
         Object::Run(_, row) => (row.id.clone(), row.seq),
         Object::Step(s) => (s.id.to_string(), s.seq),
         Object::Schedule(s) => (s.id.to_string(), s.seq),
+        Object::Enrollment(e) => (e.id.to_string(), e.seq),
     }
 }

@@ -14,10 +14,12 @@ pub enum Part {
     Dispatcher,
     /// Renews the lease, through the writer.
     Lease,
+    /// Moves enrollments on.
+    Lifecycles,
 }
 
 impl Part {
-    pub(super) const ALL: [Self; 3] = [Self::Reconciler, Self::Dispatcher, Self::Lease];
+    pub(super) const ALL: [Self; 4] = [Self::Reconciler, Self::Dispatcher, Self::Lease, Self::Lifecycles];
 }
 
 impl fmt::Display for Part {
@@ -26,6 +28,7 @@ impl fmt::Display for Part {
             Self::Reconciler => "the reconciler",
             Self::Dispatcher => "the dispatcher",
             Self::Lease => "the renewal of the lease",
+            Self::Lifecycles => "what moves enrollments on",
         })
     }
 }
@@ -45,6 +48,7 @@ impl fmt::Display for Still {
             Part::Reconciler => "runs past their time are not settled",
             Part::Dispatcher => "no server is taken to work on",
             Part::Lease => "nothing is written, and soon nothing is started",
+            Part::Lifecycles => "no stage begins or ends",
         };
         write!(f, "{} stands still, {} s late: {so}", self.part, self.late.as_secs())
     }

@@ -11,7 +11,9 @@ mod sets;
 
 pub mod admin;
 mod bell;
+pub mod enrollments;
 pub mod lanes;
+pub mod lifecycles;
 mod lookup;
 mod open;
 mod origin;
@@ -103,6 +105,8 @@ fn what_is_unique(found: &str) -> String {
         ("resource_server_id_package_name_key", "resource.server_id", "name"),
         ("schedule_name_key", "schedule.name", "name"),
         ("run_one_open_exclusive", "run.resource_id", "resource, and an open run"),
+        ("lifecycle_code_key", "lifecycle.code", "code"),
+        ("enrollment_lifecycle_id_subject_type_subject_id_key", "enrollment.subject_id", "subject"),
         ("run_one_running_exclusive", "run.server_id", "server, and a run in progress"),
     ];
     let known = words.iter().find(|(name, column, _)| found == *name || found.contains(column));

@@ -39,6 +39,24 @@ impl Page {
         }
     }
 
+    /// Only rows whose number in a column is in this relation to a value, if one is given.
+    pub(super) fn number(self, column: &'static str, relation: &'static str, value: Option<i64>) -> Self {
+        match value {
+            Some(value) => self.and(column, relation, Value::Number(value)),
+            None => self,
+        }
+    }
+
+    /// Only rows of which this holds.
+    pub(super) fn such_that(self, condition: &'static str) -> Self {
+        self.that(condition)
+    }
+
+    /// In this order instead of that of ids.
+    pub(super) fn ordered(self, order: &'static str) -> Self {
+        Self { order, ..self }
+    }
+
     /// What comes after this id; all when it is empty.
     pub(super) fn after(self, id: &str) -> Self {
         if id.is_empty() { self } else { self.and("id", ">", Value::Text(id.to_owned())) }

@@ -87,12 +87,16 @@ pub struct Memory([Vec<u8>; 2]);
 impl World {
     /// A world with a daemon that was just started.
     pub async fn new(seed: u64, knobs: Knobs) -> anyhow::Result<Self> {
+        Self::with(seed, knobs, catalog()?).await
+    }
+
+    /// The same with other packages.
+    pub async fn with(seed: u64, knobs: Knobs, catalog: Catalog) -> anyhow::Result<Self> {
         // Nothing here survives the machine, so memory will do, and is faster to sync.
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
         let clock = Arc::new(SimClock::new(seed));
         let remote = Arc::new(Scripted::new(Arc::clone(&clock) as _, Patience::AnswersAtOnce));
-        let catalog = catalog()?;
         let daemon = Box::new(Daemon::open(&url(&dir), &clock, &remote, &catalog, knobs).await?);
         Ok(Self {
             checker: Checker::default(),

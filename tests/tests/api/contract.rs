@@ -39,7 +39,8 @@ fn commands_are_unary_streams_flow_to_the_caller_and_every_method_declares_a_rig
         }
     }
     assert_eq!(methods, declared.len());
-    let expected = ["/settled.v1.Runs/Follow", "/settled.v1.Transitions/Watch"];
+    let expected =
+        ["/settled.v1.Lifecycles/Work", "/settled.v1.Runs/Follow", "/settled.v1.Transitions/Watch"];
     assert_eq!(streams.iter().map(String::as_str).collect::<Vec<_>>(), expected);
 }
 
@@ -47,7 +48,8 @@ fn commands_are_unary_streams_flow_to_the_caller_and_every_method_declares_a_rig
 async fn every_service_is_healthy() {
     let api = Served::start().await;
     let mut health = HealthClient::new(api.channel());
-    let services = ["Servers", "Packages", "Resources", "Runs", "Transitions", "Admin", "Schedules"];
+    let services =
+        ["Servers", "Packages", "Resources", "Runs", "Transitions", "Lifecycles", "Admin", "Schedules"];
     let named = services.map(|service| format!("settled.v1.{service}"));
     for service in [String::new()].into_iter().chain(named) {
         let answer =

@@ -12,6 +12,7 @@ mod former;
 mod held;
 mod keys;
 mod late;
+mod lifecycles;
 mod limits;
 mod log;
 mod looks;

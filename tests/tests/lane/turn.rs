@@ -17,7 +17,7 @@ async fn put(w: &mut World, name: &str, priority: Priority) -> RunId {
         name: name.to_owned(),
         parameters: [].into(),
         secrets: [].into(),
-        turn: Turn { limit: None, priority },
+        turn: Turn { priority, ..Turn::default() },
         with_requirements: false,
     };
     w.daemon.engine.install(asked, ask).await.unwrap().run.unwrap().id.parse().unwrap()

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where something is not as it should be")]
 
 mod clients;
+mod enrollments;
 mod judge;
 mod kill_nine;
 mod million;

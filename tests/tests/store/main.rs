@@ -5,6 +5,7 @@
 mod fixture;
 
 mod bell;
+mod enrollments;
 mod faults;
 mod guards;
 mod lanes;
@@ -81,5 +82,10 @@ conformance! {
     sets::a_stale_row_in_a_set_meets_its_own_command,
     sets::a_query_sees_what_is_not_written_yet,
     sets::an_object_can_be_written_twice_in_a_unit,
+    enrollments::a_lifecycle_and_its_versions_come_back,
+    enrollments::every_enrollment_comes_back_as_it_was_stored,
+    enrollments::a_subject_is_enrolled_once_and_a_stale_write_is_refused,
+    enrollments::what_is_due_is_found_in_order_and_page_by_page,
+    enrollments::the_log_is_read_newest_first_and_goes_by_age,
     faults::an_unstorable_name_is_refused_and_harms_no_neighbour,
 }

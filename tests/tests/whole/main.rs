@@ -7,6 +7,7 @@ mod crash;
 mod drain;
 mod ends;
 mod lease;
+mod lifecycles;
 mod limits;
 mod main_job;
 mod nine;

@@ -1,3 +1,7 @@
+use settled_proto::v1::{
+    ApplyLifecycleResponse, CleanLifecyclesResponse, EnrollResponse, Enrollment, Execution, Lifecycle,
+    RunLifecycleResponse,
+};
 use settled_proto::v1::{Bookmark, Position, Transition};
 
 use super::*;
@@ -81,6 +85,13 @@ fn no_field_of_the_contract_is_forgotten() {
         ("CreateServerResponse", created_server(&CreateServerResponse::default())),
         ("DeleteServerResponse", deleted_server(&DeleteServerResponse::default())),
         ("ForceUnlockServerResponse", unlocked_server(&ForceUnlockServerResponse::default())),
+        ("Lifecycle", lifecycle(&Lifecycle::default())),
+        ("ApplyLifecycleResponse", applied(&ApplyLifecycleResponse::default())),
+        ("RunLifecycleResponse", ran(&RunLifecycleResponse::default())),
+        ("CleanLifecyclesResponse", cleaned(&CleanLifecyclesResponse::default())),
+        ("Enrollment", enrollment(&Enrollment::default())),
+        ("EnrollResponse", enrolled(&EnrollResponse::default())),
+        ("Execution", execution(&Execution::default())),
         ("CheckPackageResponse", check(&CheckPackageResponse::default())),
     ];
     for (message, value) in table {

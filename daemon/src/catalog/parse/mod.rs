@@ -12,6 +12,7 @@ use super::definition::{Definition, Parameter};
 use super::shared::self_contained;
 use super::types::{duration, span_in_words};
 
+mod lifecycle;
 mod operation;
 mod outputs;
 mod parameter;
@@ -23,6 +24,8 @@ mod rules;
 mod supported;
 mod uses;
 mod values;
+
+pub use lifecycle::parse_lifecycle;
 
 use reader::Table;
 use references::Context;
@@ -113,6 +116,7 @@ fn read(mut table: Table<'_>, text: &str, origin: Origin, report: &mut Report<'_
     let rules = rules::read(&mut table, &context, report);
     let operations = operation::all(&mut table, report, &context, probe.as_ref());
     let outputs = outputs::all(&mut table, report);
+    let free_outputs = table.boolean("free_outputs", report).unwrap_or(false);
     let requires = requires::all(&mut table, &context, report);
     secrets_are_used(&parameters, &operations, report);
     table.finish(report);
@@ -131,6 +135,7 @@ fn read(mut table: Table<'_>, text: &str, origin: Origin, report: &mut Report<'_
         single,
         operations,
         outputs,
+        free_outputs,
         requires,
         probe,
         prelude: uses.into_iter().map(|shared| shared.text).chain([prelude]).collect(),
@@ -185,7 +190,7 @@ fn secrets_are_used(
 const NAME_RULE: &str = "must be 1 to 40 lower case letters, digits and underscores, and begin with a letter";
 
 /// Names of packages, parameters and operations.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     name.len() <= 40
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')

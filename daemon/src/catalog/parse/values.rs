@@ -123,7 +123,12 @@ impl Table<'_> {
         self.span(key, RUNTIME_MAX, report)
     }
 
-    fn span(&mut self, key: &'static str, max: Duration, report: &mut Report<'_>) -> Option<Duration> {
+    pub(super) fn span(
+        &mut self,
+        key: &'static str,
+        max: Duration,
+        report: &mut Report<'_>,
+    ) -> Option<Duration> {
         let text = self.text(key, report)?;
         let span = duration(&text).filter(|span| *span <= max);
         if span.is_none() {

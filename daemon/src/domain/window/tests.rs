@@ -144,3 +144,31 @@ fn anything_else_is_refused_with_the_reason_and_an_example() {
         assert!(told.contains(why) && told.contains("`Mon-Fri 22:00-06:00`"), "{text}: {told}");
     }
 }
+
+/// The same, with blackouts.
+fn opens_between(texts: &[&str], blackouts: &[&str], zone_name: &str, now: &str) -> String {
+    match opening_between(&windows(texts), &windows(blackouts), &zone(zone_name), instant(now)) {
+        Opening::Now => "open".to_owned(),
+        Opening::At(at) => Moment::from_microsecond(at.0).expect("a time").to_string(),
+        Opening::Unknown => "unknown".to_owned(),
+    }
+}
+
+#[test]
+fn a_blackout_closes_what_a_window_opens() {
+    let table: &[(&[&str], &[&str], &str, &str)] = &[
+        (&[], &[], "2026-01-05T12:00:00Z", "open"),
+        (&[], &["Mon 08:00-18:00"], "2026-01-05T12:00:00Z", "2026-01-05T17:00:00Z"),
+        (&[], &["Mon 08:00-18:00"], "2026-01-05T18:00:00Z", "open"),
+        (&[], &["Mon 22:00-06:00"], "2026-01-06T02:00:00Z", "2026-01-06T05:00:00Z"),
+        (&[], &["Mon 00:00-24:00", "Tue 00:00-02:00"], "2026-01-05T12:00:00Z", "2026-01-06T01:00:00Z"),
+        (&["daily 10:00-12:00"], &["Mon 00:00-24:00"], "2026-01-05T09:30:00Z", "2026-01-06T09:00:00Z"),
+        (&["daily 10:00-12:00"], &["daily 09:00-11:00"], "2026-01-05T09:30:00Z", "2026-01-05T10:00:00Z"),
+        (&["daily 10:00-12:00"], &["daily 09:00-13:00"], "2026-01-05T09:30:00Z", "unknown"),
+        (&[], &["daily 00:00-24:00"], "2026-01-05T09:30:00Z", "unknown"),
+    ];
+    for (texts, blackouts, now, expected) in table {
+        let found = opens_between(texts, blackouts, "Europe/Berlin", now);
+        assert_eq!(found, *expected, "{texts:?} without {blackouts:?} at {now}");
+    }
+}

@@ -84,7 +84,7 @@ impl Engine {
                 if let Some(run) = targets::find_resource(unit, &resource).await?.open_run {
                     return Err(Refusal::busy(run));
                 }
-                self.remove_within(unit, asked, resource, parameters).await
+                self.remove_within(unit, asked, resource, parameters, Turn::default()).await
             }
         }
     }

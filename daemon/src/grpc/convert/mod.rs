@@ -3,6 +3,7 @@
 
 mod daemon;
 mod grounds;
+mod lifecycle;
 mod package;
 mod reconcile;
 mod resource;
@@ -18,6 +19,10 @@ use prost_types::Timestamp as WireTime;
 use settled_proto::v1;
 
 pub(super) use daemon::{daemons, warning as daemon_warning};
+pub(super) use lifecycle::{
+    enrollment, enrollment_row, enrollment_status_of, execution, execution_outcome_of, lifecycle,
+    lifecycle_row, task,
+};
 pub(super) use package::{package, package_line};
 pub(super) use reconcile::reconciled;
 pub(super) use resource::{resource, resource_row};

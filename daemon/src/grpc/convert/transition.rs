@@ -73,6 +73,15 @@ fn wire(object: &Object) -> Result<v1::Transition, StoreError> {
             object: Some(Wire::Schedule(super::schedule(s))),
             ..v1::Transition::default()
         },
+        Object::Enrollment(e) => v1::Transition {
+            seq: count(e.seq),
+            kind,
+            object_id: e.id.to_string(),
+            server_id: e.subject.server.map(|id| id.to_string()).unwrap_or_default(),
+            resource_id: e.subject.resource.map(|id| id.to_string()).unwrap_or_default(),
+            object: Some(Wire::Enrollment(super::enrollment(e, None))),
+            ..v1::Transition::default()
+        },
     })
 }
 
@@ -83,5 +92,6 @@ const fn kind_of(object: &Object) -> Kind {
         Object::Run(..) => Kind::Run,
         Object::Step(_) => Kind::Step,
         Object::Schedule(_) => Kind::Schedule,
+        Object::Enrollment(_) => Kind::Enrollment,
     }
 }

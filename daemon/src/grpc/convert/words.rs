@@ -146,6 +146,7 @@ pub(super) const fn kind(word: Kind) -> v1::Kind {
         Kind::Run => v1::Kind::Run,
         Kind::Step => v1::Kind::Step,
         Kind::Schedule => v1::Kind::Schedule,
+        Kind::Enrollment => v1::Kind::Enrollment,
     }
 }
 
@@ -216,5 +217,6 @@ pub(in crate::grpc) const fn kind_of(word: v1::Kind) -> Option<Kind> {
         v1::Kind::Run => Some(Kind::Run),
         v1::Kind::Step => Some(Kind::Step),
         v1::Kind::Schedule => Some(Kind::Schedule),
+        v1::Kind::Enrollment => Some(Kind::Enrollment),
     }
 }

@@ -1,6 +1,7 @@
 //! A snapshot: every object that matches as it stands, page by page, each with the number of its last change.
 //!
-//! All servers, resources and schedules, and open runs. Built-in schedules only once somebody has changed them. Completed runs only for whoever asks for one resource, and steps only for whoever asks
+//! All servers, resources and schedules, open runs, and enrollments that are not completed. Built-in schedules only once somebody has
+//! changed them. Completed runs only for whoever asks for one resource, and steps only for whoever asks
 //! for one run: history has no bound, what stands has.
 
 use crate::domain::id::{ResourceId, RunId, ServerId};
@@ -14,6 +15,7 @@ enum Part {
     Resources { after: String },
     Schedules { after: String },
     OpenRuns { after: (i64, String) },
+    OpenEnrollments { after: String },
     RunsOfResource { before: String },
     Run,
     Steps { no: i64 },
@@ -42,6 +44,7 @@ impl Snapshot {
             Part::Resources { after } => self.resources(db, after, limit).await?,
             Part::Schedules { after } => self.schedules(db, after, limit).await?,
             Part::OpenRuns { after } => self.open_runs(db, after, limit).await?,
+            Part::OpenEnrollments { after } => self.open_enrollments(db, after, limit).await?,
             Part::RunsOfResource { before } => self.runs_of_resource(db, before, limit).await?,
             Part::Run => self.run(db).await?,
             Part::Steps { no } => self.steps(db, no, limit).await?,
@@ -127,16 +130,41 @@ impl Snapshot {
         limit: i64,
     ) -> Result<(Vec<Object>, Part), StoreError> {
         if !self.wants(Kind::Run) {
-            return Ok((Vec::new(), Part::Done));
+            return Ok((Vec::new(), Part::OpenEnrollments { after: String::new() }));
         }
         let rows = db.open_runs_after(self.filter.server.as_deref(), (settles_by, &id), limit).await?;
         let next = match rows.last() {
             Some(RunRow { settles_by: Some(settles_by), id, .. }) if is_full(rows.len(), limit) => {
                 Part::OpenRuns { after: (*settles_by, id.clone()) }
             }
-            _ => Part::Done,
+            _ => Part::OpenEnrollments { after: String::new() },
         };
         Ok((runs(rows)?, next))
+    }
+
+    async fn open_enrollments(
+        &self,
+        db: &mut Db<'_>,
+        after: String,
+        limit: i64,
+    ) -> Result<(Vec<Object>, Part), StoreError> {
+        if !self.wants(Kind::Enrollment) {
+            return Ok((Vec::new(), Part::Done));
+        }
+        let enrollments = db.open_enrollments(&after, limit).await?;
+        let next = match enrollments.last() {
+            Some(last) if is_full(enrollments.len(), limit) => {
+                Part::OpenEnrollments { after: last.id.to_string() }
+            }
+            _ => Part::Done,
+        };
+        let text = |id: Option<String>| id.unwrap_or_default();
+        let wanted = enrollments.into_iter().filter(|e| {
+            let resource = e.subject.resource.map(|id| id.to_string());
+            self.is_server(&text(e.subject.server.map(|id| id.to_string())))
+                && (self.filter.resource.is_none() || resource == self.filter.resource)
+        });
+        Ok((wanted.map(Object::Enrollment).collect(), next))
     }
 
     async fn runs_of_resource(
@@ -146,14 +174,14 @@ impl Snapshot {
         limit: i64,
     ) -> Result<(Vec<Object>, Part), StoreError> {
         if !self.wants(Kind::Run) {
-            return Ok((Vec::new(), Part::Done));
+            return Ok((Vec::new(), Part::OpenEnrollments { after: String::new() }));
         }
         let server = parsed(self.filter.server.as_ref());
         let filter = RunFilter { server, resource: self.filter.resource.clone(), ..RunFilter::default() };
         let rows = db.runs(&filter, &before, limit).await?;
         let next = match rows.last() {
             Some(last) if is_full(rows.len(), limit) => Part::RunsOfResource { before: last.id.clone() },
-            _ => Part::Done,
+            _ => Part::OpenEnrollments { after: String::new() },
         };
         Ok((runs(rows)?, next))
     }

@@ -2,7 +2,9 @@
 //!
 //! Each row converts from and to its domain type here and nowhere else. Words outside a vocabulary are `Corrupt`, never guessed.
 
+mod enrollment;
 mod grounds;
+mod lifecycle;
 mod resource;
 mod run;
 mod schedule;
@@ -10,6 +12,8 @@ mod server;
 mod step;
 mod transition;
 
+pub use enrollment::{EnrollmentRow, ExecutionRow};
+pub use lifecycle::LifecycleRow;
 pub use resource::ResourceRow;
 pub use run::RunRow;
 pub use schedule::{OccurrenceRow, ScheduleRow};

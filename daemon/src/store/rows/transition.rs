@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{ResourceRow, RunRow, ScheduleRow, ServerRow, StepRecord, StepRow, from_json, to_json, word};
+use super::{
+    EnrollmentRow, ResourceRow, RunRow, ScheduleRow, ServerRow, StepRecord, StepRow, from_json, to_json, word,
+};
+use crate::domain::enrollment::Enrollment;
 use crate::domain::resource::Resource;
 use crate::domain::run::Run;
 use crate::domain::schedule::Schedule;
@@ -23,6 +26,8 @@ text_enum! {
         Step = "step",
         /// A schedule.
         Schedule = "schedule",
+        /// An enrollment.
+        Enrollment = "enrollment",
     }
 }
 
@@ -68,6 +73,8 @@ pub enum Object {
     Step(StepRecord),
     /// A schedule.
     Schedule(Schedule),
+    /// An enrollment.
+    Enrollment(Enrollment),
 }
 
 impl TransitionRow {
@@ -90,6 +97,9 @@ impl TransitionRow {
             Kind::Step => Object::Step(from_json::<StepRow>("step", &self.object)?.try_into()?),
             Kind::Schedule => {
                 Object::Schedule(from_json::<ScheduleRow>("schedule", &self.object)?.try_into()?)
+            }
+            Kind::Enrollment => {
+                Object::Enrollment(from_json::<EnrollmentRow>("enrollment", &self.object)?.try_into()?)
             }
         })
     }
@@ -121,6 +131,13 @@ impl TransitionRow {
     /// A schedule belongs to no server.
     pub(in crate::store) fn of_schedule(row: &ScheduleRow, change: Change) -> Self {
         Self::new(Kind::Schedule, change, &row.id, "", None, None, to_json(row), row.seq)
+    }
+
+    pub(in crate::store) fn of_enrollment(row: &EnrollmentRow, change: Change) -> Self {
+        // An outside subject is on no server.
+        let server = row.server_id.as_deref().unwrap_or_default();
+        let resource = row.resource_id.clone();
+        Self::new(Kind::Enrollment, change, &row.id, server, resource, None, to_json(row), row.seq)
     }
 
     #[expect(clippy::too_many_arguments, reason = "private; one argument per column")]

@@ -1,0 +1,71 @@
+//! Workers outside, for the service `Lifecycles`: tasks as they come, and what is said of them.
+
+use futures::stream;
+use settled_proto::v1;
+use tonic::{Response, Status};
+
+use super::stream::{Answers, until_stopped};
+use super::{Api, convert};
+use crate::domain::enrollment::TaskId;
+use crate::engine::{Done, Given, Refusal, Task};
+use crate::hub::News;
+
+/// Offers that are looked at for one task: others may be faster.
+const OFFERS: i64 = 16;
+
+impl Api {
+    /// The tasks of a queue, one after the other, as the worker pulls them.
+    pub(super) fn tasks(&self, queue: String, worker: String) -> Answers<v1::Task> {
+        let news = self.engine().hub().news();
+        let tasks = stream::unfold((self.clone(), news), move |(api, mut news)| {
+            let (queue, worker) = (queue.clone(), worker.clone());
+            async move {
+                let task = api.next_task(&queue, &worker, &mut news).await;
+                let task = task.map(|task| convert::task(&task)).map_err(|r| api.refuse(r));
+                Some((task, (api, news)))
+            }
+        });
+        until_stopped(tasks, self.parts.stop.clone())
+    }
+
+    async fn next_task(&self, queue: &str, worker: &str, news: &mut News) -> Result<Task, Refusal> {
+        loop {
+            let offers = self.engine().store().read().await?.db().offers(queue, OFFERS).await?;
+            for offer in offers {
+                if let Some(task) = self.engine().take_task(offer, worker.to_owned()).await? {
+                    return Ok(task);
+                }
+            }
+            news.wait(self.engine().clock()).await;
+        }
+    }
+
+    pub(super) fn task_id(&self, text: &str) -> Result<TaskId, Status> {
+        let wrong = |_| Refusal::field("task_id", "is not the id of a task: send it as Work gave it");
+        text.parse().map_err(wrong).map_err(|r| self.refuse(r))
+    }
+
+    pub(super) async fn alive(
+        &self,
+        task: TaskId,
+        who: String,
+    ) -> Result<Option<prost_types::Timestamp>, Refusal> {
+        match self.engine().heartbeat(task, who).await? {
+            Given::Until(at) => Ok(Some(convert::time(at))),
+            Given::Enrollment(_) => Ok(None),
+        }
+    }
+
+    pub(super) async fn task_ended(
+        &self,
+        task: &str,
+        who: String,
+        done: Done,
+    ) -> Result<Response<v1::Enrollment>, Status> {
+        let task = self.task_id(task)?;
+        match self.engine().end_task(task, who, done).await.map_err(|r| self.refuse(r))? {
+            Given::Enrollment(enrollment) => Ok(Response::new(convert::enrollment(&enrollment, None))),
+            Given::Until(_) => Err(self.refuse(Refusal::Internal("a task that ended goes on".to_owned()))),
+        }
+    }
+}
