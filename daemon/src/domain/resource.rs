@@ -164,6 +164,7 @@ pub struct Resource {
 
 impl Resource {
     /// As it was before the update that is open: what that has asked for is forgotten.
+    #[must_use]
     pub fn before_update(mut self) -> Self {
         if let Some(former) = self.former.take() {
             (self.desired, self.secrets) = (former.desired, former.secrets);

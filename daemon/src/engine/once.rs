@@ -35,10 +35,10 @@ pub struct Answer {
     pub run: Option<RunRow>,
     /// The lifecycle.
     #[serde(default)]
-    pub lifecycle: Option<LifecycleRow>,
+    pub lifecycle: Option<Box<LifecycleRow>>,
     /// The enrollment.
     #[serde(default)]
-    pub enrollment: Option<EnrollmentRow>,
+    pub enrollment: Option<Box<EnrollmentRow>>,
     /// Ids of other objects concerned.
     pub ids: Vec<String>,
     /// The runs in front that install what is required.

@@ -51,13 +51,13 @@ impl Api {
         let row = row.ok_or_else(|| Refusal::Internal("the answer has no lifecycle".to_owned()))?;
         let flow = self.engine().check_lifecycle(source).ok();
         let stages = flow.map(|flow| flow.stages.into_iter().map(|stage| stage.name).collect());
-        Ok(convert::lifecycle_row(row, stages.unwrap_or_default())?)
+        Ok(convert::lifecycle_row(*row, stages.unwrap_or_default())?)
     }
 
     fn enrollment_of(&self, answer: Answer) -> Result<v1::Enrollment, Status> {
         let missing = || Refusal::Internal("the answer has no enrollment".to_owned());
         let row = answer.enrollment.ok_or_else(missing).map_err(|r| self.refuse(r))?;
-        convert::enrollment_row(row).map_err(|e| self.refuse(e))
+        convert::enrollment_row(*row).map_err(|e| self.refuse(e))
     }
 
     async fn changed(

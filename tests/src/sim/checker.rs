@@ -87,14 +87,12 @@ impl Checker {
                 let before = self.steps.insert(step.id, step.clone());
                 rises(change, before.map(|b| b.version), step.version)
             }
-            // What is promised of runs holds for those of stages, too; the rules of stages have tests of their own.
-            Object::Enrollment(_) => Ok(()),
             Object::Server(server) => {
                 let before = self.servers.insert(server.name.clone(), server.clone());
                 rises(change, before.map(|b| b.version), server.version)
             }
-            // These worlds have none; schedules have a simulation of their own.
-            Object::Schedule(_) => Ok(()),
+            // These worlds have none: schedules have a simulation of their own, stages have tests, and what is promised of runs holds for theirs.
+            Object::Enrollment(_) | Object::Schedule(_) => Ok(()),
         }
     }
 

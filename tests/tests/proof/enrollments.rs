@@ -85,9 +85,10 @@ async fn a_hundred_thousand_enrollments_due_at_once_are_worked_off_without_loss(
         assert!(looks < 20 + 4 * number as u64 / 100, "it does not come to an end");
     }
     let (worked, grown) = (began.elapsed(), peak_kb().saturating_sub(before));
-    let rate = (2 * number) as f64 / worked.as_secs_f64();
+    let rate =
+        2 * u128::try_from(number).expect("a number of enrollments") * 1_000 / worked.as_millis().max(1);
     println!(
-        "{}: {number} enrolled in {:.1} s; {number} due at once, two stages each, in {:.1} s ({rate:.0} stages/s, {looks} looks); \
+        "{}: {number} enrolled in {:.1} s; {number} due at once, two stages each, in {:.1} s ({rate} stages/s, {looks} looks); \
          memory at most {} MiB above the {} MiB before",
         engine.store().about().engine,
         enrolled.as_secs_f64(),

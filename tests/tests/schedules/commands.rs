@@ -22,7 +22,7 @@ pub(crate) async fn p2_asking_twice_gives_one_schedule(house: House) {
     assert_eq!(field, "request_id");
     match house.add("look", every("@daily")).await.unwrap_err() {
         Refusal::Exists { what: "schedule", message, .. } => {
-            assert!(message.contains("`look` already"), "{message}")
+            assert!(message.contains("`look` already"), "{message}");
         }
         other => panic!("{other:?}"),
     }

@@ -156,7 +156,7 @@ impl World {
             if self.random.random_bool(0.95) {
                 self.end_runs().await;
             }
-            if self.figures.ticks % 100 == 0 {
+            if self.figures.ticks.is_multiple_of(100) {
                 self.forget().await;
             }
         }

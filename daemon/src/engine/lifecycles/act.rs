@@ -63,7 +63,7 @@ impl Engine {
             }
             Action::Operation { operation, target, set } => {
                 let place = place(target, names)?;
-                let set = resolved(set, names)?;
+                let set = resolved(set, names);
                 self.operation(unit, enrollment, operation, &place, set).await?
             }
             Action::Script { script, user, server } => {
@@ -193,9 +193,9 @@ fn needed(what: &str, given: &Given, names: &Names) -> Result<String, Refusal> {
 }
 
 /// Values of parameters. One that an expression does not give is left to the package.
-fn resolved(set: &BTreeMap<String, Given>, names: &Names) -> Result<Params, Refusal> {
+fn resolved(set: &BTreeMap<String, Given>, names: &Names) -> Params {
     let value = |(name, given): (&String, &Given)| Some((name.clone(), value(given, names)?));
-    Ok(set.iter().filter_map(value).collect())
+    set.iter().filter_map(value).collect()
 }
 
 fn server_of(given: Option<&Given>, names: &Names) -> Result<String, Refusal> {

@@ -154,7 +154,7 @@ impl Apply {
         word: &'static str,
     ) -> Result<Answer, Refusal> {
         let answer = Answer {
-            lifecycle: Some(LifecycleRow::from(lifecycle)),
+            lifecycle: Some(Box::new(LifecycleRow::from(lifecycle))),
             ids: vec![word.to_owned()],
             ..Answer::default()
         };

@@ -87,7 +87,7 @@ impl Command for ChangeEnrollment {
         let before = self.engine.find_enrollment(unit.db().await?, &self.enrollment).await?;
         let object = format!("{}/{}", before.code, before.subject);
         let after = self.change(unit, before).await?;
-        let answer = Answer { enrollment: Some(EnrollmentRow::from(&after)), ..Answer::default() };
+        let answer = Answer { enrollment: Some(Box::new(EnrollmentRow::from(&after))), ..Answer::default() };
         let (id, detail) = (self.engine.clock().ulid().to_string(), self.change.word().to_owned());
         self.asked.keep_with(unit, &answer, id, object, detail).await?;
         Ok(answer)
@@ -120,8 +120,8 @@ impl ChangeEnrollment {
         }
     }
 
-    fn log<'a>(&'a self, attempt: u32, outcome: Outcome, error: &'a str) -> Option<Log<'a>> {
-        Some(Log { attempt, outcome, error, who: &self.asked.principal })
+    fn log<'a>(&'a self, attempt: u32, outcome: Outcome, error: &'a str) -> Log<'a> {
+        Log { attempt, outcome, error, who: &self.asked.principal }
     }
 
     async fn advance(
@@ -148,7 +148,7 @@ impl ChangeEnrollment {
         }
         let at = self.engine.at_stage(unit, lifecycle, &mut before).await?;
         let event = Event::Left(self.engine.next(unit, lifecycle, &before).await?);
-        let log = self.log(0, Outcome::Advanced, "");
+        let log = Some(self.log(0, Outcome::Advanced, ""));
         let happening = Happening { event, rules: at.rules()?, payload: None, log };
         self.engine.happens(unit, &before, happening).await
     }
@@ -160,7 +160,7 @@ impl ChangeEnrollment {
             return Err(Refusal::not_now(message));
         }
         let rules = Rules { attempts: 1, backoff: std::time::Duration::ZERO };
-        let log = self.log(0, Outcome::Retried, "");
+        let log = Some(self.log(0, Outcome::Retried, ""));
         let happening = Happening { event: Event::Retried, rules, payload: None, log };
         self.engine.happens(unit, &before, happening).await
     }
@@ -195,7 +195,7 @@ impl ChangeEnrollment {
         };
         // Who says no has decided: asking again would not be another attempt, but the same question.
         let rules = Rules { attempts: 1, ..at.rules()? };
-        let log = self.log(before.execution(), outcome, &error);
+        let log = Some(self.log(before.execution(), outcome, &error));
         let happening = Happening { event, rules, payload: None, log };
         self.engine.happens(unit, &before, happening).await
     }

@@ -203,7 +203,7 @@ impl Command for EnrollCommand {
         }
         let (enrollment, word) = self.engine.enroll_within(unit, &self.asked, &self.ask).await?;
         let answer = Answer {
-            enrollment: Some(EnrollmentRow::from(&enrollment)),
+            enrollment: Some(Box::new(EnrollmentRow::from(&enrollment))),
             ids: vec![word.to_owned()],
             ..Answer::default()
         };

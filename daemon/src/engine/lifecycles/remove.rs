@@ -44,7 +44,8 @@ impl Command for RemoveLifecycle {
             )));
         }
         unit.delete_lifecycle(&lifecycle).await?;
-        let answer = Answer { lifecycle: Some(LifecycleRow::from(&lifecycle)), ..Answer::default() };
+        let answer =
+            Answer { lifecycle: Some(Box::new(LifecycleRow::from(&lifecycle))), ..Answer::default() };
         self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), self.code.clone()).await?;
         Ok(answer)
     }

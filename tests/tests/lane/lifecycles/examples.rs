@@ -113,7 +113,7 @@ impl House {
 #[tokio::test]
 async fn every_stage_of_every_example_fails_and_is_repeated() {
     for example in &EXAMPLES {
-        let mut h = example.begin().await;
+        let mut h = Box::pin(example.begin()).await;
         let mut first: HashMap<String, RunId> = HashMap::new();
         h.w.remote.decide(move |_, spec| {
             let name = spec.env.iter().find(|(name, _)| name == "SETTLED_NAME").map(|(_, name)| name.clone());
@@ -145,7 +145,7 @@ async fn every_stage_of_every_example_fails_and_is_repeated() {
 async fn p5_the_daemon_is_killed_all_along_every_example_and_nothing_runs_twice() {
     for example in &EXAMPLES {
         for offset in 0..3 {
-            let mut h = example.begin().await;
+            let mut h = Box::pin(example.begin()).await;
             let mut steps: usize = offset;
             for _ in 0..60 {
                 h.look().await;
