@@ -14,9 +14,10 @@ use super::steward::Now;
 use crate::clock::Clock;
 use crate::config::{Config, LOOK_EVERY_MAX_S};
 use crate::domain::schedule::Chore;
-use crate::engine::Engine;
+use crate::engine::{Cleaning, Engine};
 use crate::process::{Hearts, Part};
 use crate::scheduler::{self, Chores, Duty, Firing};
+use crate::store::StoreError;
 use crate::store::retention::Horizon;
 
 /// How often time is asked whom it has overtaken, at least.
@@ -25,6 +26,8 @@ pub(super) const LOOK_EVERY_MAX: Duration = Duration::from_secs(LOOK_EVERY_MAX_S
 const FIRE_EVERY: Duration = Duration::from_secs(1);
 /// Records of each kind that go in one transaction.
 const EXPIRE_BATCH: i64 = 500;
+/// Old records go for so long at one look, which other duties wait for; what is left goes with the next.
+const EXPIRE_FOR: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Renews the lease until `stop`. A loop of its own, since a reconciler that is slow must not cost the daemon its lanes (P3).
@@ -120,17 +123,24 @@ impl Household {
             requests: now - DAY * kept.requests_days,
             audit: now - DAY * kept.audit_days,
         };
-        let gone = self.engine.expire(horizon, EXPIRE_BATCH).await.map_err(|error| {
-            tracing::warn!(%error, "old records could not be removed; it is tried again");
-            error.to_string()
-        })?;
-        let old = self.living.cleaning(now);
-        let (enrollments, lines) = self.engine.clean_lifecycles(old).await.map_err(|error| {
-            tracing::warn!(%error, "old enrollments could not be removed; it is tried again");
-            error.to_string()
-        })?;
-        let gone = gone + enrollments + lines;
+        let (begun, mut gone) = (self.engine.clock().monotonic(), 0);
+        loop {
+            let more = self.expire_some(horizon, self.living.cleaning(now)).await.map_err(|error| {
+                tracing::warn!(%error, "old records could not be removed; it is tried again");
+                error.to_string()
+            })?;
+            gone += more;
+            if more == 0 || self.engine.clock().monotonic() >= begun + EXPIRE_FOR {
+                break;
+            }
+        }
         Ok(if gone == 0 { String::new() } else { format!("{gone} old records were removed") })
+    }
+
+    async fn expire_some(&self, horizon: Horizon, old: Cleaning) -> Result<u64, StoreError> {
+        let gone = self.engine.expire(horizon, EXPIRE_BATCH).await?;
+        let (enrollments, lines) = self.engine.clean_some(old).await?;
+        Ok(gone + enrollments + lines)
     }
 
     async fn look_around(&self, period: Duration) -> Result<String, String> {

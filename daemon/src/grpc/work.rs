@@ -14,23 +14,41 @@ use crate::hub::News;
 const OFFERS: i64 = 16;
 
 impl Api {
-    /// The tasks of a queue, one after the other, as the worker pulls them.
+    /// The tasks of a queue, one after the other: what is sent ahead of its worker would lose its lease unread.
     pub(super) fn tasks(&self, queue: String, worker: String) -> Answers<v1::Task> {
         let news = self.engine().hub().news();
-        let tasks = stream::unfold((self.clone(), news), move |(api, mut news)| {
+        let tasks = stream::unfold((self.clone(), news, None), move |(api, mut news, before)| {
             let (queue, worker) = (queue.clone(), worker.clone());
             async move {
-                let task = api.next_task(&queue, &worker, &mut news).await;
+                let task = api.task_after(before, &queue, &worker, &mut news).await;
+                let id = task.as_ref().ok().map(|task| task.id);
                 let task = task.map(|task| convert::task(&task)).map_err(|r| api.refuse(r));
-                Some((task, (api, news)))
+                Some((task, (api, news, id)))
             }
         });
         until_stopped(tasks, self.parts.stop.clone())
     }
 
+    /// The next task, once the worker has this one no more.
+    async fn task_after(
+        &self,
+        before: Option<TaskId>,
+        queue: &str,
+        worker: &str,
+        news: &mut News,
+    ) -> Result<Task, Refusal> {
+        while let Some(id) = before
+            && self.engine().has_task(id).await?
+        {
+            news.wait(self.engine().clock()).await;
+        }
+        self.next_task(queue, worker, news).await
+    }
+
     async fn next_task(&self, queue: &str, worker: &str, news: &mut News) -> Result<Task, Refusal> {
         loop {
-            let offers = self.engine().store().read().await?.db().offers(queue, OFFERS).await?;
+            let now = self.engine().clock().now();
+            let offers = self.engine().store().read().await?.db().offers(queue, now, OFFERS).await?;
             for offer in offers {
                 if let Some(task) = self.engine().take_task(offer, worker.to_owned()).await? {
                     return Ok(task);

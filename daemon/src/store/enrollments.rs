@@ -130,10 +130,12 @@ impl Db<'_> {
         Ok(on!(self, c => sqlx::query_as(sql).bind(now.0).bind(limit).fetch_all(c).await)?)
     }
 
-    /// Enrollments that a worker of a queue may take, earliest first.
-    pub async fn offers(&mut self, queue: &str, limit: i64) -> Result<Vec<Seen>, StoreError> {
-        let sql = "SELECT id, version FROM enrollment WHERE work = 'offer' AND queue = $1 ORDER BY due, id LIMIT $2";
-        Ok(on!(self, c => sqlx::query_as(sql).bind(queue).bind(limit).fetch_all(c).await)?)
+    /// Enrollments that a worker of a queue may take, earliest first. Those of lifecycles that rest stand in nobody's way.
+    pub async fn offers(&mut self, queue: &str, now: Timestamp, limit: i64) -> Result<Vec<Seen>, StoreError> {
+        let sql = "SELECT id, version FROM enrollment e WHERE work = 'offer' AND queue = $1 AND NOT EXISTS (\
+                   SELECT 1 FROM lifecycle l WHERE l.id = e.lifecycle_id AND (NOT l.active OR l.starts_at > $2 OR l.ends_at <= $2)) \
+                   ORDER BY due, id LIMIT $3";
+        Ok(on!(self, c => sqlx::query_as(sql).bind(queue).bind(now.0).bind(limit).fetch_all(c).await)?)
     }
 
     /// Lines of the log, newest first, before this one.

@@ -141,7 +141,8 @@ impl House {
     /// Takes the only task of a queue.
     async fn take(&self, queue: &str) -> Option<TaskId> {
         let engine = &self.w.daemon.engine;
-        let offers = engine.store().read().await.unwrap().db().offers(queue, 10).await.unwrap();
+        let now = engine.clock().now();
+        let offers = engine.store().read().await.unwrap().db().offers(queue, now, 10).await.unwrap();
         let offer = offers.into_iter().next()?;
         engine.take_task(offer, "worker-1".to_owned()).await.unwrap().map(|task| task.id)
     }

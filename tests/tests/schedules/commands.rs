@@ -193,3 +193,17 @@ pub(crate) async fn a_removed_schedule_leaves_its_history(house: House) {
     assert!(chore.unwrap_err().to_string().contains("settlectl schedule pause settled.probes"));
     assert_eq!(house.schedule("settled.probes").await.target, Target::Chore(Chore::Probes));
 }
+
+pub(crate) async fn what_its_jitter_holds_back_is_not_dropped_by_a_change(house: House) {
+    let jitter = Some(Duration::from_secs(1_800));
+    let id = house.probing(EditSchedule { jitter, ..every("@hourly") }).await;
+    let schedule = house.schedule("look").await;
+    let due = schedule.next_due.unwrap();
+    house.go(due.since(house.engine().clock().now()) + Duration::from_secs(1)).await;
+    assert!(schedule.fire_at(due) > house.engine().clock().now(), "it waits for its jitter");
+    assert_eq!(house.words(id).await, Vec::<String>::new());
+    house.edit(EditSchedule { missed: Some(Missed::All), ..EditSchedule::default() }).await.unwrap();
+    let history = house.history(id).await;
+    assert_eq!(history.len(), 1, "{history:?}");
+    assert_eq!((history[0].due, history[0].fate), (due, Fate::Missed));
+}

@@ -47,6 +47,7 @@ conformance! {
     commands::p2_asking_twice_gives_one_schedule,
     commands::bad_input_names_its_field,
     commands::every_change_is_a_transition,
+    commands::what_its_jitter_holds_back_is_not_dropped_by_a_change,
     commands::firing_by_hand_is_whoever_asks_and_moves_no_time,
     commands::a_paused_schedule_is_not_due_and_makes_up_for_nothing,
     commands::a_removed_schedule_leaves_its_history,

@@ -155,7 +155,7 @@ pub(crate) async fn what_is_due_is_found_in_order_and_page_by_page(house: House)
     };
     assert_eq!(ids(db.due(id, Timestamp(20), 10).await.unwrap()), [2, 3, 4]);
     assert_eq!(db.next_due(id).await.unwrap(), Some(Timestamp(10)));
-    assert_eq!(ids(db.offers("q", 10).await.unwrap()), [5]);
+    assert_eq!(ids(db.offers("q", Timestamp(20), 10).await.unwrap()), [5]);
     assert_eq!(ids(db.out_of_time(Timestamp(49), 10).await.unwrap()), [0; 0]);
     assert_eq!(ids(db.out_of_time(Timestamp(50), 10).await.unwrap()), [5]);
     let (mut place, mut found) = ((i64::MIN, String::new()), Vec::new());

@@ -258,18 +258,22 @@ async fn a_worker_outside_gets_tasks_as_they_come() {
     let work = WorkRequest { queue: "bills".to_owned(), worker: "biller-1".to_owned() };
     let mut tasks = client.work(work).await.unwrap().into_inner();
     h.ok(&["enroll", "c", "order/7", "--payload", "{\"sum\": 5}"]).await;
+    h.ok(&["enroll", "c", "order/8"]).await;
     let task = timeout(WITHIN, tasks.next()).await.unwrap().unwrap().unwrap();
     let enrollment = task.enrollment.unwrap();
     assert_eq!((enrollment.subject_id.as_str(), enrollment.payload.as_str()), ("7", "{\"sum\":5}"));
     assert_eq!((enrollment.attempt, enrollment.stage.as_str(), task.is_retry), (1, "one", false));
     assert_eq!(h.show("order/7").await["worker"], "biller-1");
     client.heartbeat(HeartbeatRequest { task_id: task.id.clone() }).await.unwrap();
+    assert_eq!(h.show("order/8").await["worker"], "", "the worker has one at a time");
     let complete = CompleteTaskRequest { task_id: task.id, payload: "{\"paid\": true}".to_owned() };
     let done = client.complete(complete.clone()).await.unwrap().into_inner();
     assert_eq!(
         (done.status(), done.payload.as_str()),
         (EnrollmentStatus::Completed, "{\"paid\":true,\"sum\":5}")
     );
+    let next = timeout(WITHIN, tasks.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(next.enrollment.unwrap().subject_id, "8");
     let refused = client.complete(complete).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
 }

@@ -91,7 +91,8 @@ fn entries(
     more: bool,
     now: Timestamp,
 ) -> Plan {
-    let is_late = |due: Timestamp| now.since(schedule.fire_at(due)) > LATE;
+    // One with a short jitter may have waited for the one before it, which has a longer one.
+    let is_late = |due: Timestamp| now.since(due + schedule.jitter) > LATE;
     // With more to come the last of these is not the last that was missed.
     let last_late = if more { None } else { come.iter().rposition(|due| is_late(*due)) };
     let mut entries: Vec<Entry> = Vec::new();

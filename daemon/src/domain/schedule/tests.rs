@@ -154,3 +154,18 @@ fn a_chore_is_done_once_however_late() {
     assert_eq!(words(&plan), ["1"]);
     assert_eq!(plan.next_due, Some(Timestamp(10 * HOUR)));
 }
+
+#[test]
+fn a_jitter_longer_than_the_interval_makes_nothing_missed() {
+    let mut schedule = hourly();
+    schedule.jitter = Duration::from_secs(3 * 3_600);
+    let mut fired = Vec::new();
+    for minute in 0..48 * 60 {
+        let plan = planned(&schedule, minute * MINUTE);
+        fired.extend(words(&plan));
+        schedule.next_due = plan.next_due;
+    }
+    let whole: Vec<_> = (1..=fired.len()).map(|hour| hour.to_string()).collect();
+    assert!(fired.len() >= 40, "{fired:?}");
+    assert_eq!(fired, whole);
+}

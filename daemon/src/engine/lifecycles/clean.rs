@@ -68,13 +68,18 @@ impl Engine {
     pub async fn clean_lifecycles(&self, cleaning: Cleaning) -> Result<(u64, u64), StoreError> {
         let (mut enrollments, mut executions) = (0, 0);
         loop {
-            let gone = self.writer().commit(Clean(cleaning)).await?;
+            let gone = self.clean_some(cleaning).await?;
             enrollments += gone.0;
             executions += gone.1;
             if gone == (0, 0) {
                 return Ok((enrollments, executions));
             }
         }
+    }
+
+    /// One batch of it.
+    pub async fn clean_some(&self, cleaning: Cleaning) -> Result<(u64, u64), StoreError> {
+        self.writer().commit(Clean(cleaning)).await
     }
 
     /// How much that would be.

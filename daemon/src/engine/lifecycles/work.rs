@@ -74,6 +74,12 @@ impl Engine {
         self.writer().commit(Say { engine: self.clone(), task, principal, done: None }).await
     }
 
+    /// A worker still has this task.
+    pub async fn has_task(&self, id: TaskId) -> Result<bool, StoreError> {
+        let found = self.store().read().await?.db().enrollment(id.enrollment).await?;
+        Ok(found.is_some_and(|e| e.work_no == id.work_no && matches!(e.work(), Some(Work::Task { .. }))))
+    }
+
     /// A worker has ended a task.
     pub async fn end_task(&self, task: TaskId, principal: String, done: Done) -> Result<Given, Refusal> {
         self.writer().commit(Say { engine: self.clone(), task, principal, done: Some(done) }).await

@@ -1,6 +1,8 @@
 //! What a schedule leaves behind when somebody changes, pauses or removes it: due times that nobody has looked at yet, and occurrences
 //! that wait. Both are recorded; nothing is dropped in silence.
 
+use std::time::Duration;
+
 use super::super::Refusal;
 use super::Timing;
 use crate::domain::schedule::{Cause, Entry, Fate, Last, Occurrence, Schedule, plan};
@@ -17,7 +19,8 @@ pub(super) async fn behind(unit: &mut Unit<'_>, before: &Schedule, why: &str) ->
     }
     // In a zone that nobody knows any more nothing has come.
     let Ok(timing) = Timing::of(before) else { return Ok(()) };
-    let mut schedule = before.clone();
+    // What has come due and is held back by its jitter would be dropped with the time that it waits for.
+    let mut schedule = Schedule { jitter: Duration::ZERO, ..before.clone() };
     for _ in 0..LOOKS_MAX {
         let plan = plan(&schedule, &timing.cron, &timing.zone, unit.now());
         if plan.entries.is_empty() {
