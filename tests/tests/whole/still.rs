@@ -77,8 +77,10 @@ async fn p6_a_reconciler_that_stands_still_starves_the_watchdog_although_the_oth
     systemd.wait_for("WATCHDOG=1").await;
     let mut other = PgConnection::connect(&url).await.unwrap();
     let locked = lock(&mut other, "run", ALL).await;
-    let named = starves(&mut systemd, 1).await;
+    // Stages wait for the end of their runs.
+    let named = starves(&mut systemd, 2).await;
     assert!(named[0].starts_with("the reconciler stands still"), "{named:?}");
+    assert!(named[1].starts_with("what moves enrollments on stands still"), "{named:?}");
     locked.rollback().await.unwrap();
     systemd.wait_for("WATCHDOG=1").await;
     daemon.stop().await.0.unwrap();
