@@ -146,11 +146,13 @@ async fn a_program_is_not_said_to_be_gone_or_paused_while_it_runs() {
     scene.host.run("echo nonsense >/etc/supervisor/conf.d/wrong.conf");
     let removal = scene.ask_removal("supervisor_program", "one").await;
     wrong(&scene, removal, "supervisor does not take its configuration").await;
-    scene.host.run("[ -e /etc/supervisor/conf.d/settled-one.conf ]; pgrep -x sleep; rm /etc/supervisor/conf.d/wrong.conf");
+    scene.host.run("[ -e /etc/supervisor/conf.d/settled-one.conf ]; pgrep -xf 'sleep 1000'; rm /etc/supervisor/conf.d/wrong.conf");
     // As a removal that was killed in the middle leaves it.
     scene.host.run("cd /etc/supervisor/conf.d; mv settled-one.conf settled-one.conf.settled-gone");
     well(&scene, scene.ask_removal("supervisor_program", "one").await).await;
-    scene.host.run("! pgrep -x sleep; [ ! -e /etc/supervisor ] || ! ls /etc/supervisor/conf.d/settled-*");
+    scene
+        .host
+        .run("! pgrep -xf 'sleep 1000'; [ ! -e /etc/supervisor ] || ! ls /etc/supervisor/conf.d/settled-*");
 }
 
 #[tokio::test(flavor = "multi_thread")]

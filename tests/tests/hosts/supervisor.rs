@@ -39,11 +39,11 @@ async fn p7_what_supervisor_does_counts_and_not_what_its_files_say() {
     scene.host.run("grep -qx autostart=true /etc/supervisor/conf.d/settled-app.conf");
     wrong(scene.ask_removal("supervisor_program", "app").await, ResourceStatus::Active).await;
     assert_eq!(scene.host.run("ls /etc/supervisor/conf.d"), "settled-app.conf\nwrong.conf\n");
-    scene.host.run("rm /etc/supervisor/conf.d/wrong.conf; pgrep -x sleep");
+    scene.host.run("rm /etc/supervisor/conf.d/wrong.conf; pgrep -xf 'sleep 1000'");
 
     // A removal that was cut off after it had put the file aside begins anew.
     scene.host.run("cd /etc/supervisor/conf.d; mv settled-app.conf settled-app.conf.settled-gone");
     well(scene.ask_removal("supervisor_program", "app").await).await;
-    assert_eq!(scene.host.run("pgrep -x sleep || echo none").trim(), "none");
+    assert_eq!(scene.host.run("pgrep -xf 'sleep 1000' || echo none").trim(), "none");
     assert_eq!(scene.host.run("ls /etc/supervisor/conf.d 2>/dev/null || :"), "");
 }

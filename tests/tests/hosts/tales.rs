@@ -329,11 +329,11 @@ pub(crate) const SCRIPT: Tale = Tale {
 pub(crate) const SUPERVISOR_PROGRAM: Tale = Tale {
     package: "supervisor_program",
     parameters: &[("command", "exec sleep 1000"), ("processes", "1")],
-    there: "[ \"$(pgrep -cx sleep)\" = 1 ]",
+    there: "[ \"$(pgrep -cxf 'sleep 1000')\" = 1 ]",
     change: &[("processes", "2")],
-    changed: "[ \"$(pgrep -cx sleep)\" = 2 ]",
-    paused: "! pgrep -x sleep",
-    own: Some(("restart", "[ \"$(pgrep -cx sleep)\" = 2 ]")),
+    changed: "[ \"$(pgrep -cxf 'sleep 1000')\" = 2 ]",
+    paused: "! pgrep -xf 'sleep 1000'",
+    own: Some(("restart", "[ \"$(pgrep -cxf 'sleep 1000')\" = 2 ]")),
     fails: Trouble {
         with: &[("command", "echo it is wrong; exit 1")],
         says: "the program does not stay up",
@@ -345,7 +345,7 @@ pub(crate) const SUPERVISOR_PROGRAM: Tale = Tale {
         mend: "rm /etc/supervisor/conf.d/wrong.conf",
         ..NOTHING
     },
-    gone: "! command -v supervisord; ! pgrep -x sleep",
+    gone: "! command -v supervisord; ! pgrep -xf 'sleep 1000'",
     ..NO_TALE
 };
 
