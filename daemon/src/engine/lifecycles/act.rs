@@ -146,7 +146,7 @@ impl Engine {
                 self.install_within(unit, asked, ask).await?
             }
             Some(there) if there.status == ResourceStatus::Failed && there.applied.is_none() && !anew => {
-                self.retry_within(unit, asked, place.path(), once()).await?
+                self.retry_within(unit, asked, place.path(), set, once()).await?
             }
             Some(_) => {
                 self.operate_within(unit, asked, operate(place.path(), Operation::Update, set)).await?
