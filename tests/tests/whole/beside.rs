@@ -83,8 +83,8 @@ async fn an_own_operation_that_only_looks_is_answered_while_another_has_the_lane
     let look = settled(&daemon, &look.id).await;
     assert_eq!((look.outcome(), look.attempt), (Outcome::Failed, 1), "{look:?}");
     assert_eq!(resource(&daemon, "web/counted/one").await.unwrap(), before);
-    let held = daemon.runs().get(GetRunRequest { run_id: hold.id.clone() }).await.unwrap().into_inner();
-    assert_eq!(held.state(), RunState::Running, "it has had the lane all along");
+    let still = daemon.runs().get(GetRunRequest { run_id: hold.id.clone() }).await.unwrap().into_inner();
+    assert_eq!(still.state(), RunState::Running, "it has had the lane all along");
 
     fs::write(format!("{file}.go"), "").unwrap();
     assert_eq!(settled(&daemon, &hold.id).await.outcome(), Outcome::Succeeded);
