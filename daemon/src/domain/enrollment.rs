@@ -347,7 +347,9 @@ impl Enrollment {
                 Event::Closed { until, why },
             ) => Ok(self.waits(until, why)),
             (
-                State::Working { work: Work::Look { .. } | Work::Approval { .. } | Work::Offer { .. }, .. },
+                State::Working {
+                    work: Work::Look { .. } | Work::Approval { .. } | Work::Offer { .. }, ..
+                },
                 Event::SetAside { why },
             ) => {
                 let attempt = self.execution() - 1;
