@@ -30,7 +30,7 @@ pub use check::{FieldProblem, Given};
 pub use definition::{
     Condition, Definition, Expected, OperationDef, Parameter, ProbeDef, Proof, Rule, StepDef, Wanted,
 };
-pub use outputs::{OUTPUT_BYTES_MAX, OUTPUTS_MAX, OutputDef};
+pub use outputs::{OUTPUT_BYTES_MAX, OUTPUTS_MAX, OutputDef, read_told};
 pub use parse::{DEFINITION_BYTES_MAX, Problem, parse, parse_kept, parse_lifecycle};
 pub use plan::{Plan, PlanError, PlannedStep, ProbePlan};
 pub use probe::{FACT_BYTES_MAX, FACT_NAME_BYTES_MAX, FACTS_MAX, ProbeReading, read_probe};

@@ -25,6 +25,11 @@ pub struct OutputDef {
 
 /// Reads what a step wrote: the outputs by name in canonical form, an empty one for a value that is taken away. The error tells what does
 /// not fit, as the end of a sentence about the step. `free`: names that are not declared are taken, too, with one line of text each.
+/// What a look has written to `SETTLED_OUTPUT` for whoever asked for it: any names. The error is the end of a sentence.
+pub fn read_told(written: &[u8]) -> Result<Outputs, String> {
+    read(&[], true, written)
+}
+
 pub(super) fn read(declared: &[OutputDef], free: bool, written: &[u8]) -> Result<Outputs, String> {
     let text = std::str::from_utf8(written).map_err(|_| "text that is not UTF-8".to_owned())?;
     let mut outputs = Outputs::new();

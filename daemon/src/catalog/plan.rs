@@ -88,6 +88,18 @@ impl ProbePlan {
     }
 }
 
+impl ProbePlan {
+    /// The same with what whoever asks tells it, as `SETTLED_*`: no parameter of a package bears such a name.
+    #[must_use]
+    pub fn asked_with(mut self, told: &Params) -> Self {
+        let named = |(name, value): (&String, &String)| {
+            (format!("SETTLED_{}", name.to_ascii_uppercase()), value.clone())
+        };
+        self.env.extend(told.iter().map(named));
+        self
+    }
+}
+
 /// Why an operation cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {

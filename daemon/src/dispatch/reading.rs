@@ -21,7 +21,7 @@ use crate::domain::server::{Reach, Server};
 use crate::domain::step::{Cause, Ended};
 use crate::domain::verdict::Reason;
 use crate::domain::waiting::{WaitReason, pause};
-use crate::engine::{Advance, LaneError, LaneHold, Outline, Sighting, log, titles};
+use crate::engine::{Advance, LaneError, LaneHold, Look, Outline, Sighting, log, titles};
 use crate::remote::{Hello, ProbeSpec, RemoteError, Target};
 
 /// How long first contact may take.
@@ -187,7 +187,7 @@ impl Readings {
             };
             self.crew.engine.compare(hold, look.resource, sighting).await?;
         }
-        self.answered(hold, &run, &look.title, sight).await
+        self.answered(hold, &run, &look, sight).await
     }
 
     /// Stores that it begins. A look that an earlier daemon began is begun again.
@@ -207,11 +207,12 @@ impl Readings {
         &self,
         hold: LaneHold,
         run: &Run,
-        title: &str,
+        look: &Look,
         sight: Sight,
     ) -> Result<Next, LaneError> {
         let verdict = sight.verdict(&run.operation);
         let (answer, seen) = (sight.answer, sight.seen);
+        let told = if look.tells { sight.told } else { Ok(Outputs::new()) };
         let id = run.live_step().ok_or(LaneError::Lost)?;
         let last_lines = String::from_utf8_lossy(&answer.output).replace('\0', "\u{fffd}");
         let ended = Ended::Exited { code: answer.exit_code, cause: Cause::Itself };
@@ -221,14 +222,18 @@ impl Readings {
             self.crew.engine.output(hold, id, 0, answer.output).await?;
         }
         let now = self.crew.engine.clock().now();
-        let failure = failures::of_step(run.id, title, &ended, last_lines, now);
+        let mut failure = failures::of_step(run.id, &look.title, &ended, last_lines, now);
+        if let (Err(what), 0) = (&told, answer.exit_code) {
+            failure.message =
+                format!("`{}` ended with exit code 0, but it wrote to SETTLED_OUTPUT {what}", look.title);
+        }
         let facts = StepFacts {
             next: None,
             busy: false,
             hopeless: true,
             retry_on_timeout: false,
             repair: Repair::No,
-            outputs: Some(Outputs::new()),
+            outputs: told.ok(),
             failure,
             seen,
         };

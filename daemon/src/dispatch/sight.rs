@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
-use crate::catalog::{self, ProbeReading, read_probe};
+use crate::catalog::{self, ProbeReading, read_probe, read_told};
 use crate::domain::grounds::{Probed, Seen};
 use crate::domain::operation::Operation;
-use crate::domain::params::Params;
+use crate::domain::params::{Outputs, Params};
 use crate::domain::resource::{Difference, Presence};
-use crate::remote::ProbeAnswer;
+use crate::remote::{ProbeAnswer, RESULT_BYTES_MAX};
 use crate::secrets::Mask;
 
 /// A look that was answered. Nothing in it shows a secret.
 pub(super) struct Sight {
     /// What the probe said.
     pub(super) answer: ProbeAnswer,
+    /// What it wrote for whoever asked; the error is the end of a sentence.
+    pub(super) told: Result<Outputs, String>,
     /// What was read in it.
     pub(super) shown: ProbeReading,
     /// What of it a verdict rests on.
@@ -43,6 +45,11 @@ impl Sight {
         expected: Option<&(catalog::Proof, Params)>,
     ) -> Self {
         let raw = read_probe(&answer.output);
+        let told = if answer.told.len() > RESULT_BYTES_MAX {
+            Err(format!("more than {RESULT_BYTES_MAX} bytes"))
+        } else {
+            read_told(&Mask::new(masked.clone()).pass(&answer.told, true))
+        };
         answer.output = Mask::new(masked).pass(&answer.output, true);
         let shown = read_probe(&answer.output);
         let answered = answer.exit_code == 0 && raw.presence.is_some();
@@ -60,7 +67,7 @@ impl Sight {
             shown.facts.iter().filter(|(name, _)| named(name)).map(|(k, v)| (k.clone(), v.clone())).collect();
         let probe = shown.presence.map(|presence| Probed { presence, facts });
         let seen = Seen { probe: probe.filter(|_| expected.is_some()), ..Seen::default() };
-        Self { answer, shown, seen, differences }
+        Self { answer, told, shown, seen, differences }
     }
 
     /// Whether it is there, as far as the probe could tell.

@@ -47,6 +47,8 @@ pub struct Look {
     pub title: String,
     /// Whether it tells what there is of the resource, as a probe does. An own operation that only looks tells something else.
     pub observes: bool,
+    /// Whether what it writes to `SETTLED_OUTPUT` is for whoever asked: the gate of a stage.
+    pub tells: bool,
     /// How to look at it.
     pub probe: ProbePlan,
     /// What should be seen, and with which parameters; `None` when nobody can say.
@@ -146,7 +148,9 @@ impl Engine {
             _ => None,
         };
         let (version, title) = (resource.version, titles::OF_A_PROBE.to_owned());
-        Ok(Look { resource: *id, version, title, observes: true, probe, expected })
+        let tells = !run.parameters.is_empty();
+        let probe = probe.asked_with(&run.parameters);
+        Ok(Look { resource: *id, version, title, observes: true, tells, probe, expected })
     }
 
     /// The last lines that a step wrote, as far as they are stored.
@@ -185,6 +189,7 @@ fn own_look(
         version: resource.version,
         title,
         observes: false,
+        tells: false,
         probe,
         expected: None,
     })

@@ -29,6 +29,8 @@ struct Probe {
     engine: Engine,
     asked: Asked,
     whom: Whom,
+    /// What its script is told by whoever asks.
+    told: Params,
 }
 
 impl Engine {
@@ -49,12 +51,23 @@ impl Engine {
         asked: Asked,
         resource: String,
     ) -> Result<Answer, Refusal> {
-        Probe { engine: self.clone(), asked, whom: Whom::Resource(resource) }.run(unit).await
+        self.probe_told_within(unit, asked, resource, Params::new()).await
+    }
+
+    /// The same; its script is told this, and may answer.
+    pub(super) async fn probe_told_within(
+        &self,
+        unit: &mut Unit<'_>,
+        asked: Asked,
+        resource: String,
+        told: Params,
+    ) -> Result<Answer, Refusal> {
+        Probe { engine: self.clone(), asked, whom: Whom::Resource(resource), told }.run(unit).await
     }
 
     async fn probe(&self, asked: Asked, whom: Whom) -> Result<Answer, Refusal> {
         asked.check()?;
-        self.writer().commit(Probe { engine: self.clone(), asked, whom }).await
+        self.writer().commit(Probe { engine: self.clone(), asked, whom, told: Params::new() }).await
     }
 }
 
@@ -93,7 +106,7 @@ impl Probe {
             Operation::Probe,
             &self.asked.principal,
         );
-        let mut run = self.engine.new_run(unit, new);
+        let mut run = self.engine.new_run(unit, NewRun { parameters: self.told.clone(), ..new });
         unit.insert_run(&mut run).await?;
         let answer = Engine::answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);

@@ -205,6 +205,8 @@ pub struct ProbeAnswer {
     pub exit_code: i32,
     /// What it wrote to stdout and stderr, at most 64 KiB.
     pub output: Vec<u8>,
+    /// What it wrote to the file that `SETTLED_OUTPUT` names, at most [`RESULT_BYTES_MAX`] and one byte.
+    pub told: Vec<u8>,
 }
 
 /// Why a server did not answer as asked.

@@ -68,6 +68,7 @@ pub struct Host {
     reaped: BTreeSet<StepId>,
     cancelled_early: BTreeSet<StepId>,
     things: BTreeMap<String, String>,
+    pub(super) probes_tell: String,
     witness: Vec<Execution>,
     /// Starts that are still on their way.
     late: Vec<StepSpec>,
@@ -554,7 +555,8 @@ impl Host {
             Some(version) => format!("state=present\nfact.version={version}\n"),
             None => "state=absent\n".to_owned(),
         };
-        ProbeAnswer { exit_code: 0, output: output.into_bytes() }
+        let told = self.probes_tell.clone().into_bytes();
+        ProbeAnswer { exit_code: 0, output: output.into_bytes(), told }
     }
 }
 

@@ -258,6 +258,11 @@ impl Scripted {
         self.on(address, |host| host.put(name, version));
     }
 
+    /// What every probe there writes to `SETTLED_OUTPUT` from now on.
+    pub fn probes_tell(&self, address: &str, text: &str) {
+        self.on(address, |host| text.clone_into(&mut host.probes_tell));
+    }
+
     /// Takes a thing off a server behind everyone's back.
     pub fn take(&self, address: &str, name: &str) {
         self.on(address, |host| host.take(name));

@@ -21,7 +21,7 @@ async fn a_probe_answers_what_it_printed_in_every_shell() {
         let answer = probe(&bench, "printf '%s|' \"$P_X\"; echo err >&2; exit 3", minute).await;
         assert_eq!(
             answer,
-            ProbeAnswer { exit_code: 3, output: b"it's\n$(x)|err\n".to_vec() },
+            ProbeAnswer { exit_code: 3, output: b"it's\n$(x)|err\n".to_vec(), told: Vec::new() },
             "{}",
             shell.display()
         );
@@ -30,9 +30,24 @@ async fn a_probe_answers_what_it_printed_in_every_shell() {
         assert_eq!((answer.exit_code, answer.output.len()), (6, 64 * 1024), "{}", shell.display());
 
         let answer = probe(&bench, "sleep 60 & echo up; exit 0", minute).await;
-        assert_eq!(answer, ProbeAnswer { exit_code: 0, output: b"up\n".to_vec() }, "{}", shell.display());
+        assert_eq!(
+            answer,
+            ProbeAnswer { exit_code: 0, output: b"up\n".to_vec(), told: Vec::new() },
+            "{}",
+            shell.display()
+        );
 
         let answer = probe(&bench, "echo up; sleep 60", Duration::from_secs(1)).await;
-        assert_eq!(answer, ProbeAnswer { exit_code: 124, output: b"up\n".to_vec() }, "{}", shell.display());
+        assert_eq!(
+            answer,
+            ProbeAnswer { exit_code: 124, output: b"up\n".to_vec(), told: Vec::new() },
+            "{}",
+            shell.display()
+        );
+
+        let script = "echo up; printf 'a=1\\nexecutes_at=soon\\n' >\"$SETTLED_OUTPUT\"";
+        let answer = probe(&bench, script, minute).await;
+        assert_eq!((answer.exit_code, answer.output), (0, b"up\n".to_vec()), "{}", shell.display());
+        assert_eq!(answer.told, b"a=1\nexecutes_at=soon\n".to_vec(), "{}", shell.display());
     }
 }

@@ -84,7 +84,7 @@ impl Engine {
         names: &Names,
     ) -> Result<RunId, Refusal> {
         let path = place(target, names)?.path();
-        run_of(&self.probe_within(unit, asked(enrollment), path).await?)
+        run_of(&self.probe_told_within(unit, asked(enrollment), path, scripts::told(enrollment)).await?)
     }
 
     async fn operation(

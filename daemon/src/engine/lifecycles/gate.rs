@@ -1,7 +1,5 @@
 //! Gates: what expressions see, and whether a stage may begin.
 
-use std::collections::BTreeMap;
-
 use super::super::Engine;
 use super::payload;
 use crate::domain::enrollment::Enrollment;
@@ -12,10 +10,8 @@ use crate::domain::server::Server;
 use crate::domain::time::Timestamp;
 use crate::store::{StoreError, Unit};
 
-/// Name of the fact with which a probe says when it is to be asked again.
-const EXECUTES_AT: &str = "executes_at";
-/// What the names of facts begin with that a probe writes into the payload.
-const PAYLOAD: &str = "payload_";
+/// What a probe writes to say when it is to be asked again.
+pub(super) const EXECUTES_AT: &str = "executes_at";
 
 /// What a gate says.
 #[derive(Debug, PartialEq)]
@@ -109,13 +105,18 @@ fn moment(text: &str) -> Option<Timestamp> {
     text.parse::<jiff::Timestamp>().ok().map(|at| Timestamp(at.as_microsecond()))
 }
 
-/// What a gate says now.
-pub(super) fn says(gate: &Gate, names: &Value, probe: Option<&Observed>, now: Timestamp) -> Says {
+/// What a gate says now. `executes_at`: what its probe has written of that name.
+pub(super) fn says(gate: &Gate, names: &Value, executes_at: Option<&str>, now: Timestamp) -> Says {
     let again = now + gate.again;
-    if let Some(observed) = probe
-        && let Some(at) = observed.facts.get(EXECUTES_AT).and_then(|text| moment(text)).filter(|at| *at > now)
-    {
-        return Says::NotYet(at, format!("its probe says not before {}", shown(at)));
+    match executes_at.filter(|text| !text.is_empty()).map(moment) {
+        Some(Some(at)) if at > now => {
+            return Says::NotYet(at, format!("its probe says not before {}", shown(at)));
+        }
+        Some(None) => {
+            let why = format!("its probe to write a time as {EXECUTES_AT}, like 2026-03-01T00:00:00Z");
+            return Says::NotYet(again, why);
+        }
+        _ => {}
     }
     if let Some(until) = &gate.until {
         match not_before(until, names) {
@@ -143,18 +144,11 @@ fn not_before(until: &Expression, names: &Value) -> Result<Option<Timestamp>, St
     }
 }
 
-/// What a probe writes into the payload.
-pub(super) fn told_by(observed: &Observed) -> BTreeMap<String, String> {
-    let told = observed.facts.iter().filter_map(|(name, value)| Some((name.strip_prefix(PAYLOAD)?, value)));
-    told.map(|(name, value)| (name.to_owned(), value.clone())).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::resource::Presence;
 
     const NOW: Timestamp = Timestamp(1_772_323_200_000_000);
 
@@ -165,11 +159,6 @@ mod tests {
 
     fn names(payload: &str) -> Value {
         map([("payload", payload::value(payload))])
-    }
-
-    fn observed(facts: &[(&str, &str)]) -> Observed {
-        let facts = facts.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Observed { presence: Presence::Present, facts, differs: Vec::new(), at: NOW }
     }
 
     #[test]
@@ -200,12 +189,17 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_may_say_when_and_write_into_the_payload() {
-        let seen =
-            observed(&[("executes_at", "2026-03-01T02:00:00Z"), ("payload_days", "9"), ("version", "1")]);
-        let said = says(&gate("true", ""), &names("{}"), Some(&seen), NOW);
+    fn a_probe_may_say_when() {
+        let says = |text| says(&gate("true", ""), &names("{}"), text, NOW);
+        let said = says(Some("2026-03-01T02:00:00Z"));
         assert!(matches!(said, Says::NotYet(at, _) if at == NOW + Duration::from_secs(7_200)), "{said:?}");
-        assert_eq!(told_by(&seen), [("days".to_owned(), "9".to_owned())].into());
-        assert_eq!(says(&gate("true", ""), &names("{}"), Some(&observed(&[])), NOW), Says::Open);
+        let said = says(Some("soon"));
+        assert!(
+            matches!(&said, Says::NotYet(at, why) if *at == NOW + Duration::from_secs(60) && why.contains("a time")),
+            "{said:?}"
+        );
+        for none in [None, Some(""), Some("2026-03-01T00:00:00Z")] {
+            assert_eq!(says(none), Says::Open, "{none:?}");
+        }
     }
 }

@@ -4,12 +4,13 @@ use async_trait::async_trait;
 
 use super::super::{Engine, Refusal};
 use super::act::Begun;
-use super::gate::{Names, Says, says, told_by};
+use super::gate::{EXECUTES_AT, Names, Says, says};
 use super::{AtStage, payload};
 use crate::clock;
 use crate::domain::enrollment::{Enrollment, Event, Outcome, Rules, State, Status, Work};
 use crate::domain::id::{EnrollmentId, RunId};
 use crate::domain::lifecycle::{Lifecycle, Rest, Stage, Then};
+use crate::domain::params::Outputs;
 use crate::domain::resource::Observed;
 use crate::domain::run::{Run, Subject};
 use crate::domain::time::Timestamp;
@@ -217,18 +218,18 @@ impl Step {
         let Some(gate) = &stage.gate else {
             return self.begin(unit, lifecycle, enrollment, at, &names).await;
         };
-        let observed = match &run {
-            Over::Run(run) if succeeded(run) => observed_by(unit, run).await?,
-            _ => None,
+        let (observed, mut told) = match &run {
+            Over::Run(run) if succeeded(run) => (observed_by(unit, run).await?, run.outputs.clone()),
+            _ => (None, Outputs::new()),
         };
+        let executes_at = told.remove(EXECUTES_AT);
         let names = self.engine.names(unit, &enrollment, observed.as_ref()).await?;
         let Some(observed) = observed else {
             let why = format!("its probe: {}", run.error());
             let until = unit.now() + gate.again;
             return self.not_yet(unit, lifecycle, enrollment, at, &names, until, why).await;
         };
-        let told = payload::told(&told_by(&observed));
-        match payload::merged(&enrollment.payload, told, at.version.flow.payload_bytes_max) {
+        match payload::merged(&enrollment.payload, payload::told(&told), at.version.flow.payload_bytes_max) {
             Ok(payload) => enrollment.payload = payload,
             Err(why) => {
                 let until = unit.now() + gate.again;
@@ -236,7 +237,7 @@ impl Step {
             }
         }
         let names = self.engine.names(unit, &enrollment, Some(&observed)).await?;
-        match says(gate, &names.values, Some(&observed), unit.now()) {
+        match says(gate, &names.values, executes_at.as_deref(), unit.now()) {
             Says::Open => self.begin(unit, lifecycle, enrollment, at, &names).await,
             Says::NotYet(until, why) => {
                 self.not_yet(unit, lifecycle, enrollment, at, &names, until, why).await

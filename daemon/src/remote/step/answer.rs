@@ -166,7 +166,8 @@ impl Answer {
         if self.data.len() > PROBE_OUTPUT_BYTES {
             return Err(unexpected("more output than was asked for"));
         }
-        Ok(ProbeAnswer { exit_code, output: self.data })
+        let told = self.all("result").next().map(result).transpose()?.unwrap_or_default();
+        Ok(ProbeAnswer { exit_code, output: self.data, told })
     }
 
     fn all<'a>(&'a self, word: &'a str) -> impl Iterator<Item = &'a str> {

@@ -380,3 +380,39 @@ async fn old_enrollments_and_old_lines_go_in_batches_and_a_dry_run_counts() {
     assert_eq!(engine.clean_lifecycles(cleaning).await.unwrap(), (0, 2));
     assert_eq!(h.log().await, ["one 0 timed_out"]);
 }
+
+#[tokio::test]
+async fn a_probe_is_told_of_its_stage_and_may_write_into_the_payload_and_name_the_time() {
+    let mut h = house(&["alpha"]).await;
+    let run = h.w.install("alpha", "thing", "one").await.unwrap();
+    h.w.end(run, seconds(60)).await.unwrap();
+    let gate = "gate = { probe = { package = \"thing\", name = \"one\" }, when = \"payload.days == 9\" }\n\
+                action = { approval = \"Well?\" }";
+    h.apply(&lifecycle("", &[("ask", gate)])).await;
+    let at =
+        jiff::Timestamp::from_microsecond(h.w.clock.now().0).unwrap() + jiff::SignedDuration::from_hours(5);
+    h.w.remote.probes_tell("alpha", &format!("executes_at={at}\ndays=9\n"));
+    h.enroll_as(Enroll { payload: r#"{"plan":"pro"}"#.to_owned(), ..enroll("server/alpha") }).await.unwrap();
+    h.look().await;
+    let probe = h.w.run(h.run_of("server/alpha").await).await.unwrap();
+    let told = |name: &str| probe.parameters.get(name).map(String::as_str);
+    for (name, value) in [
+        ("lifecycle", "c"),
+        ("stage", "ask"),
+        ("attempt", "1"),
+        ("deferrals", "0"),
+        ("is_retry", "false"),
+        ("subject_type", "server"),
+        ("subject_id", "alpha"),
+        ("payload", r#"{"plan":"pro"}"#),
+    ] {
+        assert_eq!(told(name), Some(value), "{name}");
+    }
+    h.works().await;
+    let waits = h.enrollment("server/alpha").await;
+    assert_eq!((waits.status(), waits.due().map(|due| due.0)), (Status::Pending, Some(at.as_microsecond())));
+    h.w.remote.probes_tell("alpha", "days=9\n");
+    h.after(seconds(5 * 3_600)).await;
+    let asks = h.enrollment("server/alpha").await;
+    assert_eq!((asks.status(), asks.payload.as_str()), (Status::Processing, r#"{"days":"9","plan":"pro"}"#));
+}

@@ -6,6 +6,7 @@ probe_verb() {
   export HOME="$home" LANG=C DEBIAN_FRONTEND=noninteractive
   work=$(mktemp -d) || fail 'no temporary directory can be made on the server: is its disk full?'
   trap 'rm -rf -- "$work"' EXIT
+  export SETTLED_OUTPUT="$work/told"
   mkfifo "$work/pipe" || fail 'no fifo can be made on the server'
   # Held open here until the script is over, so that its end ends the reader.
   exec 7<>"$work/pipe"
@@ -27,6 +28,9 @@ probe_verb() {
     sleep 0.05
   done
   say probed "$code"
+  if [ -f "$work/told" ] && [ ! -L "$work/told" ]; then
+    say result "$(head -c "$result_max" "$work/told" | base64 | tr -d '\n')"
+  fi
   length=$(($(wc -c <"$work/out")))
   say data "$length"
   head -c "$length" "$work/out"
