@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use serde_json::Value;
-use settled_proto::v1::{CompleteTaskRequest, EnrollmentStatus, HeartbeatRequest, WorkRequest};
+use settled_proto::v1::{
+    CompleteTaskRequest, EnrollRequest, EnrollmentStatus, HeartbeatRequest, WorkRequest,
+};
 use settled_tests::daemon::{self, TestDaemon};
 use settled_tests::patience::until;
 use settled_tests::server::{Server, WITHIN, appears};
@@ -12,6 +14,7 @@ use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 
 use crate::cli::settlectl_at;
+use crate::shared;
 
 /// A daemon, a server that it has met, and a directory for what tests write.
 struct House {
@@ -280,4 +283,46 @@ async fn a_worker_outside_gets_tasks_as_they_come() {
     let anew = CompleteTaskRequest { request_id: "said-twice".to_owned(), ..complete };
     let refused = client.complete(anew).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_stage_whose_daemon_died_is_taken_over_by_the_other() {
+    let (one, two, _keys) = shared::pair().await;
+    let server = Server::start();
+    server.register(&one, "web").await;
+    std::fs::create_dir(server.path("work")).unwrap();
+    let mut h = House { daemon: Some(one), server, dir: tempfile::tempdir().unwrap() };
+    let (witness, go) = (h.trace("witness"), h.trace("go"));
+    let script = format!(
+        "echo run >> '{}'; while [ ! -e '{}' ]; do sleep 0.05; done; echo told=yes > \"$SETTLED_OUTPUT\"",
+        witness.display(),
+        go.display()
+    );
+    h.apply(&[top(""), h.script("one", "", &script), h.script("two", "", "true")].concat()).await;
+    let ask = |request_id: &str| EnrollRequest {
+        request_id: request_id.to_owned(),
+        lifecycle: "c".to_owned(),
+        subject: "server/web".to_owned(),
+        payload: "{\"a\": 1}".to_owned(),
+        ..EnrollRequest::default()
+    };
+    let (mut here, mut there) = (h.daemon().lifecycles(), two.lifecycles());
+    let (here, there) = tokio::join!(here.enroll(ask("here")), there.enroll(ask("there")));
+    let answers = [here.unwrap().into_inner(), there.unwrap().into_inner()];
+    let ids = answers.each_ref().map(|answer| answer.enrollment.as_ref().unwrap().id.clone());
+    assert_eq!(ids[0], ids[1], "one enrollment, whichever daemon is asked");
+    let mut changes = answers.map(|answer| answer.change);
+    changes.sort();
+    assert_eq!(changes, ["created", "unchanged"]);
+    appears(&witness).await;
+    let first = h.daemon.take().unwrap();
+    let (dies, lives) =
+        if shared::lanes(&shared::status(&first).await).0 > 0 { (first, two) } else { (two, first) };
+    let _home = dies.kill().await;
+    std::fs::write(&go, "").unwrap();
+    h.daemon = Some(lives);
+    let done = h.becomes("server/web", "completed").await;
+    assert_eq!(done["payload"], "{\"a\":1,\"told\":\"yes\"}");
+    assert_eq!(std::fs::read_to_string(&witness).unwrap(), "run\n", "it ran once");
+    assert_eq!(h.log("server/web").await, ["one 1 succeeded", "two 1 succeeded"]);
 }

@@ -15,7 +15,7 @@ const NOBODY: u32 = 1;
 const SERVERS: u32 = 24;
 
 /// Two daemons on a fresh database, with one sealing key; the second one has a package more.
-async fn pair() -> (TestDaemon, TestDaemon, TempDir) {
+pub(crate) async fn pair() -> (TestDaemon, TestDaemon, TempDir) {
     let url = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
     let dir = tempfile::tempdir().unwrap();
     let (key, packages) = (dir.path().join("key"), dir.path().join("packages"));
@@ -41,12 +41,12 @@ steps = [{ title = "Do it", script = "true" }]
 steps = [{ title = "Undo it", script = "true" }]
 "#;
 
-async fn status(daemon: &TestDaemon) -> GetStatusResponse {
+pub(crate) async fn status(daemon: &TestDaemon) -> GetStatusResponse {
     daemon.admin().get_status(GetStatusRequest {}).await.unwrap().into_inner()
 }
 
 /// Lanes of the daemon that answers, and of the other.
-fn lanes(status: &GetStatusResponse) -> (u32, u32) {
+pub(crate) fn lanes(status: &GetStatusResponse) -> (u32, u32) {
     let of = |answers| status.daemons.iter().filter(|d| d.answers == answers).map(|d| d.lanes).sum();
     (of(true), of(false))
 }
