@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where something is not as it should be")]
 
 mod adopted;
+mod breaks;
+mod broken;
 mod cable;
 mod catalogue;
 mod firewall;
