@@ -20,6 +20,7 @@ mod session;
 mod story;
 mod supervisor;
 mod tales;
+mod upstream;
 
 /// Who is root in CI is told when hosts cannot be started there: an ignored test is easily overlooked.
 #[test]
