@@ -17,6 +17,7 @@ mod locks;
 mod power;
 mod redis;
 mod session;
+mod sources;
 mod story;
 mod supervisor;
 mod tales;
