@@ -13,6 +13,7 @@ mod catalogue;
 mod firewall;
 mod fixture;
 mod hazards;
+mod hostile;
 mod locks;
 mod power;
 mod redis;
