@@ -81,7 +81,7 @@ pub(crate) const MARIADB_COMING: Break = Break {
     ..AT
 };
 
-/// One statement, which MariaDB carries out or does not: so nothing is in its middle, but the answer may be lost.
+/// One statement, which the server carries out or does not: so nothing is in its middle, but the answer may be lost.
 pub(crate) const DATABASE: &[Break] = &[Break {
     program: "/usr/bin/mariadb",
     calls: "*'ALTER DATABASE'*",
@@ -218,7 +218,7 @@ pub(crate) const DEPLOYMENT: &[Break] = &[Break {
     program: "/usr/bin/mv",
     calls: "'-T /srv/app/'*' /srv/app/current'",
     with: &[("release", "four")],
-    meanwhile: "[ \"$(readlink /srv/app/current)\" = releases/two ]; [ -e /srv/app/releases/four/page ]",
+    meanwhile: "[ \"$(readlink /srv/app/current)\" = releases/one ]; [ -e /srv/app/releases/four/page ]",
     then: "[ \"$(readlink /srv/app/current)\" = releases/four ]",
     ..AT
 }];

@@ -1,4 +1,4 @@
-//! Hostile values that the grammars let through, followed into programs of a host that read them with parsers of their own (P11): nginx, MariaDB,
+//! Hostile values that the grammars let through, followed into programs of a host that read them with parsers of their own (P11): nginx, `MariaDB`,
 //! Redis. Each value is refused with a plain sentence, or arrives as it is, and nothing else changes. The scripts are those of the packages, run
 //! on the host without a daemon between; `tests/packages/hostile.rs` has what a host adds nothing to.
 

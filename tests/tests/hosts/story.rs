@@ -190,12 +190,11 @@ impl Scene {
     /// Puts it there, changes it, has it fail and mends it.
     pub(crate) async fn arrives(&self, tale: &Tale) {
         self.host.run(tale.before);
-        match tale.coming {
-            Some(at) => self.comes_at_the_second_go(tale, at).await,
-            None => {
-                let (run, output) = self.install_goes(tale).await;
-                assert_eq!((run.outcome(), run.attempt), (Outcome::Succeeded, 1), "{run:#?}\n{output}");
-            }
+        if let Some(at) = tale.coming {
+            self.comes_at_the_second_go(tale, at).await;
+        } else {
+            let (run, output) = self.install_goes(tale).await;
+            assert_eq!((run.outcome(), run.attempt), (Outcome::Succeeded, 1), "{run:#?}\n{output}");
         }
         self.stands(tale, tale.done(), Presence::Present, tale.there).await;
         self.again_changes_nothing(tale).await;
