@@ -116,6 +116,7 @@ CREATE TABLE resource (
 
 CREATE INDEX resource_by_server ON resource (server_id, id);
 CREATE INDEX resource_by_package ON resource (package, id);
+CREATE INDEX resource_stage_script ON resource (name) WHERE package = 'stage_script';
 CREATE INDEX resource_by_status ON resource (status, id);
 CREATE INDEX resource_at_rest ON resource (looked_at, id) WHERE status IN ('active', 'success', 'paused') AND open_run IS NULL;
 
@@ -397,6 +398,7 @@ CREATE TABLE lifecycle_version (
 );
 
 -- Subjects on their way. `due`: when it is looked at, and its place among those that are due; `until`: when time ends what goes on.
+-- `run_over`: the run that it waits for has ended; set by the write that ends the run.
 -- Completed ones outlive their lifecycle: no foreign key.
 CREATE TABLE enrollment (
     id TEXT COLLATE "C" PRIMARY KEY,
@@ -412,14 +414,17 @@ CREATE TABLE enrollment (
     attempt BIGINT NOT NULL,
     deferrals BIGINT NOT NULL,
     waits_since BIGINT,
+    closed_since BIGINT,
     waits_for TEXT NOT NULL,
     payload TEXT NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('pending', 'processing', 'completed', 'failed')),
     due BIGINT,
     work TEXT CHECK (work IN ('look', 'run', 'approval', 'offer', 'task')),
     run_id TEXT COLLATE "C",
+    run_over BOOLEAN NOT NULL DEFAULT FALSE,
     queue TEXT COLLATE "C",
     worker TEXT,
+    taken_by TEXT,
     until BIGINT,
     ended_at BIGINT,
     last_error TEXT NOT NULL,
@@ -436,14 +441,18 @@ CREATE TABLE enrollment (
     CHECK ((work IS NOT NULL AND work IN ('look', 'run')) = (run_id IS NOT NULL)),
     CHECK ((work IS NOT NULL AND work IN ('approval', 'offer', 'task')) = (until IS NOT NULL)),
     CHECK ((work IS NOT NULL AND work IN ('offer', 'task')) = (queue IS NOT NULL)),
-    CHECK ((work IS NOT NULL AND work = 'task') = (worker IS NOT NULL))
+    CHECK ((work IS NOT NULL AND work = 'task') = (worker IS NOT NULL)),
+    CHECK ((worker IS NULL) = (taken_by IS NULL))
 );
 CREATE INDEX enrollment_due ON enrollment (lifecycle_id, due, id) WHERE status = 'pending' AND work IS NULL;
 CREATE INDEX enrollment_by_due ON enrollment (due, id) WHERE status = 'pending' AND work IS NULL;
 CREATE INDEX enrollment_by_lifecycle ON enrollment (lifecycle_id, id);
 CREATE INDEX enrollment_by_subject ON enrollment (subject_type, subject_id, id);
 CREATE INDEX enrollment_by_status ON enrollment (status, id);
+CREATE INDEX enrollment_by_lifecycle_status ON enrollment (lifecycle_id, status, id);
+CREATE INDEX enrollment_standing ON enrollment (lifecycle_id, revision, stage) WHERE status <> 'completed';
 CREATE INDEX enrollment_by_run ON enrollment (run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX enrollment_over ON enrollment (run_id) WHERE run_over;
 CREATE INDEX enrollment_until ON enrollment (until, id) WHERE until IS NOT NULL;
 CREATE INDEX enrollment_offer ON enrollment (queue, due, id) WHERE work = 'offer';
 CREATE INDEX enrollment_completed ON enrollment (ended_at) WHERE status = 'completed';
@@ -471,7 +480,8 @@ CREATE TABLE execution (
     run_id TEXT COLLATE "C",
     who TEXT NOT NULL
 );
-CREATE INDEX execution_by_enrollment ON execution (enrollment_id, seq);
-CREATE INDEX execution_by_lifecycle ON execution (lifecycle_id, seq);
-CREATE INDEX execution_by_outcome ON execution (outcome, seq);
-CREATE INDEX execution_at ON execution (at);
+CREATE INDEX execution_by_enrollment ON execution (enrollment_id, at, seq);
+CREATE INDEX execution_by_lifecycle ON execution (lifecycle_id, at, seq);
+CREATE INDEX execution_by_stage ON execution (stage, at, seq);
+CREATE INDEX execution_by_outcome ON execution (outcome, at, seq);
+CREATE INDEX execution_at ON execution (at, seq);

@@ -185,7 +185,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
 }
 
 /// What a part calls to say by when it is heard of again.
-fn alive(process: &Process, part: Part) -> impl Fn(Duration) + Send + use<> {
+fn alive(process: &Process, part: Part) -> impl Fn(Duration) + Send + Sync + use<> {
     let hearts = process.hearts.clone();
     move |until| hearts.alive(part, until)
 }

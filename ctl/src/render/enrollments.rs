@@ -65,6 +65,9 @@ pub(crate) fn enrolled(answer: &EnrollResponse, now: Timestamp) -> String {
             let status = word_or_empty::<EnrollmentStatus>(e.status);
             format!("{address} is enrolled already: {status}, at `{stage}`.")
         }
+        "linked" => format!(
+            "{address} is enrolled already, and goes on with what bears its name now: what it was about is not there any more."
+        ),
         "reset" => format!("{address} begins anew at `{stage}`."),
         _ => {
             let due = text::age(e.executes_at.as_ref(), now);

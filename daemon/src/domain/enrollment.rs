@@ -93,8 +93,10 @@ pub enum Work {
     Task {
         /// Name of the queue.
         queue: String,
-        /// Who.
+        /// Who, as it calls itself.
         worker: String,
+        /// The principal who took it, and so may speak of it.
+        taken_by: String,
         /// Until when without a word.
         lease_until: Timestamp,
     },
@@ -170,6 +172,8 @@ pub struct Enrollment {
     pub deferrals: u32,
     /// Since when this stage waits without having been executed.
     pub waits_since: Option<Timestamp>,
+    /// Since when it waits for its windows. That time is no part of how long its stage may wait.
+    pub closed_since: Option<Timestamp>,
     /// What it waits for, in words; empty: for nothing but its time.
     pub waits_for: String,
     /// What stages hand on: a JSON object.
@@ -247,8 +251,12 @@ pub enum Event {
     Left(Next),
     /// Someone wants another try of the stage that failed.
     Retried,
+    /// Its subject is another server or resource of the same name by now.
+    Linked(Subject),
     /// Someone begins anew.
     Reset {
+        /// Who it is by now.
+        subject: Subject,
         /// The first stage.
         stage: String,
         /// The newest version.
@@ -323,6 +331,14 @@ impl Enrollment {
         self.attempt > 0 || matches!(self.state, State::Working { .. })
     }
 
+    /// Since when it waits for what it waits for now.
+    pub const fn waiting_since(&self) -> Option<Timestamp> {
+        match self.closed_since {
+            None => self.waits_since,
+            since => since,
+        }
+    }
+
     /// Whether it has waited for longer than it may.
     pub fn waited_out(&self, max: Duration, now: Timestamp) -> bool {
         self.waits_since.is_some_and(|since| now >= since + max)
@@ -345,7 +361,10 @@ impl Enrollment {
             (
                 State::Waiting { .. } | State::Working { work: Work::Look { .. }, .. },
                 Event::Closed { until, why },
-            ) => Ok(self.waits(until, why)),
+            ) => {
+                let closed_since = self.closed_since.or(Some(now));
+                Ok(Self { closed_since, ..self.waits(until, why) })
+            }
             (
                 State::Working {
                     work: Work::Look { .. } | Work::Approval { .. } | Work::Offer { .. }, ..
@@ -383,10 +402,11 @@ impl Enrollment {
                 Ok(Self { attempt: began.attempt + 1, waits_since, waits_for: String::new(), ..began })
             }
             (
-                State::Working { work: Work::Task { queue, worker, .. }, due },
+                State::Working { work: Work::Task { queue, worker, taken_by, .. }, due },
                 Event::Alive { lease_until },
             ) => {
-                let work = Work::Task { queue: queue.clone(), worker: worker.clone(), lease_until };
+                let (queue, worker, taken_by) = (queue.clone(), worker.clone(), taken_by.clone());
+                let work = Work::Task { queue, worker, taken_by, lease_until };
                 let due = *due;
                 Ok(Self { state: State::Working { work, due }, ..self })
             }
@@ -407,26 +427,29 @@ impl Enrollment {
             (State::Failed { .. }, Event::Retried) => {
                 Ok(Self { attempt: 0, deferrals: 0, ..self.rests(State::Waiting { due: now }) })
             }
-            (_, Event::Reset { stage, revision, payload, due }) => {
+            (_, Event::Linked(subject)) => Ok(Self { subject, ..self }),
+            (_, Event::Reset { subject, stage, revision, payload, due }) => {
                 let rests = self.rests(State::Waiting { due });
                 let last_error = String::new();
-                Ok(Self { stage, revision, payload, attempt: 0, deferrals: 0, last_error, ..rests })
+                Ok(Self { subject, stage, revision, payload, attempt: 0, deferrals: 0, last_error, ..rests })
             }
             _ => Err(illegal),
         }
     }
 
     fn works(self, work: Work, due: Timestamp) -> Self {
-        Self { state: State::Working { work, due }, work_no: self.work_no + 1, ..self }
+        Self { state: State::Working { work, due }, work_no: self.work_no + 1, closed_since: None, ..self }
     }
 
     /// Nothing goes on for it, and it waits for nothing.
     fn rests(self, state: State) -> Self {
-        Self { state, work_no: self.work_no + 1, waits_since: None, waits_for: String::new(), ..self }
+        let waits_for = String::new();
+        Self { state, work_no: self.work_no + 1, waits_since: None, closed_since: None, waits_for, ..self }
     }
 
     fn waits(self, due: Timestamp, waits_for: String) -> Self {
-        Self { state: State::Waiting { due }, work_no: self.work_no + 1, waits_for, ..self }
+        let state = State::Waiting { due };
+        Self { state, work_no: self.work_no + 1, closed_since: None, waits_for, ..self }
     }
 
     /// A deferral uses no attempt: one that had begun is given back.

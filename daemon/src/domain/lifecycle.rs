@@ -309,18 +309,19 @@ pub enum Way {
     Gone(String),
 }
 
-/// Where an enrollment is that waits before a stage which it has not begun. `later`: the versions after its own, oldest first.
+/// Where an enrollment is that waits before a stage which it has not begun. `later`: the versions after its own, oldest first. A stage
+/// that was gone before anybody said where to go from there may be mapped by a later version.
 pub fn stage_now(stage: &str, later: &[Step<'_>]) -> Way {
     let mut stage = stage;
     for step in later {
-        if !step.flow.has(stage) {
-            match step.mapping.get(stage) {
-                Some(other) => stage = other,
-                None => return Way::Gone(stage.to_owned()),
-            }
+        if let Some(other) = step.mapping.get(stage).filter(|_| !step.flow.has(stage)) {
+            stage = other;
         }
     }
-    Way::Stage(stage.to_owned())
+    match later.last() {
+        Some(newest) if !newest.flow.has(stage) => Way::Gone(stage.to_owned()),
+        _ => Way::Stage(stage.to_owned()),
+    }
 }
 
 /// Where an enrollment goes that has done a stage of the version `own`. `later`: the versions after it, oldest first.

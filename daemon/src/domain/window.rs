@@ -93,6 +93,15 @@ pub fn opening_between(windows: &[Window], blackouts: &[Window], zone: &TimeZone
     Opening::Unknown
 }
 
+/// Whether there is a minute of the week, by the clock on the wall, in which work may begin.
+pub fn ever_open(windows: &[Window], blackouts: &[Window]) -> bool {
+    let open = |day: usize, minute: u16| {
+        let holds = |window: &Window| window.holds(day, minute);
+        (windows.is_empty() || windows.iter().any(holds)) && !blackouts.iter().any(holds)
+    };
+    (0..7).any(|day| (0..DAY).any(|minute| open(day, minute)))
+}
+
 /// When none of them is open any more.
 fn closing(windows: &[Window], zone: &TimeZone, now: Timestamp) -> Opening {
     let Ok(instant) = Moment::from_microsecond(now.0) else { return Opening::Unknown };

@@ -32,6 +32,7 @@ commands! {
     CreateScheduleRequest UpdateScheduleRequest PauseScheduleRequest ResumeScheduleRequest FireScheduleRequest DeleteScheduleRequest
     ApplyLifecycleRequest RunLifecycleRequest DeleteLifecycleRequest EnrollRequest AdvanceEnrollmentRequest RetryEnrollmentRequest
     ResetEnrollmentRequest DecideEnrollmentRequest DeleteEnrollmentRequest CleanLifecyclesRequest
+    CompleteTaskRequest FailTaskRequest DeferTaskRequest
 }
 
 impl Api {

@@ -115,8 +115,8 @@ impl Api {
             since: m.since.as_ref().map(|at| point("since", at)).transpose()?.map(|at| at.0),
             until: m.until.as_ref().map(|at| point("until", at)).transpose()?.map(|at| at.0),
         };
-        let rows = db.executions(&filter, page.after.parse().ok(), page.limit()).await?;
-        let found = rows.iter().map(|row| Ok((row.seq.to_string(), convert::execution(row)?)));
+        let rows = db.executions(&filter, before(&page.after), page.limit()).await?;
+        let found = rows.iter().map(|row| Ok((format!("{}:{}", row.at, row.seq), convert::execution(row)?)));
         let (executions, next_page_token) = page.cut_keyed(found.collect::<Result<_, StoreError>>()?);
         Ok(v1::ListExecutionsResponse { executions, next_page_token })
     }
@@ -125,6 +125,12 @@ impl Api {
 /// The place after which a page of what is due goes on.
 fn place(after: &str) -> (i64, &str) {
     after.split_once(':').map_or((i64::MIN, ""), |(due, id)| (due.parse().unwrap_or(i64::MIN), id))
+}
+
+/// The place before which a page of the log goes on.
+fn before(after: &str) -> Option<(i64, i64)> {
+    let (at, seq) = after.split_once(':')?;
+    Some((at.parse().ok()?, seq.parse().ok()?))
 }
 
 /// Type and id of a subject, as they are stored: whoever lists names the type itself, not an alias of it.

@@ -54,7 +54,7 @@ impl Api {
         Ok(convert::lifecycle_row(*row, stages.unwrap_or_default())?)
     }
 
-    fn enrollment_of(&self, answer: Answer) -> Result<v1::Enrollment, Status> {
+    pub(super) fn enrollment_of(&self, answer: Answer) -> Result<v1::Enrollment, Status> {
         let missing = || Refusal::Internal("the answer has no enrollment".to_owned());
         let row = answer.enrollment.ok_or_else(missing).map_err(|r| self.refuse(r))?;
         convert::enrollment_row(*row).map_err(|e| self.refuse(e))
@@ -146,7 +146,9 @@ impl v1::lifecycles_server::Lifecycles for Api {
         request: Request<v1::RunLifecycleRequest>,
     ) -> Result<Response<v1::RunLifecycleResponse>, Status> {
         let (asked, m) = self.asked("Lifecycles.Run", request)?;
-        optional_code(&m.code).map_err(|r| self.refuse(r))?;
+        if !m.code.is_empty() {
+            check::name("code", &m.code).map_err(|r| self.refuse(r))?;
+        }
         let answer = self.engine().run_lifecycles(asked, m.code).await.map_err(|r| self.refuse(r))?;
         Ok(Response::new(v1::RunLifecycleResponse { codes: answer.ids }))
     }
@@ -265,10 +267,11 @@ impl v1::lifecycles_server::Lifecycles for Api {
     type WorkStream = Answers<v1::Task>;
 
     async fn work(&self, request: Request<v1::WorkRequest>) -> Result<Response<Self::WorkStream>, Status> {
+        let who = principal(&request)?.name.clone();
         let m = request.into_inner();
         check::name("queue", &m.queue).map_err(|r| self.refuse(r))?;
         check::name("worker", &m.worker).map_err(|r| self.refuse(r))?;
-        Ok(Response::new(self.tasks(m.queue, m.worker)))
+        Ok(Response::new(self.tasks(m.queue, m.worker, who)))
     }
 
     async fn heartbeat(
@@ -277,38 +280,35 @@ impl v1::lifecycles_server::Lifecycles for Api {
     ) -> Result<Response<v1::HeartbeatResponse>, Status> {
         let who = principal(&request)?.name.clone();
         let task = self.task_id(&request.into_inner().task_id)?;
-        let lease_until = self.alive(task, who).await.map_err(|r| self.refuse(r))?;
-        Ok(Response::new(v1::HeartbeatResponse { lease_until }))
+        let lease_until = self.engine().heartbeat(task, who).await.map_err(|r| self.refuse(r))?;
+        Ok(Response::new(v1::HeartbeatResponse { lease_until: Some(convert::time(lease_until)) }))
     }
 
     async fn complete(
         &self,
         request: Request<v1::CompleteTaskRequest>,
     ) -> Result<Response<v1::Enrollment>, Status> {
-        let who = principal(&request)?.name.clone();
-        let m = request.into_inner();
-        self.task_ended(&m.task_id, who, Done::Completed(m.payload)).await
+        let (asked, m) = self.asked("Lifecycles.Complete", request)?;
+        self.task_ended(asked, &m.task_id, Done::Completed(m.payload)).await
     }
 
     async fn fail(&self, request: Request<v1::FailTaskRequest>) -> Result<Response<v1::Enrollment>, Status> {
-        let who = principal(&request)?.name.clone();
-        let m = request.into_inner();
+        let (asked, m) = self.asked("Lifecycles.Fail", request)?;
         if m.error.is_empty() || m.error.len() > ERROR_BYTES_MAX {
             let message = format!("must have 1 to {ERROR_BYTES_MAX} bytes");
             return Err(self.refuse(Refusal::field("error", message)));
         }
-        self.task_ended(&m.task_id, who, Done::Failed(m.error)).await
+        self.task_ended(asked, &m.task_id, Done::Failed(m.error)).await
     }
 
     async fn defer(
         &self,
         request: Request<v1::DeferTaskRequest>,
     ) -> Result<Response<v1::Enrollment>, Status> {
-        let who = principal(&request)?.name.clone();
-        let m = request.into_inner();
+        let (asked, m) = self.asked("Lifecycles.Defer", request)?;
         check::words("why", &m.why, NOTE_BYTES_MAX).map_err(|r| self.refuse(r))?;
         let until = m.until.as_ref().ok_or_else(|| Refusal::field("until", "is missing"));
         let until = until.and_then(|at| point("until", at)).map_err(|r| self.refuse(r))?;
-        self.task_ended(&m.task_id, who, Done::Deferred { until, why: m.why }).await
+        self.task_ended(asked, &m.task_id, Done::Deferred { until, why: m.why }).await
     }
 }

@@ -1,5 +1,7 @@
 //! Workers outside, for the service `Lifecycles`: tasks as they come, and what is said of them.
 
+use std::sync::Arc;
+
 use futures::stream;
 use settled_proto::v1;
 use tonic::{Response, Status};
@@ -7,20 +9,28 @@ use tonic::{Response, Status};
 use super::stream::{Answers, until_stopped};
 use super::{Api, convert};
 use crate::domain::enrollment::TaskId;
-use crate::engine::{Done, Given, Refusal, Task};
+use crate::engine::{Asked, Done, Refusal, Task};
 use crate::hub::News;
 
 /// Offers that are looked at for one task: others may be faster.
 const OFFERS: i64 = 16;
 
+/// Who asks for tasks, and of which queue.
+struct Taker {
+    queue: String,
+    worker: String,
+    principal: String,
+}
+
 impl Api {
     /// The tasks of a queue, one after the other: what is sent ahead of its worker would lose its lease unread.
-    pub(super) fn tasks(&self, queue: String, worker: String) -> Answers<v1::Task> {
+    pub(super) fn tasks(&self, queue: String, worker: String, principal: String) -> Answers<v1::Task> {
         let news = self.engine().hub().news();
+        let taker = Arc::new(Taker { queue, worker, principal });
         let tasks = stream::unfold((self.clone(), news, None), move |(api, mut news, before)| {
-            let (queue, worker) = (queue.clone(), worker.clone());
+            let taker = Arc::clone(&taker);
             async move {
-                let task = api.task_after(before, &queue, &worker, &mut news).await;
+                let task = api.task_after(before, &taker, &mut news).await;
                 let id = task.as_ref().ok().map(|task| task.id);
                 let task = task.map(|task| convert::task(&task)).map_err(|r| api.refuse(r));
                 Some((task, (api, news, id)))
@@ -33,8 +43,7 @@ impl Api {
     async fn task_after(
         &self,
         before: Option<TaskId>,
-        queue: &str,
-        worker: &str,
+        taker: &Taker,
         news: &mut News,
     ) -> Result<Task, Refusal> {
         while let Some(id) = before
@@ -42,15 +51,16 @@ impl Api {
         {
             news.wait(self.engine().clock()).await;
         }
-        self.next_task(queue, worker, news).await
+        self.next_task(taker, news).await
     }
 
-    async fn next_task(&self, queue: &str, worker: &str, news: &mut News) -> Result<Task, Refusal> {
+    async fn next_task(&self, taker: &Taker, news: &mut News) -> Result<Task, Refusal> {
         loop {
             let now = self.engine().clock().now();
-            let offers = self.engine().store().read().await?.db().offers(queue, now, OFFERS).await?;
+            let offers = self.engine().store().read().await?.db().offers(&taker.queue, now, OFFERS).await?;
             for offer in offers {
-                if let Some(task) = self.engine().take_task(offer, worker.to_owned()).await? {
+                let (worker, who) = (taker.worker.clone(), taker.principal.clone());
+                if let Some(task) = self.engine().take_task(offer, worker, who).await? {
                     return Ok(task);
                 }
             }
@@ -63,27 +73,14 @@ impl Api {
         text.parse().map_err(wrong).map_err(|r| self.refuse(r))
     }
 
-    pub(super) async fn alive(
-        &self,
-        task: TaskId,
-        who: String,
-    ) -> Result<Option<prost_types::Timestamp>, Refusal> {
-        match self.engine().heartbeat(task, who).await? {
-            Given::Until(at) => Ok(Some(convert::time(at))),
-            Given::Enrollment(_) => Ok(None),
-        }
-    }
-
     pub(super) async fn task_ended(
         &self,
+        asked: Asked,
         task: &str,
-        who: String,
         done: Done,
     ) -> Result<Response<v1::Enrollment>, Status> {
         let task = self.task_id(task)?;
-        match self.engine().end_task(task, who, done).await.map_err(|r| self.refuse(r))? {
-            Given::Enrollment(enrollment) => Ok(Response::new(convert::enrollment(&enrollment, None))),
-            Given::Until(_) => Err(self.refuse(Refusal::Internal("a task that ended goes on".to_owned()))),
-        }
+        let answer = self.engine().end_task(asked, task, done).await.map_err(|r| self.refuse(r))?;
+        self.enrollment_of(answer).map(Response::new)
     }
 }

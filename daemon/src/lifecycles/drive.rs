@@ -9,20 +9,25 @@ use super::Keeper;
 /// The shortest time between two looks that a commit has asked for: a busy daemon commits hundreds of times a second.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Runs until `stop`. `alive` is told, before and after each look, by when the next sign of life comes, on the monotonic clock.
-pub async fn run(mut keeper: Keeper, alive: impl Fn(Duration) + Send, stop: CancellationToken) {
+/// Runs until `stop`. `alive` is told, before, during and after each look, by when the next sign of life comes, on the monotonic clock.
+pub async fn run(
+    mut keeper: Keeper,
+    alive: impl Fn(Duration) + Send + Sync + 'static,
+    stop: CancellationToken,
+) {
+    keeper.alive = Box::new(alive);
     let engine = keeper.engine.clone();
     let clock = engine.clock();
     let mut committed = engine.hub().committed();
     while !stop.is_cancelled() {
         committed.mark_unchanged();
         let began = clock.monotonic();
-        alive(began);
+        (keeper.alive)(began);
         let Some(until) = stop.run_until_cancelled(keeper.step()).await else { return };
         if until <= clock.monotonic() {
             continue;
         }
-        alive(until);
+        (keeper.alive)(until);
         tokio::select! {
             () = stop.cancelled() => return,
             () = clock.sleep_until(until) => {}

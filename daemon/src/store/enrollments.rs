@@ -5,7 +5,7 @@ use super::page::Page;
 use super::rows::{Change, EnrollmentRow, ExecutionRow, TransitionRow};
 use super::{Db, StoreError, Unit};
 use crate::domain::enrollment::{Enrollment, Outcome};
-use crate::domain::id::{EnrollmentId, LifecycleId, RunId};
+use crate::domain::id::{EnrollmentId, LifecycleId, ResourceId, RunId};
 use crate::domain::time::Timestamp;
 
 /// An enrollment to look at, as it was seen.
@@ -108,19 +108,9 @@ impl Db<'_> {
         )
     }
 
-    /// When the next enrollment of a lifecycle is due.
-    pub async fn next_due(&mut self, lifecycle: LifecycleId) -> Result<Option<Timestamp>, StoreError> {
-        let sql =
-            "SELECT MIN(due) FROM enrollment WHERE lifecycle_id = $1 AND status = 'pending' AND work IS NULL";
-        let due: Option<i64> =
-            on!(self, c => sqlx::query_scalar(sql).bind(lifecycle.to_string()).fetch_one(c).await)?;
-        Ok(due.map(Timestamp))
-    }
-
-    /// Enrollments whose run is over.
+    /// Enrollments whose run is over: what ends a run has marked them.
     pub async fn runs_over(&mut self, limit: i64) -> Result<Vec<Seen>, StoreError> {
-        let sql = "SELECT e.id, e.version FROM enrollment e LEFT JOIN run r ON r.id = e.run_id \
-                   WHERE e.run_id IS NOT NULL AND (r.id IS NULL OR r.state = 'completed') ORDER BY e.run_id LIMIT $1";
+        let sql = "SELECT id, version FROM enrollment WHERE run_over ORDER BY run_id LIMIT $1";
         Ok(on!(self, c => sqlx::query_as(sql).bind(limit).fetch_all(c).await)?)
     }
 
@@ -138,11 +128,20 @@ impl Db<'_> {
         Ok(on!(self, c => sqlx::query_as(sql).bind(queue).bind(now.0).bind(limit).fetch_all(c).await)?)
     }
 
-    /// Lines of the log, newest first, before this one.
+    /// The records of the scripts of stages that bear this name, on whatever server.
+    pub async fn stage_scripts(&mut self, name: &str) -> Result<Vec<ResourceId>, StoreError> {
+        let sql = "SELECT id FROM resource WHERE package = 'stage_script' AND name = $1";
+        let ids: Vec<String> = on!(self, c => sqlx::query_scalar(sql).bind(name).fetch_all(c).await)?;
+        let id =
+            |text: String| text.parse().map_err(|_| StoreError::Corrupt(format!("resource id `{text}`")));
+        ids.into_iter().map(id).collect()
+    }
+
+    /// Lines of the log, newest first, before this one: its time and its number.
     pub async fn executions(
         &mut self,
         filter: &ExecutionFilter,
-        before: Option<i64>,
+        before: Option<(i64, i64)>,
         limit: i64,
     ) -> Result<Vec<ExecutionRow>, StoreError> {
         filter.page(before).fetch(self, limit).await
@@ -170,14 +169,15 @@ impl Unit<'_> {
         let r = EnrollmentRow::from(&*enrollment);
         let sql = "INSERT INTO enrollment (id, lifecycle_id, code, subject_type, subject_id, server_id, resource_id, principal, revision, \
                    stage, attempt, deferrals, waits_since, waits_for, payload, status, due, work, run_id, queue, worker, until, ended_at, \
-                   last_error, work_no, created_at, updated_at, version, seq) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
-                   $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29) \
+                   last_error, work_no, created_at, updated_at, version, seq, taken_by, \
+                   closed_since) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
+                   $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31) \
                    ON CONFLICT (lifecycle_id, subject_type, subject_id) DO NOTHING";
         let done = on!(self.writing().await?, c => bind!(
             sqlx::query(sql), &r.id, &r.lifecycle_id, &r.code, &r.subject_type, &r.subject_id, &r.server_id, &r.resource_id,
             &r.principal, r.revision, &r.stage, r.attempt, r.deferrals, r.waits_since, &r.waits_for, &r.payload, &r.status, r.due,
             &r.work, &r.run_id, &r.queue, &r.worker, r.until, r.ended_at, &r.last_error, r.work_no, r.created_at, r.updated_at,
-            r.version, r.seq,
+            r.version, r.seq, &r.taken_by, r.closed_since,
         ).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done).map_err(|_| StoreError::Duplicate("subject".to_owned()))?;
         self.record(TransitionRow::of_enrollment(&r, Change::Created));
@@ -193,12 +193,15 @@ impl Unit<'_> {
         let r = EnrollmentRow::from(&*enrollment);
         let sql = "UPDATE enrollment SET revision = $3, stage = $4, attempt = $5, deferrals = $6, waits_since = $7, waits_for = $8, \
                    payload = $9, status = $10, due = $11, work = $12, run_id = $13, queue = $14, worker = $15, until = $16, \
-                   ended_at = $17, last_error = $18, work_no = $19, updated_at = $20, version = $21, seq = $22, principal = $23 \
+                   ended_at = $17, last_error = $18, work_no = $19, updated_at = $20, version = $21, seq = $22, principal = $23, \
+                   server_id = $24, resource_id = $25, taken_by = $26, closed_since = $27, \
+                   run_over = ($13 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM run WHERE run.id = $13 AND run.state <> 'completed')) \
                    WHERE id = $1 AND version = $2";
         let done = on!(self.writing().await?, c => bind!(
             sqlx::query(sql), &r.id, seen, r.revision, &r.stage, r.attempt, r.deferrals, r.waits_since, &r.waits_for, &r.payload,
             &r.status, r.due, &r.work, &r.run_id, &r.queue, &r.worker, r.until, r.ended_at, &r.last_error, r.work_no,
-            r.updated_at, r.version, r.seq, &r.principal,
+            r.updated_at, r.version, r.seq, &r.principal, &r.server_id, &r.resource_id,
+            &r.taken_by, r.closed_since,
         ).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done)?;
         self.record(TransitionRow::of_enrollment(&r, Change::Updated));

@@ -7,6 +7,7 @@ use super::rows::{LifecycleRow, from_json, to_json};
 use super::{Db, StoreError, Unit};
 use crate::domain::id::LifecycleId;
 use crate::domain::lifecycle::Lifecycle;
+use crate::domain::time::Timestamp;
 
 /// A version of a lifecycle as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,25 @@ pub struct VersionRow {
     pub source: String,
     /// From stages of the version before that are gone to those that take their place.
     pub mapping: BTreeMap<String, String>,
+}
+
+/// When enrollments of a lifecycle are due, as far as they wait for nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dues {
+    /// Which.
+    pub lifecycle: Lifecycle,
+    /// The earliest of all.
+    pub first: Option<Timestamp>,
+    /// The earliest of those that are due later than now.
+    pub next: Option<Timestamp>,
+}
+
+#[derive(sqlx::FromRow)]
+struct DuesRow {
+    #[sqlx(flatten)]
+    lifecycle: LifecycleRow,
+    first_due: Option<i64>,
+    next_due: Option<i64>,
 }
 
 /// Enrollments that are not completed and stand alike.
@@ -26,6 +46,8 @@ pub struct Standing {
     pub stage: String,
     /// Whether it has begun.
     pub begun: bool,
+    /// Whether it may wait again without having been executed: its gate is looked at, or a worker may take it.
+    pub waits: bool,
     /// How many.
     pub count: i64,
 }
@@ -55,6 +77,21 @@ impl Db<'_> {
         rows.into_iter().map(TryInto::try_into).collect()
     }
 
+    /// Lifecycles in order of code, with what is due of each: found once for all of them.
+    pub async fn dues(&mut self, now: Timestamp, limit: i64) -> Result<Vec<Dues>, StoreError> {
+        let sql = "SELECT l.*, \
+                   (SELECT MIN(due) FROM enrollment e WHERE e.lifecycle_id = l.id AND e.status = 'pending' AND e.work IS NULL) AS first_due, \
+                   (SELECT MIN(due) FROM enrollment e WHERE e.lifecycle_id = l.id AND e.status = 'pending' AND e.work IS NULL \
+                   AND e.due > $1) AS next_due FROM lifecycle l ORDER BY code LIMIT $2";
+        let rows: Vec<DuesRow> =
+            on!(self, c => sqlx::query_as(sql).bind(now.0).bind(limit).fetch_all(c).await)?;
+        let read = |row: DuesRow| {
+            let (first, next) = (row.first_due.map(Timestamp), row.next_due.map(Timestamp));
+            Ok(Dues { lifecycle: row.lifecycle.try_into()?, first, next })
+        };
+        rows.into_iter().map(read).collect()
+    }
+
     /// How many lifecycles there are.
     pub async fn lifecycle_count(&mut self) -> Result<i64, StoreError> {
         Ok(on!(self, c => sqlx::query_scalar("SELECT COUNT(*) FROM lifecycle").fetch_one(c).await)?)
@@ -77,9 +114,11 @@ impl Db<'_> {
 
     /// Where those enrollments of a lifecycle stand that are not completed.
     pub async fn standing(&mut self, id: LifecycleId) -> Result<Vec<Standing>, StoreError> {
-        let sql = "SELECT revision, stage, (attempt > 0 OR work IS NOT NULL) AS begun, COUNT(*) AS count FROM enrollment \
-                   WHERE lifecycle_id = $1 AND status <> 'completed' GROUP BY revision, stage, (attempt > 0 OR work IS NOT NULL) \
-                   ORDER BY revision, stage, (attempt > 0 OR work IS NOT NULL)";
+        let sql = "SELECT revision, stage, begun, waits, COUNT(*) AS count FROM (\
+                   SELECT revision, stage, (attempt > 0 OR work IS NOT NULL) AS begun, \
+                   (attempt = 0 AND work IS NOT NULL AND work IN ('look', 'offer')) AS waits \
+                   FROM enrollment WHERE lifecycle_id = $1 AND status <> 'completed') AS standing \
+                   GROUP BY revision, stage, begun, waits ORDER BY revision, stage, begun, waits";
         Ok(on!(self, c => sqlx::query_as(sql).bind(id.to_string()).fetch_all(c).await)?)
     }
 
@@ -186,8 +225,8 @@ pub struct ExecutionFilter {
 }
 
 impl ExecutionFilter {
-    /// Newest first.
-    pub(super) fn page(&self, before: Option<i64>) -> Page {
+    /// Newest first: by time, so that what was long ago is found as fast as what is new.
+    pub(super) fn page(&self, before: Option<(i64, i64)>) -> Page {
         Page::of("execution")
             .only("enrollment_id", self.enrollment.clone())
             .only("lifecycle_id", self.lifecycle.clone())
@@ -195,7 +234,7 @@ impl ExecutionFilter {
             .only("outcome", self.outcome.clone())
             .number("at", ">=", self.since)
             .number("at", "<", self.until)
-            .number("seq", "<", before)
-            .ordered("seq DESC")
+            .older(before)
+            .ordered("at DESC, seq DESC")
     }
 }

@@ -68,6 +68,14 @@ impl Page {
         if id.is_empty() { backwards } else { backwards.and("id", "<", Value::Text(id.to_owned())) }
     }
 
+    /// What is older than this time, and at this time has a smaller number; all when none is given.
+    pub(super) fn older(mut self, than: Option<(i64, i64)>) -> Self {
+        let Some((at, seq)) = than else { return self };
+        self.values.extend([Value::Number(at), Value::Number(seq)]);
+        let place = self.values.len();
+        self.that(&format!("(at, seq) < (${}, ${place})", place - 1))
+    }
+
     /// Only runs that are this fresh at this time, if that is given. What is open, and what was reconciled, stand in small indexes of their
     /// own; nearly all that is completed is `terminal`.
     pub(super) fn fresh(self, freshness: Option<(Freshness, Timestamp)>) -> Self {
@@ -127,6 +135,7 @@ mod tests {
     use super::Page;
     use crate::domain::freshness::Freshness;
     use crate::domain::time::Timestamp;
+    use crate::store::lifecycles::{EnrollmentFilter, ExecutionFilter};
     use crate::store::queries::{ResourceFilter, RunFilter};
 
     const SCHEMA: &str = include_str!("../../../migrations/0001_first.sql");
@@ -169,6 +178,26 @@ mod tests {
         let runs: Vec<_> = runs.collect();
         let pages = resources.iter().flat_map(|f| [f.page(""), f.page("y")]);
         let pages = pages.chain(runs.iter().flat_map(|f| [f.page(""), f.page("y")]));
+        let lifecycle = Some("01HZZZZZZZZZZZZZZZZZZZZZZZ".parse().unwrap());
+        let subject = Some(("user".to_owned(), "42".to_owned()));
+        let enrollments = [
+            EnrollmentFilter::default(),
+            EnrollmentFilter { lifecycle, ..EnrollmentFilter::default() },
+            EnrollmentFilter { subject, ..EnrollmentFilter::default() },
+            EnrollmentFilter { status: some(), ..EnrollmentFilter::default() },
+            EnrollmentFilter { lifecycle, status: some(), ..EnrollmentFilter::default() },
+        ];
+        let (since, until) = (Some(1), Some(9));
+        let executions = [
+            ExecutionFilter::default(),
+            ExecutionFilter { since, until, ..ExecutionFilter::default() },
+            ExecutionFilter { enrollment: some(), until, ..ExecutionFilter::default() },
+            ExecutionFilter { lifecycle: some(), until, ..ExecutionFilter::default() },
+            ExecutionFilter { stage: some(), until, ..ExecutionFilter::default() },
+            ExecutionFilter { outcome: some(), since, ..ExecutionFilter::default() },
+        ];
+        let pages = pages.chain(enrollments.iter().flat_map(|f| [f.page(""), f.page("y")]));
+        let pages = pages.chain(executions.iter().flat_map(|f| [f.page(None), f.page(Some((5, 5)))]));
         let mut conn = empty_store().await;
         for page in pages.chain([Page::of("audit").before(""), Page::of("audit").before("y")]) {
             let plan = plan(&mut conn, &page).await;

@@ -7,6 +7,7 @@ mod commands;
 mod contract;
 mod following;
 mod full_disk;
+mod lifecycles;
 mod reading;
 mod schedules;
 mod servers;

@@ -2,6 +2,7 @@
 
 mod crash;
 mod examples;
+mod keeper;
 mod limits;
 mod stages;
 mod versions;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use settled::clock::Clock as _;
 use settled::domain::enrollment::{Enrollment, Status, TaskId, Work};
 use settled::domain::id::RunId;
-use settled::engine::{ApplyLifecycle, Change, Done, Enroll, Given, Lease, Refusal};
+use settled::engine::{Answer, ApplyLifecycle, Change, Done, Enroll, Lease, Refusal};
 use settled::lifecycles::Keeper;
 use settled::store::lifecycles::ExecutionFilter;
 use settled::store::rows::ExecutionRow;
@@ -145,11 +146,12 @@ impl House {
         let now = engine.clock().now();
         let offers = engine.store().read().await.unwrap().db().offers(queue, now, 10).await.unwrap();
         let offer = offers.into_iter().next()?;
-        engine.take_task(offer, "worker-1".to_owned()).await.unwrap().map(|task| task.id)
+        engine.take_task(offer, "worker-1".to_owned(), "unix:0".to_owned()).await.unwrap().map(|task| task.id)
     }
 
-    async fn done(&self, task: TaskId, done: Done) -> Result<Given, Refusal> {
-        self.w.daemon.engine.end_task(task, "unix:0".to_owned(), done).await
+    async fn done(&mut self, task: TaskId, done: Done) -> Result<Answer, Refusal> {
+        let asked = self.w.asked("Lifecycles.Complete");
+        self.w.daemon.engine.end_task(asked, task, done).await
     }
 }
 

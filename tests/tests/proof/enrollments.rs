@@ -103,7 +103,7 @@ async fn a_hundred_thousand_enrollments_due_at_once_are_worked_off_without_loss(
         let page = reader.db().executions(&ExecutionFilter::default(), before_line, 1_000).await;
         let page = page.expect("the log can be read");
         let Some(last) = page.last() else { break };
-        before_line = Some(last.seq);
+        before_line = Some((last.at, last.seq));
         assert!(
             page.iter().all(|row| row.stage == "clear" && row.outcome == "succeeded" && row.attempt == 1)
         );

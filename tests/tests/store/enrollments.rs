@@ -43,6 +43,7 @@ fn enrollment(n: u128, state: State) -> Enrollment {
         attempt: 1,
         deferrals: 3,
         waits_since: Some(Timestamp(5)),
+        closed_since: Some(Timestamp(6)),
         waits_for: "somebody\0".replace('\0', "\u{fffd}"),
         payload: r#"{"a":1}"#.to_owned(),
         state,
@@ -112,7 +113,7 @@ pub(crate) async fn every_enrollment_comes_back_as_it_was_stored(house: House) {
         Work::Run { run },
         Work::Approval { until },
         Work::Offer { queue: queue.clone(), until },
-        Work::Task { queue, worker, lease_until: until },
+        Work::Task { queue, worker, taken_by: "unix:7".to_owned(), lease_until: until },
     ];
     let working = work.map(|work| State::Working { work, due });
     let ended = [State::Completed { at: due }, State::Failed { at: due }];
@@ -154,7 +155,7 @@ pub(crate) async fn what_is_due_is_found_in_order_and_page_by_page(house: House)
         seen.into_iter().map(|seen| seen.id.parse::<EnrollmentId>().unwrap().0.0).collect::<Vec<_>>()
     };
     assert_eq!(ids(db.due(id, Timestamp(20), 10).await.unwrap()), [2, 3, 4]);
-    assert_eq!(db.next_due(id).await.unwrap(), Some(Timestamp(10)));
+    assert_eq!(db.dues(Timestamp(20), 10).await.unwrap(), [], "of lifecycles that are there");
     assert_eq!(ids(db.offers("q", Timestamp(20), 10).await.unwrap()), [5]);
     assert_eq!(ids(db.out_of_time(Timestamp(49), 10).await.unwrap()), [0; 0]);
     assert_eq!(ids(db.out_of_time(Timestamp(50), 10).await.unwrap()), [5]);
@@ -174,6 +175,25 @@ pub(crate) async fn what_is_due_is_found_in_order_and_page_by_page(house: House)
     assert_eq!(db.enrollments(&filter, "", 10).await.unwrap().len(), 1);
     let standing = db.standing(id).await.unwrap();
     assert_eq!(standing.iter().map(|s| (s.begun, s.count)).collect::<Vec<_>>(), [(true, 5)]);
+}
+
+pub(crate) async fn the_next_due_is_seen_behind_what_is_due_already(house: House) {
+    house
+        .write(|unit| Box::pin(async move { unit.insert_lifecycle(&lifecycle(1, "c")).await }))
+        .await
+        .unwrap();
+    for (n, due) in [(1, 30), (2, 10), (3, 25)] {
+        insert(&house, enrollment(n, waiting(due))).await.unwrap();
+    }
+    let mut reader = house.read().await;
+    let dues = async |db: &mut settled::store::Db<'_>, now| {
+        let dues = db.dues(Timestamp(now), 10).await.unwrap().remove(0);
+        (dues.first.map(|at| at.0), dues.next.map(|at| at.0))
+    };
+    let mut db = reader.db();
+    assert_eq!(dues(&mut db, 9).await, (Some(10), Some(10)));
+    assert_eq!(dues(&mut db, 20).await, (Some(10), Some(25)));
+    assert_eq!(dues(&mut db, 30).await, (Some(10), None));
 }
 
 pub(crate) async fn the_log_is_read_newest_first_and_goes_by_age(house: House) {
@@ -206,7 +226,7 @@ pub(crate) async fn the_log_is_read_newest_first_and_goes_by_age(house: House) {
         until: Some(i64::MAX),
         ..ExecutionFilter::default()
     };
-    let page = db.executions(&failed, Some(4), 10).await.unwrap();
+    let page = db.executions(&failed, Some((all[0].at, all[0].seq)), 10).await.unwrap();
     assert_eq!(page.iter().map(|row| row.seq).collect::<Vec<_>>(), [2]);
     let always = Timestamp(i64::MAX);
     assert_eq!(db.expired_enrollments(always, always).await.unwrap(), (0, 3));

@@ -86,6 +86,7 @@ conformance! {
     enrollments::every_enrollment_comes_back_as_it_was_stored,
     enrollments::a_subject_is_enrolled_once_and_a_stale_write_is_refused,
     enrollments::what_is_due_is_found_in_order_and_page_by_page,
+    enrollments::the_next_due_is_seen_behind_what_is_due_already,
     enrollments::the_log_is_read_newest_first_and_goes_by_age,
     faults::an_unstorable_name_is_refused_and_harms_no_neighbour,
 }

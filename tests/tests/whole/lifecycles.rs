@@ -266,7 +266,8 @@ async fn a_worker_outside_gets_tasks_as_they_come() {
     assert_eq!(h.show("order/7").await["worker"], "biller-1");
     client.heartbeat(HeartbeatRequest { task_id: task.id.clone() }).await.unwrap();
     assert_eq!(h.show("order/8").await["worker"], "", "the worker has one at a time");
-    let complete = CompleteTaskRequest { task_id: task.id, payload: "{\"paid\": true}".to_owned() };
+    let (request_id, payload) = ("said-once".to_owned(), "{\"paid\": true}".to_owned());
+    let complete = CompleteTaskRequest { request_id, task_id: task.id, payload };
     let done = client.complete(complete.clone()).await.unwrap().into_inner();
     assert_eq!(
         (done.status(), done.payload.as_str()),
@@ -274,6 +275,9 @@ async fn a_worker_outside_gets_tasks_as_they_come() {
     );
     let next = timeout(WITHIN, tasks.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(next.enrollment.unwrap().subject_id, "8");
-    let refused = client.complete(complete).await.unwrap_err();
+    let again = client.complete(complete.clone()).await.unwrap().into_inner();
+    assert_eq!(again, done, "a worker whose answer was lost asks again, and gets it");
+    let anew = CompleteTaskRequest { request_id: "said-twice".to_owned(), ..complete };
+    let refused = client.complete(anew).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
 }

@@ -21,6 +21,7 @@ fn fresh() -> Enrollment {
         attempt: 0,
         deferrals: 0,
         waits_since: None,
+        closed_since: None,
         waits_for: String::new(),
         payload: "{}".to_owned(),
         state: State::Waiting { due: Timestamp(0) },
@@ -31,6 +32,10 @@ fn fresh() -> Enrollment {
         version: 1,
         seq: 0,
     }
+}
+
+fn linked() -> Subject {
+    Subject { server: Some(ServerId(Ulid(8))), ..fresh().subject }
 }
 
 fn after(enrollment: Enrollment, now: i64, event: Event) -> Enrollment {
@@ -108,7 +113,12 @@ fn a_worker_uses_an_attempt_when_it_takes_a_task_and_not_before() {
     let queue = || "mail".to_owned();
     let offered = after(fresh(), 1, Event::Offered { queue: queue(), until: Timestamp(99) });
     assert_eq!((offered.status(), offered.attempt, offered.execution()), (Status::Pending, 0, 1));
-    let task = Work::Task { queue: queue(), worker: "w".to_owned(), lease_until: Timestamp(5) };
+    let task = Work::Task {
+        queue: queue(),
+        worker: "w".to_owned(),
+        taken_by: "unix:0".to_owned(),
+        lease_until: Timestamp(5),
+    };
     let taken = after(offered.clone(), 2, Event::Began(task));
     assert_eq!((taken.status(), taken.attempt), (Status::Processing, 1));
     assert!(taken.work_no > offered.work_no, "what was begun before cannot speak for it");
@@ -123,7 +133,12 @@ fn what_a_worker_puts_off_has_waited_since_it_was_offered_first() {
         after(enrollment, now, Event::Offered { queue: "q".to_owned(), until: Timestamp(99) })
     };
     let taken = |enrollment, now| {
-        let task = Work::Task { queue: "q".to_owned(), worker: "w".to_owned(), lease_until: Timestamp(50) };
+        let task = Work::Task {
+            queue: "q".to_owned(),
+            worker: "w".to_owned(),
+            taken_by: "unix:0".to_owned(),
+            lease_until: Timestamp(50),
+        };
         after(enrollment, now, Event::Began(task))
     };
     let once = after(taken(offered(fresh(), 3), 4), 5, deferred(10));
@@ -131,6 +146,26 @@ fn what_a_worker_puts_off_has_waited_since_it_was_offered_first() {
     assert_eq!((twice.waits_since, twice.attempt, twice.deferrals), (Some(Timestamp(3)), 0, 2));
     let failed = after(taken(offered(twice, 20), 21), 22, error("no"));
     assert_eq!(failed.waits_since, None, "what was executed waits anew");
+}
+
+#[test]
+fn p4_a_closed_window_is_waited_for_since_it_was_met_and_is_no_part_of_the_longest_wait() {
+    let closed = |enrollment, now, until| {
+        let why = "its windows to open".to_owned();
+        after(enrollment, now, Event::Closed { until: Timestamp(until), why })
+    };
+    let shut = closed(closed(fresh(), 3, 5), 5, 9);
+    assert_eq!((shut.waiting_since(), shut.waits_since, shut.deferrals), (Some(Timestamp(3)), None, 0));
+    let gate = after(shut, 9, deferred(12));
+    assert_eq!(
+        (gate.waiting_since(), gate.closed_since),
+        (Some(Timestamp(9)), None),
+        "its gate says not yet"
+    );
+    let night = closed(gate, 12, 20);
+    assert_eq!((night.waiting_since(), night.waits_since), (Some(Timestamp(12)), Some(Timestamp(9))));
+    let morning = after(night, 20, deferred(25));
+    assert_eq!(morning.waiting_since(), Some(Timestamp(9)), "the wait for its gate goes on");
 }
 
 #[test]
@@ -147,7 +182,11 @@ fn what_is_set_aside_gives_its_attempt_back_and_does_not_wait() {
 fn beginning_anew_forgets_everything_but_who_it_is() {
     let reset = |enrollment: Enrollment| {
         let (stage, payload) = ("one".to_owned(), r#"{"a":1}"#.to_owned());
-        after(enrollment, 9, Event::Reset { stage, revision: 3, payload, due: Timestamp(9) })
+        after(
+            enrollment,
+            9,
+            Event::Reset { subject: linked(), stage, revision: 3, payload, due: Timestamp(9) },
+        )
     };
     let failed = after(fresh(), 1, Event::TimedOut { why: "too long".to_owned() });
     let completed = after(fresh(), 1, Event::Succeeded(Next::Done));
@@ -155,6 +194,7 @@ fn beginning_anew_forgets_everything_but_who_it_is() {
         let now = reset(before.clone());
         assert!(now.work_no > before.work_no);
         let expected = Enrollment {
+            subject: linked(),
             revision: 3,
             payload: now.payload.clone(),
             state: State::Waiting { due: Timestamp(9) },
@@ -168,7 +208,12 @@ fn beginning_anew_forgets_everything_but_who_it_is() {
 /// Which events may happen where. Whatever is not here is refused.
 #[test]
 fn what_may_happen_is_a_table() {
-    let task = Work::Task { queue: "q".to_owned(), worker: "w".to_owned(), lease_until: Timestamp(9) };
+    let task = Work::Task {
+        queue: "q".to_owned(),
+        worker: "w".to_owned(),
+        taken_by: "unix:0".to_owned(),
+        lease_until: Timestamp(9),
+    };
     let offer = after(fresh(), 1, Event::Offered { queue: "q".to_owned(), until: Timestamp(9) });
     let states = [
         ("waiting", fresh()),
@@ -194,6 +239,7 @@ fn what_may_happen_is_a_table() {
         (Event::TimedOut { why: String::new() }, open),
         (Event::Left(second()), "waiting look run approval offer task failed"),
         (Event::Retried, "failed"),
+        (Event::Linked(linked()), "waiting look run approval offer task completed failed"),
     ];
     for (event, allowed) in events {
         for (name, state) in &states {

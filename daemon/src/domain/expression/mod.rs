@@ -25,7 +25,9 @@ pub enum Value {
     Nothing,
     /// `true` or `false`.
     Bool(bool),
-    /// A number.
+    /// A whole number: every one of 64 bits is itself, as ids must be.
+    Whole(i128),
+    /// Any other number.
     Number(f64),
     /// A text.
     Text(String),
@@ -42,10 +44,10 @@ impl Value {
     }
 
     /// What stands below it under this name.
-    fn below(&self, name: &str) -> Self {
+    fn below(&self, name: &str) -> Option<&Self> {
         match self {
-            Self::Map(values) => values.get(name).cloned().unwrap_or(Self::Nothing),
-            _ => Self::Nothing,
+            Self::Map(values) => values.get(name),
+            _ => None,
         }
     }
 
@@ -58,8 +60,18 @@ impl Value {
         }
     }
 
+    fn whole(&self) -> Option<i128> {
+        match self {
+            Self::Whole(number) => Some(*number),
+            Self::Text(text) => text.trim().parse().ok(),
+            _ => None,
+        }
+    }
+
     fn number(&self) -> Option<f64> {
         match self {
+            #[expect(clippy::cast_precision_loss, reason = "beside a fraction it is as exact as that can be")]
+            Self::Whole(number) => Some(*number as f64),
             Self::Number(number) => Some(*number),
             Self::Text(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
             _ => None,
@@ -71,6 +83,7 @@ impl Value {
         match self {
             Self::Text(text) => Some(text.clone()),
             Self::Bool(holds) => Some(holds.to_string()),
+            Self::Whole(number) => Some(number.to_string()),
             Self::Number(number) => Some(number.to_string()),
             Self::Nothing | Self::List(_) | Self::Map(_) => None,
         }
@@ -80,9 +93,11 @@ impl Value {
     fn compare(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Text(one), Self::Text(other)) => Some(one.cmp(other)),
-            (Self::Number(_), Self::Number(_) | Self::Text(_)) | (Self::Text(_), Self::Number(_)) => {
-                self.number()?.partial_cmp(&other.number()?)
-            }
+            (Self::Whole(_) | Self::Number(_), Self::Whole(_) | Self::Number(_) | Self::Text(_))
+            | (Self::Text(_), Self::Whole(_) | Self::Number(_)) => match (self.whole(), other.whole()) {
+                (Some(one), Some(other)) => Some(one.cmp(&other)),
+                _ => self.number()?.partial_cmp(&other.number()?),
+            },
             (Self::Bool(_), Self::Bool(_) | Self::Text(_)) | (Self::Text(_), Self::Bool(_)) => {
                 self.text()?.partial_cmp(&other.text()?)
             }
@@ -142,7 +157,10 @@ impl Node {
         match self {
             Self::Value(value) => value.clone(),
             Self::List(nodes) => Value::List(nodes.iter().map(|node| node.value(names)).collect()),
-            Self::Path(path) => path.iter().fold(names.clone(), |value, name| value.below(name)),
+            Self::Path(path) => {
+                let found = path.iter().try_fold(names, |value, name| value.below(name));
+                found.cloned().unwrap_or(Value::Nothing)
+            }
             Self::Not(node) => Value::Bool(!node.value(names).holds()),
             Self::And(one, other) => Value::Bool(one.value(names).holds() && other.value(names).holds()),
             Self::Or(one, other) => Value::Bool(one.value(names).holds() || other.value(names).holds()),

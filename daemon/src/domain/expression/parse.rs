@@ -18,7 +18,7 @@ pub struct BadExpression {
 enum Token {
     Name(String),
     Text(String),
-    Number(f64),
+    Number(Value),
     Sign(&'static str),
 }
 
@@ -73,7 +73,11 @@ fn quoted(rest: &str, quote: char) -> Option<(Token, usize)> {
 
 fn number(rest: &str) -> Option<(Token, usize)> {
     let length = rest.find(|c: char| !c.is_ascii_digit() && !matches!(c, '-' | '.')).unwrap_or(rest.len());
-    let number = rest[..length].parse().ok().filter(|number: &f64| number.is_finite())?;
+    let text = &rest[..length];
+    let number = match text.parse() {
+        Ok(whole) => Value::Whole(whole),
+        Err(_) => Value::Number(text.parse().ok().filter(|number: &f64| number.is_finite())?),
+    };
     Some((Token::Number(number), length))
 }
 
@@ -172,7 +176,7 @@ impl Reader {
         let at = self.at();
         let node = match self.peek() {
             Some(Token::Text(text)) => Node::Value(Value::Text(text.clone())),
-            Some(Token::Number(number)) => Node::Value(Value::Number(*number)),
+            Some(Token::Number(number)) => Node::Value(number.clone()),
             Some(Token::Name(name)) => named(name, at)?,
             _ => return Err(self.expected("a value")),
         };

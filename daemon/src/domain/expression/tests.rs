@@ -18,13 +18,14 @@ fn names() -> Value {
             map(&[
                 ("paid", Value::Bool(true)),
                 ("told", text("true")),
-                ("tries", Value::Number(3.0)),
+                ("order", Value::Whole(9_007_199_254_740_993)),
+                ("tries", Value::Whole(3)),
                 ("plan", map(&[("name", text("pro"))])),
-                ("tags", Value::List(vec![text("a"), Value::Number(2.0)])),
+                ("tags", Value::List(vec![text("a"), Value::Number(2.5)])),
             ]),
         ),
         ("server", map(&[("facts", map(&[("cpus", text("10")), ("os", text("debian"))]))])),
-        ("attempt", Value::Number(2.0)),
+        ("attempt", Value::Whole(2)),
         ("now", text("2026-03-01T10:00:00Z")),
     ])
 }
@@ -50,7 +51,7 @@ fn an_expression_has_the_value_that_one_reads() {
         ("subject.id in ['41', '42']", true),
         ("subject.id in [41, 42]", true),
         ("subject.id in []", false),
-        ("'a' in payload.tags and '2' in payload.tags", true),
+        ("'a' in payload.tags and '2.5' in payload.tags", true),
         ("'name' in payload.plan", true),
         ("'x' in payload.paid", false),
         ("attempt > 1 and (payload.tries <= 3 or false)", true),
@@ -60,6 +61,12 @@ fn an_expression_has_the_value_that_one_reads() {
         ("now >= '2026-02-28T23:00:00Z'", true),
         ("payload.told == true", true),
         ("-1 < 0.5", true),
+        ("attempt == 2.0 and payload.tries < 3.5", true),
+        ("payload.order == 9007199254740993", true),
+        ("payload.order == '9007199254740993'", true),
+        ("payload.order == 9007199254740992 or payload.order == '9007199254740994'", false),
+        ("payload.order in [9007199254740992, '9007199254740994']", false),
+        ("payload.order > 9007199254740992 and payload.order < 9007199254740994", true),
     ];
     for (expression, holds) in table {
         let read = Expression::parse(expression).unwrap_or_else(|e| panic!("{expression}: {e}"));

@@ -49,6 +49,9 @@ fn a_stage_that_has_not_begun_follows_the_versions() {
     }
     assert_eq!(stage_now("b", &[]), at("b"));
     assert_eq!(stage_now("c", &[Step { flow: &third, mapping: &none }]), Way::Gone("c".to_owned()));
+    // Somebody who was left behind by the second version is helped by what the third one says.
+    let steps = [Step { flow: &third, mapping: &none }, Step { flow: &third, mapping: &to_y }];
+    assert_eq!(stage_now("c", &steps), at("y"));
 }
 
 #[test]

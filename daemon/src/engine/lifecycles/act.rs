@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest as _, Sha256};
-
 use super::super::{Answer, Asked, Engine, Install, Operate, Refusal, targets};
 use super::gate::Names;
+use super::scripts;
 use crate::domain::enrollment::{Enrollment, Event, Work};
 use crate::domain::id::RunId;
 use crate::domain::lifecycle::{Action, Given, Stage, Target, Then};
@@ -14,11 +13,6 @@ use crate::domain::params::Params;
 use crate::domain::resource::ResourceStatus;
 use crate::domain::turn::Turn;
 use crate::store::Unit;
-
-/// The package that runs the scripts of stages.
-const STAGE_SCRIPT: &str = "stage_script";
-/// Longest name of a resource, in bytes.
-const NAME_BYTES_MAX: usize = 63;
 
 /// What came of beginning.
 pub(super) enum Begun {
@@ -72,9 +66,9 @@ impl Engine {
             }
             Action::Script { script, user, server } => {
                 let server = server_of(server.as_ref(), names)?;
-                let name = script_name(enrollment);
-                let place = Place { server, package: STAGE_SCRIPT.to_owned(), name };
-                let set = script_parameters(enrollment, script, user);
+                let name = scripts::name(enrollment);
+                let place = Place { server, package: scripts::STAGE_SCRIPT.to_owned(), name };
+                let set = scripts::parameters(enrollment, script, user);
                 self.put(unit, enrollment, &place, set, true).await?
             }
         };
@@ -229,33 +223,4 @@ fn place(target: &Target, names: &Names) -> Result<Place, Refusal> {
         None => package.clone(),
     };
     Ok(Place { server, package: package.clone(), name })
-}
-
-/// What a script is told of its stage.
-fn script_parameters(enrollment: &Enrollment, script: &str, user: &str) -> Params {
-    let execution = enrollment.execution();
-    [
-        ("script", script.to_owned()),
-        ("user", user.to_owned()),
-        ("lifecycle", enrollment.code.clone()),
-        ("stage", enrollment.stage.clone()),
-        ("attempt", execution.to_string()),
-        ("deferrals", enrollment.deferrals.to_string()),
-        ("is_retry", (execution > 1).to_string()),
-        ("subject_type", enrollment.subject.kind.clone()),
-        ("subject_id", enrollment.subject.id.clone()),
-        ("payload", enrollment.payload.clone()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into()
-}
-
-/// One record on a server for each stage and subject: readable, and unique by a hash of all that it stands for.
-fn script_name(enrollment: &Enrollment) -> String {
-    let Enrollment { code, stage, subject, .. } = enrollment;
-    let whole = format!("{code}\0{stage}\0{subject}");
-    let tail = hex::encode(&Sha256::digest(whole)[..8]);
-    let mut name = format!("{code}.{stage}");
-    name.truncate(NAME_BYTES_MAX - tail.len() - 1);
-    format!("{name}.{tail}")
 }

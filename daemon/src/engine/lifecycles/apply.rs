@@ -10,6 +10,7 @@ use crate::catalog::{FieldProblem, Problem, parse_lifecycle};
 use crate::clock;
 use crate::domain::id::LifecycleId;
 use crate::domain::lifecycle::{Flow, Lifecycle, Step, Way, stage_after, stage_now};
+use crate::domain::window::ever_open;
 use crate::store::lifecycles::{Standing, VersionRow};
 use crate::store::rows::LifecycleRow;
 use crate::store::{Command, Unit, Wants};
@@ -47,6 +48,12 @@ impl Engine {
                 message: message.to_owned(),
             }]);
         }
+        let never = flow.stages.iter().find(|stage| !ever_open(&stage.windows, &stage.blackouts));
+        if let Some(stage) = never {
+            let message =
+                format!("leave the stage `{}` no minute of the week in which it may begin", stage.name);
+            return Err(vec![Problem { line: 0, field: "blackouts".to_owned(), message }]);
+        }
         Ok(flow)
     }
 
@@ -59,7 +66,13 @@ impl Engine {
         let flow = self
             .check_lifecycle(&ask.source)
             .map_err(|problems| Refusal::Invalid(problems.into_iter().map(problem).collect()))?;
-        self.writer().commit(Apply { engine: self.clone(), asked, ask, flow }).await
+        let dry = ask.dry;
+        let answer = self.writer().commit(Apply { engine: self.clone(), asked, ask, flow }).await?;
+        if let Some(row) = answer.lifecycle.as_ref().filter(|_| !dry) {
+            let lifecycle = Lifecycle::try_from((**row).clone())?;
+            self.inner.flows.stands((lifecycle.id, lifecycle.revision));
+        }
+        Ok(answer)
     }
 }
 
@@ -142,6 +155,7 @@ impl Apply {
         if !self.ask.dry {
             let version = VersionRow { source: self.flow.source.clone(), mapping: self.ask.mapping.clone() };
             let (id, revision) = (lifecycle.id, lifecycle.revision);
+            self.engine.inner.flows.begins((id, revision));
             unit.insert_lifecycle_version(id, revision, &version, &self.asked.principal).await?;
         }
         self.answer(unit, lifecycle, word).await
@@ -188,14 +202,16 @@ impl Apply {
         let mut lost: BTreeMap<String, i64> = BTreeMap::new();
         let db = unit.db().await?;
         for standing in db.standing(lifecycle.id).await? {
-            let Standing { revision, stage, begun, count } = standing;
+            let Standing { revision, stage, begun, waits, count } = standing;
             let revision = u32::try_from(revision).unwrap_or(lifecycle.revision);
             let own = self.engine.version(db, lifecycle.id, revision).await?;
             let later = self.engine.versions_after(db, lifecycle, revision).await?;
             let mut steps = steps(&later);
             steps.push(Step { flow: &self.flow, mapping: &self.ask.mapping });
-            let way = if begun { stage_after(&stage, &own.flow, &steps) } else { stage_now(&stage, &steps) };
-            if let Way::Gone(gone) = way {
+            let after = begun.then(|| stage_after(&stage, &own.flow, &steps));
+            let now = (!begun || waits).then(|| stage_now(&stage, &steps));
+            let gone = |way| if let Way::Gone(stage) = way { Some(stage) } else { None };
+            if let Some(gone) = [now, after].into_iter().flatten().find_map(gone) {
                 *lost.entry(gone).or_default() += count;
             }
         }

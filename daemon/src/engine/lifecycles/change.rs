@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::super::{Answer, Asked, Engine, Refusal};
+use super::enroll::linked;
 use super::payload;
 use super::step::{Happening, Log};
 use crate::domain::enrollment::{Enrollment, Event, Outcome, Rules, Status, Work};
@@ -99,6 +100,10 @@ impl ChangeEnrollment {
         if let Change::Remove { cancel } = self.change {
             self.engine.give_up(unit, &before, cancel, &self.asked).await?;
             unit.delete_enrollment(&mut before).await?;
+            // Those of a completed one have gone with its end.
+            if before.status() != Status::Completed {
+                self.engine.forget_scripts(unit, &before).await?;
+            }
             return Ok(before);
         }
         let lifecycle = unit.db().await?.lifecycle(before.lifecycle).await?;
@@ -112,7 +117,9 @@ impl ChangeEnrollment {
                 let version = self.engine.version(unit.db().await?, id, newest).await?;
                 let payload = payload::checked(payload, version.flow.payload_bytes_max)?;
                 let (stage, due) = (version.flow.first().to_owned(), unit.now());
-                let reset = Event::Reset { stage, revision: newest, payload, due };
+                let (kind, id) = (before.subject.kind.clone(), before.subject.id.clone());
+                let subject = linked(unit, kind, id).await?;
+                let reset = Event::Reset { subject, stage, revision: newest, payload, due };
                 self.engine.reset(unit, before, reset, *cancel, &self.asked).await
             }
             Change::Decide { approve, note } => self.decide(unit, &lifecycle, before, *approve, note).await,

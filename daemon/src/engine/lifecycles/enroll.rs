@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::super::{Answer, Asked, Engine, Refusal, targets};
+use super::step::Happening;
 use super::{Version, payload};
 use crate::domain::enrollment::{Enrollment, Event, Outcome, Rules, State, Status, Subject, Work};
 use crate::domain::id::EnrollmentId;
@@ -37,7 +38,7 @@ struct EnrollCommand {
 
 impl Engine {
     /// Enrols a subject. One that is enrolled stays as it is, unless it is to begin anew. The answer says in `ids` whether it was `created`,
-    /// `reset` or `unchanged`.
+    /// `reset`, `linked` or `unchanged`.
     pub async fn enroll(&self, asked: Asked, ask: Enroll) -> Result<Answer, Refusal> {
         asked.check()?;
         self.writer().commit(EnrollCommand { engine: self.clone(), asked, ask }).await
@@ -65,15 +66,31 @@ impl Engine {
             return Ok((enrollment, "created"));
         };
         if !ask.again {
-            return Ok((found, "unchanged"));
+            return self.link(unit, found, subject).await;
         }
         let reset = Event::Reset {
+            subject,
             stage: version.flow.first().to_owned(),
             revision: lifecycle.revision,
             payload,
             due,
         };
         Ok((self.reset(unit, found, reset, ask.cancel, asked).await?, "reset"))
+    }
+
+    /// What is enrolled stays as it is, but for the server or resource that it is about: that may have been made anew under its name.
+    async fn link(
+        &self,
+        unit: &mut Unit<'_>,
+        found: Enrollment,
+        subject: Subject,
+    ) -> Result<(Enrollment, &'static str), Refusal> {
+        if found.subject == subject {
+            return Ok((found, "unchanged"));
+        }
+        let rules = Rules { attempts: 1, backoff: std::time::Duration::ZERO };
+        let happening = Happening { event: Event::Linked(subject), rules, payload: None, log: None };
+        Ok((self.happens(unit, &found, happening).await?, "linked"))
     }
 
     fn new_enrollment(
@@ -95,6 +112,7 @@ impl Engine {
             attempt: 0,
             deferrals: 0,
             waits_since: None,
+            closed_since: None,
             waits_for: String::new(),
             payload: "{}".to_owned(),
             state: State::Waiting { due: unit.now() },
@@ -169,10 +187,15 @@ impl Engine {
     }
 }
 
-/// The subject of a request, linked when it is a server or a resource.
+/// The subject of a request.
 async fn subject_of(unit: &mut Unit<'_>, version: &Version, named: &str) -> Result<Subject, Refusal> {
     let taken = version.flow.subjects.take(named);
     let (kind, id) = taken.map_err(|bad| Refusal::field("subject", bad.to_string()))?;
+    linked(unit, kind, id).await
+}
+
+/// The subject of this type and id, with the server or resource that bears its name now.
+pub(super) async fn linked(unit: &mut Unit<'_>, kind: String, id: String) -> Result<Subject, Refusal> {
     let outside = Subject { kind, id, server: None, resource: None };
     Ok(match outside.kind.as_str() {
         "server" => {

@@ -59,8 +59,8 @@ impl Engine {
             ("resource", resource.as_ref().map_or(Value::Nothing, resource_value)),
             ("probe", probe.map_or(Value::Nothing, observed_value)),
             ("stage", text(&enrollment.stage)),
-            ("attempt", Value::Number(execution.into())),
-            ("deferrals", Value::Number(enrollment.deferrals.into())),
+            ("attempt", Value::Whole(execution.into())),
+            ("deferrals", Value::Whole(enrollment.deferrals.into())),
             ("is_retry", Value::Bool(execution > 1)),
             ("now", Value::Text(shown(unit.now()))),
         ];

@@ -12,17 +12,18 @@ mod gate;
 mod payload;
 mod remove;
 mod run;
+mod scripts;
 mod step;
 mod work;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use apply::ApplyLifecycle;
 pub use change::Change;
 pub use clean::Cleaning;
 pub use enroll::Enroll;
-pub use work::{Done, Given, Task};
+pub use work::{Done, Task};
 
 use super::{Engine, Refusal};
 use crate::catalog::parse_lifecycle;
@@ -38,10 +39,39 @@ pub(super) struct Version {
     mapping: BTreeMap<String, String>,
 }
 
-/// Versions that were read: they never change.
+/// Versions that were read: they never change, once they are stored for good.
 #[derive(Default)]
 pub(super) struct Flows {
     read: Mutex<HashMap<(LifecycleId, u32), Arc<Version>>>,
+    /// Versions of which that is not known: who reads them in the same transaction may see what is never committed.
+    unsure: Mutex<HashSet<(LifecycleId, u32)>>,
+}
+
+impl Flows {
+    fn get(&self, of: (LifecycleId, u32)) -> Option<Arc<Version>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).get(&of).map(Arc::clone)
+    }
+
+    fn keep(&self, of: (LifecycleId, u32), version: &Arc<Version>) {
+        if self.unsure.lock().unwrap_or_else(PoisonError::into_inner).contains(&of) {
+            return;
+        }
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.len() >= VERSIONS_MAX {
+            read.clear();
+        }
+        read.insert(of, Arc::clone(version));
+    }
+
+    /// The version is about to be written.
+    fn begins(&self, of: (LifecycleId, u32)) {
+        self.unsure.lock().unwrap_or_else(PoisonError::into_inner).insert(of);
+    }
+
+    /// The version is stored for good.
+    fn stands(&self, of: (LifecycleId, u32)) {
+        self.unsure.lock().unwrap_or_else(PoisonError::into_inner).remove(&of);
+    }
 }
 
 /// Versions that are kept in memory, at most.
@@ -73,9 +103,8 @@ impl Engine {
         id: LifecycleId,
         revision: u32,
     ) -> Result<Arc<Version>, Refusal> {
-        let read = || self.inner.flows.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = read().get(&(id, revision)) {
-            return Ok(Arc::clone(found));
+        if let Some(found) = self.inner.flows.get((id, revision)) {
+            return Ok(found);
         }
         let row = db.lifecycle_version(id, revision).await?;
         let missing = || Refusal::Internal(format!("version {revision} of lifecycle {id} is not kept"));
@@ -87,11 +116,7 @@ impl Engine {
             ))
         })?;
         let version = Arc::new(Version { flow, mapping });
-        let mut read = read();
-        if read.len() >= VERSIONS_MAX {
-            read.clear();
-        }
-        read.insert((id, revision), Arc::clone(&version));
+        self.inner.flows.keep((id, revision), &version);
         Ok(version)
     }
 

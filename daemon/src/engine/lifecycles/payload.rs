@@ -17,8 +17,27 @@ pub(super) fn checked(text: &str, bytes_max: usize) -> Result<String, Refusal> {
     if !json.is_object() {
         return Err(Refusal::field("payload", "must be a JSON object, like {\"plan\": \"pro\"}"));
     }
+    if has_rounded(&json) {
+        let message =
+            "has a whole number of more than 64 bits, which would be rounded: write it as a text, in quotes";
+        return Err(Refusal::field("payload", message));
+    }
     let text = json.to_string();
     if text.len() > bytes_max { Err(too_large(text.len(), bytes_max)) } else { Ok(text) }
+}
+
+/// Whether there is a number in it that may have been a whole one before it was read: those of more than 64 bits lose digits.
+fn has_rounded(json: &Json) -> bool {
+    /// The first whole number that has no place in 64 bits.
+    const BEYOND: f64 = 18_446_744_073_709_551_616.0;
+    match json {
+        Json::Number(number) => {
+            number.as_i128().is_none() && number.as_f64().is_some_and(|number| number.abs() >= BEYOND / 2.0)
+        }
+        Json::Array(values) => values.iter().any(has_rounded),
+        Json::Object(values) => values.values().any(has_rounded),
+        Json::Null | Json::Bool(_) | Json::String(_) => false,
+    }
 }
 
 fn too_large(bytes: usize, bytes_max: usize) -> Refusal {
@@ -65,7 +84,10 @@ fn value_of(json: &Json) -> Value {
     match json {
         Json::Null => Value::Nothing,
         Json::Bool(word) => Value::Bool(*word),
-        Json::Number(number) => number.as_f64().map_or(Value::Nothing, Value::Number),
+        Json::Number(number) => match number.as_i128() {
+            Some(whole) => Value::Whole(whole),
+            None => number.as_f64().map_or(Value::Nothing, Value::Number),
+        },
         Json::String(text) => Value::Text(text.clone()),
         Json::Array(values) => Value::List(values.iter().map(value_of).collect()),
         Json::Object(values) => {
@@ -85,6 +107,19 @@ mod tests {
         for (text, part) in [("[1]", "a JSON object"), ("{a}", "not JSON"), ("{\"a\":12}", "at most 7")] {
             let error = checked(text, 7).expect_err(text).to_string();
             assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_never_rounded() {
+        for number in ["9007199254740993", "18446744073709551615", "-9223372036854775808"] {
+            let kept = checked(&format!("{{\"id\":{number}}}"), 100).expect("it fits 64 bits");
+            let Value::Map(seen) = value(&kept) else { panic!("a payload is a map") };
+            assert_eq!(seen["id"].text().as_deref(), Some(number));
+        }
+        for number in ["18446744073709551616", "-9223372036854775809", "[1, {\"x\": 1e300}]"] {
+            let error = checked(&format!("{{\"id\":{number}}}"), 100).expect_err(number).to_string();
+            assert!(error.contains("as a text"), "{error}");
         }
     }
 

@@ -7,13 +7,13 @@ use super::act::Begun;
 use super::gate::{Names, Says, says, told_by};
 use super::{AtStage, payload};
 use crate::clock;
-use crate::domain::enrollment::{Enrollment, Event, Outcome, Rules, State, Work};
+use crate::domain::enrollment::{Enrollment, Event, Outcome, Rules, State, Status, Work};
 use crate::domain::id::{EnrollmentId, RunId};
 use crate::domain::lifecycle::{Lifecycle, Rest, Stage, Then};
 use crate::domain::resource::Observed;
 use crate::domain::run::{Run, Subject};
 use crate::domain::time::Timestamp;
-use crate::domain::verdict::{self, Verdict};
+use crate::domain::verdict::{self, Reason, Verdict};
 use crate::domain::window::{Opening, opening_between};
 use crate::store::enrollments::{Execution, Seen};
 use crate::store::{Command, StoreError, Unit};
@@ -51,6 +51,9 @@ impl Engine {
             after.payload = payload;
         }
         unit.update_enrollment(&mut after).await?;
+        if after.status() == Status::Completed {
+            self.forget_scripts(unit, &after).await?;
+        }
         if let Some(log) = log {
             let run = before.work().and_then(Work::run);
             let Log { attempt, outcome, error, who } = log;
@@ -359,7 +362,12 @@ impl Step {
     ) -> Result<(), Refusal> {
         let outputs = match &run {
             Over::Run(run) if succeeded(run) => payload::told(&run.outputs),
-            other => return self.failed(unit, &enrollment, at.rules()?, &other.error()).await,
+            other => {
+                let rules = at.rules()?;
+                // Nobody knows what it has done, or it was stopped in the midst of it: doing it again is for a person to decide.
+                let attempts = if other.may_be_repeated() { rules.attempts } else { 1 };
+                return self.failed(unit, &enrollment, Rules { attempts, ..rules }, &other.error()).await;
+            }
         };
         match payload::merged(&enrollment.payload, outputs, at.version.flow.payload_bytes_max) {
             Ok(payload) => {
@@ -438,6 +446,14 @@ enum Over {
 }
 
 impl Over {
+    /// Whether what failed may be done again by itself. A timeout that its operation lets be tried again is no timeout in the verdict, but
+    /// attempts that were used up.
+    fn may_be_repeated(&self) -> bool {
+        let Self::Run(run) = self else { return false };
+        let reason = run.verdict().and_then(|verdict| verdict.reason);
+        !matches!(reason, Some(Reason::Lost | Reason::Timeout))
+    }
+
     fn error(&self) -> String {
         match self {
             Self::Forgotten(id) => format!("run {id} is not kept any more, so nobody knows how it ended"),

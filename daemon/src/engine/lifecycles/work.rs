@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::super::{Engine, Refusal};
+use super::super::{Answer, Asked, Engine, Refusal};
 use super::payload;
 use super::step::{Happening, Log, by_itself, closed};
+use super::{AtStage, gate::shown};
 use crate::domain::enrollment::{Enrollment, Event, Outcome, TaskId, Work};
-use crate::domain::lifecycle::{Action, LEASE_DEFAULT};
+use crate::domain::lifecycle::{Action, LEASE_DEFAULT, Lifecycle};
 use crate::domain::time::Timestamp;
 use crate::store::enrollments::Seen;
-use crate::store::{Command, StoreError, Unit};
+use crate::store::rows::EnrollmentRow;
+use crate::store::{Command, StoreError, Unit, Wants};
 
 /// A task as a worker gets it.
 #[derive(Debug, Clone)]
@@ -40,38 +42,51 @@ pub enum Done {
     },
 }
 
-/// What became of a word of a worker.
-#[derive(Debug, Clone)]
-pub enum Given {
-    /// It has the task until then.
-    Until(Timestamp),
-    /// The enrollment as it stands now.
-    Enrollment(Box<Enrollment>),
+impl Done {
+    /// For the audit.
+    fn told(&self) -> String {
+        match self {
+            Self::Completed(_) => "completed".to_owned(),
+            Self::Failed(_) => "failed".to_owned(),
+            Self::Deferred { until, .. } => format!("deferred until {}", shown(*until)),
+        }
+    }
 }
 
 struct Take {
     engine: Engine,
     seen: Seen,
     worker: String,
+    principal: String,
 }
 
-struct Say {
+struct Heartbeat {
     engine: Engine,
     task: TaskId,
     principal: String,
-    /// Nothing: only that it lives.
-    done: Option<Done>,
+}
+
+struct End {
+    engine: Engine,
+    asked: Asked,
+    task: TaskId,
+    done: Done,
 }
 
 impl Engine {
-    /// Takes a task for a worker; `None`: somebody else was faster.
-    pub async fn take_task(&self, seen: Seen, worker: String) -> Result<Option<Task>, Refusal> {
-        self.writer().commit(Take { engine: self.clone(), seen, worker }).await
+    /// Takes a task for a worker of a principal; `None`: somebody else was faster.
+    pub async fn take_task(
+        &self,
+        seen: Seen,
+        worker: String,
+        principal: String,
+    ) -> Result<Option<Task>, Refusal> {
+        self.writer().commit(Take { engine: self.clone(), seen, worker, principal }).await
     }
 
-    /// A worker lives.
-    pub async fn heartbeat(&self, task: TaskId, principal: String) -> Result<Given, Refusal> {
-        self.writer().commit(Say { engine: self.clone(), task, principal, done: None }).await
+    /// A worker lives; answers until when it has the task now.
+    pub async fn heartbeat(&self, task: TaskId, principal: String) -> Result<Timestamp, Refusal> {
+        self.writer().commit(Heartbeat { engine: self.clone(), task, principal }).await
     }
 
     /// A worker still has this task.
@@ -81,8 +96,40 @@ impl Engine {
     }
 
     /// A worker has ended a task.
-    pub async fn end_task(&self, task: TaskId, principal: String, done: Done) -> Result<Given, Refusal> {
-        self.writer().commit(Say { engine: self.clone(), task, principal, done: Some(done) }).await
+    pub async fn end_task(&self, asked: Asked, task: TaskId, done: Done) -> Result<Answer, Refusal> {
+        asked.check()?;
+        self.writer().commit(End { engine: self.clone(), asked, task, done }).await
+    }
+
+    /// The enrollment of a task, which the principal must have.
+    async fn task_of(
+        &self,
+        unit: &mut Unit<'_>,
+        task: TaskId,
+        principal: &str,
+    ) -> Result<(Enrollment, Lifecycle, AtStage), Refusal> {
+        let gone = || {
+            Refusal::not_now(format!(
+                "task {task} is not yours any more: its lease has passed, or the enrollment went another way"
+            ))
+        };
+        let now = unit.now();
+        let db = unit.db().await?;
+        let found = db.enrollment(task.enrollment).await?;
+        let mut found = found.filter(|found| found.work_no == task.work_no).ok_or_else(gone)?;
+        match found.work() {
+            Some(Work::Task { lease_until, taken_by, .. }) if *lease_until > now => {
+                if taken_by != principal {
+                    return Err(Refusal::Denied(format!(
+                        "task {task} was taken by {taken_by}: nobody else may speak of it"
+                    )));
+                }
+            }
+            _ => return Err(gone()),
+        }
+        let lifecycle = db.lifecycle(found.lifecycle).await?.ok_or_else(gone)?;
+        let at = self.at_stage(unit, &lifecycle, &mut found).await?;
+        Ok((found, lifecycle, at))
     }
 }
 
@@ -109,7 +156,8 @@ impl Command for Take {
             return Ok(None);
         }
         let lease_until = unit.now() + lease(&at.stage()?.action);
-        let work = Work::Task { queue, worker: self.worker.clone(), lease_until };
+        let (worker, taken_by) = (self.worker.clone(), self.principal.clone());
+        let work = Work::Task { queue, worker, taken_by, lease_until };
         let happening = Happening { event: Event::Began(work), rules: at.rules()?, payload: None, log: None };
         let enrollment = self.engine.happens(unit, &before, happening).await?;
         let id = TaskId { enrollment: enrollment.id, work_no: enrollment.work_no };
@@ -125,56 +173,76 @@ fn lease(action: &Action) -> Duration {
 }
 
 #[async_trait]
-impl Command for Say {
-    type Answer = Given;
+impl Command for Heartbeat {
+    type Answer = Timestamp;
     type Refusal = Refusal;
 
-    async fn run(&self, unit: &mut Unit<'_>) -> Result<Given, Refusal> {
-        let gone = || {
-            Refusal::not_now(format!(
-                "task {} is not yours any more: its lease has passed, or the enrollment went another way",
-                self.task
-            ))
-        };
-        let now = unit.now();
-        let db = unit.db().await?;
-        let before = db.enrollment(self.task.enrollment).await?;
-        let mut before = before.filter(|found| found.work_no == self.task.work_no).ok_or_else(gone)?;
-        if !matches!(before.work(), Some(Work::Task { lease_until, .. }) if *lease_until > now) {
-            return Err(gone());
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<Timestamp, Refusal> {
+        let (before, _, at) = self.engine.task_of(unit, self.task, &self.principal).await?;
+        let lease_until = unit.now() + lease(&at.stage()?.action);
+        let event = Event::Alive { lease_until };
+        let happening = Happening { event, rules: at.rules()?, payload: None, log: None };
+        self.engine.happens(unit, &before, happening).await?;
+        Ok(lease_until)
+    }
+}
+
+#[async_trait]
+impl Command for End {
+    type Answer = Answer;
+    type Refusal = Refusal;
+
+    fn wants(&self, wants: &mut Wants) {
+        self.asked.wants(wants);
+    }
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<Answer, Refusal> {
+        if let Some(answer) = self.asked.recall(unit).await? {
+            return Ok(answer);
         }
-        let lifecycle = db.lifecycle(before.lifecycle).await?.ok_or_else(gone)?;
-        let at = self.engine.at_stage(unit, &lifecycle, &mut before).await?;
-        let (rules, attempt, who) = (at.rules()?, before.execution(), self.principal.as_str());
-        let happening = match &self.done {
-            None => {
-                let lease_until = now + lease(&at.stage()?.action);
-                let happening =
-                    Happening { event: Event::Alive { lease_until }, rules, payload: None, log: None };
-                self.engine.happens(unit, &before, happening).await?;
-                return Ok(Given::Until(lease_until));
-            }
-            Some(Done::Completed(with)) => {
+        let who = self.asked.principal.as_str();
+        let (before, lifecycle, at) = self.engine.task_of(unit, self.task, who).await?;
+        let happening = self.happening(unit, &before, &lifecycle, &at).await?;
+        let after = self.engine.happens(unit, &before, happening).await?;
+        let answer = Answer { enrollment: Some(Box::new(EnrollmentRow::from(&after))), ..Answer::default() };
+        let (id, object) =
+            (self.engine.clock().ulid().to_string(), format!("{}/{}", before.code, before.subject));
+        self.asked
+            .keep_with(unit, &answer, id, object, format!("{}: {}", before.stage, self.done.told()))
+            .await?;
+        Ok(answer)
+    }
+}
+
+impl End {
+    async fn happening(
+        &self,
+        unit: &mut Unit<'_>,
+        before: &Enrollment,
+        lifecycle: &Lifecycle,
+        at: &AtStage,
+    ) -> Result<Happening<'_>, Refusal> {
+        let (rules, attempt, who) = (at.rules()?, before.execution(), self.asked.principal.as_str());
+        Ok(match &self.done {
+            Done::Completed(with) => {
                 let bytes_max = at.version.flow.payload_bytes_max;
                 let with = payload::object(&payload::checked(with, bytes_max)?);
                 let payload = payload::merged(&before.payload, with, bytes_max)
                     .map_err(|why| Refusal::field("payload", why))?;
-                let event = Event::Succeeded(self.engine.next(unit, &lifecycle, &before).await?);
+                let event = Event::Succeeded(self.engine.next(unit, lifecycle, before).await?);
                 let log = Some(Log { attempt, outcome: Outcome::Succeeded, error: "", who });
                 Happening { event, rules, payload: Some(payload), log }
             }
-            Some(Done::Failed(error)) => {
+            Done::Failed(error) => {
                 let log = Some(Log { attempt, outcome: Outcome::Failed, error, who });
                 Happening { event: Event::Failed { error: error.clone() }, rules, payload: None, log }
             }
-            Some(Done::Deferred { until, why }) => {
+            Done::Deferred { until, why } => {
                 // A wait has an end, whoever asks for it.
-                let end = before.waits_since.unwrap_or(now) + at.stage()?.max_wait;
-                let event = Event::Deferred { until: (*until).min(end.max(now)), why: why.clone() };
+                let end = before.waits_since.unwrap_or(unit.now()) + at.stage()?.max_wait;
+                let event = Event::Deferred { until: (*until).min(end.max(unit.now())), why: why.clone() };
                 Happening { event, rules, payload: None, log: None }
             }
-        };
-        let after = self.engine.happens(unit, &before, happening).await?;
-        Ok(Given::Enrollment(Box::new(after)))
+        })
     }
 }

@@ -73,7 +73,7 @@ pub(in crate::grpc) fn enrollment(e: &Enrollment, rest: Option<Rest>) -> v1::Enr
         deferrals: e.deferrals,
         payload: e.payload.clone(),
         executes_at: e.due().map(time),
-        waits_since: e.waits_since.map(time),
+        waits_since: e.waiting_since().map(time),
         waits_for: rest.map_or_else(|| e.waits_for.clone(), |rest| rest.to_string()),
         run_id: e.work().and_then(Work::run).map(|id| id.to_string()).unwrap_or_default(),
         queue,

@@ -24,6 +24,8 @@ pub struct EnrollmentRow {
     pub attempt: i64,
     pub deferrals: i64,
     pub waits_since: Option<i64>,
+    #[serde(default)]
+    pub closed_since: Option<i64>,
     pub waits_for: String,
     pub payload: String,
     pub status: String,
@@ -32,6 +34,8 @@ pub struct EnrollmentRow {
     pub run_id: Option<String>,
     pub queue: Option<String>,
     pub worker: Option<String>,
+    #[serde(default)]
+    pub taken_by: Option<String>,
     pub until: Option<i64>,
     pub ended_at: Option<i64>,
     pub last_error: String,
@@ -65,20 +69,27 @@ pub struct ExecutionRow {
     pub who: String,
 }
 
-/// The columns of what goes on: word, queue, worker.
-fn work_columns(work: &Work) -> (&'static str, Option<String>, Option<String>) {
+/// The word for what goes on.
+const fn word_of(work: &Work) -> &'static str {
     match work {
-        Work::Look { .. } => ("look", None, None),
-        Work::Run { .. } => ("run", None, None),
-        Work::Approval { .. } => ("approval", None, None),
-        Work::Offer { queue, .. } => ("offer", Some(queue.clone()), None),
-        Work::Task { queue, worker, .. } => ("task", Some(queue.clone()), Some(worker.clone())),
+        Work::Look { .. } => "look",
+        Work::Run { .. } => "run",
+        Work::Approval { .. } => "approval",
+        Work::Offer { .. } => "offer",
+        Work::Task { .. } => "task",
     }
 }
 
 impl From<&Enrollment> for EnrollmentRow {
     fn from(e: &Enrollment) -> Self {
-        let work = e.work().map(work_columns);
+        let queue = match e.work() {
+            Some(Work::Offer { queue, .. } | Work::Task { queue, .. }) => Some(queue.clone()),
+            _ => None,
+        };
+        let (worker, taken_by) = match e.work() {
+            Some(Work::Task { worker, taken_by, .. }) => (Some(worker.clone()), Some(taken_by.clone())),
+            _ => (None, None),
+        };
         let due = match &e.state {
             State::Waiting { due } | State::Working { due, .. } => Some(due.0),
             State::Completed { .. } | State::Failed { .. } => None,
@@ -101,14 +112,16 @@ impl From<&Enrollment> for EnrollmentRow {
             attempt: e.attempt.into(),
             deferrals: e.deferrals.into(),
             waits_since: e.waits_since.map(|at| at.0),
+            closed_since: e.closed_since.map(|at| at.0),
             waits_for: clean(&e.waits_for),
             payload: e.payload.clone(),
             status: e.status().to_string(),
             due,
-            work: work.as_ref().map(|(word, ..)| (*word).to_owned()),
+            work: e.work().map(|work| word_of(work).to_owned()),
             run_id: e.work().and_then(Work::run).map(|id| id.to_string()),
-            queue: work.as_ref().and_then(|(_, queue, _)| queue.clone()),
-            worker: work.and_then(|(.., worker)| worker),
+            queue,
+            worker,
+            taken_by,
             until: e.work().and_then(Work::until).map(|at| at.0),
             ended_at,
             last_error: clean(&e.last_error),
@@ -131,7 +144,9 @@ impl EnrollmentRow {
             "approval" => Work::Approval { until: until? },
             "offer" => Work::Offer { queue: self.queue.clone()?, until: until? },
             "task" => {
-                Work::Task { queue: self.queue.clone()?, worker: self.worker.clone()?, lease_until: until? }
+                let (queue, worker, taken_by) =
+                    (self.queue.clone()?, self.worker.clone()?, self.taken_by.clone()?);
+                Work::Task { queue, worker, taken_by, lease_until: until? }
             }
             _ => return None,
         })
@@ -173,6 +188,7 @@ impl TryFrom<EnrollmentRow> for Enrollment {
             attempt: number(row.attempt)?,
             deferrals: number(row.deferrals)?,
             waits_since: row.waits_since.map(Timestamp),
+            closed_since: row.closed_since.map(Timestamp),
             waits_for: row.waits_for,
             payload: row.payload,
             state,

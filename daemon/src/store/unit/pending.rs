@@ -182,6 +182,10 @@ static UPDATE_RUNS: LazyLock<Sets> = LazyLock::new(|| {
     Sets::update("run", &columns, 2, guard)
 });
 
+/// Enrollments that wait for a run learn from its end.
+static MARK_OVER: LazyLock<Sets> =
+    LazyLock::new(|| Sets::select("UPDATE enrollment SET run_over = TRUE WHERE", &["run_id"], ""));
+
 static INSERT_STEPS: LazyLock<Sets> = LazyLock::new(|| {
     let columns = [
         "id",
@@ -290,6 +294,8 @@ impl Pending {
             r.deadline, r.between_since, r.busy_since, &r.wait_reason, &r.wait_who, r.wait_since, r.wait_next_try, &r.outcome, &r.reason,
             &r.evidence, r.reconciled, &r.failure, &r.grounds, r.completed_at, r.stale_at, r.settles_by, r.epoch, r.version, r.seq);
         all_written(done, self.run_updates.len(), || StoreError::Conflict)?;
+        let over = self.run_updates.iter().filter(|r| r.completed_at.is_some()).collect::<Vec<_>>();
+        execute_all!(db, MARK_OVER, &over, r => &r.id);
         // A run's number in the queue is that of its first transition.
         execute_all!(db, INSERT_RUNS, &self.run_inserts, r =>
             &r.id, r.seq, &r.server_id, &r.server_name, &r.resource_id, &r.resource_name, &r.package, &r.digest, &r.earlier,

@@ -134,3 +134,63 @@ async fn a_probe_that_ends_when_the_windows_have_closed_begins_nothing() {
     h.after(HOUR * 20).await;
     assert_eq!(h.status("server/alpha").await, Status::Processing);
 }
+
+#[tokio::test]
+async fn p7_what_was_lost_or_stopped_by_its_timeout_is_not_executed_again_by_itself() {
+    for lost in [true, false] {
+        let mut h = house(&["alpha"]).await;
+        let work = "action = { operation = \"install\", package = \"task\", name = \"work\" }";
+        h.apply(&lifecycle("", &[("work", work)])).await;
+        h.w.remote.script("work", [Play::takes(seconds(10_000)), Play::exit(0)]);
+        h.enroll("server/alpha").await;
+        h.look().await;
+        let run = h.run_of("server/alpha").await;
+        h.w.until(run, seconds(20), |run| run.live_step().is_some()).await.unwrap();
+        h.w.go(seconds(5)).await.unwrap();
+        if lost {
+            h.w.remote.reboot("alpha");
+        }
+        h.w.end(run, seconds(300)).await.unwrap();
+        h.works().await;
+        let failed = h.enrollment("server/alpha").await;
+        assert_eq!((failed.status(), failed.attempt), (Status::Failed, 1), "lost: {lost}");
+        assert!(failed.last_error.contains(&run.to_string()), "{}", failed.last_error);
+        h.after(DAY).await;
+        assert_eq!(h.log().await, ["work 1 failed"], "lost: {lost}");
+        h.change("server/alpha", Change::Retry).await.unwrap();
+        h.works().await;
+        assert_eq!(h.status("server/alpha").await, Status::Completed, "a person may say so");
+    }
+}
+
+#[tokio::test]
+async fn a_timeout_that_its_operation_lets_be_tried_again_is_an_attempt_of_its_stage() {
+    let mut h = house(&["alpha"]).await;
+    let run = h.w.install("alpha", "task", "work").await.unwrap();
+    h.w.end(run, seconds(60)).await.unwrap();
+    let work = "action = { operation = \"update\", package = \"task\", name = \"work\" }";
+    h.apply(&lifecycle("", &[("work", work)])).await;
+    h.w.remote.script("work", [Play::takes(seconds(10_000)), Play::exit(0)]);
+    h.enroll("server/alpha").await;
+    h.look().await;
+    let run = h.run_of("server/alpha").await;
+    h.w.end(run, seconds(300)).await.unwrap();
+    h.look().await;
+    assert_eq!(h.status("server/alpha").await, Status::Pending);
+    h.after(HOUR).await;
+    assert_eq!(h.log().await, ["work 1 failed", "work 2 succeeded"]);
+}
+
+#[tokio::test]
+async fn what_no_minute_of_the_week_lets_begin_is_refused() {
+    let mut h = house(&[]).await;
+    let never = lifecycle(
+        "",
+        &[(
+            "one",
+            &format!("windows = [\"Mon-Fri 09:00-17:00\"]\nblackouts = [\"daily 08:00-18:00\"]\n{ASK}"),
+        )],
+    );
+    let refused = h.apply_mapped(&never, &[]).await.unwrap_err().to_string();
+    assert!(refused.contains("leave the stage `one` no minute of the week"), "{refused}");
+}

@@ -97,3 +97,83 @@ async fn subjects_are_checked_and_linked() {
     let big = Enroll { payload: format!("{{\"a\":\"{}\"}}", "x".repeat(70_000)), ..enroll("user/1") };
     assert!(h.enroll_as(big).await.unwrap_err().to_string().contains("at most 65536"));
 }
+
+#[tokio::test]
+async fn a_subject_that_was_made_anew_under_its_name_is_linked_anew() {
+    let mut h = house(&["alpha"]).await;
+    let put = async |h: &mut House| {
+        let run = h.w.install("alpha", "thing", "one").await.unwrap();
+        h.w.end(run, seconds(60)).await.unwrap();
+        h.w.resource("alpha/thing/one").await.unwrap().unwrap().id
+    };
+    let (subject, first) = ("resource/alpha/thing/one", put(&mut h).await);
+    h.apply(&lifecycle(
+        "",
+        &[("ask", &format!("gate = {{ when = \"resource.status == 'active'\" }}\n{ASK}"))],
+    ))
+    .await;
+    assert_eq!(h.enroll(subject).await, "created");
+    let again = || Enroll { again: true, cancel: true, ..enroll(subject) };
+    for way in ["enroll", "again", "reset"] {
+        let before = h.w.resource("alpha/thing/one").await.unwrap().unwrap().id;
+        assert_eq!(h.enrollment(subject).await.subject.resource, Some(before), "{way}");
+        let run = h.w.remove("alpha/thing/one").await.unwrap();
+        h.w.end(run, seconds(60)).await.unwrap();
+        let now = put(&mut h).await;
+        assert!(now != before && now != first);
+        match way {
+            "enroll" => assert_eq!(h.enroll(subject).await, "linked"),
+            "again" => assert_eq!(h.enroll_as(again()).await.unwrap(), "reset"),
+            _ => h.change(subject, Change::Reset { payload: String::new(), cancel: true }).await.unwrap(),
+        }
+        assert_eq!(h.enrollment(subject).await.subject.resource, Some(now), "{way}");
+        h.works().await;
+        h.after(seconds(600)).await;
+        assert_eq!(h.status(subject).await, Status::Processing, "{way}: its gate sees the resource");
+    }
+    assert_eq!(h.enroll(subject).await, "unchanged");
+}
+
+#[tokio::test]
+async fn whoever_is_looked_at_or_offered_at_a_stage_that_goes_needs_a_mapping_and_a_late_one_helps() {
+    let mut h = house(&[]).await;
+    h.apply(&lifecycle("", &[("one", WORK), ("two", ASK)])).await;
+    h.enroll("user/1").await;
+    h.works().await;
+    let without = lifecycle("", &[("two", ASK)]);
+    let refused = h.apply_mapped(&without, &[]).await.unwrap_err().to_string();
+    assert!(refused.contains("1 at `one`"), "{refused}");
+    assert_eq!(h.apply_mapped(&without, &[("one", "two")]).await.unwrap(), ["changed"]);
+    // The offer stands until its time is over; then it goes on where the mapping says.
+    let task = h.take("q").await.unwrap();
+    h.done(task, Done::Deferred { until: h.w.clock.now(), why: "later".to_owned() }).await.unwrap();
+    h.works().await;
+    let on = h.enrollment("user/1").await;
+    assert_eq!((on.stage.as_str(), on.revision, on.status()), ("two", 2, Status::Processing));
+}
+
+#[tokio::test]
+async fn records_of_scripts_go_with_the_end_of_their_enrollment() {
+    let mut h = house(&["alpha"]).await;
+    let script = "action = { script = \"true\" }";
+    h.apply(&lifecycle("", &[("one", script), ("ask", ASK), ("two", script)])).await;
+    let kept = async |h: &House| {
+        let mut reader = h.w.daemon.engine.store().read().await.unwrap();
+        let filter = settled::store::queries::ResourceFilter {
+            package: Some("stage_script".to_owned()),
+            ..Default::default()
+        };
+        reader.db().resources(&filter, "", 100).await.unwrap().len()
+    };
+    h.enroll("server/alpha").await;
+    h.works().await;
+    assert_eq!(kept(&h).await, 1, "it tells how the script ran last");
+    h.change("server/alpha", approve()).await.unwrap();
+    h.works().await;
+    assert_eq!((h.status("server/alpha").await, kept(&h).await), (Status::Completed, 0));
+    h.enroll_as(Enroll { again: true, ..enroll("server/alpha") }).await.unwrap();
+    h.works().await;
+    assert_eq!(kept(&h).await, 1);
+    h.change("server/alpha", Change::Remove { cancel: true }).await.unwrap();
+    assert_eq!(kept(&h).await, 0, "also when it is taken out");
+}

@@ -24,10 +24,7 @@ async fn a_worker_takes_a_task_keeps_it_and_completes_it() {
     assert_eq!(h.enrollment("user/1").await.attempt, 1);
     for _ in 0..3 {
         h.passes(seconds(50)).await;
-        let Given::Until(until) = h.w.daemon.engine.heartbeat(task, "unix:0".to_owned()).await.unwrap()
-        else {
-            panic!("a heartbeat answers the lease")
-        };
+        let until = h.w.daemon.engine.heartbeat(task, "unix:0".to_owned()).await.unwrap();
         assert_eq!(until.since(h.w.clock.now()), seconds(60));
     }
     h.passes(seconds(61)).await;
@@ -91,4 +88,53 @@ async fn an_offer_that_nobody_takes_ends_when_its_time_is_over() {
     let failed = h.enrollment("user/1").await;
     assert_eq!((failed.status(), failed.attempt), (Status::Failed, 0));
     assert_eq!(failed.last_error, "no worker of the queue `q` took it");
+}
+
+#[tokio::test]
+async fn p2_what_a_worker_says_twice_is_said_once_and_audited() {
+    let mut h = house(&[]).await;
+    h.apply(&lifecycle("", &[("one", WORK), ("two", WORK)])).await;
+    h.enroll("user/1").await;
+    h.works().await;
+    let engine = h.w.daemon.engine.clone();
+    let until = h.w.clock.now() + HOUR;
+    let words = [
+        Done::Deferred { until, why: "later".to_owned() },
+        Done::Failed("no".to_owned()),
+        completed(r#"{"a":1}"#),
+    ];
+    for done in words {
+        h.after(HOUR * 2).await;
+        let (task, asked) = (h.take("q").await.unwrap(), h.w.asked("Lifecycles.Complete"));
+        let first = engine.end_task(asked.clone(), task, done.clone()).await.unwrap();
+        let again = engine.end_task(asked, task, done.clone()).await.unwrap();
+        let rows = [first.enrollment.unwrap(), again.enrollment.unwrap()];
+        assert_eq!(rows[0], rows[1], "its answer was lost, and it asked again: {done:?}");
+    }
+    assert_eq!(h.log().await, ["one 1 failed", "one 2 succeeded"]);
+    let audit = h.w.daemon.engine.store().read().await.unwrap().db().audited("", 20).await.unwrap();
+    let told: Vec<_> = audit
+        .iter()
+        .map(|(_, row)| row)
+        .filter(|row| row.method == "Lifecycles.Complete")
+        .map(|r| &r.detail)
+        .collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told.iter().any(|detail| detail.starts_with("one: deferred until 2026-")), "{told:?}");
+}
+
+#[tokio::test]
+async fn p14_only_the_principal_who_took_a_task_may_speak_of_it() {
+    let mut h = house(&[]).await;
+    h.apply(&lifecycle("", &[("one", WORK)])).await;
+    h.enroll("user/1").await;
+    h.works().await;
+    let task = h.take("q").await.unwrap();
+    let engine = h.w.daemon.engine.clone();
+    let other = settled::engine::Asked { principal: "unix:7".to_owned(), ..h.w.asked("Lifecycles.Complete") };
+    let refused = engine.end_task(other, task, completed("{}")).await.unwrap_err();
+    assert!(matches!(&refused, Refusal::Denied(why) if why.contains("unix:0")), "{refused}");
+    let refused = engine.heartbeat(task, "unix:7".to_owned()).await.unwrap_err();
+    assert!(matches!(refused, Refusal::Denied(_)), "{refused}");
+    h.done(task, completed("{}")).await.unwrap();
 }
