@@ -154,6 +154,18 @@ async fn bad_input_is_told_with_its_field() {
             vec!["schedule", "add", "x", "@daily", "--do", "renew", "--package", "nginks", "--server", "web"],
             "no package `nginks`",
         ),
+        (
+            vec!["schedule", "add", "x", "@daily", "--do", "renew", "--server", "web"],
+            "say with --package of which package",
+        ),
+        (
+            vec!["schedule", "add", "x", "@daily", "--enroll", "c", "--subject", "user/1"],
+            "there is no lifecycle `c`",
+        ),
+        (
+            vec!["schedule", "add", "x", "@daily", "--enroll", "c", "--server", "web", "--set", "a=b"],
+            "--set and --name go with --do",
+        ),
     ];
     for (line, part) in table {
         let (code, _, told) = run(&daemon, &line).await;

@@ -170,7 +170,11 @@ impl Engine {
 }
 
 /// The subject of a request, linked when it is a server or a resource.
-async fn subject_of(unit: &mut Unit<'_>, version: &Version, named: &str) -> Result<Subject, Refusal> {
+pub(super) async fn subject_of(
+    unit: &mut Unit<'_>,
+    version: &Version,
+    named: &str,
+) -> Result<Subject, Refusal> {
     let taken = version.flow.subjects.take(named);
     let (kind, id) = taken.map_err(|bad| Refusal::field("subject", bad.to_string()))?;
     let outside = Subject { kind, id, server: None, resource: None };

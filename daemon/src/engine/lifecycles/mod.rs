@@ -9,6 +9,7 @@ mod change;
 mod clean;
 mod enroll;
 mod gate;
+mod on_schedule;
 mod payload;
 mod remove;
 mod run;

@@ -9,6 +9,7 @@ mod by_hand;
 mod chores;
 mod due;
 mod edit;
+mod enrolling;
 mod fire;
 mod left;
 mod pause;
