@@ -369,6 +369,14 @@ VALUES
     ('00000000000000000000000002', 'settled.retention', '* * * * *', 'UTC', '{"chore":"retention"}', 'skip', 'none', 0, FALSE, 'settled',
         0, 0, '[]', '[]', 0, 0, 0, 1, 0),
     ('00000000000000000000000003', 'settled.probes', '* * * * *', 'UTC', '{"chore":"probes"}', 'skip', 'none', 0, FALSE, 'settled',
+        0, 0, '[]', '[]', 0, 0, 0, 1, 0),
+    ('00000000000000000000000004', 'settled.compaction', '* * * * *', 'UTC', '{"chore":"compaction"}', 'skip', 'none', 0, FALSE, 'settled',
+        0, 0, '[]', '[]', 0, 0, 0, 1, 0),
+    ('00000000000000000000000005', 'settled.enrollments', '* * * * *', 'UTC', '{"chore":"enrollments"}', 'skip', 'none', 0, FALSE, 'settled',
+        0, 0, '[]', '[]', 0, 0, 0, 1, 0),
+    ('00000000000000000000000006', 'settled.clean_enrollments', '15 3 * * 0', 'UTC', '{"chore":"clean_enrollments"}', 'skip', 'none', 0, FALSE, 'settled',
+        0, 0, '[]', '[]', 0, 0, 0, 1, 0),
+    ('00000000000000000000000007', 'settled.clean_executions', '45 3 * * 0', 'UTC', '{"chore":"clean_executions"}', 'skip', 'none', 0, FALSE, 'settled',
         0, 0, '[]', '[]', 0, 0, 0, 1, 0);
 
 -- Lifecycles. `run_at`: what was due by then is worked off, because someone asked for it.

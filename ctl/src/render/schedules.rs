@@ -46,6 +46,10 @@ pub(crate) fn does(s: &Schedule) -> String {
         Some(Target::Chore(chore)) => match chore.as_str() {
             "reconcile" => "settles what time has overtaken".to_owned(),
             "retention" => "lets go of old records".to_owned(),
+            "compaction" => "lets go of old transitions".to_owned(),
+            "enrollments" => "looks for enrollments that are due".to_owned(),
+            "clean_enrollments" => "lets go of enrollments completed long ago".to_owned(),
+            "clean_executions" => "lets go of old lines of the log of stages".to_owned(),
             "probes" => "looks at what is at rest on the servers".to_owned(),
             other => text::clean(other),
         },

@@ -51,6 +51,14 @@ text_enum! {
         Reconcile = "reconcile",
         /// Lets go of old records.
         Retention = "retention",
+        /// Moves the oldest position from which transitions can be watched.
+        Compaction = "compaction",
+        /// Looks for enrollments that are due, beside their being woken.
+        Enrollments = "enrollments",
+        /// Lets go of enrollments that were completed long ago.
+        CleanEnrollments = "clean_enrollments",
+        /// Lets go of old lines of the log of executions.
+        CleanExecutions = "clean_executions",
         /// Looks at what is at rest on the servers.
         Probes = "probes",
     }

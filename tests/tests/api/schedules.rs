@@ -115,7 +115,21 @@ async fn schedules_come_in_pages_in_order_of_name_built_in_ones_among_them() {
             break;
         }
     }
-    assert_eq!(names, ["a", "b", "settled.probes", "settled.reconcile", "settled.retention", "z"]);
+    assert_eq!(
+        names,
+        [
+            "a",
+            "b",
+            "settled.clean_enrollments",
+            "settled.clean_executions",
+            "settled.compaction",
+            "settled.enrollments",
+            "settled.probes",
+            "settled.reconcile",
+            "settled.retention",
+            "z"
+        ]
+    );
     let own = ListSchedulesRequest { built_in: Some(false), ..ListSchedulesRequest::default() };
     assert_eq!(api.schedules().list(own).await.unwrap().into_inner().schedules.len(), 3);
     let paused = ListSchedulesRequest { paused: Some(true), ..ListSchedulesRequest::default() };

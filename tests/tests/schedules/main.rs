@@ -63,6 +63,7 @@ conformance! {
     chores::a_chore_that_did_nothing_leaves_no_trace,
     chores::a_chore_is_done_by_one_daemon_and_its_work_is_told,
     chores::chores_can_be_re_timed_and_paused_but_not_what_settling_rests_on,
+    chores::what_a_chore_has_not_done_in_its_time_goes_on_with_the_next_tick,
     chores::a_chore_by_hand_is_done_by_the_next_tick,
     chores::old_occurrences_go_and_those_that_wait_stay,
 }

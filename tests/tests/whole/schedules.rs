@@ -112,12 +112,27 @@ async fn what_settled_does_for_itself_is_listed_re_timed_and_done_by_hand() {
     let all = done(&daemon, &["schedule", "list"]).await;
     let names: Vec<_> =
         all["schedules"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["settled.probes", "settled.reconcile", "settled.retention"]);
+    assert_eq!(
+        names,
+        [
+            "settled.clean_enrollments",
+            "settled.clean_executions",
+            "settled.compaction",
+            "settled.enrollments",
+            "settled.probes",
+            "settled.reconcile",
+            "settled.retention"
+        ]
+    );
     done(&daemon, &["schedule", "edit", "settled.retention", "--cron", "15 4 * * *"]).await;
     let pause = run(&daemon, &["schedule", "pause", "settled.reconcile"]).await;
     assert!(pause.0 == 4 && pause.2.contains("that every run settles in time rests on it"), "{}", pause.2);
     for (chore, told) in [
         ("settled.retention", "there was nothing to do"),
+        ("settled.compaction", "there was nothing to do"),
+        ("settled.enrollments", "there was nothing to do"),
+        ("settled.clean_enrollments", "there was nothing to do"),
+        ("settled.clean_executions", "there was nothing to do"),
         ("settled.reconcile", "0 open runs were looked at"),
     ] {
         done(&daemon, &["schedule", "fire", chore]).await;

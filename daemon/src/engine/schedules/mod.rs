@@ -17,7 +17,7 @@ mod remove;
 mod target;
 
 pub use aim::Aim;
-pub use chores::BegunChore;
+pub use chores::{BegunChore, ChoreEnd};
 pub use edit::EditSchedule;
 
 use jiff::tz::TimeZone;
