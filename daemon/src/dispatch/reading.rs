@@ -21,13 +21,9 @@ use crate::domain::server::{Reach, Server};
 use crate::domain::step::{Cause, Ended};
 use crate::domain::verdict::Reason;
 use crate::domain::waiting::{WaitReason, pause};
-use crate::engine::{Advance, LaneError, LaneHold, Outline, Sighting, log};
+use crate::engine::{Advance, LaneError, LaneHold, Outline, Sighting, log, titles};
 use crate::remote::{Hello, ProbeSpec, RemoteError, Target};
 
-/// The milestone of first contact with a server, and of a look at it.
-const MEET: &str = "Connect and look around";
-/// The milestone of a probe of a resource.
-const LOOK: &str = "Look at what is there";
 /// How long first contact may take.
 const MEET_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -141,7 +137,8 @@ impl Readings {
 
     /// Asks the server who it is.
     async fn meet(&mut self, reading: Reading) -> Result<Next, LaneError> {
-        let Reading { hold, server, target, run } = self.started(reading, MEET_TIMEOUT).await?;
+        let Reading { hold, server, target, run } =
+            self.started(reading, titles::OF_A_MEETING, MEET_TIMEOUT).await?;
         // It is asked anew: a connection made with older settings would prove nothing.
         self.crew.remote.forget(self.server).await;
         match self.crew.remote.hello(&target).await {
@@ -168,7 +165,8 @@ impl Readings {
                 return Ok(Next::Now);
             }
         };
-        let Reading { hold, server, target, run } = self.started(reading, look.probe.timeout).await?;
+        let Reading { hold, server, target, run } =
+            self.started(reading, &look.title, look.probe.timeout).await?;
         let spec = ProbeSpec {
             script: look.probe.script.clone(),
             env: look.probe.env.clone(),
@@ -180,26 +178,24 @@ impl Readings {
         };
         let masked = self.crew.engine.masked(look.resource).await?;
         let sight = Sight::new(answer, masked, look.expected.as_ref());
-        let beside = sight.differences.clone().filter(|_| run.operation == Operation::Probe);
-        let sighting = Sighting {
-            presence: sight.presence(),
-            facts: sight.shown.facts.clone(),
-            beside: beside.map(|differs| (look.version, differs)),
-        };
-        self.crew.engine.compare(hold, look.resource, sighting).await?;
-        self.answered(hold, &run, sight).await
+        if look.observes {
+            let beside = sight.differences.clone().filter(|_| run.operation == Operation::Probe);
+            let sighting = Sighting {
+                presence: sight.presence(),
+                facts: sight.shown.facts.clone(),
+                beside: beside.map(|differs| (look.version, differs)),
+            };
+            self.crew.engine.compare(hold, look.resource, sighting).await?;
+        }
+        self.answered(hold, &run, &look.title, sight).await
     }
 
     /// Stores that it begins. A look that an earlier daemon began is begun again.
-    async fn started(&self, reading: Reading, timeout: Duration) -> Result<Reading, LaneError> {
+    async fn started(&self, reading: Reading, title: &str, timeout: Duration) -> Result<Reading, LaneError> {
         if !reading.run.is_queued() {
             return Ok(reading);
         }
         let event = Event::Started { timeout };
-        let title = match reading.run.subject {
-            Subject::Server => MEET,
-            Subject::Resource { .. } => LOOK,
-        };
         let advance =
             Advance { run: reading.run.id, event, end: None, outlines: [Outline::titled(title)].into() };
         let run = self.crew.engine.advance(reading.hold, advance).await?;
@@ -207,7 +203,13 @@ impl Readings {
         Ok(Reading { run, ..reading })
     }
 
-    async fn answered(&self, hold: LaneHold, run: &Run, sight: Sight) -> Result<Next, LaneError> {
+    async fn answered(
+        &self,
+        hold: LaneHold,
+        run: &Run,
+        title: &str,
+        sight: Sight,
+    ) -> Result<Next, LaneError> {
         let verdict = sight.verdict(&run.operation);
         let (answer, seen) = (sight.answer, sight.seen);
         let id = run.live_step().ok_or(LaneError::Lost)?;
@@ -219,7 +221,7 @@ impl Readings {
             self.crew.engine.output(hold, id, 0, answer.output).await?;
         }
         let now = self.crew.engine.clock().now();
-        let failure = failures::of_step(run.id, LOOK, &ended, last_lines, now);
+        let failure = failures::of_step(run.id, title, &ended, last_lines, now);
         let facts = StepFacts {
             next: None,
             busy: false,

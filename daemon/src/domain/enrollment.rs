@@ -193,6 +193,11 @@ pub struct Enrollment {
 /// What happens to an enrollment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
+    /// Its lifecycle does not work any more: what was asked is taken back, and the time until it works again does not count.
+    SetAside {
+        /// What it waits for.
+        why: String,
+    },
     /// It is not looked at before then, whatever its gate would say: its windows are closed.
     Closed {
         /// When one opens.
@@ -337,7 +342,19 @@ impl Enrollment {
     pub fn apply(self, event: Event, now: Timestamp, rules: Rules) -> Result<Self, Illegal> {
         let illegal = Illegal { status: self.status() };
         match (&self.state, event) {
-            (State::Waiting { .. }, Event::Closed { until, why }) => Ok(self.waits(until, why)),
+            (
+                State::Waiting { .. } | State::Working { work: Work::Look { .. }, .. },
+                Event::Closed { until, why },
+            ) => Ok(self.waits(until, why)),
+            (
+                State::Working {
+                    work: Work::Look { .. } | Work::Approval { .. } | Work::Offer { .. }, ..
+                },
+                Event::SetAside { why },
+            ) => {
+                let attempt = self.execution() - 1;
+                Ok(Self { attempt, waits_since: None, ..self.waits(now, why) })
+            }
             (State::Waiting { due }, Event::Looked { run }) => {
                 let due = *due;
                 Ok(self.works(Work::Look { run }, due))
@@ -360,8 +377,10 @@ impl Enrollment {
                 Event::Began(work),
             ) => {
                 let due = *due;
+                // A worker may put it off again: then it has waited since it was offered first.
+                let waits_since = self.waits_since.filter(|_| matches!(work, Work::Task { .. }));
                 let began = self.works(work, due);
-                Ok(Self { attempt: began.attempt + 1, waits_since: None, waits_for: String::new(), ..began })
+                Ok(Self { attempt: began.attempt + 1, waits_since, waits_for: String::new(), ..began })
             }
             (
                 State::Working { work: Work::Task { queue, worker, .. }, due },

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::probe::looking_at;
 use super::{Answer, Asked, Engine, Refusal};
-use crate::catalog::{Definition, Plan, PlanError};
+use crate::catalog::{Definition, OperationDef, Plan, PlanError};
 use crate::domain::id::{RunId, ServerId};
 use crate::domain::operation::Operation;
 use crate::domain::params::{Outputs, Params, together};
@@ -80,13 +81,18 @@ impl Engine {
         work: &Work,
         asked: &Asked,
     ) -> Run {
-        let subject = Subject::Resource {
-            id: resource.id,
-            name: resource.name.clone(),
-            package: resource.package.clone(),
-            digest: work.definition.digest.clone(),
-            earlier,
-            declared: work.plan.declared,
+        let digest = &work.definition.digest;
+        let subject = if work.plan.exclusive {
+            Subject::Resource {
+                id: resource.id,
+                name: resource.name.clone(),
+                package: resource.package.clone(),
+                digest: digest.clone(),
+                earlier,
+                declared: work.plan.declared,
+            }
+        } else {
+            looking_at(resource, digest)
         };
         let new = NewRun {
             id: RunId(self.clock().ulid()),
@@ -176,12 +182,13 @@ pub(super) struct Work {
     pub(super) turn: Turn,
 }
 
-/// Refuses an operation that the package does not have, in whatever status the resource is.
-pub(super) fn offers(definition: &Definition, operation: &Operation) -> Result<(), Refusal> {
-    if definition.operations.contains_key(operation.as_str()) {
-        return Ok(());
-    }
-    Err(Refusal::field("operation", definition.no_such_operation(operation).to_string()))
+/// An operation that the package has; another one is refused, in whatever status the resource is.
+pub(super) fn offered<'d>(
+    definition: &'d Definition,
+    operation: &Operation,
+) -> Result<&'d OperationDef, Refusal> {
+    let found = definition.operations.get(operation.as_str());
+    found.ok_or_else(|| Refusal::field("operation", definition.no_such_operation(operation).to_string()))
 }
 
 /// Plans an operation, with what is given for this run alone; a package that cannot do it is the caller's error.

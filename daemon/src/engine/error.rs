@@ -2,6 +2,7 @@
 
 use crate::catalog::FieldProblem;
 use crate::domain::id::RunId;
+use crate::domain::time::Timestamp;
 use crate::secrets::SecretError;
 use crate::store::StoreError;
 
@@ -29,6 +30,14 @@ pub enum Refusal {
     /// Fields of the request are wrong.
     #[error("{}", summary(.0))]
     Invalid(Vec<FieldProblem>),
+    /// Not before its server opens for work.
+    #[error("{message}")]
+    Closed {
+        /// When it opens, and what to do.
+        message: String,
+        /// When it opens.
+        opens: Timestamp,
+    },
     /// Not in the present state.
     #[error("{message}")]
     NotNow {

@@ -35,7 +35,7 @@ mod server_takeover;
 mod server_unlock;
 mod settle;
 pub mod targets;
-mod titles;
+pub mod titles;
 mod told;
 mod valid;
 mod way;

@@ -107,12 +107,14 @@ impl Command for OperateCommand {
             return Ok(answer);
         }
         let mut resource = targets::find_resource(unit, &self.ask.resource).await?;
+        let operation = self.ask.operation.clone();
+        let definition = self.engine.definition_for(unit, &resource).await?;
+        if !accept::offered(&definition, &operation)?.exclusive {
+            return self.look(unit, resource, definition).await;
+        }
         if let Some(run) = resource.open_run {
             return Err(Refusal::busy(run));
         }
-        let operation = self.ask.operation.clone();
-        let definition = self.engine.definition_for(unit, &resource).await?;
-        accept::offers(&definition, &operation)?;
         let earlier = resource.status;
         resource.status = at_accept(&operation, earlier).map_err(|e| Refusal::not_now(e.to_string()))?;
         self.engine.check_fit(unit, &definition, &operation, resource.server).await?;
@@ -138,6 +140,26 @@ impl Command for OperateCommand {
 }
 
 impl OperateCommand {
+    /// An own operation that only looks: beside the lane, in whatever status the resource is and stays.
+    async fn look(
+        &self,
+        unit: &mut Unit<'_>,
+        resource: Resource,
+        definition: Arc<Definition>,
+    ) -> Result<Answer, Refusal> {
+        let operation = self.ask.operation.clone();
+        self.engine.check_fit(unit, &definition, &operation, resource.server).await?;
+        self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
+        let given = definition.check_given(&operation, &self.ask.parameters).map_err(Refusal::Invalid)?;
+        let plan = accept::plan(&definition, &operation, &resource, &given)?;
+        let work = Work { operation, definition, plan, given, retry_of: None, turn: self.ask.turn };
+        if self.dry {
+            return self.engine.planned(unit, vec![(resource, work)], &self.asked).await;
+        }
+        let earlier = resource.status;
+        self.store(unit, resource, earlier, work).await
+    }
+
     async fn store(
         &self,
         unit: &mut Unit<'_>,

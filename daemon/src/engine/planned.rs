@@ -8,7 +8,7 @@ use crate::store::Unit;
 /// What a dry run tells beside the objects as they would be.
 #[derive(Debug, Clone, Default)]
 pub struct Planned {
-    /// The place in the lane that the run would have, 1 = next.
+    /// The place in the lane, or among the looks beside it, that the run would have, 1 = next.
     pub position: i64,
     /// Titles of its steps.
     pub steps: Vec<String>,
@@ -26,7 +26,8 @@ impl Engine {
     ) -> Result<Answer, Refusal> {
         let (resource, work) =
             all.pop().ok_or_else(|| Refusal::Internal("nothing was asked for".to_owned()))?;
-        let ahead = unit.db().await?.queued_ahead(resource.server, work.turn.priority, resource.id).await?;
+        let (server, exclusive, priority) = (resource.server, work.plan.exclusive, work.turn.priority);
+        let ahead = unit.db().await?.queued_ahead(server, exclusive, priority, resource.id).await?;
         let position = ahead + i64::try_from(all.len()).unwrap_or(0) + 1;
         let row = |resource: &Resource, work: &Work| {
             let run = self.new_resource_run(unit, resource, resource.status, work, asked);

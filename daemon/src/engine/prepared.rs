@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::{Engine, Outline, Refusal, drift};
+use super::{Engine, Outline, Refusal, drift, titles};
 use crate::catalog::{Definition, Plan, PlannedStep, ProbePlan, Proof};
 use crate::domain::failure::LAST_LINES_BYTES_MAX;
 use crate::domain::id::ResourceId;
@@ -43,6 +43,10 @@ pub struct Look {
     pub resource: ResourceId,
     /// The version of its record.
     pub version: i64,
+    /// The milestone that people see.
+    pub title: String,
+    /// Whether it tells what there is of the resource, as a probe does. An own operation that only looks tells something else.
+    pub observes: bool,
     /// How to look at it.
     pub probe: ProbePlan,
     /// What should be seen, and with which parameters; `None` when nobody can say.
@@ -126,6 +130,9 @@ impl Engine {
             .ok_or_else(|| Refusal::NotFound { what: "resource", name: id.to_string() })?;
         let definition = self.definition(&mut db, package, digest).await?;
         let params = resource.applied.as_ref().map_or(&resource.desired, |a| &a.params);
+        if let Operation::Own(_) = run.operation {
+            return own_look(run, &resource, &definition, params);
+        }
         let adopted = run.operation == Operation::Adopt || resource.is_adopted();
         let probe = definition.probe_plan(&resource.name, params).map(|probe| probe.of_adopted(adopted));
         let probe = probe.ok_or_else(|| {
@@ -138,7 +145,8 @@ impl Engine {
             Operation::Probe => drift::expectation(&definition, &resource),
             _ => None,
         };
-        Ok(Look { resource: *id, version: resource.version, probe, expected })
+        let (version, title) = (resource.version, titles::OF_A_PROBE.to_owned());
+        Ok(Look { resource: *id, version, title, observes: true, probe, expected })
     }
 
     /// The last lines that a step wrote, as far as they are stored.
@@ -155,4 +163,29 @@ impl Engine {
         let tail = bytes.len().saturating_sub(LAST_LINES_BYTES_MAX);
         Ok(String::from_utf8_lossy(&bytes[tail..]).trim_end().replace('\0', "\u{fffd}"))
     }
+}
+
+/// The one step of an own operation that only looks.
+fn own_look(
+    run: &Run,
+    resource: &Resource,
+    definition: &Definition,
+    params: &Params,
+) -> Result<Look, Refusal> {
+    let applied = resource.applied.as_ref().map(|applied| &applied.params);
+    let plan = definition
+        .plan(&run.operation, &resource.name, &together(params, &run.parameters), applied)
+        .map_err(|e| Refusal::Internal(e.to_string()))?;
+    let step = plan.steps.into_iter().next();
+    let PlannedStep { title, script, env, timeout, .. } =
+        step.ok_or_else(|| Refusal::Internal(format!("run {} has no step", run.id)))?;
+    let probe = ProbePlan { script, env, timeout };
+    Ok(Look {
+        resource: resource.id,
+        version: resource.version,
+        title,
+        observes: false,
+        probe,
+        expected: None,
+    })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use super::accept::{self, Work};
-use super::titles::LOOK;
+use super::titles::OF_A_PROBE;
 use super::told::told;
 use super::{Answer, Asked, Engine, Planned, Refusal, targets};
 use crate::catalog::{Definition, Given};
@@ -107,7 +107,7 @@ impl Command for Remove {
                 return self.store(unit, resource, run, String::new()).await;
             }
             // It waits for nothing, and looks.
-            let plan = Planned { position: 1, steps: vec![LOOK.to_owned()], ..Planned::default() };
+            let plan = Planned { position: 1, steps: vec![OF_A_PROBE.to_owned()], ..Planned::default() };
             return Ok(Answer { plan: Some(plan), ..Engine::answer(Some(&resource), &run) });
         }
         let work = Work { operation, definition, plan, given, retry_of: None, turn: self.turn };

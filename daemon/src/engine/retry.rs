@@ -1,10 +1,14 @@
 //! Retry: the failed operation of a `failed` resource again, as a new run on the same record.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::accept::{self, Work};
 use super::told::told;
 use super::{Answer, Asked, Engine, Refusal, targets};
+use crate::catalog::{Definition, Given};
 use crate::domain::operation::Operation;
 use crate::domain::params::Params;
 use crate::domain::resource::{Resource, ResourceStatus};
@@ -19,6 +23,8 @@ struct Retry {
     engine: Engine,
     asked: Asked,
     resource: String,
+    /// Values that take the place of those that it failed with.
+    set: Params,
     turn: Turn,
 }
 
@@ -26,19 +32,20 @@ impl Engine {
     /// Tries again what failed.
     pub async fn retry(&self, asked: Asked, resource: String, turn: Turn) -> Result<Answer, Refusal> {
         asked.check()?;
-        let command = Retry { engine: self.clone(), asked, resource, turn };
+        let command = Retry { engine: self.clone(), asked, resource, set: Params::new(), turn };
         self.writer().commit(command).await
     }
 
-    /// The same within the unit of another command, which has been allowed to.
+    /// The same within the unit of another command, which has been allowed to, with some other values.
     pub(super) async fn retry_within(
         &self,
         unit: &mut Unit<'_>,
         asked: Asked,
         resource: String,
+        set: Params,
         turn: Turn,
     ) -> Result<Answer, Refusal> {
-        Retry { engine: self.clone(), asked, resource, turn }.run(unit).await
+        Retry { engine: self.clone(), asked, resource, set, turn }.run(unit).await
     }
 }
 
@@ -56,7 +63,7 @@ impl Command for Retry {
         if let Some(answer) = self.asked.recall(unit).await? {
             return Ok(answer);
         }
-        let resource = targets::find_resource(unit, &self.resource).await?;
+        let mut resource = targets::find_resource(unit, &self.resource).await?;
         if let Some(run) = resource.open_run {
             return Err(Refusal::busy(run));
         }
@@ -70,11 +77,12 @@ impl Command for Retry {
         let operation = failed.as_ref().map_or(first, |run| run.operation.clone());
         self.engine.check_queue(unit, resource.server, &resource.server_name).await?;
         let definition = self.engine.definition_for(unit, &resource).await?;
+        self.give(unit, &definition, &mut resource).await?;
         if operation == Operation::Adopt {
             let how = (ResourceStatus::Failed, self.turn);
             let run = self.engine.adoption(unit, &resource, &definition, how, &self.asked)?;
             let run = Run { retry_of: failed.map(|run| run.id), ..run };
-            return self.store(unit, resource, run, String::new()).await;
+            return self.store(unit, resource, &definition, run, String::new()).await;
         }
         self.engine.check_fit(unit, &definition, &operation, resource.server).await?;
         let priority = self.turn.priority;
@@ -86,21 +94,41 @@ impl Command for Retry {
         let work = Work { operation, definition, plan, given, retry_of, turn };
         let run = self.engine.new_resource_run(unit, &resource, ResourceStatus::Failed, &work, &self.asked);
         let detail = told(&resource, &work);
-        self.store(unit, resource, run, detail).await
+        let definition = Arc::clone(&work.definition);
+        self.store(unit, resource, &definition, run, detail).await
     }
 }
 
 impl Retry {
+    /// Gives the resource the other values.
+    async fn give(
+        &self,
+        unit: &mut Unit<'_>,
+        definition: &Definition,
+        resource: &mut Resource,
+    ) -> Result<(), Refusal> {
+        if self.set.is_empty() {
+            return Ok(());
+        }
+        let given = Given::Update { current: &resource.desired, current_secrets: &resource.secrets };
+        resource.desired = definition.check(&self.set, &BTreeMap::new(), given).map_err(Refusal::Invalid)?;
+        accept::check_keys(unit, definition, resource).await
+    }
+
     async fn store(
         &self,
         unit: &mut Unit<'_>,
         mut resource: Resource,
+        definition: &Definition,
         mut run: Run,
         detail: String,
     ) -> Result<Answer, Refusal> {
         resource.status = ResourceStatus::Pending;
         resource.open_run = Some(run.id);
         unit.update_resource(&mut resource).await?;
+        if !self.set.is_empty() {
+            accept::take_keys(unit, definition, &resource).await?;
+        }
         unit.insert_run(&mut run).await?;
 
         let answer = Engine::answer(Some(&resource), &run);

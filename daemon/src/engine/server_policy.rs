@@ -114,7 +114,9 @@ impl Engine {
         let limit = turn.limit.or(plan.queue_limit).unwrap_or(self.limits().queue_limit);
         let until = unit.now() + limit;
         match opening(&server.policy, unit.now()) {
-            Opening::At(at) if at > until => Err(Refusal::not_now(opens_too_late(&server, at, until))),
+            Opening::At(at) if at > until => {
+                Err(Refusal::Closed { message: opens_too_late(&server, at, until), opens: at })
+            }
             _ => Ok(()),
         }
     }

@@ -1,21 +1,24 @@
 //! The milestones of a run, known before it starts: what people see as "3 of 7".
 
 use super::{Engine, Refusal};
+use crate::domain::operation::Operation;
 use crate::domain::params::together;
 use crate::domain::run::{Run, Subject};
 
-/// The one milestone of a run that only looks.
-pub(super) const LOOK: &str = "Connect and look around";
+/// The one milestone of first contact with a server, and of a look at it.
+pub const OF_A_MEETING: &str = "Connect and look around";
+/// The one milestone of a probe of a resource.
+pub const OF_A_PROBE: &str = "Look at what is there";
 
 impl Engine {
     /// Titles of all steps of a run, in order: planned from its definition and what its resource asks for now. When the resource is
     /// gone, the steps that were started are all that is known.
     pub async fn step_titles(&self, run: &Run) -> Result<Vec<String>, Refusal> {
         let Subject::Resource { id, name, package, digest, .. } = &run.subject else {
-            return Ok(vec![LOOK.to_owned()]);
+            return Ok(vec![OF_A_MEETING.to_owned()]);
         };
-        if !run.has_steps() {
-            return Ok(vec![LOOK.to_owned()]);
+        if !run.has_steps() && !matches!(run.operation, Operation::Own(_)) {
+            return Ok(vec![OF_A_PROBE.to_owned()]);
         }
         let mut reader = self.store().read().await?;
         let mut db = reader.db();

@@ -38,6 +38,7 @@ pub(super) fn refused(refusal: Refusal, engine: &Engine) -> Status {
             (Code::AlreadyExists, ErrorDetails::with_resource_info(what, id, "", ""))
         }
         Refusal::Invalid(problems) => (Code::InvalidArgument, violations(&problems)),
+        Refusal::Closed { .. } => (Code::FailedPrecondition, ErrorDetails::new()),
         Refusal::NotNow { runs, resources, .. } => {
             let run =
                 |id: crate::domain::id::RunId| PreconditionViolation::new("RUN", id.to_string(), "is open");

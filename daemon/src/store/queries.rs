@@ -259,18 +259,20 @@ impl Db<'_> {
         Ok(on!(self, c => sqlx::query_scalar(sql).bind(id.to_string()).fetch_one(c).await)?)
     }
 
-    /// How many queued exclusive runs of a server have their turn before one of this priority that comes now for a resource: not those of the
-    /// resource itself, since nothing of it can be queued twice.
+    /// How many queued runs of a server, in its lane or beside it, have their turn before one of this priority that comes now for a resource:
+    /// not those of the resource itself, since nothing of it can be queued in the lane twice.
     pub async fn queued_ahead(
         &mut self,
         server: ServerId,
+        exclusive: bool,
         priority: Priority,
         of: ResourceId,
     ) -> Result<i64, StoreError> {
-        let sql = "SELECT COUNT(*) FROM run WHERE server_id = $1 AND state = 'queued' AND exclusive AND priority >= $2 AND resource_id <> $3";
+        let sql = "SELECT COUNT(*) FROM run WHERE server_id = $1 AND state = 'queued' AND exclusive = $4 AND priority >= $2 \
+             AND (NOT exclusive OR resource_id <> $3)";
         let (server, of) = (server.to_string(), of.to_string());
         Ok(
-            on!(self, c => sqlx::query_scalar(sql).bind(server).bind(priority.rank()).bind(of).fetch_one(c).await)?,
+            on!(self, c => sqlx::query_scalar(sql).bind(server).bind(priority.rank()).bind(of).bind(exclusive).fetch_one(c).await)?,
         )
     }
 

@@ -359,7 +359,11 @@ fn tolerate(answer: Result<(), Refusal>) -> anyhow::Result<()> {
     match answer {
         Ok(())
         | Err(
-            Refusal::NotFound { .. } | Refusal::Exists { .. } | Refusal::NotNow { .. } | Refusal::Invalid(_),
+            Refusal::NotFound { .. }
+            | Refusal::Exists { .. }
+            | Refusal::NotNow { .. }
+            | Refusal::Closed { .. }
+            | Refusal::Invalid(_),
         ) => Ok(()),
         Err(other) => Err(other.into()),
     }

@@ -2,6 +2,7 @@
 
 mod crash;
 mod examples;
+mod limits;
 mod stages;
 mod versions;
 mod workers;

@@ -130,7 +130,7 @@ async fn a_run_that_would_end_before_its_window_opens_is_refused_with_what_to_do
         with_requirements: false,
     };
     let refused = w.daemon.engine.install(asked.clone(), ask(HOUR)).await.unwrap_err();
-    assert!(matches!(refused, Refusal::NotNow { .. }), "{refused:?}");
+    assert!(matches!(refused, Refusal::Closed { opens, .. } if opens == at(2)), "{refused:?}");
     let told = refused.to_string();
     for part in
         ["opens for work at 2026-01-01 02:00", "daily 02:00-03:00, UTC", "--queue-limit", "--no-windows"]

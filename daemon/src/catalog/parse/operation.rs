@@ -89,6 +89,11 @@ pub(super) fn all(
     }
     for (name, other, table) in copies {
         match operations.get(&other).cloned() {
+            Some(operation) if !operation.exclusive && !is_own(&name) => {
+                let message =
+                    format!("[operations.{other}] only looks, beside the lane: this one changes things");
+                table.problem("same_as", message, report);
+            }
             Some(operation) => {
                 check_proof(&name, operation.proof.as_ref(), &table, report);
                 operations.insert(name, OperationDef { line: report.line(table.start()), ..operation });
@@ -152,6 +157,40 @@ fn check_name(name: &str, table: &Table<'_>, report: &mut Report<'_>) {
 struct Limits {
     timeout: Duration,
     kill_grace: Option<Duration>,
+    exclusive: bool,
+}
+
+/// Keys of an operation, and of its step, that mean nothing where a script only looks and is answered at once.
+const ONLY_IN_THE_LANE: [&str; 7] =
+    ["attempts", "changes", "in_progress", "kill_grace", "proof", "retry_on_timeout", "success"];
+const ONLY_OF_STEPS_IN_THE_LANE: [&str; 6] = ["busy", "busy_says", "dpkg", "final", "kill_grace", "secrets"];
+
+fn is_own(name: &str) -> bool {
+    matches!(Operation::from_word(name), Operation::Own(_))
+}
+
+/// `exclusive`: whether the operation takes the lane. One that only looks need not, and then says nothing that is about changes.
+fn exclusive(operation: &Operation, table: &mut Table<'_>, report: &mut Report<'_>) -> bool {
+    let exclusive = table.boolean("exclusive", report).unwrap_or(true);
+    if exclusive {
+        return true;
+    }
+    if !is_own(operation.as_str()) {
+        table.problem(
+            "exclusive",
+            "only an operation of your own may run beside the lane: this one changes things",
+            report,
+        );
+    }
+    say_nothing_of(&ONLY_IN_THE_LANE, table, report);
+    false
+}
+
+fn say_nothing_of(keys: &[&str], table: &Table<'_>, report: &mut Report<'_>) {
+    for key in keys.iter().filter(|key| table.has(key)) {
+        let message = "means nothing where `exclusive = false`: such an operation only looks; leave it out";
+        table.problem(key, message, report);
+    }
 }
 
 /// What usually takes longer than its timeouts allow would usually fail (P13).
@@ -170,6 +209,7 @@ fn check_runtime(expected: Option<Duration>, steps: &[StepDef], table: &Table<'_
 impl Context<'_> {
     fn operation(&self, name: &str, mut table: Table<'_>, report: &mut Report<'_>) -> Option<OperationDef> {
         let operation = Operation::from_word(name);
+        let exclusive = exclusive(&operation, &mut table, report);
         let declared = match operation {
             Operation::Install | Operation::Update | Operation::Own(_) => {
                 declared(&mut table, report, self.defaults)
@@ -194,7 +234,10 @@ impl Context<'_> {
             let message = format!("needs 1 to {STEPS_MAX} steps, written [[{}]]", table.field("steps"));
             table.problem("steps", message, report);
         }
-        let limits = Limits { timeout, kill_grace };
+        if !exclusive && steps.len() > 1 {
+            table.problem("steps", "must be one step where `exclusive = false`", report);
+        }
+        let limits = Limits { timeout, kill_grace, exclusive };
         let within = self.with(&parameters);
         let within = Context { parameters: &within, ..*self };
         let steps: Vec<_> = steps.into_iter().map(|step| within.step(step, limits, report)).collect();
@@ -204,11 +247,11 @@ impl Context<'_> {
         let attempts_max = attempts.and_then(|attempts| u32::try_from(attempts).ok());
         let operation = OperationDef {
             line,
-            exclusive: true,
+            exclusive,
             declared,
-            changes: changes.unwrap_or(true),
+            changes: exclusive && changes.unwrap_or(true),
             parameters: parameters.into_iter().map(|(_, parameter)| parameter).collect(),
-            attempts_max,
+            attempts_max: if exclusive { attempts_max } else { Some(1) },
             queue_limit,
             expected_runtime,
             retry_on_timeout,
@@ -252,6 +295,9 @@ impl Context<'_> {
 
     /// A step with problems is answered too: they are reported, and what refers to it should not be.
     fn step(&self, mut table: Table<'_>, limits: Limits, report: &mut Report<'_>) -> StepDef {
+        if !limits.exclusive {
+            say_nothing_of(&ONLY_OF_STEPS_IN_THE_LANE, &table, report);
+        }
         let title = table.line("title", report);
         let script = table.script("script", true, report);
         let when = table.table("when", report).map(|when| self.conditions(&when, report)).unwrap_or_default();

@@ -80,6 +80,51 @@ fn an_operation_may_have_thresholds_of_its_own() {
 }
 
 #[test]
+fn only_an_own_operation_that_looks_runs_beside_the_lane() {
+    let with = |operation: &str, more: &str, step: &str| {
+        let step = format!("{{ title = \"Look\", script = \"ps\"{step} }}");
+        parse(&format!("{GOOD}[operations.{operation}]\nexclusive = false\n{more}\nsteps = [{step}]\n"))
+    };
+    let look = &with("look", "timeout = \"5s\"", "").unwrap().operations["look"];
+    assert_eq!((look.exclusive, look.changes, look.attempts_max), (false, false, Some(1)));
+
+    let said = |operation: &str, more: &str, step: &str| {
+        let problems = with(operation, more, step).unwrap_err();
+        let fields = problems.iter().map(|problem| problem.field.clone()).collect::<Vec<_>>();
+        assert!(fields.iter().all(|field| field.starts_with("operations.")), "{problems:?}");
+        fields.join(" ")
+    };
+    assert_eq!(said("pause", "", ""), "operations.pause.exclusive");
+    for key in [
+        "attempts = 2",
+        "changes = false",
+        "kill_grace = \"2s\"",
+        "retry_on_timeout = true",
+        "success = \"success\"",
+    ] {
+        let (word, _) = key.split_once(' ').unwrap();
+        assert_eq!(said("look", key, ""), format!("operations.look.{word}"));
+    }
+    for key in [
+        "busy = [3]",
+        "busy_says = [\"no\"]",
+        "dpkg = true",
+        "final = [3]",
+        "kill_grace = \"2s\"",
+        "secrets = [\"password\"]",
+    ] {
+        let (word, _) = key.split_once(' ').unwrap();
+        assert_eq!(said("look", "", &format!(", {key}")), format!("operations.look.steps[0].{word}"));
+    }
+    assert_eq!(said("look", "", " }, { title = \"Again\", script = \"ps\""), "operations.look.steps");
+    let copy = format!(
+        "{GOOD}[operations.look]\nexclusive = false\nsteps = [{{ title = \"Look\", script = \"ps\" }}]\n\
+         [operations.pause]\nsame_as = \"look\"\n"
+    );
+    assert_eq!(parse(&copy).unwrap_err()[0].field, "operations.pause.same_as");
+}
+
+#[test]
 fn mistyped_keys_and_types_are_named_with_a_guess() {
     check(
         2,

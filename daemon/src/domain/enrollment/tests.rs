@@ -118,6 +118,32 @@ fn a_worker_uses_an_attempt_when_it_takes_a_task_and_not_before() {
 }
 
 #[test]
+fn what_a_worker_puts_off_has_waited_since_it_was_offered_first() {
+    let offered = |enrollment, now| {
+        after(enrollment, now, Event::Offered { queue: "q".to_owned(), until: Timestamp(99) })
+    };
+    let taken = |enrollment, now| {
+        let task = Work::Task { queue: "q".to_owned(), worker: "w".to_owned(), lease_until: Timestamp(50) };
+        after(enrollment, now, Event::Began(task))
+    };
+    let once = after(taken(offered(fresh(), 3), 4), 5, deferred(10));
+    let twice = after(taken(offered(once, 10), 11), 12, deferred(20));
+    assert_eq!((twice.waits_since, twice.attempt, twice.deferrals), (Some(Timestamp(3)), 0, 2));
+    let failed = after(taken(offered(twice, 20), 21), 22, error("no"));
+    assert_eq!(failed.waits_since, None, "what was executed waits anew");
+}
+
+#[test]
+fn what_is_set_aside_gives_its_attempt_back_and_does_not_wait() {
+    let asked = began(after(fresh(), 2, deferred(3)), 3);
+    let asked = after(asked, 4, error("no"));
+    let asked = after(asked, HOUR * 2, Event::Began(Work::Approval { until: Timestamp(9) }));
+    let aside = after(asked, HOUR * 3, Event::SetAside { why: "later".to_owned() });
+    assert_eq!((aside.status(), aside.attempt, aside.waits_since), (Status::Pending, 1, None));
+    assert_eq!((aside.due(), aside.waits_for.as_str()), (Some(Timestamp(HOUR * 3)), "later"));
+}
+
+#[test]
 fn beginning_anew_forgets_everything_but_who_it_is() {
     let reset = |enrollment: Enrollment| {
         let (stage, payload) = ("one".to_owned(), r#"{"a":1}"#.to_owned());
@@ -156,7 +182,8 @@ fn what_may_happen_is_a_table() {
     ];
     let open = "waiting look run approval offer task";
     let events = [
-        (Event::Closed { until: Timestamp(2), why: String::new() }, "waiting"),
+        (Event::Closed { until: Timestamp(2), why: String::new() }, "waiting look"),
+        (Event::SetAside { why: String::new() }, "look approval offer"),
         (Event::Looked { run: run(2) }, "waiting"),
         (deferred(2), open),
         (Event::Offered { queue: "q".to_owned(), until: Timestamp(9) }, "waiting look"),

@@ -8,7 +8,7 @@ use super::super::{Answer, Asked, Engine, Install, Operate, Refusal, targets};
 use super::gate::Names;
 use crate::domain::enrollment::{Enrollment, Event, Work};
 use crate::domain::id::RunId;
-use crate::domain::lifecycle::{Action, Given, Stage, Target};
+use crate::domain::lifecycle::{Action, Given, Stage, Target, Then};
 use crate::domain::operation::Operation;
 use crate::domain::params::Params;
 use crate::domain::resource::ResourceStatus;
@@ -59,6 +59,10 @@ impl Engine {
         let run = match &stage.action {
             Action::Approval { .. } => return Ok(Begun::Event(Event::Began(Work::Approval { until }))),
             Action::Work { queue, .. } => {
+                // Workers who put it off again and again do not make its time longer, unless it goes on all the same.
+                let anew = stage.then == Then::GoOn && enrollment.waited_out(stage.max_wait, unit.now());
+                let since = enrollment.waits_since.filter(|_| !anew);
+                let until = since.map_or(until, |since| since + stage.max_wait);
                 return Ok(Begun::Event(Event::Offered { queue: queue.clone(), until }));
             }
             Action::Operation { operation, target, set } => {
@@ -146,7 +150,7 @@ impl Engine {
                 self.install_within(unit, asked, ask).await?
             }
             Some(there) if there.status == ResourceStatus::Failed && there.applied.is_none() && !anew => {
-                self.retry_within(unit, asked, place.path(), once()).await?
+                self.retry_within(unit, asked, place.path(), set, once()).await?
             }
             Some(_) => {
                 self.operate_within(unit, asked, operate(place.path(), Operation::Update, set)).await?

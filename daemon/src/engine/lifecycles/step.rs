@@ -9,7 +9,7 @@ use super::{AtStage, payload};
 use crate::clock;
 use crate::domain::enrollment::{Enrollment, Event, Outcome, Rules, State, Work};
 use crate::domain::id::{EnrollmentId, RunId};
-use crate::domain::lifecycle::{Lifecycle, Stage, Then};
+use crate::domain::lifecycle::{Lifecycle, Rest, Stage, Then};
 use crate::domain::resource::Observed;
 use crate::domain::run::{Run, Subject};
 use crate::domain::time::Timestamp;
@@ -117,6 +117,9 @@ impl Step {
             State::Working { work: Work::Look { run }, .. } => {
                 let Some(run) = over(unit, run).await? else { return Ok(()) };
                 let at = self.engine.at_stage(unit, lifecycle, &mut enrollment).await?;
+                if lifecycle.rests(now, now).is_some_and(by_itself) {
+                    return self.set_aside(unit, &enrollment, &at).await;
+                }
                 self.looked(unit, lifecycle, enrollment, &at, run).await
             }
             State::Working { work: Work::Run { run }, .. } => {
@@ -133,6 +136,9 @@ impl Step {
             }
             State::Working { .. } if out_of_time => {
                 let at = self.engine.at_stage(unit, lifecycle, &mut enrollment).await?;
+                if lifecycle.rests(now, now).is_some_and(by_itself) {
+                    return self.set_aside(unit, &enrollment, &at).await;
+                }
                 let why = match enrollment.work() {
                     Some(Work::Offer { queue, .. }) => format!("no worker of the queue `{queue}` took it"),
                     _ => "nobody decided".to_owned(),
@@ -141,6 +147,17 @@ impl Step {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Its lifecycle does not work any more: it is pending until that does.
+    async fn set_aside(
+        &self,
+        unit: &mut Unit<'_>,
+        enrollment: &Enrollment,
+        at: &AtStage,
+    ) -> Result<(), Refusal> {
+        let event = Event::SetAside { why: "its lifecycle to be at work again".to_owned() };
+        self.happens(unit, enrollment, at, event).await
     }
 
     async fn due(
@@ -188,8 +205,13 @@ impl Step {
         run: Over,
     ) -> Result<(), Refusal> {
         let stage = at.stage()?;
+        let names = self.engine.names(unit, &enrollment, None).await?;
+        if let Some(until) = closed(stage, &at.version.flow.time_zone, &names, unit.now()) {
+            // They have closed while it looked: it looks again when they open.
+            let event = Event::Closed { until, why: "its windows to open".to_owned() };
+            return self.happens(unit, &enrollment, at, event).await;
+        }
         let Some(gate) = &stage.gate else {
-            let names = self.engine.names(unit, &enrollment, None).await?;
             return self.begin(unit, lifecycle, enrollment, at, &names).await;
         };
         let observed = match &run {
@@ -251,7 +273,8 @@ impl Step {
     ) -> Result<(), Refusal> {
         let since = enrollment.waits_since.unwrap_or(unit.now());
         // Never later than its time is over, so that the end comes when it was promised.
-        let until = until.min(since + at.stage()?.max_wait);
+        let end = since + at.stage()?.max_wait;
+        let until = if end > unit.now() { until.min(end) } else { until };
         self.happens(unit, enrollment, at, Event::Deferred { until, why }).await
     }
 
@@ -291,17 +314,38 @@ impl Step {
                 let attempt = enrollment.execution();
                 self.succeeded(unit, lifecycle, &enrollment, at, attempt, None).await
             }
-            Err(Refusal::NotNow { message, .. } | Refusal::Full(message))
-                if !enrollment.waited_out(stage.max_wait, unit.now()) =>
-            {
+            Err(Refusal::Closed { message, opens }) => {
+                self.busy(unit, lifecycle, &enrollment, at, (opens, message)).await
+            }
+            Err(Refusal::Full(message)) => {
                 let until = unit.now() + BUSY_RETRY;
-                self.deferred(unit, &enrollment, at, until, message).await
+                self.busy(unit, lifecycle, &enrollment, at, (until, message)).await
+            }
+            Err(Refusal::NotNow { message, runs, .. }) if !runs.is_empty() => {
+                let until = unit.now() + BUSY_RETRY;
+                self.busy(unit, lifecycle, &enrollment, at, (until, message)).await
             }
             Err(refusal) => {
                 let why = unable(refusal)?;
                 self.failed(unit, &enrollment, at.rules()?, &why).await
             }
         }
+    }
+
+    /// Something stands in its way that goes by itself: it is waited for, and uses no attempt.
+    async fn busy(
+        &self,
+        unit: &mut Unit<'_>,
+        lifecycle: &Lifecycle,
+        enrollment: &Enrollment,
+        at: &AtStage,
+        (until, why): (Timestamp, String),
+    ) -> Result<(), Refusal> {
+        let stage = at.stage()?;
+        if stage.then != Then::GoOn && enrollment.waited_out(stage.max_wait, unit.now()) {
+            return self.waited_out(unit, lifecycle, enrollment, at, why).await;
+        }
+        self.deferred(unit, enrollment, at, until, why).await
     }
 
     /// The run of its action is over.
@@ -367,8 +411,13 @@ impl Step {
     }
 }
 
+/// What has begun goes on, also when only a person works the lifecycle off: it was begun when one did.
+pub(super) fn by_itself(rest: Rest) -> bool {
+    rest != Rest::ByHand
+}
+
 /// When the windows of a stage open, if they are closed now. They are meant in the zone of the subject's server.
-fn closed(stage: &Stage, time_zone: &str, names: &Names, now: Timestamp) -> Option<Timestamp> {
+pub(super) fn closed(stage: &Stage, time_zone: &str, names: &Names, now: Timestamp) -> Option<Timestamp> {
     if stage.windows.is_empty() && stage.blackouts.is_empty() {
         return None;
     }

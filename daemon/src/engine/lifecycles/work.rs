@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::super::{Engine, Refusal};
 use super::payload;
-use super::step::{Happening, Log};
+use super::step::{Happening, Log, by_itself, closed};
 use crate::domain::enrollment::{Enrollment, Event, Outcome, TaskId, Work};
 use crate::domain::lifecycle::{Action, LEASE_DEFAULT};
 use crate::domain::time::Timestamp;
@@ -104,6 +104,10 @@ impl Command for Take {
             return Ok(None);
         }
         let at = self.engine.at_stage(unit, &lifecycle, &mut before).await?;
+        let names = self.engine.names(unit, &before, None).await?;
+        if closed(at.stage()?, &at.version.flow.time_zone, &names, unit.now()).is_some() {
+            return Ok(None);
+        }
         let lease_until = unit.now() + lease(&at.stage()?.action);
         let work = Work::Task { queue, worker: self.worker.clone(), lease_until };
         let happening = Happening { event: Event::Began(work), rules: at.rules()?, payload: None, log: None };
@@ -111,11 +115,6 @@ impl Command for Take {
         let id = TaskId { enrollment: enrollment.id, work_no: enrollment.work_no };
         Ok(Some(Task { id, enrollment, lease_until }))
     }
-}
-
-/// What was offered may be taken, also when only a person works the lifecycle off: the offer was made when one did.
-fn by_itself(rest: crate::domain::lifecycle::Rest) -> bool {
-    rest != crate::domain::lifecycle::Rest::ByHand
 }
 
 fn lease(action: &Action) -> Duration {
@@ -169,7 +168,9 @@ impl Command for Say {
                 Happening { event: Event::Failed { error: error.clone() }, rules, payload: None, log }
             }
             Some(Done::Deferred { until, why }) => {
-                let event = Event::Deferred { until: *until, why: why.clone() };
+                // A wait has an end, whoever asks for it.
+                let end = before.waits_since.unwrap_or(now) + at.stage()?.max_wait;
+                let event = Event::Deferred { until: (*until).min(end.max(now)), why: why.clone() };
                 Happening { event, rules, payload: None, log: None }
             }
         };

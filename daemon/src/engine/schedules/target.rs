@@ -94,7 +94,7 @@ fn check_operation(definition: &Definition, work: &Work) -> Result<(), Refusal> 
         let message = format!("the package `{}` does not say how to probe it", definition.name);
         return if says { Ok(()) } else { Err(Refusal::field("operation", message)) };
     }
-    accept::offers(definition, operation)?;
+    accept::offered(definition, operation)?;
     let checked = match operation {
         Operation::Install => definition.check(&work.parameters, &BTreeMap::new(), Given::Install),
         // Of an update the other values are those that the resource has by then.
