@@ -49,7 +49,9 @@ impl Mask {
 
         let secret = self.found(&bytes);
         let mut shown = bytes.to_vec();
-        secret.iter().for_each(|range| shown[range.clone()].fill(b'*'));
+        for range in &secret {
+            shown[range.clone()].fill(b'*');
+        }
         let tail = bytes.len() - self.tail(&bytes);
         if last {
             if bytes.len() - tail >= MASKED_BYTES_MIN {
@@ -140,7 +142,7 @@ fn percent(secret: &[u8], space: &str, escape: impl Fn(&mut String, u8) -> std::
         match byte {
             b' ' => text.push_str(space),
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                text.push(char::from(byte))
+                text.push(char::from(byte));
             }
             // Writing to a text never fails.
             _ => drop(escape(&mut text, byte)),
