@@ -1,5 +1,7 @@
 //! Schedules that enrol: whom, when again, and what overlaps.
 
+use std::collections::BTreeMap;
+
 use settled::domain::enrollment::{Enrollment, Status};
 use settled::domain::id::EnrollmentId;
 use settled::domain::schedule::{Enrolling, Fate, Overlap, Target, Whom};
@@ -11,7 +13,7 @@ const ASKS: &str = "code = \"c\"\nname = \"C\"\n[subjects.user]\nid = \"integer\
                     [[stages]]\nname = \"one\"\naction = { approval = \"Well?\" }\n";
 
 async fn apply(house: &House) {
-    let ask = ApplyLifecycle { source: ASKS.to_owned(), mapping: Default::default(), dry: false };
+    let ask = ApplyLifecycle { source: ASKS.to_owned(), mapping: BTreeMap::new(), dry: false };
     house.engine().apply_lifecycle(house.asked("Lifecycles.Apply"), ask).await.unwrap();
 }
 
