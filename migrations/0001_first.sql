@@ -309,7 +309,7 @@ CREATE TABLE audit (
 CREATE INDEX audit_at ON audit (at);
 
 -- What is done again and again. `next_due`: the next time that its expression names; `fire_at`: when that is looked at, with its jitter.
--- `open_runs`: runs that it has made and that may be open still. `waiting`: occurrences that wait for those.
+-- `open_runs`, `open_enrollments`: what it has made and that may be open still. `waiting`: occurrences that wait for those.
 CREATE TABLE schedule (
     id TEXT COLLATE "C" PRIMARY KEY,
     name TEXT COLLATE "C" NOT NULL UNIQUE,
@@ -327,6 +327,7 @@ CREATE TABLE schedule (
     next_due BIGINT,
     fire_at BIGINT,
     open_runs TEXT NOT NULL,
+    open_enrollments TEXT NOT NULL,
     waiting BIGINT NOT NULL CHECK (waiting >= 0),
     last TEXT,
     created_at BIGINT NOT NULL,
@@ -350,6 +351,7 @@ CREATE TABLE occurrence (
     fate TEXT NOT NULL CHECK (fate IN ('waiting', 'fired', 'skipped', 'missed', 'refused')),
     why TEXT NOT NULL,
     runs TEXT NOT NULL,
+    enrollments TEXT NOT NULL,
     refused TEXT NOT NULL,
     at BIGINT NOT NULL,
     PRIMARY KEY (schedule_id, due),
@@ -360,15 +362,23 @@ CREATE INDEX occurrence_at ON occurrence (at);
 CREATE INDEX occurrence_waiting ON occurrence (schedule_id, due) WHERE fate = 'waiting';
 
 -- What settled does for itself. The reconciler has no next time: each daemon looks all the time, by itself.
-INSERT INTO schedule (id, name, cron, time_zone, target, overlap, missed, jitter, paused, principal, next_due, fire_at, open_runs, waiting,
-    created_at, updated_at, version, seq)
+INSERT INTO schedule (id, name, cron, time_zone, target, overlap, missed, jitter, paused, principal, next_due, fire_at, open_runs,
+    open_enrollments, waiting, created_at, updated_at, version, seq)
 VALUES
     ('00000000000000000000000001', 'settled.reconcile', '*/5 * * * * *', 'UTC', '{"chore":"reconcile"}', 'skip', 'none', 0, FALSE, 'settled',
-        NULL, NULL, '[]', 0, 0, 0, 1, 0),
+        NULL, NULL, '[]', '[]', 0, 0, 0, 1, 0),
     ('00000000000000000000000002', 'settled.retention', '* * * * *', 'UTC', '{"chore":"retention"}', 'skip', 'none', 0, FALSE, 'settled',
-        0, 0, '[]', 0, 0, 0, 1, 0),
+        0, 0, '[]', '[]', 0, 0, 0, 1, 0),
     ('00000000000000000000000003', 'settled.probes', '* * * * *', 'UTC', '{"chore":"probes"}', 'skip', 'none', 0, FALSE, 'settled',
-        0, 0, '[]', 0, 0, 0, 1, 0);
+        0, 0, '[]', '[]', 0, 0, 0, 1, 0),
+    ('00000000000000000000000004', 'settled.compaction', '* * * * *', 'UTC', '{"chore":"compaction"}', 'skip', 'none', 0, FALSE, 'settled',
+        0, 0, '[]', '[]', 0, 0, 0, 1, 0),
+    ('00000000000000000000000005', 'settled.enrollments', '* * * * *', 'UTC', '{"chore":"enrollments"}', 'skip', 'none', 0, FALSE, 'settled',
+        0, 0, '[]', '[]', 0, 0, 0, 1, 0),
+    ('00000000000000000000000006', 'settled.clean_enrollments', '15 3 * * 0', 'UTC', '{"chore":"clean_enrollments"}', 'skip', 'none', 0, FALSE, 'settled',
+        0, 0, '[]', '[]', 0, 0, 0, 1, 0),
+    ('00000000000000000000000007', 'settled.clean_executions', '45 3 * * 0', 'UTC', '{"chore":"clean_executions"}', 'skip', 'none', 0, FALSE, 'settled',
+        0, 0, '[]', '[]', 0, 0, 0, 1, 0);
 
 -- Lifecycles. `run_at`: what was due by then is worked off, because someone asked for it.
 CREATE TABLE lifecycle (

@@ -9,7 +9,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -199,6 +199,11 @@ impl Host {
     /// Runs a script on the host with these variables.
     pub fn run_with(&self, env: &[(String, String)], script: &str) -> String {
         output_of(&mut self.shell(env, script))
+    }
+
+    /// Runs a script on the host with these variables, however it ends.
+    pub fn attempt(&self, env: &[(String, String)], script: &str) -> Output {
+        self.shell(env, script).output().expect("nsenter can be started")
     }
 
     /// Waits until a script ends well on the host. What it says while it does not is printed.

@@ -48,7 +48,8 @@ pub(crate) enum LifecycleCommand {
     },
     /// Remove enrollments that were completed long ago, and old lines of the log
     ///
-    /// As retention.enrollments_days and retention.executions_days say. The daemon does this by itself (schedule settled.retention).
+    /// As retention.enrollments_days and retention.executions_days say. The daemon does this by itself, weekly (schedules
+    /// settled.clean_enrollments and settled.clean_executions).
     #[command(after_help = "Example:\n  settlectl lifecycle clean --dry-run")]
     Clean {
         /// Only tell how much would go

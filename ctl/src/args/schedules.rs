@@ -46,13 +46,16 @@ pub(crate) struct ScheduleTargetArgs {
 /// @weekly, @monthly, @yearly. A time of day in an hour that the clock repeats is due once, and one in an hour that it
 /// skips right after it; with '*' in minute or hour it is due whenever the clock shows it.
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("place").required(true).args(["servers", "labels", "resources"]))]
+#[command(group = ArgGroup::new("place").required(true).args(["servers", "labels", "resources", "subjects"]))]
+#[command(group = ArgGroup::new("what").required(true).args(["operation", "enroll"]))]
 #[command(after_help = "\
 Examples:
   settlectl schedule add renew '30 2 * * *' --time-zone Europe/Berlin --do renew --package tls_certificate --label tier=web
   settlectl schedule add restart '@weekly' --do restart --resource web1/supervisor_program/queue --missed once
   settlectl schedule add deploy '0 6 * * mon-fri' --do update --package deployment --server web1 --server web2 \\
-      --overlap queue --jitter 10m")]
+      --overlap queue --jitter 10m
+  settlectl schedule add trials '0 8 1 * *' --enroll trial --subject user/42 --again
+  settlectl schedule add renewals @daily --enroll certificate-renewal --label tier=web --package site --again")]
 pub(crate) struct AddScheduleArgs {
     /// A name of your choice: a-z, 0-9, '-', '_' and '.'
     pub(crate) name: String,
@@ -60,7 +63,10 @@ pub(crate) struct AddScheduleArgs {
     pub(crate) cron: String,
     /// The operation: install, update, remove, pause, resume, probe, or one of the package's own
     #[arg(long = "do", value_name = "OPERATION")]
-    pub(crate) operation: String,
+    pub(crate) operation: Option<String>,
+    /// Enroll in this lifecycle, instead of an operation: --subject, --server or --resource, or what has a --label
+    #[arg(long, value_name = "LIFECYCLE")]
+    pub(crate) enroll: Option<String>,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
     #[command(flatten)]
@@ -72,17 +78,17 @@ pub(crate) struct AddScheduleArgs {
 /// What it is about.
 #[derive(Args, Debug)]
 pub(crate) struct PlaceArgs {
-    /// The package; with --resource it is known already
+    /// The package; with --resource it is known already. With --enroll and --label: its resources there
     #[arg(long, conflicts_with = "resources")]
     pub(crate) package: Option<String>,
     /// Only resources of this name; for an install, how to name them
     #[arg(long = "name", value_name = "RESOURCE_NAME", conflicts_with = "resources")]
     pub(crate) resource_name: Option<String>,
     /// On this server; may be given several times
-    #[arg(long = "server", value_name = "SERVER", requires = "package")]
+    #[arg(long = "server", value_name = "SERVER")]
     pub(crate) servers: Vec<String>,
     /// On servers that have this label when it fires; may be given several times, and then all must fit
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = values::pair, requires = "package")]
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = values::pair)]
     pub(crate) labels: Vec<(String, String)>,
     /// On this resource: its id, or SERVER/PACKAGE/NAME; may be given several times
     #[arg(long = "resource", value_name = "RESOURCE")]
@@ -90,6 +96,24 @@ pub(crate) struct PlaceArgs {
     /// A parameter, for install and update; may be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
     pub(crate) set: Vec<(String, String)>,
+    /// With --enroll: this subject, TYPE/ID; may be given several times
+    #[arg(long = "subject", value_name = "TYPE/ID")]
+    pub(crate) subjects: Vec<String>,
+    /// With --enroll: what each begins with, a JSON object, or @FILE
+    #[arg(long, value_name = "JSON", default_value = "", hide_default_value = true)]
+    pub(crate) payload: String,
+    /// With --enroll: what is completed by then begins anew
+    #[arg(long)]
+    pub(crate) again: bool,
+}
+
+impl PlaceArgs {
+    /// Whether anything of it is given.
+    pub(crate) fn is_given(&self) -> bool {
+        let one = self.package.is_some() || self.resource_name.is_some() || self.again;
+        let lists = [&self.servers, &self.resources, &self.subjects].iter().any(|list| !list.is_empty());
+        one || lists || !self.labels.is_empty() || !self.set.is_empty() || !self.payload.is_empty()
+    }
 }
 
 /// On which terms.
@@ -98,7 +122,7 @@ pub(crate) struct TermArgs {
     /// The time zone whose clock CRON means; UTC by default
     #[arg(long, value_name = "ZONE")]
     pub(crate) time_zone: Option<String>,
-    /// While runs of an earlier time are open: leave it out, let it wait, or cancel them. 'skip' by default
+    /// While what came of an earlier time is open: leave it out, let it wait, or cancel that. 'skip' by default
     #[arg(long, value_enum)]
     pub(crate) overlap: Option<OverlapWord>,
     /// When no daemon was there in time: only record it, make up for the last, or for all. 'none' by default
@@ -146,7 +170,7 @@ pub(crate) struct ScheduleShowArgs {
 /// What is not given stays. Its runs are yours from then on. Of built-in ones only --cron, --time-zone and --jitter can be changed.
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("edited").required(true).multiple(true).args([
-    "cron", "operation", "time_zone", "overlap", "missed", "missed_within", "jitter", "starts", "ends", "no_start", "no_end",
+    "cron", "operation", "enroll", "time_zone", "overlap", "missed", "missed_within", "jitter", "starts", "ends", "no_start", "no_end",
 ]))]
 #[command(after_help = "\
 Examples:
@@ -160,8 +184,11 @@ pub(crate) struct EditScheduleArgs {
     #[arg(long)]
     pub(crate) cron: Option<String>,
     /// Another target: the operation, and with it all that says where
-    #[arg(long = "do", value_name = "OPERATION")]
+    #[arg(long = "do", value_name = "OPERATION", conflicts_with = "enroll")]
     pub(crate) operation: Option<String>,
+    /// Another target: enroll in this lifecycle, and with it all that says whom
+    #[arg(long, value_name = "LIFECYCLE")]
+    pub(crate) enroll: Option<String>,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
     #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use settled_proto::v1::schedule_target::Target;
 use settled_proto::v1::{
-    CreateScheduleRequest, DeleteScheduleRequest, FireScheduleRequest, GetScheduleRequest,
+    CreateScheduleRequest, DeleteScheduleRequest, EnrollmentTarget, FireScheduleRequest, GetScheduleRequest,
     ListOccurrencesRequest, ListSchedulesRequest, MissedPolicy, NextTimesRequest, OperationTarget, Overlap,
     PauseScheduleRequest, ResumeScheduleRequest, Schedule, ScheduleTarget, UpdateScheduleRequest,
 };
@@ -48,8 +48,33 @@ pub(crate) async fn run(
     }
 }
 
-fn target(operation: String, place: PlaceArgs) -> Result<ScheduleTarget, Error> {
-    let target = OperationTarget {
+/// What is to be done; `None`: nothing is said of it.
+fn target(
+    operation: Option<String>,
+    enroll: Option<String>,
+    place: PlaceArgs,
+) -> Result<Option<ScheduleTarget>, Error> {
+    let target = match (operation, enroll) {
+        (Some(operation), _) => Target::Operation(operated(operation, place)?),
+        (None, Some(lifecycle)) => Target::Enrollment(enrolled(lifecycle, place)?),
+        (None, None) if place.is_given() => {
+            let line =
+                "Another target is given as a whole: say with --do or --enroll what is to be done there.";
+            return Err(Error::usage(line));
+        }
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(ScheduleTarget { target: Some(target) }))
+}
+
+fn operated(operation: String, place: PlaceArgs) -> Result<OperationTarget, Error> {
+    if !place.subjects.is_empty() || !place.payload.is_empty() || place.again {
+        return Err(Error::usage("--subject, --payload and --again go with --enroll."));
+    }
+    if place.package.is_none() && place.resources.is_empty() {
+        return Err(Error::usage("With --server and --label, say with --package of which package."));
+    }
+    Ok(OperationTarget {
         package: place.package.unwrap_or_default(),
         operation,
         name: place.resource_name.unwrap_or_default(),
@@ -57,8 +82,26 @@ fn target(operation: String, place: PlaceArgs) -> Result<ScheduleTarget, Error> 
         labels: values::map(&place.labels, "--label")?,
         resources: place.resources,
         parameters: values::map(&place.set, "--set")?,
-    };
-    Ok(ScheduleTarget { target: Some(Target::Operation(target)) })
+    })
+}
+
+fn enrolled(lifecycle: String, place: PlaceArgs) -> Result<EnrollmentTarget, Error> {
+    if !place.set.is_empty() || place.resource_name.is_some() {
+        return Err(Error::usage("--set and --name go with --do: who is enrolled begins with --payload."));
+    }
+    if place.package.is_some() && place.labels.is_empty() {
+        return Err(Error::usage("With --enroll, --package goes with --label."));
+    }
+    let servers = place.servers.iter().map(|name| format!("server/{name}"));
+    let resources = place.resources.iter().map(|path| format!("resource/{path}"));
+    Ok(EnrollmentTarget {
+        lifecycle,
+        subjects: servers.chain(resources).chain(place.subjects).collect(),
+        labels: values::map(&place.labels, "--label")?,
+        package: place.package.unwrap_or_default(),
+        payload: values::payload(&place.payload)?,
+        again: place.again,
+    })
 }
 
 fn seconds(span: std::time::Duration) -> u32 {
@@ -86,7 +129,7 @@ fn create_request(args: AddScheduleArgs) -> Result<CreateScheduleRequest, Error>
         overlap: overlap(&terms),
         missed: missed(&terms),
         time_zone: terms.time_zone.unwrap_or_default(),
-        target: Some(target(args.operation, args.place)?),
+        target: target(args.operation, args.enroll, args.place)?,
         missed_within_s: terms.missed_within.map_or(0, seconds),
         jitter_s: terms.jitter.map_or(0, seconds),
         starts_at: terms.starts.map(wire),
@@ -95,17 +138,8 @@ fn create_request(args: AddScheduleArgs) -> Result<CreateScheduleRequest, Error>
 }
 
 fn update_request(args: EditScheduleArgs) -> Result<UpdateScheduleRequest, Error> {
-    let (terms, place) = (args.terms, args.place);
-    let places = place.package.is_some() || place.resource_name.is_some() || !place.servers.is_empty();
-    let places = places || !place.labels.is_empty() || !place.resources.is_empty() || !place.set.is_empty();
-    let target = match args.operation {
-        Some(operation) => Some(target(operation, place)?),
-        None if places => {
-            let line = "Another target is given as a whole: say with --do what is to be done there.";
-            return Err(Error::usage(line));
-        }
-        None => None,
-    };
+    let terms = args.terms;
+    let target = target(args.operation, args.enroll, args.place)?;
     Ok(UpdateScheduleRequest {
         request_id: args.change.id(),
         schedule: args.schedule,

@@ -475,6 +475,7 @@ pub(crate) fn schedule(s: &Schedule) -> Value {
         "next_due": time(s.next_due.as_ref()),
         "next_fire_at": time(s.next_fire_at.as_ref()),
         "open_run_ids": s.open_run_ids,
+        "open_enrollment_ids": s.open_enrollment_ids,
         "waiting": s.waiting,
         "last": maybe(s.last.as_ref(), last_occurrence),
         "built_in": s.built_in,
@@ -508,7 +509,14 @@ fn operation_target(o: &OperationTarget) -> Value {
 }
 
 fn enrollment_target(e: &EnrollmentTarget) -> Value {
-    json!({ "lifecycle": e.lifecycle, "subject": e.subject })
+    json!({
+        "lifecycle": e.lifecycle,
+        "subjects": e.subjects,
+        "labels": e.labels,
+        "package": e.package,
+        "payload": e.payload,
+        "again": e.again,
+    })
 }
 
 fn last_occurrence(l: &LastOccurrence) -> Value {
@@ -526,6 +534,7 @@ pub(crate) fn occurrence(o: &Occurrence) -> Value {
         "fate": named::<Fate>(o.fate),
         "why": o.why,
         "run_ids": o.run_ids,
+        "enrollment_ids": o.enrollment_ids,
         "refused": o.refused.iter().map(refused_target).collect::<Vec<_>>(),
         "at": time(o.at.as_ref()),
     })

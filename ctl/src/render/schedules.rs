@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use settled_proto::v1::schedule_target::Target;
-use settled_proto::v1::{Cause, Fate, MissedPolicy, Occurrence, OperationTarget, Overlap, Schedule};
+use settled_proto::v1::{
+    Cause, EnrollmentTarget, Fate, MissedPolicy, Occurrence, OperationTarget, Overlap, Schedule,
+};
 
 use super::table::{self, Style};
 use super::text;
@@ -40,12 +42,14 @@ pub(crate) fn list(schedules: &[Schedule], wide: bool, style: Style, now: Timest
 pub(crate) fn does(s: &Schedule) -> String {
     match s.target.as_ref().and_then(|target| target.target.as_ref()) {
         Some(Target::Operation(operation)) => operated(operation),
-        Some(Target::Enrollment(e)) => {
-            format!("enrolls {} in {}", text::clean(&e.subject), text::clean(&e.lifecycle))
-        }
+        Some(Target::Enrollment(e)) => enrolled(e),
         Some(Target::Chore(chore)) => match chore.as_str() {
             "reconcile" => "settles what time has overtaken".to_owned(),
             "retention" => "lets go of old records".to_owned(),
+            "compaction" => "lets go of old transitions".to_owned(),
+            "enrollments" => "looks for enrollments that are due".to_owned(),
+            "clean_enrollments" => "lets go of enrollments completed long ago".to_owned(),
+            "clean_executions" => "lets go of old lines of the log of stages".to_owned(),
             "probes" => "looks at what is at rest on the servers".to_owned(),
             other => text::clean(other),
         },
@@ -72,6 +76,17 @@ fn operated(o: &OperationTarget) -> String {
     let given: Vec<String> = o.parameters.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let given = if given.is_empty() { String::new() } else { format!(", {}", given.join(" ")) };
     text::clean(&format!("{what} {place}{given}"))
+}
+
+fn enrolled(e: &EnrollmentTarget) -> String {
+    let labels: Vec<String> = e.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let whom = match (labels.is_empty(), e.package.as_str()) {
+        (true, _) => e.subjects.join(", "),
+        (false, "") => format!("servers with {}", labels.join(" ")),
+        (false, package) => format!("{package} on servers with {}", labels.join(" ")),
+    };
+    let again = if e.again { ", again when completed" } else { "" };
+    text::clean(&format!("enrolls {whom} in {}{again}", e.lifecycle))
 }
 
 fn next(s: &Schedule, now: Timestamp) -> String {
@@ -126,6 +141,7 @@ pub(crate) fn show(
         ("Last", last(s, now)),
         ("Waiting", if s.waiting == 0 { String::new() } else { s.waiting.to_string() }),
         ("Open runs", s.open_run_ids.join(", ")),
+        ("Enrolled", several("enrollment", &s.open_enrollment_ids)),
         ("Changed", if s.seq == 0 { String::new() } else { text::when(s.updated_at.as_ref(), now) }),
     ];
     let mut parts = vec![table::pairs(pairs, style)];
@@ -164,15 +180,24 @@ fn history(occurrences: &[Occurrence], style: Style, now: Timestamp) -> String {
 }
 
 fn told(o: &Occurrence) -> String {
-    let runs = match &o.run_ids[..] {
-        [] => String::new(),
-        [run] => format!("run {run}"),
-        [first, ..] => format!("{} runs, the first {first}", o.run_ids.len()),
+    let made = if o.enrollment_ids.is_empty() {
+        several("run", &o.run_ids)
+    } else {
+        several("enrollment", &o.enrollment_ids)
     };
-    match (runs.is_empty(), o.why.is_empty()) {
+    match (made.is_empty(), o.why.is_empty()) {
         (true, _) => text::short(&o.why, 100),
-        (false, true) => runs,
-        (false, false) => format!("{runs}; {}", text::short(&o.why, 80)),
+        (false, true) => made,
+        (false, false) => format!("{made}; {}", text::short(&o.why, 80)),
+    }
+}
+
+/// Things of one kind by their ids: the only one, or how many and the first.
+fn several(what: &str, ids: &[String]) -> String {
+    match ids {
+        [] => String::new(),
+        [id] => format!("{what} {id}"),
+        [first, ..] => format!("{} {what}s, the first {first}", ids.len()),
     }
 }
 
@@ -187,6 +212,9 @@ pub(crate) fn fired(o: &Occurrence) -> String {
     lines.extend(o.refused.iter().map(|r| format!("  {}: {}", text::clean(&r.target), text::clean(&r.why))));
     if let [run, ..] = &o.run_ids[..] {
         lines.push(format!("Follow it: settlectl run follow {run}"));
+    }
+    if let [enrollment, ..] = &o.enrollment_ids[..] {
+        lines.push(format!("See how it goes: settlectl enrollment show {enrollment}"));
     }
     lines.join("\n")
 }
@@ -263,6 +291,39 @@ mod tests {
         for part in ["Thu 1970-01-01 03:00:00 CET", "missed (3 times)", "due"] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
+    }
+
+    #[test]
+    fn enrolling_tells_whom_and_what_came_of_it() {
+        let subjects = EnrollmentTarget {
+            lifecycle: "trial".into(),
+            subjects: vec!["user/42".into(), "user/43".into()],
+            again: true,
+            ..EnrollmentTarget::default()
+        };
+        let labels = EnrollmentTarget {
+            lifecycle: "renewal".into(),
+            labels: [("tier".to_owned(), "web".to_owned())].into(),
+            package: "site".into(),
+            ..EnrollmentTarget::default()
+        };
+        for (target, expected) in [
+            (subjects, "enrolls user/42, user/43 in trial, again when completed"),
+            (labels, "enrolls site on servers with tier=web in renewal"),
+        ] {
+            let target = Some(ScheduleTarget { target: Some(Target::Enrollment(target)) });
+            assert_eq!(does(&Schedule { target, ..schedule() }), expected);
+        }
+        let occurrence = Occurrence {
+            fate: Fate::Fired as i32,
+            why: "2 enrolled, 1 were enrolled before".into(),
+            enrollment_ids: vec!["01E".into(), "02E".into()],
+            ..Occurrence::default()
+        };
+        assert_eq!(
+            fired(&occurrence),
+            "Fired: 2 enrollments, the first 01E; 2 enrolled, 1 were enrolled before.\nSee how it goes: settlectl enrollment show 01E"
+        );
     }
 
     #[test]

@@ -19,15 +19,21 @@ check_server() {
     mkdir -p "$kept/debian"
 }
 
-# apt-get without questions. Another program's lock ends as a busy exit; what is wrong for good ends the run. What could not be fetched makes
-# the lists of packages worth another look.
-apt() {
+# apt-get without questions; ends as that does, in `code` too. Another program's lock ends as a busy exit.
+run_apt() {
     code=0
     apt-get -y -q -o DPkg::Lock::Timeout=20 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef \
         -o Dpkg::Options::=--force-confold "$@" </dev/null 2>"$kept/errors" || code=$?
     cat "$kept/errors" >&2
     [ "$code" != 0 ] || return 0
     ! grep -qE 'Could not get lock|Unable to (acquire|lock)|was locked by another' "$kept/errors" || exit 75
+    return "$code"
+}
+
+# The same where a failure ends the run, for good when it is wrong for good. What could not be fetched makes the lists of packages worth
+# another look.
+apt() {
+    ! run_apt "$@" || return 0
     ! grep -q 'remove is disabled' "$kept/errors" ||
         fail "that cannot be here together with what apt would remove, see its messages above; nothing is changed: remove that yourself first"
     ! grep -qE 'Unable to locate package|no installation candidate|was not found' "$kept/errors" ||
@@ -42,20 +48,20 @@ apt_install() {
     apt --no-remove install --no-install-recommends "$@"
 }
 
-# The lists of packages, anew when they are older than an hour or than the sources that they are of. apt-get ends well when it could fetch
-# none of them, so that is told, and they stay due.
+# The lists of packages, anew when they are older than an hour or than the sources that they are of. Where not all of them could be fetched,
+# which apt-get calls a failure of one source and not of another, the rest may do: it is told, and they stay due.
 refresh() {
     if [ -n "$(find "$kept/refreshed" -mmin -60 2>/dev/null)" ] &&
         [ -z "$(find /etc/apt/sources.list /etc/apt/sources.list.d -newer "$kept/refreshed" 2>/dev/null)" ]; then
         return 0
     fi
     rm -f "$kept/refreshed"
-    apt update
-    if grep -qE 'Failed to fetch|Some index files failed' "$kept/errors"; then
-        echo "not all lists of packages could be fetched: what follows goes by those that are here" >&2
-    else
+    if run_apt update && ! grep -qE 'Failed to fetch|Some index files failed' "$kept/errors"; then
         : >"$kept/refreshed"
+        return 0
     fi
+    sources=$(grep -oE '[a-z+]+:/[^ ]*' "$kept/errors" | sort -u | head -n 5 | tr '\n' ' ')
+    echo "warning: not all lists of packages could be fetched (${sources:-see above}): what follows goes by those that are here" >&2
 }
 
 is_installed() {
@@ -175,7 +181,7 @@ delete_data() {
 # One resource of this package manages the server's only one.
 claim() {
     owner=$(cat "$kept/$package.owner" 2>/dev/null) || owner=$SETTLED_NAME
-    [ "$owner" = "$SETTLED_NAME" ] || fail "the resource $owner has the $package of this server: update that one, or remove it first"
+    [ "$owner" = "$SETTLED_NAME" ] || fail "the resource $owner has the $package of this server: update that one, or remove it first. If settled has no record of it any more: settlectl adopt $package --server SERVER --name $owner"
     printf '%s\n' "$SETTLED_NAME" >"$kept/$package.owner.new"
     mv "$kept/$package.owner.new" "$kept/$package.owner"
 }

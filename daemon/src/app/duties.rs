@@ -14,11 +14,11 @@ use super::steward::Now;
 use crate::clock::Clock;
 use crate::config::{Config, LOOK_EVERY_MAX_S};
 use crate::domain::schedule::Chore;
-use crate::engine::{Cleaning, Engine};
+use crate::engine::{ChoreEnd, Cleaning, Engine};
 use crate::process::{Hearts, Part};
 use crate::scheduler::{self, Chores, Duty, Firing};
 use crate::store::StoreError;
-use crate::store::retention::Horizon;
+use crate::store::retention::{Horizon, KEPT};
 
 /// How often time is asked whom it has overtaken, at least.
 pub(super) const LOOK_EVERY_MAX: Duration = Duration::from_secs(LOOK_EVERY_MAX_S);
@@ -26,7 +26,7 @@ pub(super) const LOOK_EVERY_MAX: Duration = Duration::from_secs(LOOK_EVERY_MAX_S
 const FIRE_EVERY: Duration = Duration::from_secs(1);
 /// Records of each kind that go in one transaction.
 const EXPIRE_BATCH: i64 = 500;
-/// Old records go for so long at one look, which other duties wait for; what is left goes with the next.
+/// Old records go for so long at one look, which other duties wait for; what is left goes with a later one.
 const EXPIRE_FOR: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -98,13 +98,40 @@ struct Household {
 
 #[async_trait]
 impl Chores for Household {
-    async fn act(&self, chore: Chore, period: Duration) -> Result<String, String> {
-        match chore {
-            Chore::Reconcile => self.reconcile().await,
-            Chore::Retention => self.expire().await,
-            Chore::Probes => self.look_around(period).await,
+    async fn act(&self, chore: Chore, period: Duration) -> Result<ChoreEnd, String> {
+        let end = match chore {
+            Chore::Reconcile => self.reconcile().await.map(told),
+            Chore::Probes => self.look_around(period).await.map(told),
+            Chore::Enrollments => self.look_for_enrollments().await.map(told),
+            // By default every minute: what is left goes with its next time.
+            Chore::Retention => self.remove(Old::Records(self.records())).await.map(|end| told(end.told)),
+            Chore::Compaction => {
+                self.remove(Old::Records(self.transitions())).await.map(|end| told(end.told))
+            }
+            Chore::CleanEnrollments => {
+                self.remove(Old::Enrollments(Cleaning { executions: KEPT, ..self.cleaning() })).await
+            }
+            Chore::CleanExecutions => {
+                self.remove(Old::Enrollments(Cleaning { enrollments: KEPT, ..self.cleaning() })).await
+            }
+        };
+        if let Err(error) = &end {
+            tracing::warn!(%chore, %error, "a chore could not be done; it is tried again at its next time");
         }
+        end
     }
+}
+
+/// What is old.
+#[derive(Clone, Copy)]
+enum Old {
+    Records(Horizon),
+    Enrollments(Cleaning),
+}
+
+/// A chore that is done.
+fn told(told: String) -> ChoreEnd {
+    ChoreEnd { told, more: false }
 }
 
 impl Household {
@@ -115,42 +142,65 @@ impl Household {
         Ok(format!("{} open runs were looked at, {settled} settled, {released} lanes freed", report.examined))
     }
 
-    async fn expire(&self) -> Result<String, String> {
-        let (now, kept) = (self.engine.clock().now(), self.living.config().retention.clone());
-        let horizon = Horizon {
-            runs: now - DAY * kept.runs_days,
-            transitions: now - DAY * kept.transitions_days,
-            requests: now - DAY * kept.requests_days,
-            audit: now - DAY * kept.audit_days,
-        };
-        let (begun, mut gone) = (self.engine.clock().monotonic(), 0);
-        loop {
-            let more = self.expire_some(horizon, self.living.cleaning(now)).await.map_err(|error| {
-                tracing::warn!(%error, "old records could not be removed; it is tried again");
-                error.to_string()
-            })?;
-            gone += more;
-            if more == 0 || self.engine.clock().monotonic() >= begun + EXPIRE_FOR {
-                break;
-            }
-        }
-        Ok(if gone == 0 { String::new() } else { format!("{gone} old records were removed") })
+    /// The commit that began this chore has woken who moves them on: this tells how many there were.
+    async fn look_for_enrollments(&self) -> Result<String, String> {
+        let due = self.engine.enrollments_due().await.map_err(|error| error.to_string())?;
+        Ok(if due == 0 { String::new() } else { format!("{due} enrollments were due") })
     }
 
-    async fn expire_some(&self, horizon: Horizon, old: Cleaning) -> Result<u64, StoreError> {
-        let gone = self.engine.expire(horizon, EXPIRE_BATCH).await?;
-        let (enrollments, lines) = self.engine.clean_some(old).await?;
-        Ok(gone + enrollments + lines)
+    /// Until when all but transitions is kept.
+    fn records(&self) -> Horizon {
+        let (now, kept) = (self.engine.clock().now(), self.living.config().retention.clone());
+        Horizon {
+            runs: now - DAY * kept.runs_days,
+            transitions: KEPT,
+            requests: now - DAY * kept.requests_days,
+            audit: now - DAY * kept.audit_days,
+        }
+    }
+
+    fn transitions(&self) -> Horizon {
+        let days = self.living.config().retention.transitions_days;
+        let transitions = self.engine.clock().now() - DAY * days;
+        Horizon { runs: KEPT, transitions, requests: KEPT, audit: KEPT }
+    }
+
+    fn cleaning(&self) -> Cleaning {
+        self.living.cleaning(self.engine.clock().now())
+    }
+
+    /// Removes batch after batch for as long as one look may take, since other duties wait for it.
+    async fn remove(&self, old: Old) -> Result<ChoreEnd, String> {
+        let (begun, mut gone) = (self.engine.clock().monotonic(), 0);
+        loop {
+            let went = self.remove_some(old).await.map_err(|error| error.to_string())?;
+            gone += went;
+            let more = went > 0;
+            if !more || self.engine.clock().monotonic() >= begun + EXPIRE_FOR {
+                return Ok(ChoreEnd { told: removed(gone), more });
+            }
+        }
+    }
+
+    async fn remove_some(&self, old: Old) -> Result<u64, StoreError> {
+        match old {
+            Old::Records(horizon) => self.engine.expire(horizon, EXPIRE_BATCH).await,
+            Old::Enrollments(cleaning) => {
+                let (enrollments, lines) = self.engine.clean_some(cleaning).await?;
+                Ok(enrollments + lines)
+            }
+        }
     }
 
     async fn look_around(&self, period: Duration) -> Result<String, String> {
         let Some(every) = self.living.config().probe.every() else {
             return Ok(String::new());
         };
-        let looks = self.engine.look_around(every, period).await.map_err(|error| {
-            tracing::warn!(%error, "resources at rest could not be looked at; it is tried again");
-            error.to_string()
-        })?;
+        let looks = self.engine.look_around(every, period).await.map_err(|error| error.to_string())?;
         Ok(if looks == 0 { String::new() } else { format!("{looks} resources at rest are looked at") })
     }
+}
+
+fn removed(gone: u64) -> String {
+    if gone == 0 { String::new() } else { format!("{gone} old records were removed") }
 }

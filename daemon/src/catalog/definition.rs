@@ -171,6 +171,8 @@ pub struct ProbeDef {
     pub script: String,
     /// From its start to TERM.
     pub timeout: Duration,
+    /// What it shows of a resource that stands as it was asked for, where that is no proof that a lost run has brought it about.
+    pub shows: Option<Proof>,
 }
 
 /// What a probe must show for an operation to be proven.

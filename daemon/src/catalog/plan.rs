@@ -187,6 +187,12 @@ impl Definition {
         self.operations.get(operation.as_str())?.proof.clone()
     }
 
+    /// What the probe shows of a resource that stands as it was asked for: what proves its install, unless the probe says it itself.
+    pub fn shown(&self) -> Option<Proof> {
+        let shows = self.probe.as_ref().and_then(|probe| probe.shows.clone());
+        shows.or_else(|| self.proof_of(&Operation::Install))
+    }
+
     /// How to look at what is there; `None` when the package has no probe.
     pub fn probe_plan(&self, resource_name: &str, params: &Params) -> Option<ProbePlan> {
         let params = &self.completed(params);

@@ -101,6 +101,11 @@ fn the_built_in_packages_are_sound() {
         assert!(definition.operations.contains_key("update"), "{name}");
         assert_eq!(install.proof.is_none(), unproven.contains(&name), "{name}");
     }
+    // What can be seen of these all the same is compared, and adopted by.
+    for name in unproven {
+        let shown = catalog.get(name).unwrap().shown();
+        assert_eq!(shown.is_some(), name != "stage_script", "{name}");
+    }
     let deployment = catalog.get("deployment").unwrap();
     for operation in ["install", "update", "rollback"] {
         let declared = deployment.operations[operation].declared;

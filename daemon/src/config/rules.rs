@@ -235,7 +235,9 @@ fn ranges(config: &Config) -> impl Iterator<Item = Fault> {
 }
 
 fn texts(config: &Config) -> impl Iterator<Item = Fault> {
-    [url(config), socket(&config.listen.unix), metrics(config), empty(config)].into_iter().flatten()
+    [url(config), socket(&config.listen.unix), metrics(config), admins(config), empty(config)]
+        .into_iter()
+        .flatten()
 }
 
 fn url(config: &Config) -> Option<Fault> {
@@ -269,6 +271,19 @@ fn metrics(config: &Config) -> Option<Fault> {
             address.port()
         ),
         keys: vec!["listen.metrics"],
+    })
+}
+
+/// What the kernel tells of users whom a user namespace does not know: all of them at once.
+const NOBODY: u32 = 65534;
+
+fn admins(config: &Config) -> Option<Fault> {
+    config.listen.admins.contains(&NOBODY).then(|| Fault {
+        text: format!(
+            "listen.admins names {NOBODY}, which stands for every user outside the daemon's user namespace: name users by their own id, and \
+             run the daemon without a namespace of its own (no PrivateUsers= in its unit)"
+        ),
+        keys: vec!["listen.admins"],
     })
 }
 
@@ -399,6 +414,14 @@ mod tests {
             let message = with(&[("listen.metrics", bad)]).unwrap_err();
             assert!(message.contains("listen.metrics"), "{message}");
         }
+    }
+
+    #[test]
+    fn p14_nobody_in_particular_is_no_admin() {
+        let set = |admins| with(&[("listen.admins", admins)]);
+        assert!(set("1000, 65533").is_ok());
+        let message = set("1000, 65534").unwrap_err();
+        assert!(message.contains("listen.admins names 65534"), "{message}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub use plan::{Entry, LATE, PLANNED_MAX, Plan, plan};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::id::{RunId, ScheduleId};
+use super::id::{EnrollmentId, RunId, ScheduleId};
 use super::operation::Operation;
 use super::params::Params;
 use super::time::Timestamp;
@@ -51,6 +51,14 @@ text_enum! {
         Reconcile = "reconcile",
         /// Lets go of old records.
         Retention = "retention",
+        /// Moves the oldest position from which transitions can be watched.
+        Compaction = "compaction",
+        /// Looks for enrollments that are due, beside their being woken.
+        Enrollments = "enrollments",
+        /// Lets go of enrollments that were completed long ago.
+        CleanEnrollments = "clean_enrollments",
+        /// Lets go of old lines of the log of executions.
+        CleanExecutions = "clean_executions",
         /// Looks at what is at rest on the servers.
         Probes = "probes",
     }
@@ -61,9 +69,9 @@ text_enum! {
     Fate {
         /// It waits until runs of an earlier one have ended.
         Waiting = "waiting",
-        /// Its runs were accepted, at least one.
+        /// Its runs or enrollments were accepted, at least one.
         Fired = "fired",
-        /// It was left out, for the runs of an earlier one.
+        /// It was left out, for what came of an earlier one.
         Skipped = "skipped",
         /// No daemon was there in time, and it is not made up for.
         Missed = "missed",
@@ -89,8 +97,37 @@ text_enum! {
 pub enum Target {
     /// An operation of packages on servers.
     Work(Work),
+    /// Subjects are enrolled in a lifecycle.
+    Enrolling(Enrolling),
     /// What settled does for itself.
     Chore(Chore),
+}
+
+/// Subjects that are enrolled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enrolling {
+    /// Code of the lifecycle.
+    pub lifecycle: String,
+    /// Who.
+    pub whom: Whom,
+    /// What each begins with: a JSON object, or nothing.
+    pub payload: String,
+    /// What is completed by then begins anew.
+    pub again: bool,
+}
+
+/// Who is enrolled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whom {
+    /// Subjects, TYPE/ID.
+    Subjects(Vec<String>),
+    /// Servers that have all these labels when it fires, or what they have of a package.
+    Labelled {
+        /// The labels.
+        labels: BTreeMap<String, String>,
+        /// The resources of this package on them; none: the servers themselves.
+        package: Option<String>,
+    },
 }
 
 /// An operation on resources.
@@ -163,6 +200,8 @@ pub struct Schedule {
     pub next_due: Option<Timestamp>,
     /// Runs that it has made and that may be open still.
     pub open_runs: Vec<RunId>,
+    /// Enrollments that it has made or begun anew, and that may be under way still.
+    pub open_enrollments: Vec<EnrollmentId>,
     /// Occurrences that wait.
     pub waiting: i64,
     /// What came of the last occurrence.
@@ -196,6 +235,8 @@ pub struct Occurrence {
     pub why: String,
     /// Runs that came of it.
     pub runs: Vec<RunId>,
+    /// Enrollments that it made or began anew.
+    pub enrollments: Vec<EnrollmentId>,
     /// What could not be accepted: the target, and why. The first of them.
     pub refused: Vec<(String, String)>,
     /// When that was decided.
@@ -207,7 +248,7 @@ impl Schedule {
     pub fn chore(&self) -> Option<Chore> {
         match self.target {
             Target::Chore(chore) => Some(chore),
-            Target::Work(_) => None,
+            Target::Work(_) | Target::Enrolling(_) => None,
         }
     }
 

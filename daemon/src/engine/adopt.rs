@@ -38,11 +38,9 @@ impl Engine {
         asked: &Asked,
     ) -> Result<Run, Refusal> {
         let name = &definition.name;
-        let install = definition
-            .operations
-            .get("install")
-            .filter(|install| install.proof.as_ref().is_some_and(|proof| proof.state == Presence::Present));
-        let install = install.filter(|_| definition.probe.is_some()).ok_or_else(|| {
+        let adoptable = definition.shown().is_some_and(|shown| shown.state == Presence::Present);
+        let install = definition.operations.get("install");
+        let install = install.filter(|_| adoptable && definition.probe.is_some()).ok_or_else(|| {
             Refusal::not_now(format!(
                 "the package `{name}` does not say what proves that it is there, so nothing of it can be adopted"
             ))

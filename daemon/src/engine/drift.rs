@@ -35,7 +35,7 @@ impl Sighting {
 }
 
 /// What the server is to show of a resource, with which parameters; `None` when nobody can say. What proves the operation that succeeded last
-/// proves it still; without a proof an active resource is at least there.
+/// proves it still, unless the probe itself says what it shows; without either an active resource is at least there.
 pub(super) fn expectation(definition: &Definition, resource: &Resource) -> Option<(Proof, Params)> {
     let Applied { params, digest, by, .. } = resource.at_rest()?;
     if *digest != definition.digest {
@@ -52,9 +52,11 @@ pub(super) fn expectation(definition: &Definition, resource: &Resource) -> Optio
 /// What still proves a resource after the operation that succeeded last.
 fn standing_proof(definition: &Definition, by: &Operation) -> Option<Proof> {
     let changes = definition.operations.get(by.as_str()).is_none_or(|operation| operation.changes);
+    let says_itself = definition.probe.as_ref().is_some_and(|probe| probe.shows.is_some());
     match by {
-        Operation::Adopt => definition.proof_of(&Operation::Install),
-        Operation::Own(_) if !changes => definition.proof_of(&Operation::Install),
+        _ if says_itself => definition.shown(),
+        Operation::Adopt => definition.shown(),
+        Operation::Own(_) if !changes => definition.shown(),
         _ => definition.proof_of(by),
     }
 }

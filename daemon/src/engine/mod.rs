@@ -54,7 +54,7 @@ pub use once::{Answer, Asked};
 pub use operate::Operate;
 pub use planned::Planned;
 pub use prepared::{Look, Prepared};
-pub use schedules::{BegunChore, EditSchedule};
+pub use schedules::{BegunChore, ChoreEnd, EditSchedule};
 pub use server_add::AddServer;
 pub use server_edit::{EditServer, Login};
 pub use server_policy::{EditPolicy, opening};

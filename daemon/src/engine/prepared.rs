@@ -141,9 +141,7 @@ impl Engine {
             Refusal::Internal(format!("the package `{package}` does not say how to probe it"))
         })?;
         let expected = match run.operation {
-            Operation::Adopt => {
-                definition.proof_of(&Operation::Install).map(|p| (p, resource.desired.clone()))
-            }
+            Operation::Adopt => definition.shown().map(|proof| (proof, resource.desired.clone())),
             Operation::Probe => drift::expectation(&definition, &resource),
             _ => None,
         };

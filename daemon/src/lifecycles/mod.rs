@@ -23,8 +23,8 @@ const BATCH: usize = 256;
 const CHUNK: usize = 64;
 /// Lifecycles that are read at once.
 const LIFECYCLES: i64 = 1_000;
-/// How often it looks without having been woken.
-pub const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How long it rests at most. What is committed wakes it, at least every minute the schedule `settled.enrollments`.
+pub const LOOK_EVERY: Duration = Duration::from_secs(600);
 /// The same while other daemons share the store: what they commit may ring no bell here.
 const POLL: Duration = Duration::from_secs(1);
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use crate::auth::Gate;
 use crate::domain::schedule::{Chore, Schedule};
-use crate::engine::{Engine, Refusal};
+use crate::engine::{ChoreEnd, Engine, Refusal};
 use crate::store::StoreError;
 use crate::store::rows::ScheduleRow;
 
@@ -18,8 +18,8 @@ const LOOKED_AT_MAX: i64 = 64;
 /// Does what settled does for itself.
 #[async_trait]
 pub trait Chores: Send + Sync {
-    /// Does it. Answers what there is to tell, nothing if nothing was done; or why it failed. `period`: from this time to the next.
-    async fn act(&self, chore: Chore, period: Duration) -> Result<String, String>;
+    /// Does it, for about a second. Answers what came of it, or why it failed. `period`: from this time to the next.
+    async fn act(&self, chore: Chore, period: Duration) -> Result<ChoreEnd, String>;
 }
 
 /// Fires what is due. A stepper.

@@ -16,6 +16,9 @@ pub struct Horizon {
     pub audit: Timestamp,
 }
 
+/// Of this kind of record nothing goes.
+pub const KEPT: Timestamp = Timestamp(i64::MIN);
+
 impl Unit<'_> {
     /// Removes at most `batch` records of each kind that are older than the horizon; answers how many went.
     pub async fn expire(&mut self, horizon: Horizon, batch: i64) -> Result<u64, StoreError> {
@@ -48,7 +51,7 @@ impl Unit<'_> {
                 horizon.audit,
             ),
         ];
-        for (sql, before) in statements {
+        for (sql, before) in statements.into_iter().filter(|(_, before)| *before != KEPT) {
             let rows = on!(self.writing().await?, c => sqlx::query(sql).bind(before.0).bind(batch)
                 .execute(c).await.map(|d| d.rows_affected()))?;
             if rows == 0 {

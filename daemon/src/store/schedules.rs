@@ -126,13 +126,13 @@ impl Unit<'_> {
         schedule.seq = self.next_seq();
         let r = ScheduleRow::from(&*schedule);
         let sql = "INSERT INTO schedule (id, name, cron, time_zone, target, overlap, missed, missed_within, jitter, starts_at, ends_at, \
-                   paused, principal, next_due, fire_at, open_runs, waiting, last, created_at, updated_at, version, seq) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) \
+                   paused, principal, next_due, fire_at, open_runs, open_enrollments, waiting, last, created_at, updated_at, version, seq) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23) \
                    ON CONFLICT (name) DO NOTHING";
         let done = on!(self.writing().await?, c => bind!(
             sqlx::query(sql), &r.id, &r.name, &r.cron, &r.time_zone, &r.target, &r.overlap, &r.missed, r.missed_within, r.jitter,
-            r.starts_at, r.ends_at, r.paused, &r.principal, r.next_due, r.fire_at, &r.open_runs, r.waiting, &r.last, r.created_at,
-            r.updated_at, r.version, r.seq,
+            r.starts_at, r.ends_at, r.paused, &r.principal, r.next_due, r.fire_at, &r.open_runs, &r.open_enrollments,
+            r.waiting, &r.last, r.created_at, r.updated_at, r.version, r.seq,
         ).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done).map_err(|_| StoreError::Duplicate("name".to_owned()))?;
         self.record(TransitionRow::of_schedule(&r, Change::Created));
@@ -159,12 +159,12 @@ impl Unit<'_> {
         let r = ScheduleRow::from(&*schedule);
         let sql = "UPDATE schedule SET cron = $3, time_zone = $4, target = $5, overlap = $6, missed = $7, missed_within = $8, \
                    jitter = $9, starts_at = $10, ends_at = $11, paused = $12, principal = $13, next_due = $14, fire_at = $15, \
-                   open_runs = $16, waiting = $17, last = $18, updated_at = $19, version = $20, seq = $21 \
+                   open_runs = $16, waiting = $17, last = $18, updated_at = $19, version = $20, seq = $21, open_enrollments = $22 \
                    WHERE id = $1 AND version = $2";
         let done = on!(self.writing().await?, c => bind!(
             sqlx::query(sql), &r.id, seen, &r.cron, &r.time_zone, &r.target, &r.overlap, &r.missed, r.missed_within, r.jitter,
             r.starts_at, r.ends_at, r.paused, &r.principal, r.next_due, r.fire_at, &r.open_runs, r.waiting, &r.last, r.updated_at,
-            r.version, r.seq,
+            r.version, r.seq, &r.open_enrollments,
         ).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done)?;
         Ok(r)
@@ -185,10 +185,11 @@ impl Unit<'_> {
     /// Stores what became of a due time. `Conflict`: that is stored already.
     pub async fn insert_occurrence(&mut self, occurrence: &Occurrence) -> Result<(), StoreError> {
         let r = OccurrenceRow::from(occurrence);
-        let sql = "INSERT INTO occurrence (schedule_id, due, until, count, cause, fate, why, runs, refused, at) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (schedule_id, due) DO NOTHING";
+        let sql = "INSERT INTO occurrence (schedule_id, due, until, count, cause, fate, why, runs, refused, at, enrollments) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (schedule_id, due) DO NOTHING";
         let done = on!(self.writing().await?, c => bind!(
             sqlx::query(sql), &r.schedule_id, r.due, r.until, r.count, &r.cause, &r.fate, &r.why, &r.runs, &r.refused, r.at,
+            &r.enrollments,
         ).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done)
     }
@@ -196,10 +197,10 @@ impl Unit<'_> {
     /// Stores what became of an occurrence that waited. `Conflict`: it does not wait any more.
     pub async fn end_waiting(&mut self, occurrence: &Occurrence) -> Result<(), StoreError> {
         let r = OccurrenceRow::from(occurrence);
-        let sql = "UPDATE occurrence SET fate = $3, why = $4, runs = $5, refused = $6, at = $7 \
+        let sql = "UPDATE occurrence SET fate = $3, why = $4, runs = $5, refused = $6, at = $7, enrollments = $8 \
                    WHERE schedule_id = $1 AND due = $2 AND fate = 'waiting'";
         let done = on!(self.writing().await?, c => bind!(
-            sqlx::query(sql), &r.schedule_id, r.due, &r.fate, &r.why, &r.runs, &r.refused, r.at,
+            sqlx::query(sql), &r.schedule_id, r.due, &r.fate, &r.why, &r.runs, &r.refused, r.at, &r.enrollments,
         ).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done)
     }

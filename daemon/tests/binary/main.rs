@@ -47,6 +47,11 @@ fn unit_prints_a_unit_with_the_configuration_s_own_paths_and_refuses_what_the_un
     let printed = command.env_clear().env("SETTLED_DATA_DIR", "/srv/things").arg("unit").output().unwrap();
     assert_eq!(printed.status.code(), Some(0), "{}", text(&printed.stderr));
     assert!(text(&printed.stdout).contains("\nReadWritePaths=/srv/things\n"), "{}", text(&printed.stdout));
+    let alone = text(&printed.stdout).contains("PrivateUsers");
+    assert!(
+        !alone,
+        "in a user namespace all callers but root would look like one: nobody could be named in listen.admins"
+    );
 }
 
 #[test]

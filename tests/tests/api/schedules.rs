@@ -52,7 +52,13 @@ async fn schedules_name_the_field() {
     let api = served().await;
     let create = async |request| refused(api.schedules().create(request).await);
     let target = |target| Some(ScheduleTarget { target: Some(target) });
-    let enrollment = Target::Enrollment(EnrollmentTarget { lifecycle: "a".into(), subject: "user/1".into() });
+    let enrolls = |subjects: &[&str]| {
+        target(Target::Enrollment(EnrollmentTarget {
+            lifecycle: "a".into(),
+            subjects: subjects.iter().map(|&subject| subject.into()).collect(),
+            ..EnrollmentTarget::default()
+        }))
+    };
     let table = [
         (CreateScheduleRequest { request_id: String::new(), ..new("a") }, "request_id"),
         (CreateScheduleRequest { cron: "0 25 * * *".into(), ..new("a") }, "cron"),
@@ -61,7 +67,8 @@ async fn schedules_name_the_field() {
         (CreateScheduleRequest { missed: 9, ..new("a") }, "missed"),
         (CreateScheduleRequest { jitter_s: 100_000, ..new("a") }, "jitter_s"),
         (CreateScheduleRequest { target: None, ..new("a") }, "target"),
-        (CreateScheduleRequest { target: target(enrollment), ..new("a") }, "target.enrollment"),
+        (CreateScheduleRequest { target: enrolls(&[]), ..new("a") }, "target.enrollment"),
+        (CreateScheduleRequest { target: enrolls(&["user/1"]), ..new("a") }, "target.enrollment.lifecycle"),
         (
             CreateScheduleRequest { target: target(Target::Chore("probes".into())), ..new("a") },
             "target.chore",
@@ -108,7 +115,21 @@ async fn schedules_come_in_pages_in_order_of_name_built_in_ones_among_them() {
             break;
         }
     }
-    assert_eq!(names, ["a", "b", "settled.probes", "settled.reconcile", "settled.retention", "z"]);
+    assert_eq!(
+        names,
+        [
+            "a",
+            "b",
+            "settled.clean_enrollments",
+            "settled.clean_executions",
+            "settled.compaction",
+            "settled.enrollments",
+            "settled.probes",
+            "settled.reconcile",
+            "settled.retention",
+            "z"
+        ]
+    );
     let own = ListSchedulesRequest { built_in: Some(false), ..ListSchedulesRequest::default() };
     assert_eq!(api.schedules().list(own).await.unwrap().into_inner().schedules.len(), 3);
     let paused = ListSchedulesRequest { paused: Some(true), ..ListSchedulesRequest::default() };

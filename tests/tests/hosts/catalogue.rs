@@ -11,7 +11,7 @@ use crate::story::Tale;
 use crate::tales;
 
 /// What nginx on the host answers to a request for a name: status, and body.
-fn page(scene: &Scene, name: &str) -> String {
+pub(crate) fn page(scene: &Scene, name: &str) -> String {
     let script = "exec 3<>/dev/tcp/127.0.0.1/80; \
          printf 'GET / HTTP/1.0\\r\\nHost: NAME\\r\\n\\r\\n' >&3; cat <&3";
     scene.host.run(&format!("bash -c {:?}", script.replace("NAME", name)))
@@ -61,8 +61,14 @@ async fn a_site_that_nginx_does_not_take_harms_no_other() {
         "another site of this server has one of these domains",
     )
     .await;
-    let unknown = [("domains", "three.test"), ("kind", "proxy"), ("upstream", "http://nowhere.invalid:3000")];
-    wrong(&scene, scene.ask("site", "unknown", &unknown).await, "host not found in upstream").await;
+    let not_one = "/etc/hostname";
+    let unread = [
+        ("domains", "three.test"),
+        ("root", "/srv/one"),
+        ("certificate", not_one),
+        ("certificate_key", not_one),
+    ];
+    wrong(&scene, scene.ask("site", "unread", &unread).await, "nginx does not take this site").await;
     assert_eq!(
         scene.host.run("nginx -t -q; ls /etc/nginx/sites-enabled").trim(),
         "default\nsettled-one.conf"

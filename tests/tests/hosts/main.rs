@@ -6,18 +6,23 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where something is not as it should be")]
 
 mod adopted;
+mod breaks;
+mod broken;
 mod cable;
 mod catalogue;
 mod firewall;
 mod fixture;
 mod hazards;
+mod hostile;
 mod locks;
 mod power;
 mod redis;
 mod session;
+mod sources;
 mod story;
 mod supervisor;
 mod tales;
+mod upstream;
 
 /// Who is root in CI is told when hosts cannot be started there: an ignored test is easily overlooked.
 #[test]

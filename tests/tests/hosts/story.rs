@@ -14,11 +14,12 @@ use settled_proto::v1::{
 use settled_tests::server::{fresh_id, install};
 use tonic::{Code, Response, Status};
 
+use crate::broken::Break;
 use crate::fixture::Scene;
 
-type Values = &'static [(&'static str, &'static str)];
+pub(crate) type Values = &'static [(&'static str, &'static str)];
 /// A script for `/bin/sh -e` on the host. What it is to show holds when it ends well.
-type Script = &'static str;
+pub(crate) type Script = &'static str;
 
 /// What is special about a package. What is left empty is left out of the story.
 pub(crate) struct Tale {
@@ -38,6 +39,10 @@ pub(crate) struct Tale {
     pub(crate) paused: Script,
     /// An operation of its own, and what shows that it was done.
     pub(crate) own: Option<(&'static str, Script)>,
+    /// Where its installation breaks off before it comes.
+    pub(crate) coming: Option<&'static Break>,
+    /// Where an update breaks off after it has changed something.
+    pub(crate) breaks: &'static [Break],
     /// How an update is made to fail.
     pub(crate) fails: Trouble,
     /// How a removal is made to fail.
@@ -71,6 +76,8 @@ systemctl list-units --no-legend --plain --type=service --state=active | grep -v
     done
 dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\n'
 ufw status verbose
+[ ! -e /run/mysqld/mysqld.sock ] || mariadb -Ne '
+    SELECT * FROM mysql.global_priv; SELECT * FROM mysql.db; SELECT * FROM information_schema.schemata'
 ";
 /// What a removal is to leave as it was.
 const PACKAGES: Script = "dpkg-query -W -f '${db:Status-Status} ${Package} ${Version}\n' | grep '^installed'";
@@ -80,26 +87,26 @@ const KEPT_BY_APT: [&str; 7] =
     ["gawk", "libidn2-0", "libmpfr6", "libsigsegv2", "libunistring5", "psmisc", "tzdata"];
 
 impl Tale {
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("host/{0}/{0}", self.package)
     }
 
-    fn done(&self) -> ResourceStatus {
+    pub(crate) fn done(&self) -> ResourceStatus {
         let one_time = ["deployment", "script"].contains(&self.package);
         if one_time { ResourceStatus::Success } else { ResourceStatus::Active }
     }
 
-    fn values(&self, more: Values) -> Params {
+    pub(crate) fn values(&self, more: Values) -> Params {
         owned(self.parameters).into_iter().chain(owned(more)).collect()
     }
 }
 
-fn owned(values: Values) -> Params {
+pub(crate) fn owned(values: Values) -> Params {
     values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 /// What differs between two looks at the host.
-fn differences(before: &str, after: &str) -> String {
+pub(crate) fn differences(before: &str, after: &str) -> String {
     let lines = |look: &'_ str| look.lines().map(str::to_owned).collect::<BTreeSet<_>>();
     let (before, after) = (lines(before), lines(after));
     let gone = before.difference(&after).map(|line| format!("- {line}\n"));
@@ -122,7 +129,7 @@ impl Scene {
     }
 
     /// How what was asked for went; says how long it took.
-    async fn went(&self, answer: Result<Response<CommandResponse>, Status>) -> (Run, String) {
+    pub(crate) async fn went(&self, answer: Result<Response<CommandResponse>, Status>) -> (Run, String) {
         let run = answer.unwrap().into_inner().run.unwrap();
         let (run, output) = self.completed(&run.id).await;
         let seconds = |at: Option<prost_types::Timestamp>| {
@@ -139,13 +146,17 @@ impl Scene {
         (run, output)
     }
 
-    async fn well(&self, answer: Result<Response<CommandResponse>, Status>) -> Run {
+    pub(crate) async fn well(&self, answer: Result<Response<CommandResponse>, Status>) -> Run {
         let (run, output) = self.went(answer).await;
         assert_eq!((run.outcome(), run.attempt), (Outcome::Succeeded, 1), "{run:#?}\n{output}");
         run
     }
 
-    async fn update(&self, tale: &Tale, changes: Params) -> Result<Response<CommandResponse>, Status> {
+    pub(crate) async fn update(
+        &self,
+        tale: &Tale,
+        changes: Params,
+    ) -> Result<Response<CommandResponse>, Status> {
         let request = UpdateResourceRequest {
             request_id: fresh_id(),
             resource: tale.path(),
@@ -179,10 +190,12 @@ impl Scene {
     /// Puts it there, changes it, has it fail and mends it.
     pub(crate) async fn arrives(&self, tale: &Tale) {
         self.host.run(tale.before);
-        let mut request = install("host", tale.package, tale.package, tale.parameters);
-        request.secrets =
-            tale.secrets.iter().map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec())).collect();
-        self.well(self.resources().install(request).await).await;
+        if let Some(at) = tale.coming {
+            self.comes_at_the_second_go(tale, at).await;
+        } else {
+            let (run, output) = self.install_goes(tale).await;
+            assert_eq!((run.outcome(), run.attempt), (Outcome::Succeeded, 1), "{run:#?}\n{output}");
+        }
         self.stands(tale, tale.done(), Presence::Present, tale.there).await;
         self.again_changes_nothing(tale).await;
 
@@ -196,13 +209,32 @@ impl Scene {
             self.does(tale, operation).await;
             self.stands(tale, tale.done(), Presence::Present, shown).await;
         }
+        for at in tale.breaks {
+            self.breaks_off_and_is_retried(tale, at).await;
+        }
         self.fails_and_is_mended(tale).await;
     }
 
-    async fn again_changes_nothing(&self, tale: &Tale) {
-        let before = self.host.run(EVERYTHING);
+    pub(crate) async fn install_goes(&self, tale: &Tale) -> (Run, String) {
+        let mut request = install("host", tale.package, tale.package, tale.parameters);
+        request.secrets =
+            tale.secrets.iter().map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec())).collect();
+        self.went(self.resources().install(request).await).await
+    }
+
+    pub(crate) async fn stands_now(&self, tale: &Tale, shown: Script) {
+        self.stands(tale, tale.done(), Presence::Present, shown).await;
+    }
+
+    /// All that a change could touch, as it is now.
+    pub(crate) fn look(&self) -> String {
+        self.host.run(EVERYTHING)
+    }
+
+    pub(crate) async fn again_changes_nothing(&self, tale: &Tale) {
+        let before = self.look();
         self.well(self.update(tale, Params::new()).await).await;
-        let after = self.host.run(EVERYTHING);
+        let after = self.look();
         let differences = differences(&before, &after);
         assert!(differences.is_empty(), "{}: asked for again, it changed\n{differences}", tale.package);
     }

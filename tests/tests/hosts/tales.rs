@@ -1,5 +1,6 @@
 //! What is special about each package, for its story on a whole host.
 
+use crate::breaks;
 use crate::story::{Tale, Trouble};
 
 pub(crate) const NGINX: Tale = Tale {
@@ -9,6 +10,7 @@ pub(crate) const NGINX: Tale = Tale {
     change: &[("max_body", "8m")],
     changed: "systemctl -q is-active nginx; nginx -T 2>/dev/null | grep -q 'client_max_body_size 8m'",
     paused: "! systemctl -q is-active nginx; ! systemctl -q is-enabled nginx",
+    breaks: breaks::NGINX,
     fails: Trouble {
         with: &[("max_body", "9m")],
         make: "echo nonsense >/etc/nginx/conf.d/wrong.conf",
@@ -26,6 +28,7 @@ pub(crate) const PHP: Tale = Tale {
     there: "systemctl -q is-active 'php*-fpm.service'; php -m | grep -qx curl",
     change: &[("extensions", "mbstring mysql"), ("memory_limit", "256M")],
     changed: "php -m | grep -qx mbstring; php -m | grep -qx mysqli; ! php -m | grep -qx curl; php -i | grep -q 'memory_limit => 256M'",
+    breaks: breaks::PHP,
     fails: Trouble {
         with: &[("memory_limit", "64M")],
         make: "for dir in /etc/php/*/fpm/pool.d; do echo nonsense >$dir/wrong.conf; done",
@@ -44,6 +47,7 @@ pub(crate) const TLS_CERTIFICATE: Tale = Tale {
     change: &[("domains", "site.test www.site.test")],
     changed: "cd /etc/ssl/settled/tls_certificate/live; openssl x509 -in fullchain.pem -noout -checkhost www.site.test | grep -q 'does match'",
     own: Some(("renew", "[ $(ls -d /etc/ssl/settled/tls_certificate/[0-9]* | wc -l) = 2 ]")),
+    breaks: breaks::TLS_CERTIFICATE,
     fails: Trouble {
         with: &[("days", "20")],
         make: READ_ONLY_SSL,
@@ -88,6 +92,7 @@ pub(crate) const TLS_FROM_AUTHORITY: Tale = Tale {
         "renew",
         "[ $(ls /etc/ssl/settled/tls_certificate/acme/archive/settled/cert*.pem | wc -l) = 3 ]",
     )),
+    breaks: breaks::TLS_FROM_AUTHORITY,
     fails: Trouble {
         with: &[("domains", "nowhere.invalid")],
         says: "the authority gave no certificate for nowhere.invalid",
@@ -113,7 +118,8 @@ pub(crate) const SITE: Tale = Tale {
         ("certificate_key", "/etc/ssl/settled/tls_certificate/live/privkey.pem"),
     ],
     before: r#"
-mkdir /srv/site
+mkdir /srv/site /srv/other
+echo '<?php echo "the product is ", 2 * 3;' >/srv/other/index.php
 echo '<?php echo "the sum is ", 1 + 1;' >/srv/site/index.php
 printf '%s\n' '#!/bin/sh' 'printf "GET / HTTP/1.0\r\nHost: $1\r\n\r\n" | openssl s_client -quiet -connect 127.0.0.1:443 2>/dev/null' >/usr/bin/page
 chmod +x /usr/bin/page
@@ -122,6 +128,7 @@ chmod +x /usr/bin/page
     change: &[("max_body", "2m")],
     changed: "page site.test | grep -q 'the sum is 2'; nginx -T 2>/dev/null | grep -q 'client_max_body_size 2m'",
     paused: "page site.test | grep -q '^HTTP/1.1 503'",
+    breaks: breaks::SITE,
     fails: Trouble {
         with: &[("max_body", "3m")],
         make: "echo nonsense >/etc/nginx/conf.d/wrong.conf",
@@ -146,6 +153,8 @@ pub(crate) const MARIADB: Tale = Tale {
     change: &[("max_connections", "60")],
     changed: "mariadb -Ne 'SELECT @@max_connections' | grep -qx 60",
     paused: "! systemctl -q is-active mariadb; ! systemctl -q is-enabled mariadb",
+    coming: Some(&breaks::MARIADB_COMING),
+    breaks: breaks::MARIADB,
     fails: Trouble {
         with: &[("port", "22")],
         says: "MariaDB does not start with these settings, so it runs with those before",
@@ -163,6 +172,8 @@ pub(crate) const DATABASE: Tale = Tale {
     there: "mariadb shop -Ne 'SELECT @@character_set_database' | grep -qx utf8mb4",
     change: &[("charset", "latin1")],
     changed: "mariadb shop -Ne 'SELECT @@character_set_database' | grep -qx latin1",
+    coming: Some(&breaks::DATABASE_COMING),
+    breaks: breaks::DATABASE,
     fails: Trouble {
         with: &[("collation", "klingon")],
         says: "there is no collation klingon for the character set latin1",
@@ -182,9 +193,12 @@ pub(crate) const DATABASE_USER: Tale = Tale {
     package: "database_user",
     parameters: &[("user", "keeper"), ("database", "shop"), ("privileges", "all")],
     secrets: &[("password", "open'sesame\"\\")],
+    before: "mariadb -e 'CREATE DATABASE other'",
     there: "cd /tmp; HOME=/root mariadb -ukeeper '-popen'\\''sesame\"\\' shop -e 'CREATE TABLE things (name TEXT)'",
     change: &[("privileges", "read")],
     changed: "mariadb -ukeeper '-popen'\\''sesame\"\\' shop -e 'SELECT * FROM things'; ! mariadb -ukeeper '-popen'\\''sesame\"\\' shop -e 'DROP TABLE things'",
+    coming: Some(&breaks::DATABASE_USER_COMING),
+    breaks: breaks::DATABASE_USER,
     fails: Trouble {
         with: &[("database", "nowhere")],
         says: "there is no database nowhere on this server",
@@ -209,6 +223,8 @@ pub(crate) const REDIS: Tale = Tale {
     change: &[("max_memory_mb", "32"), ("append_only", "true")],
     changed: "redis-cli -p 6380 -a 'open'\\''sesame\"\\' config get maxmemory | grep -qx 33554432; redis-cli -p 6380 -a 'open'\\''sesame\"\\' get thing | grep -qx kept",
     paused: "! systemctl -q is-active redis-server; ! systemctl -q is-enabled redis-server",
+    coming: Some(&breaks::REDIS_COMING),
+    breaks: breaks::REDIS,
     fails: Trouble {
         with: &[("port", "22")],
         says: "Redis does not start with these settings, so it runs with those before",
@@ -221,10 +237,12 @@ pub(crate) const REDIS: Tale = Tale {
 
 pub(crate) const APT_PACKAGE: Tale = Tale {
     package: "apt_package",
-    parameters: &[("package", "cron"), ("version", "")],
-    there: "systemctl -q is-active cron",
-    change: &[("hold", "true")],
-    changed: "apt-mark showhold | grep -qx cron",
+    parameters: &[("package", "cron"), ("version", ""), ("hold", "true")],
+    there: "systemctl -q is-active cron; apt-mark showhold | grep -qx cron",
+    change: &[("hold", "false")],
+    changed: "systemctl -q is-active cron; ! apt-mark showhold | grep -q cron",
+    coming: Some(&breaks::APT_PACKAGE_COMING),
+    breaks: breaks::APT_PACKAGE,
     fails: Trouble { with: &[("version", "9.9")], says: "the version 9.9 of cron is not offered", ..NOTHING },
     stays: APT_FAILS,
     gone: "! systemctl -q is-active cron",
@@ -237,6 +255,7 @@ pub(crate) const FIREWALL: Tale = Tale {
     there: "ufw status verbose | grep -q 'Default: deny (incoming)'",
     change: &[("incoming", "reject")],
     changed: "ufw status verbose | grep -q 'Default: reject (incoming)'",
+    breaks: breaks::FIREWALL,
     fails: Trouble {
         with: &[("outgoing", "reject")],
         make: "cp -a /etc/ufw/before.rules /root/before.rules; echo nonsense >>/etc/ufw/before.rules",
@@ -259,6 +278,7 @@ pub(crate) const FIREWALL_RULE: Tale = Tale {
     there: "ufw status | grep -qE '^8080 +ALLOW'",
     change: &[("action", "limit")],
     changed: "ufw status | grep -qE '^8080 +LIMIT'",
+    breaks: breaks::FIREWALL_RULE,
     fails: Trouble {
         with: &[("port", "9090")],
         make: "ufw allow 9090",
@@ -286,6 +306,7 @@ pub(crate) const SCHEDULED_TASK: Tale = Tale {
         "run_now",
         "grep -qxE 'run_now [0-9]+ [0-9]+ 0' /var/lib/settled-packages/tasks/scheduled_task/outcome; [ $(wc -l </var/tmp/ran) = 1 ]",
     )),
+    breaks: breaks::SCHEDULED_TASK,
     fails: Trouble {
         with: &[("user", "nobodys")],
         says: "there is no user nobodys on this server",
@@ -311,6 +332,7 @@ pub(crate) const SCRIPT: Tale = Tale {
     there: "grep -qx one /srv/mine",
     change: &[("setup", "echo two >/srv/mine")],
     changed: "grep -qx two /srv/mine",
+    breaks: breaks::SCRIPT,
     fails: Trouble {
         with: &[("setup", "echo it is wrong; exit 3")],
         says: "the script ended with exit code 3",
@@ -334,6 +356,8 @@ pub(crate) const SUPERVISOR_PROGRAM: Tale = Tale {
     changed: "[ \"$(pgrep -cxf 'sleep 1000')\" = 2 ]",
     paused: "! pgrep -xf 'sleep 1000'",
     own: Some(("restart", "[ \"$(pgrep -cxf 'sleep 1000')\" = 2 ]")),
+    coming: Some(&breaks::SUPERVISOR_PROGRAM_COMING),
+    breaks: breaks::SUPERVISOR_PROGRAM,
     fails: Trouble {
         with: &[("command", "echo it is wrong; exit 1")],
         says: "the program does not stay up",
@@ -357,6 +381,7 @@ pub(crate) const DEPLOYMENT: Tale = Tale {
     change: &[("release", "two")],
     changed: "[ \"$(readlink /srv/app/current)\" = releases/two ]",
     own: Some(("rollback", "[ \"$(readlink /srv/app/current)\" = releases/one ]")),
+    breaks: breaks::DEPLOYMENT,
     fails: Trouble {
         with: &[("release", "three"), ("build", "echo it is wrong; exit 4")],
         says: "the build failed with exit code 4",
@@ -393,6 +418,8 @@ const NO_TALE: Tale = Tale {
     changed: "",
     paused: "",
     own: None,
+    coming: None,
+    breaks: &[],
     fails: NOTHING,
     stays: NOTHING,
     gone: "",

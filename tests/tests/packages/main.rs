@@ -7,6 +7,7 @@
 
 mod deployment;
 mod firewall_rule;
+mod hostile;
 mod scheduled_task;
 
 use std::collections::BTreeMap;

@@ -8,24 +8,24 @@ use std::process::Command;
 use crate::{Subject, Went, fact, names, snapshot};
 
 /// Folders of the test in the place of the server's.
-struct Folders(tempfile::TempDir);
+pub(crate) struct Folders(tempfile::TempDir);
 
 impl Folders {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folders = Self(tempfile::tempdir().unwrap());
         fs::create_dir(folders.cron()).unwrap();
         folders
     }
 
-    fn cron(&self) -> PathBuf {
+    pub(crate) fn cron(&self) -> PathBuf {
         self.0.path().join("cron.d")
     }
 
-    fn of_task(&self, name: &str) -> PathBuf {
+    pub(crate) fn of_task(&self, name: &str) -> PathBuf {
         self.0.path().join("tasks").join(name)
     }
 
-    fn task(&self, name: &str, params: &[(&str, &str)]) -> Subject {
+    pub(crate) fn task(&self, name: &str, params: &[(&str, &str)]) -> Subject {
         let mut subject = Subject::new("scheduled_task", name, params);
         subject.replace = vec![
             ("/etc/cron.d".to_owned(), self.cron().display().to_string()),

@@ -90,7 +90,7 @@ pub(crate) async fn bad_input_names_its_field(house: House) {
                 Target::Work(work) => {
                     Target::Work(settled::domain::schedule::Work { package: "thong".into(), ..work })
                 }
-                Target::Chore(_) => unreachable!(),
+                Target::Enrolling(_) | Target::Chore(_) => unreachable!(),
             }),
             "target.operation.package",
             "there is no package `thong`",

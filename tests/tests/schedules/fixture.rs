@@ -1,7 +1,7 @@
 //! A store, a clock, and daemons that can be added, stopped and stepped.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use settled::domain::run::Run;
 use settled::domain::schedule::{Chore, Occurrence, On, Schedule, Target, Work};
 use settled::domain::time::Timestamp;
 use settled::engine::schedules::find_schedule;
-use settled::engine::{AddServer, Answer, Asked, EditPolicy, EditSchedule, Engine, Refusal};
+use settled::engine::{AddServer, Answer, Asked, ChoreEnd, EditPolicy, EditSchedule, Engine, Refusal};
 use settled::hub::Hub;
 use settled::scheduler::{Chores, Firing};
 use settled::secrets::Sealer;
@@ -27,18 +27,35 @@ use tokio::sync::watch;
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 
+/// What settled does for itself.
+pub(crate) const CHORES: [&str; 7] = [
+    "settled.clean_enrollments",
+    "settled.clean_executions",
+    "settled.compaction",
+    "settled.enrollments",
+    "settled.probes",
+    "settled.reconcile",
+    "settled.retention",
+];
+/// Of those, what is done every minute, by one daemon.
+pub(crate) const MINUTELY: u64 = 4;
+/// And weekly.
+pub(crate) const WEEKLY: u64 = 2;
+
 /// Chores that only tell what a test wants, and note that they were asked for.
 #[derive(Default)]
 pub(crate) struct Told {
     pub(crate) tells: Mutex<Option<Result<String, String>>>,
+    pub(crate) more: AtomicBool,
     pub(crate) done: Mutex<Vec<(Chore, Duration)>>,
 }
 
 #[async_trait]
 impl Chores for Told {
-    async fn act(&self, chore: Chore, period: Duration) -> Result<String, String> {
+    async fn act(&self, chore: Chore, period: Duration) -> Result<ChoreEnd, String> {
         self.done.lock().unwrap().push((chore, period));
-        self.tells.lock().unwrap().clone().unwrap_or(Ok(String::new()))
+        let told = self.tells.lock().unwrap().clone().unwrap_or(Ok(String::new()))?;
+        Ok(ChoreEnd { told, more: self.more.load(Ordering::Relaxed) })
     }
 }
 
@@ -189,6 +206,14 @@ impl House {
             format!("{} {}{count}", o.cause, o.fate)
         };
         self.history(id).await.into_iter().map(word).collect()
+    }
+
+    /// Pauses every chore but this one.
+    pub(crate) async fn only(&self, chore: &str) {
+        for name in CHORES.iter().filter(|name| **name != chore && **name != "settled.reconcile") {
+            let asked = self.asked("Schedules.Pause");
+            self.engine().pause_schedule(asked, (*name).to_owned()).await.unwrap();
+        }
     }
 
     pub(crate) async fn run(&self, id: RunId) -> Run {

@@ -4,6 +4,7 @@
 
 mod chores;
 mod commands;
+mod enrolling;
 mod fixture;
 mod overlap;
 mod simulation;
@@ -44,6 +45,14 @@ conformance! {
     targets::labels_are_looked_at_when_it_fires,
     targets::a_target_that_cannot_be_accepted_is_told_with_its_sentence,
     targets::an_install_makes_resources_where_there_are_none,
+    enrolling::p1_an_occurrence_and_whom_it_enrolls_are_one_commit,
+    enrolling::p2_of_three_daemons_one_enrolls,
+    enrolling::whom_labels_mean_is_looked_at_when_it_fires,
+    enrolling::what_is_completed_begins_anew_only_when_the_schedule_says_so,
+    enrolling::what_overlaps_waits_until_all_are_through,
+    enrolling::what_comes_later_begins_anew_what_came_earlier_and_nobody_else,
+    enrolling::enrolling_that_cannot_be_is_refused_by_field_and_told_when_it_fires,
+    enrolling::p14_who_may_not_any_more_enrolls_nobody,
     commands::p2_asking_twice_gives_one_schedule,
     commands::bad_input_names_its_field,
     commands::every_change_is_a_transition,
@@ -54,6 +63,7 @@ conformance! {
     chores::a_chore_that_did_nothing_leaves_no_trace,
     chores::a_chore_is_done_by_one_daemon_and_its_work_is_told,
     chores::chores_can_be_re_timed_and_paused_but_not_what_settling_rests_on,
+    chores::what_a_chore_has_not_done_in_its_time_goes_on_with_the_next_tick,
     chores::a_chore_by_hand_is_done_by_the_next_tick,
     chores::old_occurrences_go_and_those_that_wait_stay,
 }

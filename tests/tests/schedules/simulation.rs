@@ -142,9 +142,7 @@ impl World {
             };
             schedules.push(house.add(&format!("s{n}"), settings).await.unwrap());
         }
-        for chore in ["settled.retention", "settled.probes"] {
-            house.engine().pause_schedule(house.asked("Schedules.Pause"), chore.to_owned()).await.unwrap();
-        }
+        house.only("").await;
         let daemons = vec![house.another().await, house.another().await, house.another().await];
         Self { house, daemons, random: StdRng::seed_from_u64(seed), schedules, figures: Figures::default() }
     }

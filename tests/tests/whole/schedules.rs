@@ -112,12 +112,27 @@ async fn what_settled_does_for_itself_is_listed_re_timed_and_done_by_hand() {
     let all = done(&daemon, &["schedule", "list"]).await;
     let names: Vec<_> =
         all["schedules"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["settled.probes", "settled.reconcile", "settled.retention"]);
+    assert_eq!(
+        names,
+        [
+            "settled.clean_enrollments",
+            "settled.clean_executions",
+            "settled.compaction",
+            "settled.enrollments",
+            "settled.probes",
+            "settled.reconcile",
+            "settled.retention"
+        ]
+    );
     done(&daemon, &["schedule", "edit", "settled.retention", "--cron", "15 4 * * *"]).await;
     let pause = run(&daemon, &["schedule", "pause", "settled.reconcile"]).await;
     assert!(pause.0 == 4 && pause.2.contains("that every run settles in time rests on it"), "{}", pause.2);
     for (chore, told) in [
         ("settled.retention", "there was nothing to do"),
+        ("settled.compaction", "there was nothing to do"),
+        ("settled.enrollments", "there was nothing to do"),
+        ("settled.clean_enrollments", "there was nothing to do"),
+        ("settled.clean_executions", "there was nothing to do"),
         ("settled.reconcile", "0 open runs were looked at"),
     ] {
         done(&daemon, &["schedule", "fire", chore]).await;
@@ -153,6 +168,18 @@ async fn bad_input_is_told_with_its_field() {
         (
             vec!["schedule", "add", "x", "@daily", "--do", "renew", "--package", "nginks", "--server", "web"],
             "no package `nginks`",
+        ),
+        (
+            vec!["schedule", "add", "x", "@daily", "--do", "renew", "--server", "web"],
+            "say with --package of which package",
+        ),
+        (
+            vec!["schedule", "add", "x", "@daily", "--enroll", "c", "--subject", "user/1"],
+            "there is no lifecycle `c`",
+        ),
+        (
+            vec!["schedule", "add", "x", "@daily", "--enroll", "c", "--server", "web", "--set", "a=b"],
+            "--set and --name go with --do",
         ),
     ];
     for (line, part) in table {

@@ -111,8 +111,8 @@ fn read(mut table: Table<'_>, text: &str, origin: Origin, report: &mut Report<'_
     let parameters = read_parameters(&mut table, report);
     let single = table.boolean("single", report).unwrap_or(false);
     let defaults = operation::declared(&mut table, report, operation::DEFAULT);
-    let probe = operation::probe(&mut table, report);
     let context = Context { parameters: &parameters, defaults, has_probe: table.has("probe") };
+    let probe = operation::probe(&mut table, &context, report);
     let rules = rules::read(&mut table, &context, report);
     let operations = operation::all(&mut table, report, &context, probe.as_ref());
     let outputs = outputs::all(&mut table, report);

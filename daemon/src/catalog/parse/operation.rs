@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::domain::operation::Operation;
-use crate::domain::resource::{Declared, ResourceStatus};
+use crate::domain::resource::{Declared, Presence, ResourceStatus};
 
 use super::super::definition::{OperationDef, Parameter, ProbeDef, StepDef};
 use super::reader::Table;
@@ -60,13 +60,21 @@ fn status(
 }
 
 /// `[probe]`.
-pub(super) fn probe(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<ProbeDef> {
+pub(super) fn probe(
+    table: &mut Table<'_>,
+    context: &Context<'_>,
+    report: &mut Report<'_>,
+) -> Option<ProbeDef> {
     let mut table = table.table("probe", report)?;
     let script = table.script("script", true, report);
     let timeout = table.timeout("timeout", report).unwrap_or(PROBE_TIMEOUT);
     let line = report.line(table.start());
+    let shows = table.table("shows", report).and_then(|shows| context.proof(shows, report));
+    if shows.as_ref().is_some_and(|shows| shows.state != Presence::Present) {
+        table.problem("shows", "must be `present`: what is asked for is there", report);
+    }
     table.finish(report);
-    Some(ProbeDef { line, script: script?, timeout })
+    Some(ProbeDef { line, script: script?, timeout, shows })
 }
 
 /// `[operations.*]`, and the operation `probe` made of `[probe]`.

@@ -310,6 +310,12 @@ fn p7_a_proof_that_the_state_before_would_satisfy_is_refused() {
     );
     check(
         32,
+        "[probe.shows]\nstate = \"present\"\n\"fact.port\" = \"$prot\"\n[probe]",
+        &["34:probe.shows.fact.port: `prot` is not a parameter"],
+    );
+    check(32, "[probe.shows]\nstate = \"paused\"\n[probe]", &["32:probe.shows: must be `present`"]);
+    check(
+        32,
         "[prob]",
         &["16:operations.install.proof: needs a [probe]", "32:prob: unknown key (did you mean `probe`?)"],
     );

@@ -71,67 +71,10 @@ fn samples() -> Vec<Sample> {
     ]
 }
 
-/// What people, shells, SQL, apt, nginx, terminals and logs have been hurt with.
-const PAYLOADS: [&str; 44] = [
-    "$(reboot)",
-    "`reboot`",
-    "; reboot",
-    "| sh",
-    "&& reboot",
-    "& reboot",
-    "> /etc/passwd",
-    "< /etc/shadow",
-    "'",
-    "\"",
-    "\\",
-    "'; reboot; '",
-    "\"; reboot; \"",
-    "${IFS}",
-    "$PATH",
-    "*",
-    "?",
-    "[a-z]",
-    "{a,b}",
-    "~root",
-    "!!",
-    "# x",
-    "-rf",
-    "--config=/etc/shadow",
-    "-oProxyCommand=reboot",
-    "\n",
-    "\r\n",
-    "\t",
-    "\0",
-    "\u{1b}]0;x\u{7}",
-    "\u{7f}",
-    "\u{9b}31m",
-    "\u{202e}",
-    "\u{200b}",
-    "\u{feff}",
-    "é\u{1f9ea}",
-    "../../etc/passwd",
-    "/../",
-    "%0a%s%n",
-    "' OR 1=1 --",
-    "<script>",
-    "${jndi:ldap://x}",
-    "\n[mysqld]\nuser=root",
-    "\nSUDO_USER=x",
-];
-
-/// Each payload alone, around a good value, behind a space and on a line of its own; and what is too long.
+/// The payloads around a good value, and what is too long.
 fn hostile(good: &str) -> Vec<String> {
-    let around = |payload: &&str| {
-        [
-            (*payload).to_owned(),
-            format!("{good}{payload}"),
-            format!("{payload}{good}"),
-            format!("{good} {payload}"),
-            format!("{good}\n{payload}"),
-        ]
-    };
     let long = ["a", "1", "/a", "a.", "🧪", "-"].map(|part| part.repeat(VALUE_BYTES_MAX));
-    PAYLOADS.iter().flat_map(around).chain(long).collect()
+    payloads::around(good).into_iter().chain(long).collect()
 }
 
 fn assert_harmless(sample: &Sample, raw: &str) {

@@ -265,4 +265,6 @@ impl ParamType {
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod payloads;
+#[cfg(test)]
 mod tests;

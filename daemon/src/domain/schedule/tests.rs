@@ -32,6 +32,7 @@ fn hourly() -> Schedule {
         principal: "unix:0".to_owned(),
         next_due: Some(Timestamp(HOUR)),
         open_runs: Vec::new(),
+        open_enrollments: Vec::new(),
         waiting: 0,
         last: None,
         created_at: Timestamp(0),

@@ -188,7 +188,11 @@ impl Engine {
 }
 
 /// The subject of a request.
-async fn subject_of(unit: &mut Unit<'_>, version: &Version, named: &str) -> Result<Subject, Refusal> {
+pub(super) async fn subject_of(
+    unit: &mut Unit<'_>,
+    version: &Version,
+    named: &str,
+) -> Result<Subject, Refusal> {
     let taken = version.flow.subjects.take(named);
     let (kind, id) = taken.map_err(|bad| Refusal::field("subject", bad.to_string()))?;
     linked(unit, kind, id).await

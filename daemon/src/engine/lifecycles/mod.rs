@@ -9,6 +9,8 @@ mod change;
 mod clean;
 mod enroll;
 mod gate;
+mod on_schedule;
+mod overdue;
 mod payload;
 mod remove;
 mod run;

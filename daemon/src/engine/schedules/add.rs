@@ -97,6 +97,7 @@ impl Add {
             principal: self.asked.principal.clone(),
             next_due: None,
             open_runs: Vec::new(),
+            open_enrollments: Vec::new(),
             waiting: 0,
             last: None,
             created_at: now,

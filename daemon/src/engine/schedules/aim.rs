@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{Answer, Asked, Engine, Install, Operate, Refusal, targets};
+use super::super::{Answer, Asked, Engine, Enroll, Install, Operate, Refusal, targets};
 use crate::domain::operation::Operation;
 use crate::domain::params::Params;
-use crate::domain::schedule::{On, TARGETS_MAX, Work};
+use crate::domain::schedule::{On, Schedule, TARGETS_MAX, Target, Work};
 use crate::domain::server::Server;
 use crate::domain::turn::Turn;
 use crate::store::queries::ResourceFilter;
@@ -30,17 +30,27 @@ pub(super) enum Ask {
     Operate(Box<Operate>),
     Probe(String),
     Remove(String, Params),
+    /// What is completed begins anew when it says so.
+    Enroll(Box<Enroll>),
 }
 
 impl Aim {
-    fn nothing(why: String) -> Self {
+    pub(super) fn nothing(why: String) -> Self {
         Self { asks: Vec::new(), nothing: Some(why) }
     }
 }
 
 impl Engine {
-    /// What a schedule's work is about now.
-    pub(super) async fn aim(&self, work: &Work) -> Result<Aim, StoreError> {
+    /// What a schedule is about now.
+    pub(super) async fn aim_at(&self, target: &Target) -> Result<Aim, StoreError> {
+        match target {
+            Target::Work(work) => self.aim(work).await,
+            Target::Enrolling(enrolling) => self.aim_enrolling(enrolling).await,
+            Target::Chore(_) => Ok(Aim::default()),
+        }
+    }
+
+    async fn aim(&self, work: &Work) -> Result<Aim, StoreError> {
         let mut reader = self.store().read().await?;
         let mut db = reader.db();
         let asks = match &work.on {
@@ -68,16 +78,18 @@ impl Engine {
         })
     }
 
-    /// Gives one of the commands, within the unit of an occurrence. A refusal has written nothing.
+    /// Gives one of the commands, within the unit of an occurrence of this schedule. A refusal has written nothing.
     pub(super) async fn accept(
         &self,
         unit: &mut Unit<'_>,
+        schedule: &Schedule,
         asked: Asked,
         ask: Ask,
     ) -> Result<Answer, Refusal> {
         match ask {
             Ask::Install(ask) => self.install_within(unit, asked, *ask).await,
             Ask::Operate(ask) => self.operate_within(unit, asked, *ask).await,
+            Ask::Enroll(ask) => self.enroll_on_schedule(unit, schedule, asked, *ask).await,
             Ask::Probe(resource) => self.probe_within(unit, asked, resource).await,
             Ask::Remove(resource, parameters) => {
                 // A removal would cancel what is queued before it looks at the rest.
@@ -174,7 +186,10 @@ async fn on_server(
 }
 
 /// Servers that have all these labels.
-async fn labelled(db: &mut Db<'_>, labels: &BTreeMap<String, String>) -> Result<Vec<Server>, StoreError> {
+pub(super) async fn labelled(
+    db: &mut Db<'_>,
+    labels: &BTreeMap<String, String>,
+) -> Result<Vec<Server>, StoreError> {
     let has_all = |server: &Server| labels.iter().all(|(key, value)| server.labels.get(key) == Some(value));
     let (mut found, mut after) = (Vec::new(), String::new());
     loop {

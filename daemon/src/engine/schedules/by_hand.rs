@@ -26,8 +26,8 @@ impl Engine {
         asked.check()?;
         let found = find_schedule(&mut self.store().read().await?.db(), &schedule).await?;
         let aim = match &found.target {
-            Target::Work(work) => self.aim(work).await?,
             Target::Chore(_) => Aim::default(),
+            target => self.aim_at(target).await?,
         };
         let by_hand = ByHand { engine: self.clone(), asked, schedule, target: found.target, aim };
         self.writer().commit(by_hand).await
@@ -54,7 +54,7 @@ impl Command for ByHand {
         let due = self.free_time(unit, &schedule).await?;
         let occurrence = match schedule.target {
             Target::Chore(_) => queued(&mut schedule, due),
-            Target::Work(_) => self.fire(unit, &mut schedule, due).await?,
+            Target::Work(_) | Target::Enrolling(_) => self.fire(unit, &mut schedule, due).await?,
         };
         unit.insert_occurrence(&occurrence).await?;
         unit.update_schedule(&mut schedule).await?;
@@ -117,6 +117,7 @@ fn queued(schedule: &mut Schedule, due: Timestamp) -> Occurrence {
         fate: Fate::Waiting,
         why: "waits for a daemon's next tick".to_owned(),
         runs: Vec::new(),
+        enrollments: Vec::new(),
         refused: Vec::new(),
         at: due,
     }

@@ -28,6 +28,15 @@ pub struct BegunChore {
     by_hand: bool,
 }
 
+/// What came of a chore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChoreEnd {
+    /// What there is to tell; empty: nothing was done.
+    pub told: String,
+    /// Its time was up before it was done: it goes on with the next tick.
+    pub more: bool,
+}
+
 struct Begin {
     seen: Schedule,
     chore: Chore,
@@ -38,6 +47,7 @@ struct End {
     begun: BegunChore,
     fate: Fate,
     why: String,
+    more: bool,
 }
 
 impl Engine {
@@ -49,15 +59,20 @@ impl Engine {
         self.writer().commit(Begin { seen: schedule, chore, plan }).await
     }
 
-    /// Ends a chore: what it tells, or why it failed. One that has nothing to tell and that nobody asked for leaves no trace.
-    pub async fn end_chore(&self, begun: BegunChore, told: Result<String, String>) -> Result<(), StoreError> {
-        let (fate, why) = match told {
-            Ok(told) if told.is_empty() && !begun.by_hand => return Ok(()),
+    /// Ends a chore: what came of it, or why it failed. One that has nothing to tell and that nobody asked for leaves no trace.
+    pub async fn end_chore(
+        &self,
+        begun: BegunChore,
+        end: Result<ChoreEnd, String>,
+    ) -> Result<(), StoreError> {
+        let more = end.as_ref().is_ok_and(|end| end.more);
+        let (fate, why) = match end.map(|end| end.told) {
+            Ok(told) if told.is_empty() && !begun.by_hand && !more => return Ok(()),
             Ok(told) if told.is_empty() => (Fate::Fired, "there was nothing to do".to_owned()),
             Ok(told) => (Fate::Fired, told),
             Err(why) => (Fate::Refused, why),
         };
-        self.writer().commit(End { begun, fate, why }).await
+        self.writer().commit(End { begun, fate, why, more }).await
     }
 }
 
@@ -115,6 +130,9 @@ impl Command for End {
             unit.complete_occurrence(&occurrence).await?;
         }
         schedule.last = Some(Last { due, fate: occurrence.fate, why: occurrence.why });
+        if self.more && !schedule.paused {
+            schedule.next_due = Some(unit.now());
+        }
         unit.update_schedule(&mut schedule).await
     }
 }

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use super::super::{Engine, Refusal};
 use super::aim::Aim;
 use super::fire::{Firing, is_new};
-use super::{Timing, left, open_runs};
-use crate::domain::schedule::{Entry, Fate, Last, Plan, Schedule, Target, plan};
+use super::{Timing, enrolling, left, open_runs};
+use crate::domain::schedule::{Entry, Fate, Last, Plan, Schedule, plan};
 use crate::domain::time::Timestamp;
 use crate::store::{Command, Unit};
 
@@ -44,7 +44,7 @@ impl Engine {
         };
         let plan = plan(&schedule, &timing.cron, &timing.zone, self.clock().now());
         let fires = plan.entries.iter().any(|entry| matches!(entry, Entry::Fire { .. }));
-        let aim = if fires { self.aim_of(&schedule).await? } else { Aim::default() };
+        let aim = if fires { self.aim_at(&schedule.target).await? } else { Aim::default() };
         self.writer().commit(FireDue { engine: self.clone(), seen: schedule, plan, aim, admitted }).await
     }
 
@@ -56,16 +56,12 @@ impl Engine {
                 return Ok(false);
             }
         }
-        drop(reader);
-        let aim = self.aim_of(&schedule).await?;
-        self.writer().commit(WorkOff { engine: self.clone(), seen: schedule, aim, admitted }).await
-    }
-
-    async fn aim_of(&self, schedule: &Schedule) -> Result<Aim, Refusal> {
-        match &schedule.target {
-            Target::Work(work) => Ok(self.aim(work).await?),
-            Target::Chore(_) => Ok(Aim::default()),
+        if enrolling::under_way(&mut reader.db(), &schedule).await?.is_some() {
+            return Ok(false);
         }
+        drop(reader);
+        let aim = self.aim_at(&schedule.target).await?;
+        self.writer().commit(WorkOff { engine: self.clone(), seen: schedule, aim, admitted }).await
     }
 }
 
@@ -134,7 +130,8 @@ impl Command for WorkOff {
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<bool, Refusal> {
         let Some(mut schedule) = unchanged(unit, &self.seen).await? else { return Ok(false) };
-        if !open_runs(unit, &schedule).await?.is_empty() {
+        let under_way = enrolling::under_way(unit.db().await?, &schedule).await?;
+        if under_way.is_some() || !open_runs(unit, &schedule).await?.is_empty() {
             return Ok(false);
         }
         let waiting = unit.db().await?.waiting_occurrences(schedule.id).await?;

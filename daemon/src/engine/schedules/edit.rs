@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::super::server_policy::zone_named;
 use super::super::{Answer, Asked, Engine, Refusal, valid};
-use super::{Timing, find_schedule, left, target};
+use super::{Timing, enrolling, find_schedule, left, target};
 use crate::domain::cron::Cron;
 use crate::domain::schedule::{Chore, Missed, Overlap, Schedule, Target};
 use crate::domain::time::Timestamp;
@@ -58,8 +58,10 @@ impl EditSchedule {
         };
         problems.check("jitter_s", self.jitter.map_or(Ok(()), |span| short(span, JITTER_MAX)));
         problems.check("missed_within_s", self.missed_within.map_or(Ok(()), |span| short(span, WITHIN_MAX)));
-        if let Some(Target::Work(work)) = &self.target {
-            target::check_work(work, &mut problems);
+        match &self.target {
+            Some(Target::Work(work)) => target::check_work(work, &mut problems),
+            Some(Target::Enrolling(enrolling)) => enrolling::check(enrolling, &mut problems),
+            Some(Target::Chore(_)) | None => {}
         }
         problems.into_result()
     }

@@ -1,9 +1,10 @@
-//! One occurrence comes about: it waits, is left out, or its runs are accepted. All of it within the unit of the caller.
+//! One occurrence comes about: it waits, is left out, or its runs and enrollments are accepted. All of it within the unit of the caller.
 
-use super::super::{Asked, Engine, Refusal};
+use super::super::{Answer, Asked, Engine, Refusal};
 use super::aim::Aim;
-use super::{left, open_runs};
-use crate::domain::id::RunId;
+use super::enrolling::UNCHANGED;
+use super::{enrolling, left, open_runs};
+use crate::domain::id::{EnrollmentId, RunId};
 use crate::domain::run::{Event, Run};
 use crate::domain::schedule::{Cause, Fate, Last, Occurrence, Overlap, Schedule, WAITING_MAX};
 use crate::domain::time::Timestamp;
@@ -38,30 +39,34 @@ impl Firing<'_> {
             fate: Fate::Waiting,
             why: String::new(),
             runs: Vec::new(),
+            enrollments: Vec::new(),
             refused: Vec::new(),
             at: unit.now(),
         };
         let open = open_runs(unit, schedule).await?;
-        if open.is_empty() && schedule.waiting == 0 {
+        let who = match open.first() {
+            Some(run) => Some(format!("run {}", run.id)),
+            None => enrolling::waits_for(unit, schedule).await?,
+        };
+        if who.is_none() && schedule.waiting == 0 {
             self.act(unit, schedule, &mut occurrence).await?;
         } else {
-            self.overlap(unit, schedule, &mut occurrence, open).await?;
+            let who = who.unwrap_or_else(|| "an occurrence that waits".to_owned());
+            self.overlap(unit, schedule, &mut occurrence, open, who).await?;
         }
         schedule.last = Some(Last { due, fate: occurrence.fate, why: occurrence.why.clone() });
         Ok(occurrence)
     }
 
-    /// Runs of an earlier occurrence are open, or others wait for them.
+    /// `who` of an earlier occurrence is open, or others wait for it.
     async fn overlap(
         &self,
         unit: &mut Unit<'_>,
         schedule: &mut Schedule,
         occurrence: &mut Occurrence,
         open: Vec<Run>,
+        who: String,
     ) -> Result<(), Refusal> {
-        let who = open
-            .first()
-            .map_or_else(|| "an occurrence that waits".to_owned(), |run| format!("run {}", run.id));
         match schedule.overlap {
             Overlap::Skip => {
                 occurrence.fate = Fate::Skipped;
@@ -109,28 +114,33 @@ impl Firing<'_> {
     ) -> Result<(), Refusal> {
         occurrence.at = unit.now();
         occurrence.why.clear();
-        let mut refused = Vec::new();
+        let (mut refused, mut there) = (Vec::new(), 0);
         if self.admitted {
             for (target, ask) in self.aim.asks.clone() {
                 let asked = self.asked(schedule, occurrence.due, &target);
                 let answer = match ask {
-                    Ok(ask) => self.engine.accept(unit, asked, ask).await,
+                    Ok(ask) => self.engine.accept(unit, schedule, asked, ask).await,
                     Err(why) => Err(Refusal::not_now(why)),
                 };
                 match answer {
-                    Ok(answer) => occurrence
-                        .runs
-                        .extend(answer.run.iter().filter_map(|run| run.id.parse::<RunId>().ok())),
+                    Ok(answer) if is_unchanged(&answer) => there += 1,
+                    Ok(answer) => came_of(occurrence, &answer),
                     Err(Refusal::Store(error)) => return Err(error.into()),
                     Err(refusal) => refused.push((target, refusal.to_string())),
                 }
             }
         }
-        occurrence.fate = if occurrence.runs.is_empty() { Fate::Refused } else { Fate::Fired };
-        occurrence.why = self.sentence(schedule, occurrence.runs.len(), &refused);
+        let accepted = occurrence.runs.len() + occurrence.enrollments.len();
+        occurrence.fate = match (accepted, there, refused.len()) {
+            (0, 1.., 0) => Fate::Skipped,
+            (0, ..) => Fate::Refused,
+            _ => Fate::Fired,
+        };
+        occurrence.why = self.sentence(schedule, accepted, there, &refused);
         refused.truncate(REFUSED_MAX);
         occurrence.refused = refused;
         schedule.open_runs.clone_from(&occurrence.runs);
+        enrolling::remember(unit, schedule, &occurrence.enrollments).await?;
         schedule.last =
             Some(Last { due: occurrence.due, fate: occurrence.fate, why: occurrence.why.clone() });
         self.note(unit, schedule, occurrence);
@@ -147,7 +157,13 @@ impl Firing<'_> {
         }
     }
 
-    fn sentence(&self, schedule: &Schedule, accepted: usize, refused: &[(String, String)]) -> String {
+    fn sentence(
+        &self,
+        schedule: &Schedule,
+        accepted: usize,
+        there: usize,
+        refused: &[(String, String)],
+    ) -> String {
         if !self.admitted {
             let who = &schedule.principal;
             return format!(
@@ -157,13 +173,17 @@ impl Firing<'_> {
         }
         match (&self.aim.nothing, accepted, refused) {
             (Some(nothing), _, _) => nothing.clone(),
+            (None, 0, []) if there > 0 => format!("all {there} were enrolled before"),
+            (None, n, []) if there > 0 => format!("{n} enrolled, {there} were enrolled before"),
             (None, _, []) => String::new(),
             (None, 0, [(target, why)]) => format!("{target}: {why}"),
-            (None, 0, [(target, why), ..]) => {
+            (None, 0, [(target, why), ..]) if there == 0 => {
                 format!("all {} were refused, the first, {target}: {why}", refused.len())
             }
             (None, n, [(target, why), ..]) => {
-                format!("{n} accepted, {} refused, the first, {target}: {why}", refused.len())
+                let before =
+                    if there > 0 { format!("{there} were enrolled before, ") } else { String::new() };
+                format!("{n} accepted, {before}{} refused, the first, {target}: {why}", refused.len())
             }
         }
     }
@@ -176,11 +196,30 @@ impl Firing<'_> {
             principal: schedule.principal.clone(),
             method: "Schedules.Fire".to_owned(),
             object: schedule.name.clone(),
-            detail: format!("{}; {} runs", occurrence.cause, occurrence.runs.len()),
+            detail: format!("{}; {}", occurrence.cause, amount(occurrence)),
             result,
             run_id: None,
         });
     }
+}
+
+/// What came of it, for the audit.
+fn amount(occurrence: &Occurrence) -> String {
+    match occurrence.enrollments.len() {
+        0 => format!("{} runs", occurrence.runs.len()),
+        n => format!("{n} enrolled"),
+    }
+}
+
+/// An enrollment that is there stays as it is.
+fn is_unchanged(answer: &Answer) -> bool {
+    answer.run.is_none() && answer.ids == [UNCHANGED]
+}
+
+fn came_of(occurrence: &mut Occurrence, answer: &Answer) {
+    occurrence.runs.extend(answer.run.iter().filter_map(|run| run.id.parse::<RunId>().ok()));
+    let enrolled = answer.enrollment.iter().filter_map(|row| row.id.parse::<EnrollmentId>().ok());
+    occurrence.enrollments.extend(enrolled);
 }
 
 /// Stores an occurrence that came about just now. False: what became of its due time is stored already, and stays.

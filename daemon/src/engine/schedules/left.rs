@@ -70,6 +70,7 @@ pub(super) fn missed(
         fate: Fate::Missed,
         why,
         runs: Vec::new(),
+        enrollments: Vec::new(),
         refused: Vec::new(),
         at,
     }

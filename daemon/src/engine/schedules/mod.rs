@@ -9,6 +9,7 @@ mod by_hand;
 mod chores;
 mod due;
 mod edit;
+mod enrolling;
 mod fire;
 mod left;
 mod pause;
@@ -16,7 +17,7 @@ mod remove;
 mod target;
 
 pub use aim::Aim;
-pub use chores::BegunChore;
+pub use chores::{BegunChore, ChoreEnd};
 pub use edit::EditSchedule;
 
 use jiff::tz::TimeZone;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::{Engine, Refusal, accept, targets, valid};
+use super::enrolling;
 use crate::catalog::{Definition, Given};
 use crate::domain::operation::Operation;
 use crate::domain::schedule::{On, TARGETS_MAX, Target, Work};
@@ -60,6 +61,7 @@ pub(super) async fn check_target(
 ) -> Result<(), Refusal> {
     match target {
         Target::Work(work) => check_there(engine, unit, work).await.map_err(of_target),
+        Target::Enrolling(enrolling) => enrolling::check_there(engine, unit, enrolling).await,
         Target::Chore(_) => Ok(()),
     }
 }

@@ -5,7 +5,9 @@ use settled_proto::v1::schedule_target::Target as Wire;
 
 use super::{count, time};
 use crate::domain::operation::Operation;
-use crate::domain::schedule::{Cause, Fate, Last, Missed, Occurrence, On, Overlap, Schedule, Target, Work};
+use crate::domain::schedule::{
+    Cause, Enrolling, Fate, Last, Missed, Occurrence, On, Overlap, Schedule, Target, Whom, Work,
+};
 use crate::engine::Refusal;
 use crate::store::StoreError;
 use crate::store::rows::{OccurrenceRow, ScheduleRow};
@@ -29,6 +31,7 @@ pub(in crate::grpc) fn schedule(s: &Schedule) -> v1::Schedule {
         next_due: s.next_due.map(time),
         next_fire_at: s.next_fire_at().map(time),
         open_run_ids: s.open_runs.iter().map(ToString::to_string).collect(),
+        open_enrollment_ids: s.open_enrollments.iter().map(ToString::to_string).collect(),
         waiting: u32::try_from(s.waiting).unwrap_or(0),
         last: s.last.as_ref().map(last),
         built_in: s.chore().is_some(),
@@ -56,6 +59,7 @@ pub(in crate::grpc) fn occurrence(o: &Occurrence) -> v1::Occurrence {
         fate: fate(o.fate).into(),
         why: o.why.clone(),
         run_ids: o.runs.iter().map(ToString::to_string).collect(),
+        enrollment_ids: o.enrollments.iter().map(ToString::to_string).collect(),
         refused: o.refused.iter().map(refused).collect(),
         at: Some(time(o.at)),
     }
@@ -73,6 +77,7 @@ fn seconds(span: std::time::Duration) -> u32 {
 fn target(target: &Target) -> Wire {
     let work = match target {
         Target::Chore(chore) => return Wire::Chore(chore.to_string()),
+        Target::Enrolling(enrolling) => return Wire::Enrollment(enrollment_target(enrolling)),
         Target::Work(work) => work,
     };
     let mut wire = v1::OperationTarget {
@@ -90,16 +95,38 @@ fn target(target: &Target) -> Wire {
     Wire::Operation(wire)
 }
 
+fn enrollment_target(enrolling: &Enrolling) -> v1::EnrollmentTarget {
+    let Enrolling { lifecycle, whom, payload, again } = enrolling.clone();
+    let wire = v1::EnrollmentTarget { lifecycle, payload, again, ..v1::EnrollmentTarget::default() };
+    match whom {
+        Whom::Subjects(subjects) => v1::EnrollmentTarget { subjects, ..wire },
+        Whom::Labelled { labels, package } => {
+            v1::EnrollmentTarget { labels, package: package.unwrap_or_default(), ..wire }
+        }
+    }
+}
+
+fn enrolling_asked(wire: v1::EnrollmentTarget) -> Result<Target, Refusal> {
+    let v1::EnrollmentTarget { lifecycle, subjects, labels, package, payload, again } = wire;
+    let whom = match (subjects.is_empty(), labels.is_empty()) {
+        (false, true) if package.is_empty() => Whom::Subjects(subjects),
+        (true, false) => Whom::Labelled { labels, package: Some(package).filter(|name| !name.is_empty()) },
+        (false, true) => {
+            return Err(Refusal::field(
+                "target.enrollment.package",
+                "goes with labels only: subjects are whole",
+            ));
+        }
+        _ => return Err(Refusal::field("target.enrollment", "takes exactly one of subjects and labels")),
+    };
+    Ok(Target::Enrolling(Enrolling { lifecycle, whom, payload, again }))
+}
+
 /// The target that a request asks for.
 pub(in crate::grpc) fn target_asked(wire: v1::ScheduleTarget) -> Result<Target, Refusal> {
     let operation = match wire.target {
         Some(Wire::Operation(operation)) => operation,
-        Some(Wire::Enrollment(_)) => {
-            return Err(Refusal::field(
-                "target.enrollment",
-                "cannot be done on schedule: this settled has no lifecycles yet",
-            ));
-        }
+        Some(Wire::Enrollment(enrollment)) => return enrolling_asked(enrollment),
         Some(Wire::Chore(_)) => {
             return Err(Refusal::field(
                 "target.chore",

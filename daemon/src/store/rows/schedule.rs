@@ -6,21 +6,23 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{clean, corrupt, from_json, to_json, word};
-use crate::domain::id::RunId;
+use crate::domain::id::{EnrollmentId, RunId};
 use crate::domain::operation::Operation;
 use crate::domain::params::Params;
 use crate::domain::schedule::{
-    Cause, Chore, Fate, Last, Missed, Occurrence, On, Overlap, Schedule, Target, Work,
+    Cause, Chore, Enrolling, Fate, Last, Missed, Occurrence, On, Overlap, Schedule, Target, Whom, Work,
 };
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
-/// A target: a chore, or an operation on exactly one of servers, labels and resources.
+/// A target: a chore, an enrolling, or an operation on exactly one of servers, labels and resources.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct TargetJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     chore: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enrolling: Option<EnrollingJson>,
     package: String,
     operation: String,
     name: String,
@@ -28,6 +30,36 @@ struct TargetJson {
     servers: Option<Vec<String>>,
     labels: Option<BTreeMap<String, String>>,
     resources: Option<Vec<String>>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct EnrollingJson {
+    lifecycle: String,
+    payload: String,
+    again: bool,
+    subjects: Option<Vec<String>>,
+    labels: BTreeMap<String, String>,
+    package: Option<String>,
+}
+
+impl From<&Enrolling> for EnrollingJson {
+    fn from(enrolling: &Enrolling) -> Self {
+        let Enrolling { lifecycle, whom, payload, again } = enrolling.clone();
+        let json = Self { lifecycle, payload, again, ..Self::default() };
+        match whom {
+            Whom::Subjects(subjects) => Self { subjects: Some(subjects), ..json },
+            Whom::Labelled { labels, package } => Self { labels, package, ..json },
+        }
+    }
+}
+
+impl From<EnrollingJson> for Enrolling {
+    fn from(json: EnrollingJson) -> Self {
+        let EnrollingJson { lifecycle, payload, again, subjects, labels, package } = json;
+        let whom = subjects.map_or(Whom::Labelled { labels, package }, Whom::Subjects);
+        Self { lifecycle, whom, payload, again }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -40,6 +72,9 @@ struct LastJson {
 fn target_to_json(target: &Target) -> String {
     let json = match target {
         Target::Chore(chore) => TargetJson { chore: Some(chore.to_string()), ..TargetJson::default() },
+        Target::Enrolling(enrolling) => {
+            TargetJson { enrolling: Some(enrolling.into()), ..TargetJson::default() }
+        }
         Target::Work(work) => {
             let (mut servers, mut labels, mut resources) = (None, None, None);
             match &work.on {
@@ -48,7 +83,6 @@ fn target_to_json(target: &Target) -> String {
                 On::Resources(paths) => resources = Some(paths.clone()),
             }
             TargetJson {
-                chore: None,
                 package: work.package.clone(),
                 operation: work.operation.to_string(),
                 name: work.name.clone(),
@@ -56,6 +90,7 @@ fn target_to_json(target: &Target) -> String {
                 servers,
                 labels,
                 resources,
+                ..TargetJson::default()
             }
         }
     };
@@ -66,6 +101,9 @@ fn target_from_json(text: &str) -> Result<Target, StoreError> {
     let json: TargetJson = from_json("target", text)?;
     if let Some(chore) = &json.chore {
         return Ok(Target::Chore(word("chore", chore, Chore::parse)?));
+    }
+    if let Some(enrolling) = json.enrolling {
+        return Ok(Target::Enrolling(enrolling.into()));
     }
     let on = match (json.servers, json.labels, json.resources) {
         (Some(servers), None, None) => On::Servers(servers),
@@ -85,6 +123,15 @@ fn runs_to_json(runs: &[RunId]) -> String {
 fn runs_from_json(text: &str) -> Result<Vec<RunId>, StoreError> {
     let ids: Vec<String> = from_json("run ids", text)?;
     ids.iter().map(|id| id.parse().map_err(|_| corrupt("run id", id))).collect()
+}
+
+fn enrollments_to_json(enrollments: &[EnrollmentId]) -> String {
+    to_json(&enrollments.iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
+fn enrollments_from_json(text: &str) -> Result<Vec<EnrollmentId>, StoreError> {
+    let ids: Vec<String> = from_json("enrollment ids", text)?;
+    ids.iter().map(|id| id.parse().map_err(|_| corrupt("enrollment id", id))).collect()
 }
 
 fn micros(span: Duration) -> i64 {
@@ -115,6 +162,7 @@ pub struct ScheduleRow {
     pub next_due: Option<i64>,
     pub fire_at: Option<i64>,
     pub open_runs: String,
+    pub open_enrollments: String,
     pub waiting: i64,
     pub last: Option<String>,
     pub created_at: i64,
@@ -144,6 +192,7 @@ impl From<&Schedule> for ScheduleRow {
             next_due: s.next_due.map(|t| t.0),
             fire_at: s.next_fire_at().map(|t| t.0),
             open_runs: runs_to_json(&s.open_runs),
+            open_enrollments: enrollments_to_json(&s.open_enrollments),
             waiting: s.waiting,
             last: s.last.as_ref().map(|l| to_json(&last(l))),
             created_at: s.created_at.0,
@@ -179,6 +228,7 @@ impl TryFrom<ScheduleRow> for Schedule {
             principal: row.principal,
             next_due: row.next_due.map(Timestamp),
             open_runs: runs_from_json(&row.open_runs)?,
+            open_enrollments: enrollments_from_json(&row.open_enrollments)?,
             waiting: row.waiting,
             last: row.last.as_deref().map(last_from_json).transpose()?,
             created_at: Timestamp(row.created_at),
@@ -201,6 +251,7 @@ pub struct OccurrenceRow {
     pub fate: String,
     pub why: String,
     pub runs: String,
+    pub enrollments: String,
     pub refused: String,
     pub at: i64,
 }
@@ -217,6 +268,7 @@ impl From<&Occurrence> for OccurrenceRow {
             fate: o.fate.to_string(),
             why: clean(&o.why),
             runs: runs_to_json(&o.runs),
+            enrollments: enrollments_to_json(&o.enrollments),
             refused: to_json(&refused),
             at: o.at.0,
         }
@@ -236,6 +288,7 @@ impl TryFrom<OccurrenceRow> for Occurrence {
             fate: word("fate", &row.fate, Fate::parse)?,
             why: row.why,
             runs: runs_from_json(&row.runs)?,
+            enrollments: enrollments_from_json(&row.enrollments)?,
             refused: from_json("refusals", &row.refused)?,
             at: Timestamp(row.at),
         })
