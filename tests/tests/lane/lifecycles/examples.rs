@@ -69,8 +69,9 @@ impl Example {
     async fn help(&self, h: &mut House) {
         let now = h.enrollment(self.subject).await;
         if now.stage == "check" {
-            // The new certificate is there.
-            h.w.remote.put("alpha", "shop", "2\nfact.days_left=80");
+            // The new certificate is there, and as it was asked for.
+            let facts = "fact.domains=shop.example.org\nfact.source=self_signed\nfact.as_asked=true\nfact.due_for_renewal=false";
+            h.w.remote.put("alpha", "shop", &format!("2\n{facts}\nfact.days_left=80"));
         }
         match &now.state {
             State::Working { work: Work::Approval { .. }, .. } => {
