@@ -12,10 +12,10 @@ use crate::fixture::{HOUR, House, MINUTE, every};
 
 pub(crate) async fn p1_a_due_time_makes_its_run_and_its_record_in_one_commit(house: House) {
     let id = house.probing(every("0 * * * *")).await;
-    assert_eq!(house.go(Duration::from_secs(3_599)).await, 2, "only the chores");
-    assert!(house.history(id).await.is_empty());
+    house.go(Duration::from_secs(3_599)).await;
+    assert!(house.history(id).await.is_empty(), "not a second early");
     let due = house.schedule("look").await.next_due.unwrap();
-    assert_eq!(house.go(Duration::from_secs(1)).await, 3);
+    house.go(Duration::from_secs(1)).await;
     let history = house.history(id).await;
     let [occurrence] = &history[..] else { panic!("{history:?}") };
     assert_eq!((occurrence.due, occurrence.fate, occurrence.runs.len()), (due, Fate::Fired, 1));
