@@ -16,6 +16,8 @@ use crate::store::{AuditRow, Db, StoreError, Unit};
 
 /// The word for an enrollment that is there and stays as it is.
 pub(super) const UNCHANGED: &str = "unchanged";
+/// The same, but for the server or resource that it is about: that was made anew under its name.
+const LINKED: &str = "linked";
 /// Rows that are read at once.
 const PAGE: i64 = 500;
 
@@ -115,7 +117,7 @@ impl Engine {
         let once = Enroll { again: false, ..ask.clone() };
         let (found, word) = self.enroll_within(unit, &asked, &once).await?;
         let (enrollment, word) = match word {
-            UNCHANGED if begins_anew(schedule, &found, ask.again) => {
+            UNCHANGED | LINKED if begins_anew(schedule, &found, ask.again) => {
                 let anew = Enroll { again: true, cancel: true, ..ask };
                 self.enroll_within(unit, &asked, &anew).await?
             }
