@@ -270,11 +270,20 @@ impl Drop for Sshd {
     fn drop(&mut self) {
         self.stop();
         let cookie = format!("{COOKIE}={}", self.directory.path().display());
-        for pid in processes().filter(|&pid| has_variable(pid, &cookie)) {
-            signal(pid, Signal::KILL);
+        // A killed process takes its time to go, and may have begun another one before.
+        for _ in 0..LOOKS_MAX {
+            let left: Vec<_> = processes().filter(|&pid| has_variable(pid, &cookie)).collect();
+            if left.is_empty() {
+                return;
+            }
+            left.into_iter().for_each(|pid| signal(pid, Signal::KILL));
+            std::thread::yield_now();
         }
     }
 }
+
+/// How often is looked for what sessions left behind, each time at all processes, before it is left where it is.
+const LOOKS_MAX: usize = 10_000;
 
 /// In a mount namespace: the file `$0` takes the place of the machine's id, then the program goes on.
 const OWN_MACHINE: &str = r#"
