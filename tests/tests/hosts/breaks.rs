@@ -188,7 +188,10 @@ pub(crate) const SCHEDULED_TASK: &[Break] = &[Break {
 pub(crate) const SCRIPT: &[Break] = &[Break {
     program: "/usr/bin/chmod",
     calls: "'600 /srv/mine'",
-    with: &[("setup", "echo three >/srv/mine; chmod 600 /srv/mine")],
+    with: &[(
+        "setup",
+        "[ \"$(stat -c %a /srv/mine)\" = 600 ] || { echo three >/srv/mine; chmod 600 /srv/mine; }",
+    )],
     says: "the script ended with exit code 9",
     meanwhile: "grep -qx three /srv/mine",
     then: "[ \"$(stat -c '%a' /srv/mine)\" = 600 ]",
