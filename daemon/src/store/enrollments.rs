@@ -138,6 +138,14 @@ impl Db<'_> {
         Ok(on!(self, c => sqlx::query_as(sql).bind(queue).bind(now.0).bind(limit).fetch_all(c).await)?)
     }
 
+    /// Names the pass of an enrollment through its stage: the line of the log with which it came there; 0: with none.
+    pub async fn entered(&mut self, id: EnrollmentId) -> Result<i64, StoreError> {
+        let sql = "SELECT MAX(seq) FROM execution WHERE enrollment_id = $1 AND outcome <> 'failed'";
+        let seq: Option<i64> =
+            on!(self, c => sqlx::query_scalar(sql).bind(id.to_string()).fetch_one(c).await)?;
+        Ok(seq.unwrap_or(0))
+    }
+
     /// Lines of the log, newest first, before this one.
     pub async fn executions(
         &mut self,

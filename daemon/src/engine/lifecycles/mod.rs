@@ -15,6 +15,7 @@ mod payload;
 mod remove;
 mod run;
 mod step;
+mod webhook;
 mod work;
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,6 +25,7 @@ pub use apply::ApplyLifecycle;
 pub use change::Change;
 pub use clean::Cleaning;
 pub use enroll::Enroll;
+pub use webhook::Call;
 pub use work::{Done, Given, Task};
 
 use super::{Engine, Refusal};
