@@ -10,7 +10,7 @@ mod steward;
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,8 @@ use crate::domain::timings::Timings;
 use crate::engine::{self, Engine, Lease};
 use crate::grpc::{self, GrpcParts};
 use crate::hub::Hub;
-use crate::lifecycles::{self, Keeper};
+use crate::lifecycles::{self, Calls, Keeper};
+use crate::outside::Caller;
 use crate::process::{Part, Process, Systemd};
 use crate::reconciler::Reconciler;
 use crate::remote::Remote;
@@ -122,6 +123,11 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     };
     let keeper =
         Keeper::new(house.engine.clone(), house.crew.lease.clone(), house.crew.settings.shared, holds);
+    let calls = Calls::new(house.engine.clone(), house.crew.lease.clone(), caller(&clock), {
+        let drain = house.crew.drain.clone();
+        move || drain.is_on()
+    });
+    let calling = tokio::spawn(calls.run(stop.clone()));
     let keeping = tokio::spawn(lifecycles::run(keeper, alive(&process, Part::Lifecycles), stop.clone()));
     if let Some((listener, handle)) = counted {
         let page = metrics::Page {
@@ -178,10 +184,16 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
         (working, "the dispatcher"),
         (renewing, "the renewal of the lease"),
         (keeping, "what moves enrollments on"),
+        (calling, "what sends webhooks"),
     ];
     let outcome = first_to_end(over, &stop, serving, parts, ticking, &*clock).await;
     detach(&house.engine, &*clock).await;
     outcome
+}
+
+/// Who posts webhooks; it trusts whom other programs trust that honour `SSL_CERT_FILE`.
+fn caller(clock: &Arc<dyn Clock>) -> Caller {
+    Caller::new(Arc::clone(clock), std::env::var_os("SSL_CERT_FILE").map(PathBuf::from))
 }
 
 /// What a part calls to say by when it is heard of again.
@@ -370,7 +382,7 @@ async fn first_to_end(
     over: impl Future<Output = Result<(), StoreError>>,
     stop: &CancellationToken,
     mut serving: JoinHandle<Result<(), grpc::ServeError>>,
-    mut parts: [(JoinHandle<()>, &'static str); 3],
+    mut parts: [(JoinHandle<()>, &'static str); 4],
     mut ticking: JoinHandle<Result<(), tokio_cron_scheduler::JobSchedulerError>>,
     clock: &dyn Clock,
 ) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ mod mask;
 use std::fmt;
 use std::path::Path;
 
+use aws_lc_rs::hmac;
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
 use sha2::{Digest as _, Sha256};
@@ -37,6 +38,13 @@ pub enum SecretError {
     /// It does not open: damaged, or moved from another place.
     #[error("a secret does not open: it is damaged, or belongs elsewhere")]
     Damaged,
+}
+
+/// What shows that a text comes from whoever holds a secret, and when: HMAC-SHA-256 over the time in seconds, a dot and the text.
+pub fn signature(secret: &[u8], seconds: i64, text: &[u8]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let signed = hmac::sign(&key, &[format!("{seconds}.").as_bytes(), text].concat());
+    format!("v1={}", hex::encode(signed))
 }
 
 /// The master key.
@@ -153,6 +161,17 @@ mod tests {
 
     fn sealer(byte: u8) -> Sealer {
         Sealer::new(Zeroizing::new([byte; KEY_BYTES]))
+    }
+
+    #[test]
+    fn a_signature_is_of_time_and_text() {
+        // As `printf '1700000000.{"a":1}' | openssl dgst -sha256 -hmac 0123456789abcdef` tells.
+        let of = |seconds, text: &[u8]| signature(b"0123456789abcdef", seconds, text);
+        assert_eq!(
+            of(1_700_000_000, b"{\"a\":1}"),
+            "v1=9eb18f493f8ec135d9eb2dad817c369bb4e9cbfa818657897a7437c1cd8c3a23"
+        );
+        assert_ne!(of(1_700_000_001, b"{\"a\":1}"), of(1_700_000_000, b"{\"a\":1}"));
     }
 
     #[test]

@@ -18,11 +18,12 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("store", &["domain", "secrets", "clock"]),
     ("hub", &["store", "domain", "secrets", "clock"]),
     ("remote", &["domain", "clock"]),
+    ("outside", &["clock"]),
     ("engine", &["catalog", "auth", "hub", "store", "domain", "secrets", "clock"]),
     ("grpc", &["engine", "catalog", "auth", "hub", "store", "domain", "clock"]),
     ("dispatch", &["engine", "remote", "auth", "catalog", "store", "domain", "secrets", "clock"]),
     ("reconciler", &["engine", "store", "domain", "clock"]),
-    ("lifecycles", &["engine", "store", "domain", "clock"]),
+    ("lifecycles", &["engine", "outside", "store", "domain", "clock"]),
     ("scheduler", &["engine", "auth", "store", "domain", "clock"]),
 ];
 
@@ -148,6 +149,12 @@ fn only_the_engine_writes() {
 #[test]
 fn only_the_store_speaks_sql() {
     assert_eq!(strays(&["store"], &["sqlx", "SELECT ", "INSERT INTO", "DELETE FROM"]), Vec::<String>::new());
+}
+
+#[test]
+fn only_outside_speaks_to_endpoints() {
+    // Remote tunnels connections of its own, and the composition root says who is outside.
+    assert_eq!(strays(&["outside"], &["hyper::", "hyper_util", "tokio_rustls"]), Vec::<String>::new());
 }
 
 #[test]

@@ -69,13 +69,18 @@ pub(crate) enum LifecycleCommand {
 Examples:
   settlectl lifecycle apply certificate-renewal.toml
   settlectl lifecycle apply certificate-renewal.toml --dry-run
-  settlectl lifecycle apply certificate-renewal.toml --map check=renew")]
+  settlectl lifecycle apply certificate-renewal.toml --map check=renew
+  settlectl lifecycle apply trial.toml --secret billing=@/root/billing.key")]
 pub(crate) struct ApplyArgs {
     /// TOML file; '-' reads stdin
     pub(crate) file: PathBuf,
     /// Whoever waits at a stage that is gone goes on at another one; may be given several times
     #[arg(long = "map", value_name = "GONE=STAGE", value_parser = values::pair)]
     pub(crate) mapping: Vec<(String, String)>,
+    /// What a webhook is signed with: 'k=@file' reads a file, 'k=-' reads stdin, byte by byte. Never the value itself
+    // Read later, not by clap: its errors repeat what was typed, and this might be a secret.
+    #[arg(long = "secret", value_name = "NAME=@FILE|NAME=-")]
+    pub(crate) secret: Vec<String>,
     /// Check it, and store nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -163,27 +163,36 @@ impl ValueArgs {
 
     /// The secrets, read from files and stdin.
     pub(crate) fn secrets(&self) -> Result<BTreeMap<String, Vec<u8>>, Error> {
-        let mut secrets = BTreeMap::new();
-        let mut stdin_of: Option<String> = None;
-        for text in &self.secret {
-            let (key, source) = secret_source(text)?;
-            if secrets.contains_key(key) || self.set.iter().any(|(k, _)| k == key) {
-                return Err(Error::usage(format!("{key} is given twice.")));
-            }
-            let value = match source {
-                Source::File(path) => read_file(path, VALUE_BYTES_MAX).map_err(Error::usage)?,
-                Source::Stdin => {
-                    if let Some(other) = stdin_of.replace(key.to_owned()) {
-                        let line = format!("stdin can only be one secret, not {other} and {key}: use files.");
-                        return Err(Error::usage(line));
-                    }
-                    read_stdin()?
-                }
-            };
-            secrets.insert(key.to_owned(), value);
+        let secrets = secrets(&self.secret)?;
+        match secrets.keys().find(|key| self.set.iter().any(|(k, _)| k == *key)) {
+            Some(key) => Err(Error::usage(format!("{key} is given twice."))),
+            None => Ok(secrets),
         }
-        Ok(secrets)
     }
+}
+
+/// What `--secret` gives, read from files and stdin.
+pub(crate) fn secrets(given: &[String]) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+    let mut secrets = BTreeMap::new();
+    let mut stdin_of: Option<String> = None;
+    for text in given {
+        let (key, source) = secret_source(text)?;
+        if secrets.contains_key(key) {
+            return Err(Error::usage(format!("{key} is given twice.")));
+        }
+        let value = match source {
+            Source::File(path) => read_file(path, VALUE_BYTES_MAX).map_err(Error::usage)?,
+            Source::Stdin => {
+                if let Some(other) = stdin_of.replace(key.to_owned()) {
+                    let line = format!("stdin can only be one secret, not {other} and {key}: use files.");
+                    return Err(Error::usage(line));
+                }
+                read_stdin()?
+            }
+        };
+        secrets.insert(key.to_owned(), value);
+    }
+    Ok(secrets)
 }
 
 /// Where a secret comes from.

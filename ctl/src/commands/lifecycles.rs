@@ -27,7 +27,8 @@ pub(crate) async fn run(
         LifecycleCommand::Apply(args) => {
             let source = read(&args.file)?;
             let mapping = values::map(&args.mapping, "--map")?;
-            apply(&open().await?, &args, source, mapping).await
+            let secrets = values::secrets(&args.secret)?;
+            apply(&open().await?, &args, source, mapping, secrets).await
         }
         LifecycleCommand::Create(args) => {
             let source = create::ask()?;
@@ -68,12 +69,13 @@ async fn apply(
     args: &ApplyArgs,
     source: String,
     mapping: std::collections::BTreeMap<String, String>,
+    secrets: std::collections::BTreeMap<String, Vec<u8>>,
 ) -> Result<Exit, Error> {
     if !is_sound(ctx, &args.file.display().to_string(), &source).await? {
         return Ok(Exit::Usage);
     }
-    let request =
-        ApplyLifecycleRequest { request_id: args.change.id(), source, mapping, dry_run: args.dry_run };
+    let (request_id, dry_run) = (args.change.id(), args.dry_run);
+    let request = ApplyLifecycleRequest { request_id, source, mapping, dry_run, secrets };
     let answer = applied(ctx, &request).await?;
     ctx.out.show(&json::applied(&answer), || lifecycles::applied(&answer, args.dry_run))?;
     Ok(Exit::Done)

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::id::{BadId, EnrollmentId, LifecycleId, ResourceId, RunId, ServerId};
+use super::lifecycle::CALLS;
 use super::time::Timestamp;
 
 text_enum! {
@@ -387,7 +388,10 @@ impl Enrollment {
             ) => {
                 let due = *due;
                 let waits_since = self.waits_since.or(Some(now));
-                let waits_for = format!("a worker of the queue `{queue}`");
+                let waits_for = match queue.as_str() {
+                    CALLS => "its webhook to be sent".to_owned(),
+                    queue => format!("a worker of the queue `{queue}`"),
+                };
                 let offered = self.works(Work::Offer { queue, until }, due);
                 Ok(Self { waits_since, waits_for, ..offered })
             }

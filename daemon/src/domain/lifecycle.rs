@@ -238,6 +238,15 @@ pub enum Action {
         /// Who may decide; empty: everyone who may operate.
         by: Vec<String>,
     },
+    /// An endpoint outside is told, and does it.
+    Webhook {
+        /// Where it is.
+        url: String,
+        /// Name of the secret with which that is signed.
+        secret: String,
+        /// How long it may take.
+        timeout: Duration,
+    },
     /// A worker outside takes it.
     Work {
         /// Name of the queue.
@@ -246,6 +255,12 @@ pub enum Action {
         lease: Duration,
     },
 }
+
+/// The queue of webhooks, from which only daemons take. No worker's queue is called so.
+pub const CALLS: &str = "@webhooks";
+
+/// How long a webhook may take when nobody says.
+pub const CALL_DEFAULT: Duration = Duration::from_secs(10);
 
 /// A resource that a stage is about.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,7 +8,7 @@ use super::enrollments::point;
 use super::stream::Answers;
 use super::{Api, check, convert};
 use crate::catalog::DEFINITION_BYTES_MAX;
-use crate::domain::lifecycle::Lifecycle;
+use crate::domain::lifecycle::{CALLS, Lifecycle};
 use crate::engine::{Answer, ApplyLifecycle, Change, Done, Enroll, Refusal};
 
 /// Longest note of a person, in bytes.
@@ -118,7 +118,12 @@ impl v1::lifecycles_server::Lifecycles for Api {
             let message = format!("must have at most {DEFINITION_BYTES_MAX} bytes");
             return Err(self.refuse(Refusal::field("source", message)));
         }
-        let ask = ApplyLifecycle { source: m.source.clone(), mapping: m.mapping, dry: m.dry_run };
+        let ask = ApplyLifecycle {
+            source: m.source.clone(),
+            mapping: m.mapping,
+            secrets: m.secrets,
+            dry: m.dry_run,
+        };
         let answer = self.engine().apply_lifecycle(asked, ask).await.map_err(|r| self.refuse(r))?;
         let lifecycle = self.lifecycle_of(&answer, &m.source).map_err(|r| self.refuse(r))?;
         let change = answer.ids.into_iter().next().unwrap_or_default();
@@ -270,6 +275,11 @@ impl v1::lifecycles_server::Lifecycles for Api {
         let who = principal(&request)?.name.clone();
         let m = request.into_inner();
         check::name("queue", &m.queue).map_err(|r| self.refuse(r))?;
+        if m.queue == CALLS {
+            return Err(
+                self.refuse(Refusal::field("queue", "is that of webhooks, which settled sends itself"))
+            );
+        }
         check::name("worker", &m.worker).map_err(|r| self.refuse(r))?;
         Ok(Response::new(self.tasks(m.queue, m.worker, who)))
     }

@@ -4,10 +4,12 @@
 //! an enrollment, and a daemon that dies loses nothing. It never touches a server, and does not know what a stage does.
 
 mod aside;
+mod calls;
 mod drive;
 
 use std::time::Duration;
 
+pub use calls::Calls;
 pub use drive::run;
 
 use self::aside::Aside;

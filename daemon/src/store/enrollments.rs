@@ -137,6 +137,14 @@ impl Db<'_> {
         ids.into_iter().map(id).collect()
     }
 
+    /// Names the pass of an enrollment through its stage: the line of the log with which it came there; 0: with none.
+    pub async fn entered(&mut self, id: EnrollmentId) -> Result<i64, StoreError> {
+        let sql = "SELECT MAX(seq) FROM execution WHERE enrollment_id = $1 AND outcome <> 'failed'";
+        let seq: Option<i64> =
+            on!(self, c => sqlx::query_scalar(sql).bind(id.to_string()).fetch_one(c).await)?;
+        Ok(seq.unwrap_or(0))
+    }
+
     /// Lines of the log, newest first, before this one: its time and its number.
     pub async fn executions(
         &mut self,

@@ -42,7 +42,12 @@ impl House {
 
     async fn apply_mapped(&mut self, source: &str, mapping: &[(&str, &str)]) -> Result<Vec<String>, Refusal> {
         let mapping = mapping.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned()));
-        let ask = ApplyLifecycle { source: source.to_owned(), mapping: mapping.collect(), dry: false };
+        let ask = ApplyLifecycle {
+            source: source.to_owned(),
+            mapping: mapping.collect(),
+            secrets: BTreeMap::new(),
+            dry: false,
+        };
         let asked = self.w.asked("Lifecycles.Apply");
         Ok(self.w.daemon.engine.apply_lifecycle(asked, ask).await?.ids)
     }

@@ -67,7 +67,8 @@ async fn a_hundred_thousand_enrollments_due_at_once_are_worked_off_without_loss(
     let api = Served::start().await;
     api.server("web").await;
     let engine = api.engine.clone();
-    let ask = ApplyLifecycle { source: SOURCE.to_owned(), mapping: [].into(), dry: false };
+    let ask =
+        ApplyLifecycle { source: SOURCE.to_owned(), mapping: [].into(), secrets: [].into(), dry: false };
     engine.apply_lifecycle(asked(number), ask).await.expect("the definition is sound");
     let began = Instant::now();
     enroll_all(&engine, number).await;

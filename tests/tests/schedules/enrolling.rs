@@ -13,7 +13,8 @@ const ASKS: &str = "code = \"c\"\nname = \"C\"\n[subjects.user]\nid = \"integer\
                     [[stages]]\nname = \"one\"\naction = { approval = \"Well?\" }\n";
 
 async fn apply(house: &House) {
-    let ask = ApplyLifecycle { source: ASKS.to_owned(), mapping: BTreeMap::new(), dry: false };
+    let ask =
+        ApplyLifecycle { source: ASKS.to_owned(), mapping: BTreeMap::new(), secrets: [].into(), dry: false };
     house.engine().apply_lifecycle(house.asked("Lifecycles.Apply"), ask).await.unwrap();
 }
 

@@ -17,14 +17,14 @@ use crate::cli::settlectl_at;
 use crate::shared;
 
 /// A daemon, a server that it has met, and a directory for what tests write.
-struct House {
-    daemon: Option<TestDaemon>,
-    server: Server,
-    dir: TempDir,
+pub(crate) struct House {
+    pub(crate) daemon: Option<TestDaemon>,
+    pub(crate) server: Server,
+    pub(crate) dir: TempDir,
 }
 
 impl House {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (daemon, server) = (daemon::Options::default().start().await, Server::start());
         server.register(&daemon, "web").await;
         let dir = tempfile::tempdir().unwrap();
@@ -32,17 +32,17 @@ impl House {
         Self { daemon: Some(daemon), server, dir }
     }
 
-    fn daemon(&self) -> &TestDaemon {
+    pub(crate) fn daemon(&self) -> &TestDaemon {
         self.daemon.as_ref().unwrap()
     }
 
     /// Where the scripts of stages leave what they did.
-    fn trace(&self, name: &str) -> PathBuf {
+    pub(crate) fn trace(&self, name: &str) -> PathBuf {
         self.server.path("work").join(name)
     }
 
     /// A stage with a script, run by the user who logs in.
-    fn script(&self, name: &str, lines: &str, script: &str) -> String {
+    pub(crate) fn script(&self, name: &str, lines: &str, script: &str) -> String {
         let user = self.server.sshd.user();
         format!(
             "[[stages]]\nname = \"{name}\"\n{lines}\n[stages.action]\nuser = \"{user}\"\nscript = '''\n{script}\n'''\n"
@@ -50,30 +50,30 @@ impl House {
     }
 
     /// What `settlectl` prints and how it ends.
-    async fn says(&self, arguments: &[&str]) -> (i32, Value, String) {
+    pub(crate) async fn says(&self, arguments: &[&str]) -> (i32, Value, String) {
         let output = timeout(WITHIN, settlectl_at(self.daemon(), arguments).output()).await.unwrap().unwrap();
         let printed = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
         (output.status.code().unwrap(), printed, String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    async fn ok(&self, arguments: &[&str]) -> Value {
+    pub(crate) async fn ok(&self, arguments: &[&str]) -> Value {
         let (code, printed, told) = self.says(arguments).await;
         assert_eq!(code, 0, "{arguments:?}: {told}");
         printed
     }
 
-    async fn apply(&self, text: &str) -> Value {
+    pub(crate) async fn apply(&self, text: &str) -> Value {
         let file = self.dir.path().join("lifecycle.toml");
         std::fs::write(&file, text).unwrap();
         self.ok(&["lifecycle", "apply", &file.display().to_string()]).await
     }
 
-    async fn show(&self, subject: &str) -> Value {
+    pub(crate) async fn show(&self, subject: &str) -> Value {
         self.ok(&["enrollment", "show", &format!("c/{subject}")]).await
     }
 
     /// Waits until the enrollment has this status.
-    async fn becomes(&self, subject: &str, status: &str) -> Value {
+    pub(crate) async fn becomes(&self, subject: &str, status: &str) -> Value {
         until(&format!("{subject} becomes {status}"), async || {
             let now = self.show(subject).await;
             (now["status"] == status).then_some(now)
@@ -82,7 +82,7 @@ impl House {
     }
 
     /// The log, oldest first, as `stage attempt outcome`.
-    async fn log(&self, subject: &str) -> Vec<String> {
+    pub(crate) async fn log(&self, subject: &str) -> Vec<String> {
         let log = self.ok(&["enrollment", "show", &format!("c/{subject}"), "--log"]).await;
         let rows = log["executions"].as_array().unwrap().iter().rev();
         let word = |row: &Value, name: &str| row[name].to_string().trim_matches('"').to_owned();
@@ -90,7 +90,7 @@ impl House {
     }
 }
 
-fn top(lines: &str) -> String {
+pub(crate) fn top(lines: &str) -> String {
     format!("code = \"c\"\nname = \"C\"\n{lines}\n")
 }
 

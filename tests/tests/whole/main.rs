@@ -19,3 +19,4 @@ mod servers;
 mod shared;
 mod still;
 mod systemd;
+mod webhooks;

@@ -7,7 +7,7 @@ use super::gate::Names;
 use super::scripts;
 use crate::domain::enrollment::{Enrollment, Event, Work};
 use crate::domain::id::RunId;
-use crate::domain::lifecycle::{Action, Given, Stage, Target, Then};
+use crate::domain::lifecycle::{Action, CALLS, Given, Stage, Target, Then};
 use crate::domain::operation::Operation;
 use crate::domain::params::Params;
 use crate::domain::resource::ResourceStatus;
@@ -52,6 +52,9 @@ impl Engine {
         let until = unit.now() + stage.max_wait;
         let run = match &stage.action {
             Action::Approval { .. } => return Ok(Begun::Event(Event::Began(Work::Approval { until }))),
+            Action::Webhook { .. } => {
+                return Ok(Begun::Event(Event::Offered { queue: CALLS.to_owned(), until }));
+            }
             Action::Work { queue, .. } => {
                 // Workers who put it off again and again do not make its time longer, unless it goes on all the same.
                 let anew = stage.then == Then::GoOn && enrollment.waited_out(stage.max_wait, unit.now());

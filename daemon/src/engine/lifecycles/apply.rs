@@ -19,12 +19,14 @@ use crate::store::{Command, Unit, Wants};
 const LIFECYCLES_MAX: i64 = 1_000;
 
 /// Asks for a lifecycle to be as a text says.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ApplyLifecycle {
     /// The definition, TOML.
     pub source: String,
     /// From stages that are gone to those that take their place.
     pub mapping: BTreeMap<String, String>,
+    /// What webhooks are signed with, by name: those that are new or change.
+    pub secrets: BTreeMap<String, Vec<u8>>,
     /// It is checked like any other, and stores nothing.
     pub dry: bool,
 }
@@ -124,12 +126,14 @@ impl Apply {
         if !self.ask.dry {
             unit.insert_lifecycle(&lifecycle).await?;
         }
+        self.keep_secrets(unit, &lifecycle).await?;
         self.store(unit, &lifecycle, "created").await
     }
 
     async fn change(&self, unit: &mut Unit<'_>, mut lifecycle: Lifecycle) -> Result<Answer, Refusal> {
         let newest = self.engine.version(unit.db().await?, lifecycle.id, lifecycle.revision).await?;
         if newest.flow.source == self.flow.source {
+            self.keep_secrets(unit, &lifecycle).await?;
             return self.answer(unit, &lifecycle, "unchanged").await;
         }
         self.check_mapping(Some(&newest.flow))?;
@@ -143,7 +147,13 @@ impl Apply {
         if !self.ask.dry {
             unit.update_lifecycle(&mut lifecycle).await?;
         }
+        self.keep_secrets(unit, &lifecycle).await?;
         self.store(unit, &lifecycle, "changed").await
+    }
+
+    async fn keep_secrets(&self, unit: &mut Unit<'_>, lifecycle: &Lifecycle) -> Result<(), Refusal> {
+        let ApplyLifecycle { secrets, dry, .. } = &self.ask;
+        self.engine.keep_webhook_secrets(unit, lifecycle.id, &self.flow, secrets, *dry).await
     }
 
     async fn store(

@@ -16,6 +16,7 @@ mod remove;
 mod run;
 mod scripts;
 mod step;
+mod webhook;
 mod work;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -25,6 +26,7 @@ pub use apply::ApplyLifecycle;
 pub use change::Change;
 pub use clean::Cleaning;
 pub use enroll::Enroll;
+pub use webhook::Call;
 pub use work::{Done, Task};
 
 use super::{Engine, Refusal};

@@ -165,9 +165,13 @@ impl Command for Take {
     }
 }
 
+/// How long beyond its time a daemon has to say what came of a webhook.
+const CALL_MARGIN: Duration = Duration::from_secs(5);
+
 fn lease(action: &Action) -> Duration {
     match action {
         Action::Work { lease, .. } => *lease,
+        Action::Webhook { timeout, .. } => *timeout + CALL_MARGIN,
         _ => LEASE_DEFAULT,
     }
 }

@@ -91,6 +91,26 @@ fn a_definition_is_read_as_it_stands() {
 }
 
 #[test]
+fn a_webhook_goes_over_tls_or_stays_on_this_host_or_says_so() {
+    for (url, more) in [
+        ("https://example.org/hook?a=1", ""),
+        ("http://127.0.0.1:8080/hook", ""),
+        ("http://[::1]/hook", ""),
+        ("http://localhost/hook", ""),
+        ("http://example.org/hook", ", plain = true, timeout = \"1m\""),
+    ] {
+        let action = format!("action = {{ webhook = \"{url}\", secret = \"billing\"{more} }}");
+        let text = format!("code = \"c\"\nname = \"C\"\n[[stages]]\nname = \"a\"\n{action}\n");
+        let flow = parse_lifecycle(&text).unwrap_or_else(|problems| panic!("{url}: {problems:?}"));
+        let Action::Webhook { url: read, secret, timeout } = &flow.stages[0].action else {
+            panic!("{flow:?}")
+        };
+        assert_eq!((read.as_str(), secret.as_str()), (url, "billing"));
+        assert_eq!(timeout.as_secs(), if more.is_empty() { 10 } else { 60 });
+    }
+}
+
+#[test]
 fn what_is_wrong_is_told_by_line_and_field() {
     let stage = "[[stages]]\nname = \"a\"\naction = { approval = \"?\" }\n";
     let top = |lines: &str| format!("code = \"c\"\nname = \"C\"\n{lines}\n{stage}");
@@ -133,6 +153,11 @@ fn what_is_wrong_is_told_by_line_and_field() {
             ":6: stages[0].attempts: must be a whole number",
         ),
         (one("action = { approval = \"?\" }\nbackoff = \"soon\""), ":6: stages[0].backoff: must be a span"),
+        (one("action = { webhook = \"https://a.org/\" }"), "stages[0].action.secret: `secret` is missing"),
+        (one("action = { webhook = \"http://a.org/\", secret = \"s\" }"), "action.webhook: must be https"),
+        (one("action = { webhook = \"https://u:p@a.org/\", secret = \"s\" }"), "without a user, a password"),
+        (one("action = { webhook = \"/hook\", secret = \"s\" }"), "must be a URL"),
+        (one("action = { webhook = \"ftp://a.org/\", secret = \"s\" }"), "must be a URL"),
     ];
     for (text, expected) in table {
         let problems = parse_lifecycle(&text).expect_err(&text);

@@ -1,0 +1,190 @@
+//! Sends the webhooks that are offered, and says what came of each. Like a worker outside, only that it is this daemon.
+//!
+//! It keeps nothing: what it has taken has a lease, and is offered again when that passes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::enrollment::TaskId;
+use crate::domain::lifecycle::CALLS;
+use crate::domain::time::Timestamp;
+use crate::engine::{Call, Done, Engine, Lease, Refusal};
+use crate::outside::{Answer, Caller, Failed, Post};
+use crate::store::StoreError;
+
+/// Webhooks that are under way at once.
+const AT_ONCE: usize = 16;
+/// How often it looks without having been woken.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// When an endpoint is asked again that does not say when.
+const AGAIN: Duration = Duration::from_secs(60);
+/// Of an answer that is an error, so many characters are told.
+const TOLD_CHARS: usize = 200;
+
+/// Sends webhooks.
+#[derive(Clone)]
+pub struct Calls {
+    engine: Engine,
+    lease: Lease,
+    caller: Caller,
+    /// Whether nothing is to be begun for now.
+    holds: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Calls {
+    /// One that has sent nothing yet. `holds`: whether nothing is to be begun for now.
+    pub fn new(
+        engine: Engine,
+        lease: Lease,
+        caller: Caller,
+        holds: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self { engine, lease, caller, holds: Arc::new(holds) }
+    }
+
+    /// Runs until `stop`, and then until what is under way is done. What is cut off is sent again by whoever serves next.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut under_way = JoinSet::new();
+        let mut committed = self.engine.hub().committed();
+        while !stop.is_cancelled() {
+            committed.mark_unchanged();
+            if let Err(error) = self.look(&mut under_way).await {
+                tracing::warn!(%error, "webhooks could not be looked for; it is tried again");
+            }
+            let clock = self.engine.clock();
+            let rested = clock.sleep_until(clock.monotonic() + LOOK_EVERY);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = rested => {}
+                Ok(()) = committed.changed() => {}
+                Some(_) = under_way.join_next() => {}
+            }
+        }
+        while under_way.join_next().await.is_some() {}
+    }
+
+    /// Takes what is offered, as far as there is room, and begins to send it.
+    async fn look(&self, under_way: &mut JoinSet<()>) -> Result<(), StoreError> {
+        while under_way.try_join_next().is_some() {}
+        let room = AT_ONCE.saturating_sub(under_way.len());
+        if room == 0 || !self.lease.is_trusted() || (self.holds)() {
+            return Ok(());
+        }
+        let now = self.engine.clock().now();
+        let room = i64::try_from(room).unwrap_or(0);
+        let offers = self.engine.store().read().await?.db().offers(CALLS, now, room).await?;
+        for offer in offers {
+            let me = format!("settled/{}", self.engine.me());
+            match self.engine.take_call(offer, me).await {
+                Ok(Some((task, call))) => {
+                    under_way.spawn(self.clone().send(task, call));
+                }
+                Ok(None) | Err(Refusal::Store(StoreError::Conflict)) => {}
+                Err(error) => tracing::warn!(%error, "a webhook could not be taken; it is tried again"),
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(self, task: TaskId, call: Result<Call, String>) {
+        let clock = self.engine.clock();
+        let done = match call {
+            Ok(call) => {
+                let headers = call.headers(clock.now());
+                let post = Post { url: call.url, headers, body: call.body, timeout: call.timeout };
+                let answer = self.caller.post(&post).await;
+                judged(answer, clock.now())
+            }
+            Err(why) => Done::Failed(why),
+        };
+        let ended = self.engine.end_call(task, done).await;
+        let ended = match ended {
+            // What was answered cannot be put into the payload.
+            Err(Refusal::Invalid(problems)) => {
+                let why = problems.first().map(ToString::to_string).unwrap_or_default();
+                let why = format!("the answer of its webhook: {why}");
+                self.engine.end_call(task, Done::Failed(why)).await
+            }
+            other => other,
+        };
+        if let Err(error) = ended {
+            tracing::warn!(%task, %error, "what came of a webhook was not taken note of; it is sent again when its lease has passed");
+        }
+    }
+}
+
+/// What an answer says of the stage.
+fn judged(answer: Result<Answer, Failed>, now: Timestamp) -> Done {
+    let answer = match answer {
+        Ok(answer) => answer,
+        // Nothing was begun there (P4).
+        Err(failed @ Failed::NotSent(_)) => {
+            return Done::Deferred { until: now + AGAIN, why: format!("its webhook {failed}") };
+        }
+        Err(failed @ Failed::NoAnswer(_)) => return Done::Failed(format!("its webhook {failed}")),
+    };
+    let later = |status: u16| Done::Deferred {
+        until: now + answer.retry_after.unwrap_or(AGAIN),
+        why: format!("its webhook answered {status}: not yet"),
+    };
+    match answer.status {
+        status @ (202 | 425) => later(status),
+        status @ (429 | 503) if answer.retry_after.is_some() => later(status),
+        200..=299 if answer.is_json => Done::Completed(answer.body),
+        200..=299 => Done::Completed(String::new()),
+        status @ 300..=399 => Done::Failed(format!(
+            "its webhook answered {status}: redirects are not followed, name the last URL"
+        )),
+        status => Done::Failed(format!("its webhook answered {status}{}", told(&answer.body))),
+    }
+}
+
+/// The beginning of an answer, on one line.
+fn told(body: &str) -> String {
+    let line = body.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line: String = line.chars().filter(|c| !c.is_control()).take(TOLD_CHARS).collect();
+    if line.is_empty() { line } else { format!(": {line}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(0);
+
+    fn answer(status: u16, retry_after: Option<u64>, is_json: bool, body: &str) -> Result<Answer, Failed> {
+        let retry_after = retry_after.map(Duration::from_secs);
+        Ok(Answer { status, retry_after, is_json, body: body.to_owned() })
+    }
+
+    #[test]
+    fn an_answer_is_done_not_yet_or_failed() {
+        let later = |seconds: u64, why: &str| Done::Deferred {
+            until: NOW + Duration::from_secs(seconds),
+            why: why.to_owned(),
+        };
+        let failed = |why: &str| Done::Failed(why.to_owned());
+        let table = [
+            (answer(200, None, true, "{\"a\":1}"), Done::Completed("{\"a\":1}".to_owned())),
+            (answer(200, None, false, "OK"), Done::Completed(String::new())),
+            (answer(204, None, false, ""), Done::Completed(String::new())),
+            (answer(202, None, false, ""), later(60, "its webhook answered 202: not yet")),
+            (answer(425, Some(5), false, ""), later(5, "its webhook answered 425: not yet")),
+            (answer(503, Some(9), false, ""), later(9, "its webhook answered 503: not yet")),
+            (answer(503, None, false, "a\n b"), failed("its webhook answered 503: a b")),
+            (answer(404, Some(5), false, ""), failed("its webhook answered 404")),
+            (
+                answer(302, None, false, ""),
+                failed("its webhook answered 302: redirects are not followed, name the last URL"),
+            ),
+            (Err(Failed::NotSent("x".to_owned())), later(60, "its webhook cannot be reached: x")),
+            (Err(Failed::NoAnswer("x".to_owned())), failed("its webhook gave no answer: x")),
+        ];
+        for (answer, expected) in table {
+            assert_eq!(judged(answer.clone(), NOW), expected, "{answer:?}");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Webhooks: posted to a real HTTP server on this machine, signed, and sent again under the same id.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use settled::secrets::signature;
+use settled_tests::daemon;
+use settled_tests::patience::until;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::lifecycles::{House, top};
+
+const SECRET: &str = "a secret of more than 16 bytes";
+
+/// One request as it arrived: its path, the headers that count, and its body.
+#[derive(Debug, Clone)]
+struct Got {
+    line: String,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Got {
+    fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str()).unwrap_or_default()
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+/// A server that gives these answers, one after the other, and the last one again and again. An empty one is none: it hangs.
+struct Endpoint {
+    port: u16,
+    got: Arc<Mutex<Vec<Got>>>,
+}
+
+impl Endpoint {
+    async fn answering(answers: &[&str]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let got = Arc::new(Mutex::new(Vec::new()));
+        let (answers, seen) = (answers.iter().map(|&a| a.to_owned()).collect::<Vec<_>>(), Arc::clone(&got));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, answers.clone(), Arc::clone(&seen)));
+            }
+        });
+        Self { port, got }
+    }
+
+    fn got(&self) -> Vec<Got> {
+        self.got.lock().unwrap().clone()
+    }
+
+    fn stage(&self, name: &str, lines: &str) -> String {
+        let port = self.port;
+        format!(
+            "[[stages]]\nname = \"{name}\"\n{lines}\n[stages.action]\nwebhook = \"http://127.0.0.1:{port}/hook?a=1\"\n\
+             secret = \"billing\"\ntimeout = \"2s\"\n"
+        )
+    }
+}
+
+async fn serve(mut stream: TcpStream, answers: Vec<String>, seen: Arc<Mutex<Vec<Got>>>) {
+    let mut bytes = Vec::new();
+    let got = loop {
+        if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
+            return;
+        }
+        if let Some(got) = whole(&String::from_utf8_lossy(&bytes)) {
+            break got;
+        }
+    };
+    let answer = {
+        let mut seen = seen.lock().unwrap();
+        seen.push(got);
+        answers[(seen.len() - 1).min(answers.len() - 1)].clone()
+    };
+    if answer.is_empty() {
+        std::future::pending::<()>().await;
+    }
+    stream.write_all(answer.as_bytes()).await.ok();
+}
+
+/// A request, once all of it is there.
+fn whole(text: &str) -> Option<Got> {
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let mut lines = head.lines();
+    let line = lines.next()?.to_owned();
+    let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let headers: Vec<_> = lines.filter_map(header).collect();
+    let got = Got { line, headers, body: body.to_owned() };
+    (got.header("content-length").parse() == Ok(body.len())).then_some(got)
+}
+
+fn answer(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
+}
+
+impl House {
+    /// Applies a definition with the secret `billing`.
+    async fn apply_signed(&self, text: &str) -> Value {
+        let (file, secret) = (self.dir.path().join("signed.toml"), self.dir.path().join("secret"));
+        std::fs::write(&file, text).unwrap();
+        std::fs::write(&secret, SECRET).unwrap();
+        let secret = format!("billing=@{}", secret.display());
+        self.ok(&["lifecycle", "apply", &file.display().to_string(), "--secret", &secret]).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_signed_tells_all_and_hands_on_what_it_is_answered() {
+    let h = House::start().await;
+    let json = answer("200 OK", "content-type: application/json; charset=utf-8\r\n", "{\"invoice\": 7}");
+    let endpoint = Endpoint::answering(&[&json, &answer("204 No Content", "", "")]).await;
+    let text = [top(""), endpoint.stage("one", ""), endpoint.stage("two", "")].concat();
+    h.apply_signed(&text).await;
+    h.ok(&["enroll", "c", "user/42", "--payload", "{\"plan\": \"pro\"}"]).await;
+    let done = h.becomes("user/42", "completed").await;
+    assert_eq!(done["payload"], "{\"invoice\":7,\"plan\":\"pro\"}");
+    assert_eq!(h.log("user/42").await, ["one 1 succeeded", "two 1 succeeded"]);
+    let got = endpoint.got();
+    assert_eq!(got.len(), 2);
+    assert_eq!(got[0].line, "POST /hook?a=1 HTTP/1.1");
+    assert_eq!(got[0].header("content-type"), "application/json");
+    let mut told = got[0].json();
+    let id = told.as_object_mut().unwrap().remove("id").unwrap();
+    assert_eq!(id, got[0].header("settled-id"));
+    let expected = serde_json::json!({
+        "lifecycle": "c", "stage": "one", "attempt": 1, "deferrals": 0, "is_retry": false,
+        "subject": { "type": "user", "id": "42" }, "payload": { "plan": "pro" },
+    });
+    assert_eq!(told, expected);
+    for got in &got {
+        let seconds = got.header("settled-timestamp").parse().unwrap();
+        let signed = signature(SECRET.as_bytes(), seconds, got.body.as_bytes());
+        assert_eq!(got.header("settled-signature"), signed);
+    }
+    assert_ne!(got[0].header("settled-id"), got[1].header("settled-id"), "another stage");
+    assert_eq!(got[1].json()["payload"]["invoice"], 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_yet_uses_no_attempt_and_what_fails_is_sent_again_under_its_id() {
+    let h = House::start().await;
+    let answers = [
+        answer("425 Too Early", "retry-after: 1\r\n", ""),
+        answer("500 Internal Server Error", "", "out of paper"),
+        answer("302 Found", "location: /elsewhere\r\n", ""),
+        answer("200 OK", "content-type: application/json\r\n", "[1]"),
+    ];
+    let endpoint = Endpoint::answering(&answers.each_ref().map(String::as_str)).await;
+    h.apply_signed(&[top(""), endpoint.stage("one", "backoff = \"1s\"")].concat()).await;
+    h.ok(&["enroll", "c", "user/1"]).await;
+    let failed = h.becomes("user/1", "failed").await;
+    assert!(failed["last_error"].as_str().unwrap().contains("must be a JSON object"), "{failed}");
+    assert_eq!(h.log("user/1").await, ["one 1 failed", "one 2 failed", "one 3 failed"]);
+    let log = h.ok(&["enrollment", "show", "c/user/1", "--log"]).await;
+    let errors: Vec<_> =
+        log["executions"].as_array().unwrap().iter().rev().map(|e| e["error"].to_string()).collect();
+    assert!(errors[0].contains("answered 500: out of paper"), "{errors:?}");
+    assert!(errors[1].contains("redirects are not followed"), "{errors:?}");
+    let got = endpoint.got();
+    let told = |name: &str| got.iter().map(|got| got.json()[name].to_string()).collect::<Vec<_>>();
+    assert_eq!(told("attempt"), ["1", "1", "2", "3"]);
+    assert_eq!(told("deferrals"), ["0", "1", "1", "1"]);
+    assert_eq!(told("is_retry"), ["false", "false", "true", "true"]);
+    assert!(
+        got.iter().all(
+            |g| g.line.starts_with("POST /hook") && g.header("settled-id") == got[0].header("settled-id")
+        )
+    );
+    // Somebody wants it done once more: that is another one.
+    h.ok(&["enrollment", "retry", "c/user/1"]).await;
+    until("it is sent again", async || (endpoint.got().len() > 4).then_some(())).await;
+    assert_ne!(endpoint.got()[4].header("settled-id"), got[0].header("settled-id"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_what_a_killed_daemon_was_sending_is_sent_again_under_the_same_id() {
+    let mut h = House::start().await;
+    let endpoint = Endpoint::answering(&["", &answer("200 OK", "", "")]).await;
+    h.apply_signed(&[top(""), endpoint.stage("one", "")].concat()).await;
+    h.ok(&["enroll", "c", "user/1"]).await;
+    until("it has arrived", async || (endpoint.got().len() == 1).then_some(())).await;
+    let home = h.daemon.take().unwrap().kill().await;
+    h.daemon = Some(daemon::Options::default().start_in(home).await);
+    h.becomes("user/1", "completed").await;
+    assert_eq!(h.log("user/1").await, ["one 1 failed", "one 2 succeeded"]);
+    let got = endpoint.got();
+    assert_eq!(got.len(), 2);
+    assert_eq!(got[0].header("settled-id"), got[1].header("settled-id"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_who_cannot_be_reached_is_waited_for_and_who_hangs_has_failed() {
+    let h = House::start().await;
+    let hangs = Endpoint::answering(&[""]).await;
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone = Endpoint { port: nobody.local_addr().unwrap().port(), got: Arc::default() };
+    drop(nobody);
+    h.apply_signed(&[top(""), gone.stage("one", "")].concat()).await;
+    h.ok(&["enroll", "c", "user/1"]).await;
+    let waits = until("it waits", async || {
+        let now = h.show("user/1").await;
+        (now["deferrals"].as_u64() == Some(1)).then_some(now)
+    })
+    .await;
+    assert_eq!((&waits["status"], &waits["attempt"]), (&Value::from("pending"), &Value::from(0)));
+    assert!(waits["waits_for"].as_str().unwrap().contains("its webhook cannot be reached"), "{waits}");
+    h.apply_signed(&[top(""), hangs.stage("one", "attempts = 1")].concat()).await;
+    h.ok(&["enroll", "c", "user/2"]).await;
+    let failed = h.becomes("user/2", "failed").await;
+    assert_eq!(failed["last_error"], "its webhook gave no answer: not within 2 s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_secret_is_asked_for_by_name_and_stored_only_sealed() {
+    let mut h = House::start().await;
+    let endpoint = Endpoint::answering(&[&answer("200 OK", "", "")]).await;
+    let text = [top(""), endpoint.stage("one", "")].concat();
+    let file = h.dir.path().join("lifecycle.toml");
+    std::fs::write(&file, &text).unwrap();
+    let (code, _, told) = h.says(&["lifecycle", "apply", &file.display().to_string()]).await;
+    assert_eq!(code, 2, "{told}");
+    assert!(
+        told.contains("`billing`, which was never given") && told.contains("--secret billing=@FILE"),
+        "{told}"
+    );
+    h.apply_signed(&text).await;
+    assert_eq!(h.apply(&text).await["change"], "unchanged", "it has been given");
+    h.ok(&["enroll", "c", "user/1"]).await;
+    h.becomes("user/1", "completed").await;
+    let shown = h.ok(&["lifecycle", "show", "c"]).await.to_string();
+    assert!(!shown.contains(SECRET), "{shown}");
+    let home = h.daemon.take().unwrap().kill().await;
+    let files = files_below(home.path());
+    assert!(files.iter().any(|path| path.ends_with("settled.db")), "{files:?}");
+    for path in files {
+        let found = std::fs::read(&path).unwrap();
+        assert!(!found.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()), "{}", path.display());
+    }
+}
+
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let (mut files, mut open) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.is_file() {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
