@@ -11,12 +11,7 @@ const ASKS: &str = "code = \"c\"\nname = \"C\"\n[subjects.user]\nid = \"integer\
                     [[stages]]\nname = \"one\"\naction = { approval = \"Well?\" }\n";
 
 async fn apply(house: &House) {
-    let ask = ApplyLifecycle {
-        source: ASKS.to_owned(),
-        mapping: Default::default(),
-        secrets: [].into(),
-        dry: false,
-    };
+    let ask = ApplyLifecycle { source: ASKS.to_owned(), mapping: [].into(), secrets: [].into(), dry: false };
     house.engine().apply_lifecycle(house.asked("Lifecycles.Apply"), ask).await.unwrap();
 }
 
