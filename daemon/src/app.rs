@@ -123,11 +123,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     };
     let keeper =
         Keeper::new(house.engine.clone(), house.crew.lease.clone(), house.crew.settings.shared, holds);
-    let calls = Calls::new(house.engine.clone(), house.crew.lease.clone(), caller(&clock), {
-        let drain = house.crew.drain.clone();
-        move || drain.is_on()
-    });
-    let calling = tokio::spawn(calls.run(stop.clone()));
+    let calling = tokio::spawn(calls(&house, &clock).run(stop.clone()));
     let keeping = tokio::spawn(lifecycles::run(keeper, alive(&process, Part::Lifecycles), stop.clone()));
     if let Some((listener, handle)) = counted {
         let page = metrics::Page {
@@ -191,9 +187,11 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     outcome
 }
 
-/// Who posts webhooks; it trusts whom other programs trust that honour `SSL_CERT_FILE`.
-fn caller(clock: &Arc<dyn Clock>) -> Caller {
-    Caller::new(Arc::clone(clock), std::env::var_os("SSL_CERT_FILE").map(PathBuf::from))
+/// What sends webhooks; it trusts whom other programs trust that honour `SSL_CERT_FILE`.
+fn calls(house: &House, clock: &Arc<dyn Clock>) -> Calls {
+    let caller = Caller::new(Arc::clone(clock), std::env::var_os("SSL_CERT_FILE").map(PathBuf::from));
+    let drain = house.crew.drain.clone();
+    Calls::new(house.engine.clone(), house.crew.lease.clone(), caller, move || drain.is_on())
 }
 
 /// What a part calls to say by when it is heard of again.

@@ -276,7 +276,9 @@ impl Drop for Sshd {
             if left.is_empty() {
                 return;
             }
-            left.into_iter().for_each(|pid| signal(pid, Signal::KILL));
+            for pid in left {
+                signal(pid, Signal::KILL);
+            }
             std::thread::yield_now();
         }
     }
