@@ -25,14 +25,34 @@ hold() {
     ip link set eth0 up
 
     mount -t cgroup2 cgroups cgroups
-    # What hosts have left whose test was killed: only empty groups can be removed.
-    find cgroups/settled-* -depth -type d -exec rmdir {} + 2>/dev/null || true
+    sweep
     echo "the host is there" >&2
     while :; do
         # Ends with the init of the host: by a reboot, or because somebody has cut the power.
-        sh -c 'mkdir -p "$1" && echo 0 >"$1/cgroup.procs" && exec unshare --mount --pid --uts --ipc --cgroup --fork --kill-child "$2" boot "$3"' \
-            sh "cgroups/$link" "$0" "$base" || true
+        "$0" join "cgroups/$link" unshare --mount --pid --uts --ipc --cgroup --fork --kill-child "$0" boot "$base" || true
     done
+}
+
+# Removes the control groups of hosts whose test was killed. An empty group of a host that runs is no leftover: its systemd makes a
+# service's group before it moves a process there. Under the lock, so that no host is between making its own and joining it.
+sweep() {
+    exec 9<cgroups
+    flock 9
+    for left in cgroups/settled-*; do
+        if grep -qsx 'populated 0' "$left/cgroup.events"; then find "$left" -depth -type d -exec rmdir {} + || true; fi
+    done
+    exec 9<&-
+}
+
+# Runs a command in a control group, which is made if there is none.
+join() {
+    exec 9<cgroups
+    flock 9
+    mkdir -p "$1"
+    echo 0 >"$1/cgroup.procs"
+    exec 9<&-
+    shift
+    exec "$@"
 }
 
 # Power on: everything but the disk is new.

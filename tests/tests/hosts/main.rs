@@ -12,6 +12,7 @@ mod cable;
 mod catalogue;
 mod firewall;
 mod fixture;
+mod groups;
 mod hazards;
 mod hostile;
 mod locks;
