@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests stop at what they cannot do")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use tokio_stream::StreamExt as _;
 use tonic::Streaming;
 
 /// The binary of this build, beside the test's own.
-fn settlectl() -> PathBuf {
+fn program() -> PathBuf {
     let test = std::env::current_exe().expect("the test knows where it is");
     let target =
         test.parent().and_then(|deps| deps.parent()).expect("tests are built below the target directory");
@@ -30,8 +30,13 @@ fn settlectl() -> PathBuf {
 
 /// `settlectl -o json ARGUMENTS`, for this daemon.
 pub(crate) fn settlectl_at(daemon: &TestDaemon, arguments: &[&str]) -> Command {
-    let mut command = Command::new(settlectl());
-    let endpoint = format!("unix:{}", daemon.socket().display());
+    settlectl(daemon.socket(), arguments)
+}
+
+/// `settlectl -o json ARGUMENTS`, for the daemon at this socket.
+pub(crate) fn settlectl(socket: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program());
+    let endpoint = format!("unix:{}", socket.display());
     command.args(["--endpoint", &endpoint, "-o", "json"]).args(arguments).kill_on_drop(true);
     command
 }
