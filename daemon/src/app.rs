@@ -24,10 +24,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Gate;
+use crate::auth::{Gate, Grants, Role};
 use crate::catalog::Catalog;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Grantee};
 use crate::dispatch::{self, Crew};
 use crate::domain::freshness::Thresholds;
 use crate::domain::id::DaemonId;
@@ -147,6 +147,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
         anew,
         living,
         engine: house.engine.clone(),
+        gate: house.crew.gate.clone(),
         permits: Arc::clone(&house.crew.permits),
         drains: Arc::clone(&drains),
     };
@@ -185,6 +186,21 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let outcome = first_to_end(over, &stop, serving, parts, ticking, &*clock).await;
     detach(&house.engine, &*clock).await;
     outcome
+}
+
+/// The roles that the configuration gives.
+fn grants(access: &config::Access) -> Grants {
+    let mut grants = Grants::default();
+    let config::Access { viewers, operators, admins } = access;
+    for (list, role) in [(viewers, Role::Viewer), (operators, Role::Operator), (admins, Role::Admin)] {
+        for who in list {
+            match *who {
+                Grantee::User(uid) => grants.user(uid, role),
+                Grantee::Group(gid) => grants.group(gid, role),
+            }
+        }
+    }
+    grants
 }
 
 /// What sends webhooks; it trusts whom other programs trust that honour `SSL_CERT_FILE`.
@@ -282,7 +298,7 @@ async fn open(
         remote,
         lease,
         installation,
-        gate: Gate::new(rustix::process::geteuid().as_raw(), config.listen.admins.clone()),
+        gate: Gate::new(rustix::process::geteuid().as_raw(), grants(&config.access)),
         permits: Arc::new(Semaphore::new(config.lane.at_work_max as usize)),
         settings: dispatch::Settings {
             unreachable_retry: config.lane.unreachable_retry(),
