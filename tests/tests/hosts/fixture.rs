@@ -6,9 +6,9 @@ use settled_proto::v1::resources_client::ResourcesClient;
 use settled_proto::v1::runs_client::RunsClient;
 use settled_proto::v1::servers_client::ServersClient;
 use settled_proto::v1::{
-    AdoptRequest, CommandResponse, Evidence, FollowRunRequest, GetResourceRequest, GetRunRequest, Outcome,
-    PauseResourceRequest, ProbeResourceRequest, RemoveResourceRequest, Resource, ResumeResourceRequest, Run,
-    RunState, UpdateResourceRequest, follow_run_response::Event,
+    AdoptRequest, CommandResponse, CreateServerRequest, Evidence, FollowRunRequest, GetResourceRequest,
+    GetRunRequest, Outcome, PauseResourceRequest, ProbeResourceRequest, RemoveResourceRequest, Resource,
+    ResumeResourceRequest, Run, RunState, UpdateResourceRequest, follow_run_response::Event,
 };
 use settled_tests::host::Host;
 use settled_tests::patience::until_within;
@@ -98,7 +98,7 @@ impl Scene {
 
     /// Registers a host as `name`, and waits until the daemon has met it.
     pub(crate) async fn register(&self, host: &Host, name: &str) {
-        let request = host.record(name);
+        let request = CreateServerRequest { repair_dpkg: true, ..host.record(name) };
         let answer = ServersClient::new(self.channel.clone()).create(request).await.unwrap().into_inner();
         let (met, _) = self.completed(&answer.run.unwrap().id).await;
         assert_eq!(met.outcome(), Outcome::Succeeded, "{met:#?}");
