@@ -14,7 +14,7 @@ use tower::{Layer, Service};
 
 use super::door::Peer;
 use super::sparse::Sparse;
-use crate::auth::{Gate, Principal, Verb};
+use crate::auth::{Gate, Principal, Role, Verb};
 use crate::clock::Clock;
 
 /// Open to every caller who was let in; they tell nothing of servers.
@@ -34,6 +34,7 @@ struct Guard {
     gate: Gate,
     clock: Arc<dyn Clock>,
     strangers: Sparse,
+    denied: Sparse,
     rights: HashMap<&'static str, Verb>,
 }
 
@@ -41,7 +42,8 @@ impl GuardLayer {
     pub(super) fn new(gate: Gate, clock: Arc<dyn Clock>) -> Self {
         let right = |&(path, verb, _scope): &(&'static str, i32, i32)| Some((path, verb_of(verb)?));
         let rights = settled_proto::ACCESS.iter().filter_map(right).collect();
-        Self { guard: Arc::new(Guard { gate, clock, strangers: Sparse::default(), rights }) }
+        let (strangers, denied) = <(Sparse, Sparse)>::default();
+        Self { guard: Arc::new(Guard { gate, clock, strangers, denied, rights }) }
     }
 }
 
@@ -81,9 +83,18 @@ impl Guard {
                 super::status::clipped(path, super::status::NAME_BYTES_MAX)
             )));
         };
-        if principal.may < needed {
-            tracing::warn!(principal = principal.name, path, "a caller asked for more than it may");
-            return Err(Status::permission_denied(format!("{} may not do this", principal.name)));
+        if !principal.role.may(needed) {
+            if let Some(more) = self.denied.tell(self.clock.monotonic()) {
+                tracing::warn!(
+                    principal = principal.name, role = %principal.role, path, more, "a caller asked for more than it may"
+                );
+            }
+            return Err(Status::permission_denied(format!(
+                "{} is a {} here and may not do this, which is for the role {}: its operator gives roles in [access] of the configuration",
+                principal.name,
+                principal.role,
+                Role::that_may(needed)
+            )));
         }
         Ok(principal)
     }
@@ -134,10 +145,11 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use crate::auth::Grants;
     use crate::clock::SystemClock;
 
     fn guard() -> Arc<Guard> {
-        GuardLayer::new(Gate::new(900, Vec::new()), Arc::new(SystemClock::new())).guard
+        GuardLayer::new(Gate::new(900, Grants::default()), Arc::new(SystemClock::new())).guard
     }
 
     #[test]
@@ -166,6 +178,28 @@ mod tests {
             assert_eq!(guard().admit_uid(path, uid).err().map(|s| s.code()), refused, "{path} as {uid:?}");
         }
         let status = guard().admit_uid(install, Some(1001)).unwrap_err();
-        assert!(status.message().contains("listen.admins"), "{}", status.message());
+        assert!(status.message().contains("access.admins"), "{}", status.message());
+    }
+
+    #[test]
+    fn p14_every_method_is_open_to_its_role_and_to_no_lower_one() {
+        let mut grants = Grants::default();
+        let roles = [(1001, Role::Viewer), (1002, Role::Operator), (1003, Role::Admin)];
+        roles.iter().for_each(|&(uid, role)| grants.user(uid, role));
+        let guard = GuardLayer::new(Gate::new(900, grants), Arc::new(SystemClock::new())).guard;
+        let mut refusals = 0;
+        for &(path, verb, _) in settled_proto::ACCESS {
+            let needed = Role::that_may(verb_of(verb).unwrap());
+            for (uid, role) in roles {
+                let admitted = guard.admit_uid(path, Some(uid));
+                assert_eq!(admitted.is_ok(), role >= needed, "{path} as {role}");
+                if let Err(status) = admitted {
+                    refusals += 1;
+                    assert_eq!(status.code(), Code::PermissionDenied, "{path} as {role}");
+                    assert!(status.message().contains(&needed.to_string()), "{path}: {}", status.message());
+                }
+            }
+        }
+        assert!(refusals > 40, "{refusals}");
     }
 }

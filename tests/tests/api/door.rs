@@ -122,7 +122,7 @@ async fn a_stranger_takes_no_place_and_hears_why() {
     let speaks = callers(api.socket(), Some(STRANGER), 1).await.remove(0);
     let refused = soon("a refusal", status(over(speaks).await)).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
-    assert!(refused.message().contains("listen.admins"), "{refused:?}");
+    assert!(refused.message().contains("access.admins"), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ use tokio_stream::StreamExt as _;
 use tonic::Streaming;
 
 /// The binary of this build, beside the test's own.
-fn program() -> PathBuf {
+pub(crate) fn settlectl() -> PathBuf {
     let test = std::env::current_exe().expect("the test knows where it is");
     let target =
         test.parent().and_then(|deps| deps.parent()).expect("tests are built below the target directory");
@@ -30,12 +30,12 @@ fn program() -> PathBuf {
 
 /// `settlectl -o json ARGUMENTS`, for this daemon.
 pub(crate) fn settlectl_at(daemon: &TestDaemon, arguments: &[&str]) -> Command {
-    settlectl(daemon.socket(), arguments)
+    settlectl_on(daemon.socket(), arguments)
 }
 
 /// `settlectl -o json ARGUMENTS`, for the daemon at this socket.
-pub(crate) fn settlectl(socket: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program());
+pub(crate) fn settlectl_on(socket: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(settlectl());
     let endpoint = format!("unix:{}", socket.display());
     command.args(["--endpoint", &endpoint, "-o", "json"]).args(arguments).kill_on_drop(true);
     command

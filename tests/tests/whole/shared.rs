@@ -23,7 +23,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 
-use crate::cli::settlectl;
+use crate::cli::settlectl_on;
 
 /// A port where nobody listens: work on such a server waits, and its lane stays with its daemon.
 const NOBODY: u32 = 1;
@@ -165,7 +165,7 @@ async fn p10_a_drain_sends_watchers_to_the_other_daemon_without_a_gap() {
     // An endpoint that leads to another daemon from some moment on.
     let (link, next) = (dir.path().join("endpoint"), dir.path().join("next"));
     symlink(one.socket(), &link).unwrap();
-    let mut people = settlectl(&link, &["watch"]);
+    let mut people = settlectl_on(&link, &["watch"]);
     people.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut people = people.spawn().unwrap();
     let mut lines = BufReader::new(people.stdout.take().unwrap()).lines();
