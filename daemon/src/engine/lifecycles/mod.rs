@@ -22,7 +22,7 @@ mod work;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use apply::ApplyLifecycle;
+pub use apply::{ApplyLifecycle, LIFECYCLES_MAX};
 pub use change::Change;
 pub use clean::Cleaning;
 pub use enroll::Enroll;
