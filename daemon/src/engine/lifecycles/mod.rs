@@ -10,6 +10,7 @@ mod clean;
 mod enroll;
 mod gate;
 mod on_schedule;
+mod over;
 mod overdue;
 mod payload;
 mod remove;
