@@ -57,6 +57,8 @@ pub struct Config {
     pub log: Log,
     /// The key that seals secrets at rest.
     pub secrets: Secrets,
+    /// What lifecycles tell others.
+    pub webhook: Webhook,
 }
 
 /// `[database]`
@@ -225,6 +227,14 @@ pub struct Secrets {
     pub key_file: Option<PathBuf>,
 }
 
+/// `[webhook]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// File with the authorities, in PEM, that endpoints of webhooks are checked by, instead of the host's.
+    pub ca_file: Option<PathBuf>,
+}
+
 impl Config {
     /// Gathers defaults, file, environment and flags (later ones win) and checks the result as a whole.
     ///
@@ -277,6 +287,7 @@ impl Config {
             retention: Retention::default(),
             log: Log::default(),
             secrets: Secrets { key_file: surroundings.sealing_key() },
+            webhook: Webhook::default(),
         }
     }
 }
