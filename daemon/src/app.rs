@@ -36,7 +36,7 @@ use crate::engine::{self, Engine, Lease};
 use crate::grpc::{self, GrpcParts};
 use crate::hub::Hub;
 use crate::lifecycles::{self, Calls, Keeper};
-use crate::outside::Caller;
+use crate::outside::{self, Caller};
 use crate::process::{Part, Process, Systemd};
 use crate::reconciler::Reconciler;
 use crate::remote::Remote;
@@ -86,6 +86,7 @@ pub fn run_with(config: Config, process: Process, parts: Parts) -> BoxFuture<'st
 
 async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result<()> {
     let Parts { clock, remote, anew } = parts;
+    check_trust(&config)?;
     make_private_dir(&config.data_dir)?;
     let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref()).await?;
     let counted = count(config.listen.metrics).await?;
@@ -123,7 +124,8 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     };
     let keeper =
         Keeper::new(house.engine.clone(), house.crew.lease.clone(), house.crew.settings.shared, holds);
-    let calling = tokio::spawn(calls(&house, &clock).run(stop.clone()));
+    let calls = calls(&house, &clock, config.webhook.ca_file.clone());
+    let calling = tokio::spawn(calls.run(alive(&process, Part::Webhooks), stop.clone()));
     let keeping = tokio::spawn(lifecycles::run(keeper, alive(&process, Part::Lifecycles), stop.clone()));
     if let Some((listener, handle)) = counted {
         let page = metrics::Page {
@@ -203,9 +205,9 @@ fn grants(access: &config::Access) -> Grants {
     grants
 }
 
-/// What sends webhooks; it trusts whom other programs trust that honour `SSL_CERT_FILE`.
-fn calls(house: &House, clock: &Arc<dyn Clock>) -> Calls {
-    let caller = Caller::new(Arc::clone(clock), std::env::var_os("SSL_CERT_FILE").map(PathBuf::from));
+/// What sends webhooks.
+fn calls(house: &House, clock: &Arc<dyn Clock>, ca_file: Option<PathBuf>) -> Calls {
+    let caller = Caller::new(Arc::clone(clock), ca_file);
     let drain = house.crew.drain.clone();
     Calls::new(house.engine.clone(), house.crew.lease.clone(), caller, move || drain.is_on())
 }
@@ -249,9 +251,15 @@ async fn detach(engine: &Engine, clock: &dyn Clock) {
     }
 }
 
-/// Checks what only the parts themselves can check: the packages.
+/// Checks what only the parts themselves can check: the packages, and whom webhooks trust.
 pub fn check(config: &Config) -> anyhow::Result<()> {
+    check_trust(config)?;
     load_catalog(config).map(drop)
+}
+
+fn check_trust(config: &Config) -> anyhow::Result<()> {
+    let Some(file) = &config.webhook.ca_file else { return Ok(()) };
+    outside::check_authorities(file).map_err(|why| anyhow::anyhow!("webhook.ca_file cannot be used: {why}"))
 }
 
 /// What is open while the daemon runs.

@@ -61,6 +61,8 @@ pub struct Config {
     pub log: Log,
     /// The key that seals secrets at rest.
     pub secrets: Secrets,
+    /// What lifecycles tell others.
+    pub webhook: Webhook,
 }
 
 /// `[database]`
@@ -227,6 +229,14 @@ pub struct Secrets {
     pub key_file: Option<PathBuf>,
 }
 
+/// `[webhook]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// File with the authorities, in PEM, that endpoints of webhooks are checked by, instead of the host's.
+    pub ca_file: Option<PathBuf>,
+}
+
 impl Config {
     /// Gathers defaults, file, environment and flags (later ones win) and checks the result as a whole.
     ///
@@ -275,6 +285,7 @@ impl Config {
             retention: Retention::default(),
             log: Log::default(),
             secrets: Secrets { key_file: surroundings.sealing_key() },
+            webhook: Webhook::default(),
         }
     }
 }

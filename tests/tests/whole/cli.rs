@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests stop at what they cannot do")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -30,8 +30,13 @@ pub(crate) fn settlectl() -> PathBuf {
 
 /// `settlectl -o json ARGUMENTS`, for this daemon.
 pub(crate) fn settlectl_at(daemon: &TestDaemon, arguments: &[&str]) -> Command {
+    settlectl_on(daemon.socket(), arguments)
+}
+
+/// The same, for whichever daemon listens here.
+pub(crate) fn settlectl_on(socket: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(settlectl());
-    let endpoint = format!("unix:{}", daemon.socket().display());
+    let endpoint = format!("unix:{}", socket.display());
     command.args(["--endpoint", &endpoint, "-o", "json"]).args(arguments).kill_on_drop(true);
     command
 }

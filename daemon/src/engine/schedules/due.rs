@@ -4,8 +4,9 @@ use async_trait::async_trait;
 
 use super::super::{Engine, Refusal};
 use super::aim::Aim;
-use super::fire::{Firing, is_new};
+use super::fire::{By, Firing, done_for, is_new};
 use super::{Timing, enrolling, left, open_runs};
+use crate::auth::{Gate, Verb};
 use crate::domain::schedule::{Entry, Fate, Last, Plan, Schedule, plan};
 use crate::domain::time::Timestamp;
 use crate::store::{Command, Unit};
@@ -29,7 +30,7 @@ struct WorkOff {
     engine: Engine,
     seen: Schedule,
     aim: Aim,
-    admitted: bool,
+    gate: Gate,
 }
 
 impl Engine {
@@ -49,7 +50,8 @@ impl Engine {
     }
 
     /// Fires the occurrence of a schedule that has waited longest, if its turn has come. Answers whether anything was done.
-    pub async fn fire_waiting(&self, schedule: Schedule, admitted: bool) -> Result<bool, Refusal> {
+    /// It is done for whoever fired it by hand, and else for the schedule's principal, as far as the gate still admits them.
+    pub async fn fire_waiting(&self, schedule: Schedule, gate: Gate) -> Result<bool, Refusal> {
         let mut reader = self.store().read().await?;
         for id in &schedule.open_runs {
             if reader.db().run(*id).await?.is_some_and(|run| run.verdict().is_none()) {
@@ -61,7 +63,7 @@ impl Engine {
         }
         drop(reader);
         let aim = self.aim_at(&schedule.target).await?;
-        self.writer().commit(WorkOff { engine: self.clone(), seen: schedule, aim, admitted }).await
+        self.writer().commit(WorkOff { engine: self.clone(), seen: schedule, aim, gate }).await
     }
 }
 
@@ -83,7 +85,7 @@ impl Command for FireDue {
             match *entry {
                 Entry::Fire { due, cause } => {
                     if is_new(unit, &schedule, due).await? {
-                        let occurrence = firing.fire(unit, &mut schedule, due, cause).await?;
+                        let occurrence = firing.fire(unit, &mut schedule, due, By::Time(cause)).await?;
                         unit.insert_occurrence(&occurrence).await?;
                     }
                 }
@@ -137,7 +139,8 @@ impl Command for WorkOff {
         let waiting = unit.db().await?.waiting_occurrences(schedule.id).await?;
         schedule.waiting = i64::try_from(waiting.len().saturating_sub(1)).unwrap_or(0);
         if let Some(mut occurrence) = waiting.into_iter().next() {
-            let firing = Firing { engine: &self.engine, aim: &self.aim, admitted: self.admitted };
+            let admitted = self.gate.still_allows(done_for(&schedule, &occurrence), Verb::Operate);
+            let firing = Firing { engine: &self.engine, aim: &self.aim, admitted };
             firing.act(unit, &mut schedule, &mut occurrence).await?;
             unit.end_waiting(&occurrence).await?;
         }
