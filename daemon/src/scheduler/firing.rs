@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::auth::Gate;
+use crate::auth::{Gate, Verb};
 use crate::domain::schedule::{Chore, Schedule};
 use crate::engine::{ChoreEnd, Engine, Refusal};
 use crate::store::StoreError;
@@ -75,7 +75,7 @@ impl Firing {
         if schedule.chore().is_some() {
             return self.chore(schedule).await;
         }
-        let admitted = self.gate.still_admits(&schedule.principal);
+        let admitted = self.gate.still_allows(&schedule.principal, Verb::Operate);
         if due {
             self.engine.fire_due(schedule, admitted).await
         } else {
