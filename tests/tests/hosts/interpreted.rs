@@ -64,7 +64,7 @@ async fn p11_what_cron_and_supervisor_run_is_given_what_was_asked_for() {
 
     // Of many lines, so that it takes more; all in one program.
     let mut program = Subject::new(&host, "supervisor_program", &[("user", "daemon")]);
-    program.name = "p.1".to_owned();
+    "p.1".clone_into(&mut program.name);
     let takes = |text: &str| program.taken("command", &showing(0, text), &BTreeMap::new()).is_some();
     let more: Vec<_> = alone().into_iter().enumerate().filter(|(_, text)| takes(text)).collect();
     assert!(more.len() > shown.len(), "{more:?}");
@@ -140,7 +140,7 @@ pub(crate) fn certbot_takes_them_as_they_are(host: &Host) {
 /// PHP goes by the very amounts that it was given. Needs the resource `php`, which has the extensions `mbstring` and `mysql`.
 pub(crate) fn php_goes_by_what_it_is_given(host: &Host) {
     let mut php = Subject::new(host, "php", &[("extensions", "mbstring mysql")]);
-    php.name = "php".to_owned();
+    "php".clone_into(&mut php.name);
     for (name, setting, value, bytes) in [
         ("memory_limit", "memory_limit", "-1", "-1"),
         ("memory_limit", "memory_limit", "999999999G", "1073741822926258176"),
