@@ -185,7 +185,9 @@ mod tests {
     fn p14_every_method_is_open_to_its_role_and_to_no_lower_one() {
         let mut grants = Grants::default();
         let roles = [(1001, Role::Viewer), (1002, Role::Operator), (1003, Role::Admin)];
-        roles.iter().for_each(|&(uid, role)| grants.user(uid, role));
+        for (uid, role) in roles {
+            grants.user(uid, role);
+        }
         let guard = guard_of(grants);
         let mut refusals = 0;
         for &(path, verb, _) in settled_proto::ACCESS {
