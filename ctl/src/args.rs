@@ -164,6 +164,11 @@ pub(crate) enum Command {
     Watch(WatchArgs),
     /// How the daemon is, and what to do if it is not well
     Status,
+    /// Who you are to settled, and what you may do
+    #[command(
+        after_help = "Roles: a viewer looks, an operator has work done on servers, too, an admin changes the fleet, too.\nThey are given in [access] of the daemon's configuration."
+    )]
+    Whoami,
     /// Begin nothing new on this daemon, and let what runs come to its end
     ///
     /// The daemon takes no server and starts no run. What runs is followed to its end; 'settlectl status' tells what is

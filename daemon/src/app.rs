@@ -24,10 +24,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Gate;
+use crate::auth::{Gate, Grants, Role};
 use crate::catalog::Catalog;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Grantee};
 use crate::dispatch::{self, Crew};
 use crate::domain::freshness::Thresholds;
 use crate::domain::id::DaemonId;
@@ -86,7 +86,6 @@ pub fn run_with(config: Config, process: Process, parts: Parts) -> BoxFuture<'st
 
 async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result<()> {
     let Parts { clock, remote, anew } = parts;
-    check_trust(&config)?;
     make_private_dir(&config.data_dir)?;
     let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref()).await?;
     let counted = count(config.listen.metrics).await?;
@@ -149,6 +148,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
         anew,
         living,
         engine: house.engine.clone(),
+        gate: house.crew.gate.clone(),
         permits: Arc::clone(&house.crew.permits),
         drains: Arc::clone(&drains),
     };
@@ -187,6 +187,21 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let outcome = first_to_end(over, &stop, serving, parts, ticking, &*clock).await;
     detach(&house.engine, &*clock).await;
     outcome
+}
+
+/// The roles that the configuration gives.
+fn grants(access: &config::Access) -> Grants {
+    let mut grants = Grants::default();
+    let config::Access { viewers, operators, admins } = access;
+    for (list, role) in [(viewers, Role::Viewer), (operators, Role::Operator), (admins, Role::Admin)] {
+        for who in list {
+            match *who {
+                Grantee::User(uid) => grants.user(uid, role),
+                Grantee::Group(gid) => grants.group(gid, role),
+            }
+        }
+    }
+    grants
 }
 
 /// What sends webhooks.
@@ -262,6 +277,7 @@ async fn open(
     clock: Arc<dyn Clock>,
     remote: Arc<dyn Remote>,
 ) -> anyhow::Result<House> {
+    check_trust(config)?;
     let alone = store::sqlite_path(&config.database.url).is_some();
     let lock = if alone { Some(lock(&config.data_dir)?) } else { None };
     let catalog = load_catalog(config)?;
@@ -290,7 +306,7 @@ async fn open(
         remote,
         lease,
         installation,
-        gate: Gate::new(rustix::process::geteuid().as_raw(), config.listen.admins.clone()),
+        gate: Gate::new(rustix::process::geteuid().as_raw(), grants(&config.access)),
         permits: Arc::new(Semaphore::new(config.lane.at_work_max as usize)),
         settings: dispatch::Settings {
             unreachable_retry: config.lane.unreachable_retry(),

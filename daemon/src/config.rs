@@ -3,9 +3,10 @@
 //! A [`Config`] that exists is one that works: every value is in its range and all timings agree with each other.
 //! It knows nobody else in the house. A reload makes a new one.
 //!
-//! `load` gathers the layers and translates their errors, `rules` holds the ranges and the cross checks, `packages` what the timings must
+//! `load` gathers the layers and translates their errors, `access` names who may do what, `rules` holds the ranges and the cross checks, `packages` what the timings must
 //! bear of package definitions, `live` what can change while the daemon runs.
 
+mod access;
 mod live;
 mod load;
 mod packages;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use access::{Access, Grantee};
 pub use load::{Faults, Flag, Sources, Surroundings};
 pub use packages::Demand;
 pub use rules::{LOOK_EVERY_MAX_S, TAKEOVER_GRACE_S};
@@ -39,6 +41,8 @@ pub struct Config {
     pub database: Database,
     /// Where clients reach the daemon.
     pub listen: Listen,
+    /// Who may do what.
+    pub access: Access,
     /// Where package definitions beside the built-in ones come from.
     pub packages: Packages,
     /// Limits of one run.
@@ -79,8 +83,6 @@ pub struct Listen {
     pub unix_group: Option<String>,
     /// Where figures are served in the text form of Prometheus: a loopback address with a port. Off when it is left out.
     pub metrics: Option<SocketAddr>,
-    /// Users who are admins beside root and the daemon's own user, by numeric id.
-    pub admins: Vec<u32>,
 }
 
 /// `[packages]`
@@ -272,12 +274,8 @@ impl Config {
         Self {
             data_dir: data_dir.to_owned(),
             database: Database { url: sqlite_url(&data_dir.join("settled.db")) },
-            listen: Listen {
-                unix: surroundings.socket(data_dir),
-                unix_group: None,
-                metrics: None,
-                admins: Vec::new(),
-            },
+            listen: Listen { unix: surroundings.socket(data_dir), unix_group: None, metrics: None },
+            access: Access::default(),
             packages: Packages::default(),
             run: Run::default(),
             lane: Lane::default(),

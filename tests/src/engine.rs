@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use settled::auth::Gate;
+use settled::auth::{Gate, Grants};
 use settled::catalog::{Catalog, FileProblem, Problem, parse};
 use settled::clock::{Clock, SystemClock};
 use settled::domain::freshness::Thresholds;
@@ -145,7 +145,7 @@ impl Served {
         let stop = CancellationToken::new();
         let listener = grpc::bind(&socket, None).await.expect("the socket can be bound");
         let parts = GrpcParts {
-            gate: Gate::new(rustix::process::geteuid().as_raw(), Vec::new()),
+            gate: Gate::new(rustix::process::geteuid().as_raw(), Grants::default()),
             stop: stop.clone(),
             started_at: engine.clock().now(),
             steward: Arc::new(Idle),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use settled_proto::v1::{
-    Drain, DrainMode, DrainRequest, GetStatusRequest, ListAuditRequest, ReconcileRequest,
+    Drain, DrainMode, DrainRequest, GetStatusRequest, ListAuditRequest, ReconcileRequest, WhoAmIRequest,
 };
 
 use super::{Context, pages};
@@ -18,6 +18,13 @@ pub(crate) async fn status(ctx: &Context) -> Result<Exit, Error> {
     let answer =
         ctx.client.ask(&GetStatusRequest {}, async |q| ctx.client.admin().get_status(q).await).await?;
     ctx.out.show(&json::status(&answer), || admin::status(&answer, ctx.out.style, clock::now()))?;
+    Ok(Exit::Done)
+}
+
+/// `whoami`.
+pub(crate) async fn whoami(ctx: &Context) -> Result<Exit, Error> {
+    let answer = ctx.client.ask(&WhoAmIRequest {}, async |q| ctx.client.admin().who_am_i(q).await).await?;
+    ctx.out.show(&json::whoami(&answer), || admin::whoami(&answer))?;
     Ok(Exit::Done)
 }
 

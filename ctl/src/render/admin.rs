@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use settled_proto::v1::{
-    AuditEntry, Daemon, Drain, GetStatusResponse, Reason, ReconcileResponse, SettledRun, StaleRun,
+    AuditEntry, Daemon, Drain, GetStatusResponse, Reason, ReconcileResponse, Role, SettledRun, StaleRun,
+    WhoAmIResponse,
 };
 
 use super::table::{self, Style};
@@ -35,6 +36,11 @@ pub(crate) fn status(s: &GetStatusResponse, style: Style, now: Timestamp) -> Str
         lines.extend(s.warnings.iter().map(|w| format!("Not well: {}", text::clean(w))));
     }
     lines.join("\n")
+}
+
+/// Who asks.
+pub(crate) fn whoami(answer: &WhoAmIResponse) -> String {
+    format!("{} ({})", text::clean(&answer.principal), word_or_empty::<Role>(answer.role))
 }
 
 /// How a daemon drains, and what it waits for.

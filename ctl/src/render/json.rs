@@ -10,9 +10,10 @@ use settled_proto::v1::{
     FollowRunResponse, ForceUnlockServerResponse, Freshness, GetStatusResponse, Grounds, IdentityKind, Kind,
     LaneHeld, LastOccurrence, LateEvidence, MissedPolicy, Observed, Occurrence, OperationTarget, Outcome,
     Overlap, Package, Parameter, Presence, Priority, Reach, Reason, ReconcileResponse, RefusedTarget,
-    ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Run, RunDiagnostics, RunState, Schedule,
-    ScheduleTarget, Server, ServerStatus, SettledRun, StaleRun, Step, StepState, Supported, WaitReason,
-    Waiting, WatchResponse, follow_run_response, schedule_target, transition, watch_response,
+    ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role, Run, RunDiagnostics, RunState,
+    Schedule, ScheduleTarget, Server, ServerStatus, SettledRun, StaleRun, Step, StepState, Supported,
+    WaitReason, Waiting, WatchResponse, WhoAmIResponse, follow_run_response, schedule_target, transition,
+    watch_response,
 };
 
 mod lifecycles;
@@ -399,6 +400,14 @@ fn daemon(d: &Daemon) -> Value {
         "answers": d.answers,
         "other_packages": d.other_packages,
         "serves": d.serves,
+    })
+}
+
+/// Who asks.
+pub(crate) fn whoami(answer: &WhoAmIResponse) -> Value {
+    json!({
+        "principal": answer.principal,
+        "role": named::<Role>(answer.role),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use settled_proto::v1::{
     Activation, Cause, Change, EnrollmentStatus, Evidence, ExecutionOutcome, Fate, Freshness, IdentityKind,
-    Kind, MissedPolicy, Outcome, Overlap, Presence, Priority, Reach, Reason, ResourceStatus, RunState,
+    Kind, MissedPolicy, Outcome, Overlap, Presence, Priority, Reach, Reason, ResourceStatus, Role, RunState,
     ServerStatus, StepState, WaitReason,
 };
 
@@ -44,6 +44,7 @@ words! {
     Reach "REACH_"
     Reason "REASON_"
     ResourceStatus "RESOURCE_STATUS_"
+    Role "ROLE_"
     RunState "RUN_STATE_"
     ServerStatus "SERVER_STATUS_"
     StepState "STEP_STATE_"

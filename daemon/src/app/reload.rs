@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::drain::Drains;
 use super::living::Living;
 use super::{load_catalog, thresholds};
+use crate::auth::Gate;
 use crate::config::Config;
 use crate::engine::{Engine, Limits};
 use crate::process::Process;
@@ -33,6 +34,7 @@ pub(super) struct Reloading {
     pub(super) anew: Anew,
     pub(super) living: Arc<Living>,
     pub(super) engine: Engine,
+    pub(super) gate: Gate,
     pub(super) permits: Arc<Semaphore>,
     pub(super) drains: Arc<Drains>,
 }
@@ -74,6 +76,7 @@ impl Reloading {
         let packages = packages.context("the store does not take the package definitions")?;
         (self.anew.log)(&new.log.level)?;
         self.engine.set_limits(limits(&new));
+        self.gate.replace(super::grants(&new.access));
         resize(&self.permits, old.lane.at_work_max, new.lane.at_work_max);
         self.living.applied(new);
         Ok(packages)

@@ -11,6 +11,9 @@ use super::Config;
 
 /// Keys that a reload applies. All others need a restart.
 const LIVE: &[&str] = &[
+    "access.viewers",
+    "access.operators",
+    "access.admins",
     "packages.dir",
     "run.queue_limit_s",
     "run.attempts",
@@ -91,7 +94,7 @@ mod tests {
         check(&[("LOG__LEVEL", "debug"), ("RUN__ATTEMPTS", "5"), ("PACKAGES__DIR", "/etc/p")], &[]);
         check(&[("LANE__LEASE_S", "40")], &["lane.lease_s"]);
         check(&[("SSH__AGENT", "/run/agent"), ("LOG__LEVEL", "debug")], &["ssh.agent"]);
-        check(&[("LISTEN__ADMINS", "1000")], &["listen.admins"]);
+        check(&[("ACCESS__ADMINS", "unix:1000")], &[]);
         // What follows from the data directory goes with it.
         check(&[("DATA_DIR", "/srv")], &["data_dir", "database.url", "listen.unix"]);
     }

@@ -339,6 +339,7 @@ fn without_excerpt(message: &str) -> String {
 mod tests {
     use std::io::Write;
 
+    use super::super::Grantee;
     use super::*;
 
     fn env(settings: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -401,12 +402,12 @@ mod tests {
     fn a_text_from_the_environment_stays_the_text_it_is() {
         let config = from_env(&[
             ("SETTLED_LISTEN__UNIX_GROUP", "007"),
-            ("SETTLED_LISTEN__ADMINS", "1000, 1001"),
+            ("SETTLED_ACCESS__VIEWERS", "unix:1000, unix-group:33"),
             ("SETTLED_LANE__POLL_S", " 2 "),
         ])
         .unwrap();
         assert_eq!(config.listen.unix_group.as_deref(), Some("007"));
-        assert_eq!(config.listen.admins, [1000, 1001]);
+        assert_eq!(config.access.viewers, [Grantee::User(1000), Grantee::Group(33)]);
         assert_eq!(config.lane.poll_s, 2);
     }
 
@@ -429,10 +430,12 @@ mod tests {
             &[("SETTLED_LOG__FORMAT", "xml")],
             &["log.format", "SETTLED_LOG__FORMAT", "text, json, journald"],
         );
-        check(
-            &[("SETTLED_LISTEN__ADMINS", "ann")],
-            &["listen.admins", "SETTLED_LISTEN__ADMINS", "whole number"],
-        );
+        for who in ["ann", "1000", "unix:ann", "unix:-1", "unix-group:", "user:1000"] {
+            check(
+                &[("SETTLED_ACCESS__ADMINS", who)],
+                &["access.admins", "SETTLED_ACCESS__ADMINS", "unix:1000"],
+            );
+        }
         check(
             &[("SETTLED_LANE__RENEW_S", "20")],
             &["lane.renew_s: SETTLED_LANE__RENEW_S", "lane.lease_s: the default"],

@@ -5,7 +5,8 @@
 
 use std::path::Path;
 
-use super::{BACKOFF_MAX_S, Config, Drain};
+use super::access::NOBODY;
+use super::{Access, BACKOFF_MAX_S, Config, Drain};
 
 /// How long after a start or a takeover nothing is settled by time, in seconds.
 pub const TAKEOVER_GRACE_S: u64 = 60;
@@ -235,7 +236,7 @@ fn ranges(config: &Config) -> impl Iterator<Item = Fault> {
 }
 
 fn texts(config: &Config) -> impl Iterator<Item = Fault> {
-    [url(config), socket(&config.listen.unix), metrics(config), admins(config), empty(config)]
+    [url(config), socket(&config.listen.unix), metrics(config), nobody(config), empty(config)]
         .into_iter()
         .flatten()
 }
@@ -274,16 +275,16 @@ fn metrics(config: &Config) -> Option<Fault> {
     })
 }
 
-/// What the kernel tells of users whom a user namespace does not know: all of them at once.
-const NOBODY: u32 = 65534;
-
-fn admins(config: &Config) -> Option<Fault> {
-    config.listen.admins.contains(&NOBODY).then(|| Fault {
+fn nobody(config: &Config) -> Option<Fault> {
+    let Access { viewers, operators, admins } = &config.access;
+    let lists = [("access.viewers", viewers), ("access.operators", operators), ("access.admins", admins)];
+    let (key, _) = lists.into_iter().find(|(_, list)| list.iter().any(|who| who.is_nobody()))?;
+    Some(Fault {
         text: format!(
-            "listen.admins names {NOBODY}, which stands for every user outside the daemon's user namespace: name users by their own id, and \
-             run the daemon without a namespace of its own (no PrivateUsers= in its unit)"
+            "{key} names {NOBODY}, which stands for everybody outside the daemon's user namespace: name users and groups by their own id, \
+             and run the daemon without a namespace of its own (no PrivateUsers= in its unit)"
         ),
-        keys: vec!["listen.admins"],
+        keys: vec![key],
     })
 }
 
@@ -419,10 +420,16 @@ mod tests {
 
     #[test]
     fn p14_nobody_in_particular_is_no_admin() {
-        let set = |admins| with(&[("listen.admins", admins)]);
-        assert!(set("1000, 65533").is_ok());
-        let message = set("1000, 65534").unwrap_err();
-        assert!(message.contains("listen.admins names 65534"), "{message}");
+        let set = |key, who| with(&[(key, who)]);
+        assert!(set("access.admins", "unix:1000, unix-group:65533").is_ok());
+        for (key, who) in [
+            ("access.admins", "unix:1000, unix:65534"),
+            ("access.operators", "unix-group:65534"),
+            ("access.viewers", "unix-group:65534, unix:65534"),
+        ] {
+            let message = set(key, who).unwrap_err();
+            assert!(message.contains(&format!("{key} names 65534")), "{message}");
+        }
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::{Drain, Settings, failures};
-use crate::auth::Gate;
+use crate::auth::{Gate, Verb};
 use crate::domain::id::InstallationId;
+use crate::domain::operation::Operation;
 use crate::domain::run::{Event, Run, Subject};
 use crate::domain::server::{IdentityKind, Reach, Server};
 use crate::domain::step::Ended;
@@ -124,6 +125,15 @@ impl Crew {
         let after = self.engine.advance(hold, advance).await?;
         log::attempt_ended(&after, after.position().attempt);
         Ok(after)
+    }
+
+    /// Whether who asked for a run might still do that (P14): what meets a server belongs to changes of the fleet.
+    pub(super) fn still_may(&self, run: &Run) -> bool {
+        let verb = match run.operation {
+            Operation::Register => Verb::Administer,
+            _ => Verb::Operate,
+        };
+        self.gate.still_allows(&run.principal, verb)
     }
 
     /// Ends a queued run whose principal may not do this any more (P14).

@@ -258,7 +258,7 @@ impl Lane {
             self.waits(run, WaitReason::Paused, who, None).await?;
             return self.idle().await.map(Some);
         }
-        if !self.crew.gate.still_admits(&run.principal) {
+        if !self.crew.still_may(run) {
             self.crew.forbid(self.hold, run).await?;
             return Ok(Some(Next::Now));
         }

@@ -107,7 +107,7 @@ impl Readings {
             self.crew.waits(hold, &run, WaitReason::Paused, who, None).await?;
             return Ok(self.later(idle));
         }
-        if run.is_queued() && !self.crew.gate.still_admits(&run.principal) {
+        if run.is_queued() && !self.crew.still_may(&run) {
             self.crew.forbid(hold, &run).await?;
             return Ok(Next::Now);
         }

@@ -3,6 +3,7 @@
 use settled_proto::v1;
 use tonic::{Request, Response, Status, async_trait};
 
+use super::asked::principal;
 use super::pages::Page;
 use super::{Api, check, convert};
 use crate::domain::server::{Reach, Server};
@@ -147,6 +148,15 @@ impl v1::admin_server::Admin for Api {
         _request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         self.status().await.map(Response::new).map_err(|r| self.refuse(r))
+    }
+
+    async fn who_am_i(
+        &self,
+        request: Request<v1::WhoAmIRequest>,
+    ) -> Result<Response<v1::WhoAmIResponse>, Status> {
+        let principal = principal(&request)?;
+        let (principal, role) = (principal.name.clone(), convert::role(principal.role).into());
+        Ok(Response::new(v1::WhoAmIResponse { principal, role }))
     }
 
     async fn reconcile(

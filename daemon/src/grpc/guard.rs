@@ -13,7 +13,7 @@ use tonic::body::Body;
 use tonic::transport::server::UdsConnectInfo;
 use tower::{Layer, Service};
 
-use crate::auth::{Gate, Principal, Verb};
+use crate::auth::{Gate, Principal, Role, Verb};
 
 /// Open to every caller who was let in; they tell nothing of servers.
 const OPEN: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflection.v1.ServerReflection/"];
@@ -72,9 +72,16 @@ impl Guard {
                 super::status::clipped(path, super::status::NAME_BYTES_MAX)
             )));
         };
-        if principal.may < needed {
-            tracing::warn!(principal = principal.name, path, "a caller asked for more than it may");
-            return Err(Status::permission_denied(format!("{} may not do this", principal.name)));
+        if !principal.role.may(needed) {
+            tracing::warn!(
+                principal = principal.name, role = %principal.role, path, "a caller asked for more than it may"
+            );
+            return Err(Status::permission_denied(format!(
+                "{} is a {} here and may not do this, which is for the role {}: its operator gives roles in [access] of the configuration",
+                principal.name,
+                principal.role,
+                Role::that_may(needed)
+            )));
         }
         Ok(principal)
     }
@@ -125,9 +132,10 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use crate::auth::Grants;
 
     fn guard() -> Arc<Guard> {
-        GuardLayer::new(Gate::new(900, Vec::new())).guard
+        GuardLayer::new(Gate::new(900, Grants::default())).guard
     }
 
     #[test]
@@ -156,6 +164,28 @@ mod tests {
             assert_eq!(guard().admit_uid(path, uid).err().map(|s| s.code()), refused, "{path} as {uid:?}");
         }
         let status = guard().admit_uid(install, Some(1001)).unwrap_err();
-        assert!(status.message().contains("listen.admins"), "{}", status.message());
+        assert!(status.message().contains("access.admins"), "{}", status.message());
+    }
+
+    #[test]
+    fn p14_every_method_is_open_to_its_role_and_to_no_lower_one() {
+        let mut grants = Grants::default();
+        let roles = [(1001, Role::Viewer), (1002, Role::Operator), (1003, Role::Admin)];
+        roles.iter().for_each(|&(uid, role)| grants.user(uid, role));
+        let guard = GuardLayer::new(Gate::new(900, grants)).guard;
+        let mut refusals = 0;
+        for &(path, verb, _) in settled_proto::ACCESS {
+            let needed = Role::that_may(verb_of(verb).unwrap());
+            for (uid, role) in roles {
+                let admitted = guard.admit_uid(path, Some(uid));
+                assert_eq!(admitted.is_ok(), role >= needed, "{path} as {role}");
+                if let Err(status) = admitted {
+                    refusals += 1;
+                    assert_eq!(status.code(), Code::PermissionDenied, "{path} as {role}");
+                    assert!(status.message().contains(&needed.to_string()), "{path}: {}", status.message());
+                }
+            }
+        }
+        assert!(refusals > 40, "{refusals}");
     }
 }

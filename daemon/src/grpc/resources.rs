@@ -24,6 +24,7 @@ impl Api {
         let place = |position: i64| Place {
             position: u32::try_from(position).unwrap_or(u32::MAX),
             behind: None,
+            shut: None,
             held: None,
         };
         let shown = |row: &RunRow, position, step_titles: &[String]| -> Result<v1::Run, Status> {

@@ -138,7 +138,7 @@ impl Daemon {
             remote: Arc::clone(remote) as _,
             lease: lease.clone(),
             installation,
-            gate: settled::auth::Gate::new(0, Vec::new()),
+            gate: settled::auth::Gate::new(0, settled::auth::Grants::default()),
             permits: Arc::new(Semaphore::new(knobs.at_work_max)),
             settings: knobs.dispatch,
             drain: settled::dispatch::Drain::default(),

@@ -1,9 +1,10 @@
 //! Lists page by page, packages, status.
 
+use settled::domain::server::Reach;
 use settled_proto::v1::{
     CancelRunRequest, CheckPackageRequest, Freshness, GetPackageRequest, GetRunRequest, GetStatusRequest,
     ListAuditRequest, ListPackagesRequest, ListResourcesRequest, ListRunsRequest, ListServersRequest,
-    ResourceStatus, RunState,
+    PauseServerRequest, ProbeResourceRequest, ResourceStatus, RunState, WaitReason,
 };
 use settled_tests::engine::{Served, install};
 
@@ -70,6 +71,46 @@ async fn filters_narrow_lists() {
     assert_eq!(told, [("install", 1), ("register", 1)]);
     let ask = ListRunsRequest { resource_id: runs[0].resource_id.clone(), ..Default::default() };
     assert_eq!(api.runs().list(ask).await.unwrap().into_inner().runs.len(), 1);
+}
+
+/// Nobody has the lane of such a server, so nobody writes down why its runs wait: they say it all the same.
+#[tokio::test]
+async fn p4_every_run_that_waits_for_a_server_that_refuses_or_is_paused_says_so() {
+    let api = Served::start().await;
+    api.server("web1").await;
+    let id = api.server_id("web1").await;
+    api.resources().install(install("i", "web1", "task")).await.unwrap();
+    let waits = async || {
+        let ask = ListRunsRequest { server: "web1".into(), ..Default::default() };
+        let runs = api.runs().list(ask).await.unwrap().into_inner().runs;
+        let told = runs.into_iter().map(|run| {
+            let waiting = run.waiting.map(|w| (w.reason(), w.who));
+            (run.operation, waiting, run.summary)
+        });
+        told.collect::<Vec<_>>()
+    };
+
+    let hold = api.engine.take_lane(id).await.unwrap();
+    api.engine.set_reach(hold, Reach::Refused, "another installation".to_owned()).await.unwrap();
+    api.engine.release_lane(hold).await.unwrap();
+    // The second waits behind the first, and for the same reason.
+    api.resources().install(install("j", "web1", "other")).await.unwrap();
+    let look = ProbeResourceRequest { request_id: "p".into(), resource: "web1/scheduled_task/task".into() };
+    api.resources().probe(look).await.unwrap();
+    let refused = Some((WaitReason::Refused, "another installation".to_owned()));
+    let told = waits().await;
+    for (operation, waiting, summary) in &told {
+        let looks_anew = operation == "register";
+        assert_eq!(*waiting, if looks_anew { None } else { refused.clone() }, "{operation}: {summary}");
+        assert_eq!(summary.contains("another installation"), !looks_anew, "{operation}: {summary}");
+    }
+    let operations: Vec<_> = told.iter().map(|(operation, ..)| operation.as_str()).collect();
+    assert_eq!(operations, ["probe", "install", "install", "register"]);
+
+    let pause = PauseServerRequest { request_id: "pause".into(), server: "web1".into() };
+    api.servers().pause(pause).await.unwrap();
+    let told = waits().await;
+    assert!(told.iter().all(|(_, waiting, _)| matches!(waiting, Some((WaitReason::Paused, _)))), "{told:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use settled::auth::Gate;
+use settled::auth::{Gate, Grants, Role};
 use settled::clock::Clock as _;
 use settled::domain::id::{DaemonId, RunId, ScheduleId};
 use settled::domain::operation::Operation;
@@ -244,7 +244,9 @@ async fn daemon(url: &str, clock: &Arc<SimClock>, chores: &Arc<Told>) -> Daemon 
         knobs().engine,
     );
     engine.keep_packages().await.unwrap();
-    let firing = Firing::new(engine.clone(), Gate::new(0, vec![1000]), Arc::clone(chores) as _);
+    let mut grants = Grants::default();
+    grants.user(1000, Role::Operator);
+    let firing = Firing::new(engine.clone(), Gate::new(0, grants), Arc::clone(chores) as _);
     Daemon { engine, firing, committed }
 }
 

@@ -19,7 +19,7 @@ use tokio_stream::StreamExt as _;
 use tonic::Streaming;
 
 /// The binary of this build, beside the test's own.
-fn settlectl() -> PathBuf {
+pub(crate) fn settlectl() -> PathBuf {
     let test = std::env::current_exe().expect("the test knows where it is");
     let target =
         test.parent().and_then(|deps| deps.parent()).expect("tests are built below the target directory");

@@ -19,7 +19,9 @@ pub(in crate::grpc) struct Place {
     pub(in crate::grpc) position: u32,
     /// The run that has the lane or stands before it; `None` when nothing is in its way.
     pub(in crate::grpc) behind: Option<String>,
-    /// Since when and why not even the next one is begun.
+    /// Why nothing is begun on its server.
+    pub(in crate::grpc) shut: Option<Waiting>,
+    /// Since when and why this daemon begins not even the next one.
     pub(in crate::grpc) held: Option<(Timestamp, String)>,
 }
 
@@ -47,7 +49,7 @@ pub(in crate::grpc) fn run_as_stored(row: &RunRow, place: Option<&Place>) -> Res
 }
 
 fn as_stored(row: &RunRow, run: &Run, place: Option<&Place>) -> v1::Run {
-    let waits = run.waiting().cloned().or_else(|| in_line(run, place?));
+    let waits = shut(run, place).or_else(|| run.waiting().cloned()).or_else(|| in_line(run, place?));
     let mut wire = v1::Run {
         settles_by: row.settles_by.map(|t| time(Timestamp(t))),
         stale_at: row.stale_at.map(|t| time(Timestamp(t))),
@@ -84,6 +86,13 @@ pub(in crate::grpc) fn diagnostics(
         lane_epoch: lane.map(|lane| count(lane.epoch)).unwrap_or_default(),
         unresolved_step_ids: unresolved.iter().map(|step| step.step_id.clone()).collect(),
     }
+}
+
+/// The server's door is shut, whatever kept the run before: nobody has its lane who could write that down.
+fn shut(run: &Run, place: Option<&Place>) -> Option<Waiting> {
+    let shut = place?.shut.clone()?;
+    let since = run.waiting_since(shut.reason, shut.since.max(run.accepted_at));
+    Some(Waiting { since, ..shut })
 }
 
 /// Why a queued run waits that has no other reason: another one is before it, or none is begun.

@@ -2,6 +2,7 @@
 
 use settled_proto::v1;
 
+use crate::auth::Role;
 use crate::domain::freshness::Freshness;
 use crate::domain::resource::{Presence, ResourceStatus};
 use crate::domain::server::{IdentityKind, Reach, ServerStatus};
@@ -49,6 +50,14 @@ pub(super) const fn reach(word: Reach) -> v1::Reach {
         Reach::Paused => v1::Reach::Paused,
         Reach::Unreachable => v1::Reach::Unreachable,
         Reach::Refused => v1::Reach::Refused,
+    }
+}
+
+pub(in crate::grpc) const fn role(word: Role) -> v1::Role {
+    match word {
+        Role::Viewer => v1::Role::Viewer,
+        Role::Operator => v1::Role::Operator,
+        Role::Admin => v1::Role::Admin,
     }
 }
 

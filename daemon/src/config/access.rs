@@ -1,0 +1,85 @@
+//! `[access]`: who may do what through the unix socket.
+
+use std::fmt;
+
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What the kernel tells of users and groups whom a user namespace does not know: all of them at once.
+pub(super) const NOBODY: u32 = 65534;
+
+/// `[access]`. Root and the daemon's own user are admins, whatever stands here; who stands in several lists has the highest role.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Access {
+    /// Who may look.
+    pub viewers: Vec<Grantee>,
+    /// Who may look, and have work done on servers.
+    pub operators: Vec<Grantee>,
+    /// Who may do everything: change the fleet, too.
+    pub admins: Vec<Grantee>,
+}
+
+/// Who is given a role, by numeric id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grantee {
+    /// `unix:1000`: a user.
+    User(u32),
+    /// `unix-group:33`: whoever the system's user database has in the group.
+    Group(u32),
+}
+
+/// How one is written.
+const FORM: &str = "a name such as unix:1000 (a user by its numeric id) or unix-group:33 (a group)";
+
+impl Grantee {
+    fn read(text: &str) -> Option<Self> {
+        let (kind, id) = text.split_once(':')?;
+        let id = id.parse().ok()?;
+        match kind {
+            "unix" => Some(Self::User(id)),
+            "unix-group" => Some(Self::Group(id)),
+            _ => None,
+        }
+    }
+
+    /// Whether it stands for all whom a user namespace does not know.
+    pub(super) fn is_nobody(self) -> bool {
+        matches!(self, Self::User(NOBODY) | Self::Group(NOBODY))
+    }
+}
+
+impl fmt::Display for Grantee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(uid) => write!(f, "unix:{uid}"),
+            Self::Group(gid) => write!(f, "unix-group:{gid}"),
+        }
+    }
+}
+
+impl Serialize for Grantee {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Grantee {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Grantee;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(FORM)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Grantee, E> {
+                Grantee::read(text).ok_or_else(|| E::custom(format_args!("must be {FORM}")))
+            }
+        }
+
+        deserializer.deserialize_str(Text)
+    }
+}
