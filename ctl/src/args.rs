@@ -163,7 +163,12 @@ pub(crate) enum Command {
     Enrollment(EnrollmentCommand),
     Watch(WatchArgs),
     /// How the daemon is, and what to do if it is not well
-    Status,
+    #[command(after_help = "Example:\n  settlectl status --check || echo 'see: settlectl status'")]
+    Status {
+        /// End with 1 when something is not well, for scripts and monitors
+        #[arg(long)]
+        check: bool,
+    },
     /// Who you are to settled, and what you may do
     #[command(
         after_help = "Roles: a viewer looks, an operator has work done on servers, too, an admin changes the fleet, too.\nThey are given in [access] of the daemon's configuration."

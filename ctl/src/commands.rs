@@ -74,7 +74,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
         }
         Command::Enrollment(command) => enrollments::run(async || open("enrollment").await, command).await,
         Command::Watch(args) => watch::watch(&open("watch").await?, args).await,
-        Command::Status => admin::status(&open("status").await?).await,
+        Command::Status { check } => admin::status(&open("status").await?, check).await,
         Command::Whoami => admin::whoami(&open("whoami").await?).await,
         Command::Drain(args) => admin::drain(&open("drain").await?, &args).await,
         Command::Reconcile(change) => admin::reconcile(&open("reconcile").await?, &change).await,

@@ -387,7 +387,11 @@ fn load_catalog(config: &Config) -> anyhow::Result<Catalog> {
 }
 
 fn open_sealer(config: &Config, process: &Process, clock: &dyn Clock) -> anyhow::Result<Sealer> {
-    let path = config.secrets.key_file.clone().unwrap_or_else(|| config.data_dir.join("key"));
+    // One that is named and is not there is a mistake: a new one could not open what the right one has sealed.
+    if let Some(named) = &config.secrets.key_file {
+        return Sealer::from_file(named, process.credentials.as_deref())
+            .context("secrets.key_file: put the key there, or correct the path");
+    }
     let fresh = || {
         let mut key = [0; 32];
         for chunk in key.chunks_exact_mut(8) {
@@ -395,7 +399,7 @@ fn open_sealer(config: &Config, process: &Process, clock: &dyn Clock) -> anyhow:
         }
         key
     };
-    Ok(Sealer::from_file(&path, process.credentials.as_deref(), fresh)?)
+    Ok(Sealer::from_own_file(&config.data_dir.join("key"), fresh)?)
 }
 
 /// Waits until the daemon's time is `over`, or for a part that ends without being asked to, which ends the daemon: systemd starts it anew.

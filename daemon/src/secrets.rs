@@ -61,20 +61,22 @@ impl Sealer {
         Self { key, id }
     }
 
-    /// Reads the key file: 32 bytes, which nobody else may read. One that does not exist is made from `fresh`, with mode 0600.
+    /// Reads settled's own key file, which is made from `fresh` when it does not exist: with mode 0600, and wholly or not at all, whenever
+    /// the power goes.
+    pub fn from_own_file(path: &Path, fresh: impl FnOnce() -> [u8; KEY_BYTES]) -> Result<Self, SecretError> {
+        if !path.exists() {
+            write_private(path, &Zeroizing::new(fresh())[..])
+                .map_err(|e| bad(path, format!("cannot be made: {e}")))?;
+        }
+        Self::from_file(path, None)
+    }
+
+    /// Reads a key file that the operator has named: 32 bytes, which nobody else may read.
     ///
     /// Below `credentials`, systemd's directory of this service, its group may read: systemd 254 and later gives the service's user
     /// access by a list, and the mask of that list shows as the group's right (0440).
-    pub fn from_file(
-        path: &Path,
-        credentials: Option<&Path>,
-        fresh: impl FnOnce() -> [u8; KEY_BYTES],
-    ) -> Result<Self, SecretError> {
-        let bad = |message: String| SecretError::KeyFile { path: path.display().to_string(), message };
-        if !path.exists() {
-            write_private(path, &Zeroizing::new(fresh())[..])
-                .map_err(|e| bad(format!("cannot be made: {e}")))?;
-        }
+    pub fn from_file(path: &Path, credentials: Option<&Path>) -> Result<Self, SecretError> {
+        let bad = |message: String| bad(path, message);
         let mode =
             std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(path).map_err(|e| bad(e.to_string()))?);
         let handed_over = credentials.is_some_and(|dir| path.starts_with(dir));
@@ -147,12 +149,26 @@ fn place(owner: &str, name: &str) -> Vec<u8> {
     format!("{owner}\n{name}").into_bytes()
 }
 
+fn bad(path: &Path, message: String) -> SecretError {
+    SecretError::KeyFile { path: path.display().to_string(), message }
+}
+
+/// What is sealed with a key is lost with it: the file is on the disk, under its name, before anything can be.
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let beside = path.with_extension("new");
+    if beside.exists() {
+        std::fs::remove_file(&beside)?;
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    file.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    match path.parent() {
+        Some(directory) => std::fs::File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -202,12 +218,29 @@ mod tests {
             (0o444, false, false),
         ] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            let read = |credentials| Sealer::from_file(&path, credentials, || [0; KEY_BYTES]);
+            let read = |credentials| Sealer::from_file(&path, credentials);
             assert_eq!(read(None).is_ok(), ordinary, "{mode:o}");
             assert_eq!(read(Some(elsewhere)).is_ok(), ordinary, "{mode:o} outside the directory");
             assert_eq!(read(Some(dir.path())).is_ok(), credential, "{mode:o} as a credential");
         }
-        let message = Sealer::from_file(&path, None, || [0; KEY_BYTES]).unwrap_err().to_string();
+        let message = Sealer::from_file(&path, None).unwrap_err().to_string();
         assert!(message.contains("mode 444") && message.contains("chmod 600"), "{message}");
+    }
+
+    #[test]
+    fn p12_a_key_is_made_once_and_only_where_settled_keeps_its_own() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let named = Sealer::from_file(&path, None).unwrap_err().to_string();
+        assert!(named.contains("No such file") && !path.exists(), "{named}");
+        // What a crash has left of an earlier attempt.
+        std::fs::write(dir.path().join("key.new"), [1; 3]).unwrap();
+        let made = Sealer::from_own_file(&path, || [7; KEY_BYTES]).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        let again = Sealer::from_own_file(&path, || panic!("there is one")).unwrap();
+        assert_eq!(again.key_id(), made.key_id());
+        assert_eq!(Sealer::from_file(&path, None).unwrap().key_id(), made.key_id());
     }
 }

@@ -14,11 +14,11 @@ use crate::render::out::remark;
 use crate::render::{admin, json};
 
 /// `status`.
-pub(crate) async fn status(ctx: &Context) -> Result<Exit, Error> {
+pub(crate) async fn status(ctx: &Context, check: bool) -> Result<Exit, Error> {
     let answer =
         ctx.client.ask(&GetStatusRequest {}, async |q| ctx.client.admin().get_status(q).await).await?;
     ctx.out.show(&json::status(&answer), || admin::status(&answer, ctx.out.style, clock::now()))?;
-    Ok(Exit::Done)
+    Ok(if check && !answer.warnings.is_empty() { Exit::Failed } else { Exit::Done })
 }
 
 /// `whoami`.

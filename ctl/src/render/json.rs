@@ -9,11 +9,11 @@ use settled_proto::v1::{
     DeleteServerResponse, Difference, Drain, EnrollmentTarget, Evidence, Failure, Fate, FireScheduleResponse,
     FollowRunResponse, ForceUnlockServerResponse, Freshness, GetStatusResponse, Grounds, IdentityKind, Kind,
     LaneHeld, LastOccurrence, LateEvidence, MissedPolicy, Observed, Occurrence, OperationTarget, Outcome,
-    Overlap, Package, Parameter, Presence, Priority, Reach, Reason, ReconcileResponse, RefusedTarget,
-    ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role, Run, RunDiagnostics, RunState,
-    Schedule, ScheduleTarget, Server, ServerStatus, SettledRun, StaleRun, Step, StepState, Supported,
-    WaitReason, Waiting, WatchResponse, WhoAmIResponse, follow_run_response, schedule_target, transition,
-    watch_response,
+    OutputStream, Overlap, Package, Parameter, Presence, Priority, Reach, Reason, ReconcileResponse,
+    RefusedTarget, ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role, Run, RunDiagnostics,
+    RunState, Schedule, ScheduleTarget, Server, ServerStatus, SettledRun, StaleRun, Step, StepState,
+    Supported, WaitReason, Waiting, WatchResponse, WhoAmIResponse, follow_run_response, schedule_target,
+    transition, watch_response,
 };
 
 mod lifecycles;
@@ -243,6 +243,7 @@ pub(crate) fn step(s: &Step) -> Value {
         "started_at": time(s.started_at.as_ref()),
         "ended_at": time(s.ended_at.as_ref()),
         "output_bytes": s.output_bytes,
+        "output_bytes_max": s.output_bytes_max,
         "truncated": s.truncated,
         "late": maybe(s.late.as_ref(), late),
     })
@@ -324,7 +325,9 @@ pub(crate) fn follow(r: &FollowRunResponse) -> Value {
             "step_id": o.step_id,
             "data": BASE64.encode(&o.data),
             "text": String::from_utf8_lossy(&o.data),
+            "offset": o.offset,
             "next_offset": o.next_offset,
+            "stream": named::<OutputStream>(o.stream),
             "truncated": o.truncated,
         }}),
     }

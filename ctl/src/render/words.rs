@@ -2,8 +2,8 @@
 
 use settled_proto::v1::{
     Activation, Cause, Change, EnrollmentStatus, Evidence, ExecutionOutcome, Fate, Freshness, IdentityKind,
-    Kind, MissedPolicy, Outcome, Overlap, Presence, Priority, Reach, Reason, ResourceStatus, Role, RunState,
-    ServerStatus, StepState, WaitReason,
+    Kind, MissedPolicy, Outcome, OutputStream, Overlap, Presence, Priority, Reach, Reason, ResourceStatus,
+    Role, RunState, ServerStatus, StepState, WaitReason,
 };
 
 /// An enum of the contract, as its number arrives.
@@ -38,6 +38,7 @@ words! {
     Kind "KIND_"
     MissedPolicy "MISSED_POLICY_"
     Outcome "OUTCOME_"
+    OutputStream "OUTPUT_STREAM_"
     Overlap "OVERLAP_"
     Presence "PRESENCE_"
     Priority "PRIORITY_"

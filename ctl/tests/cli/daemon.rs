@@ -191,6 +191,7 @@ fn event(piece: Piece) -> Option<Event> {
             data: text.into(),
             next_offset,
             truncated: false,
+            ..Output::default()
         }),
         Piece::Hang => return None,
     })

@@ -6,12 +6,6 @@ export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin
 umask 022
 
-# Ends the run: trying again would not help.
-fail() {
-    printf '%s\n' "$1" >&2
-    exit 78
-}
-
 check_server() {
     [ "$(id -u)" = 0 ] || fail "the package $package needs root: log in as root, or as a user with sudo"
     command -v apt-get >/dev/null || fail "there is no apt-get on this server: the package $package is for Debian and Ubuntu"
@@ -181,7 +175,7 @@ delete_data() {
 # One resource of this package manages the server's only one.
 claim() {
     owner=$(cat "$kept/$package.owner" 2>/dev/null) || owner=$SETTLED_NAME
-    [ "$owner" = "$SETTLED_NAME" ] || fail "the resource $owner has the $package of this server: update that one, or remove it first. If settled has no record of it any more: settlectl adopt $package --server SERVER --name $owner"
+    [ "$owner" = "$SETTLED_NAME" ] || fail "the resource $owner has the $package of this server: update that one, or remove it first. $(if_lost "$owner")"
     printf '%s\n' "$SETTLED_NAME" >"$kept/$package.owner.new"
     mv "$kept/$package.owner.new" "$kept/$package.owner"
 }

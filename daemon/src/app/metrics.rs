@@ -1,7 +1,7 @@
 //! Figures for a monitoring system, in the text form of Prometheus, on a loopback address of their own (`listen.metrics`, off by default).
 //!
-//! Gauges are computed when somebody asks, so they cannot be out of date. Each caller is served alone and within a limit: who is slow
-//! or says nothing keeps nobody for long. There is no access control, so there is nothing in it that names servers or people.
+//! Gauges are computed when somebody asks, so they cannot be out of date. A few callers are served at once, each within a limit: who is
+//! slow or says nothing keeps nobody waiting. There is no access control, so there is nothing in it that names servers or people.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::steward::Now;
@@ -20,6 +21,10 @@ use crate::store::admin::Counts;
 
 /// How long one caller may take.
 const CALLER_LIMIT: Duration = Duration::from_secs(2);
+/// Callers at once; the next one waits for a place, at most for as long as one may take.
+const CALLERS_MAX: usize = 16;
+/// How often histograms are swept.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// Longest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Pause after a failed accept: without it a lack of file descriptors would be a busy loop.
@@ -64,22 +69,43 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Serves until `stop`, one caller after the other.
+    /// Serves until `stop`.
     pub(super) async fn serve(self, listener: TcpListener, stop: CancellationToken) {
+        let page = Arc::new(self);
+        let upkeep = tokio::spawn(Arc::clone(&page).keep_small());
+        let mut callers = JoinSet::new();
         while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
             match accepted {
-                Ok((caller, _)) => tokio::select! {
-                    answered = self.answer(caller) => if let Err(error) = answered {
-                        tracing::debug!(%error, "a caller for metrics was not answered");
-                    },
-                    () = self.clock.sleep_until(self.clock.monotonic() + CALLER_LIMIT) => {}
-                    () = stop.cancelled() => return,
-                },
+                Ok((caller, _)) => {
+                    if callers.len() >= CALLERS_MAX {
+                        callers.join_next().await;
+                    }
+                    callers.spawn(Arc::clone(&page).serve_one(caller));
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a caller for metrics could not be accepted; trying again");
-                    self.clock.sleep_until(self.clock.monotonic() + ACCEPT_PAUSE).await;
+                    page.clock.sleep_until(page.clock.monotonic() + ACCEPT_PAUSE).await;
                 }
             }
+        }
+        upkeep.abort();
+    }
+
+    async fn serve_one(self: Arc<Self>, caller: TcpStream) {
+        let limit = self.clock.sleep_until(self.clock.monotonic() + CALLER_LIMIT);
+        tokio::select! {
+            answered = self.answer(caller) => if let Err(error) = answered {
+                tracing::debug!(%error, "a caller for metrics was not answered");
+            },
+            () = limit => {}
+        }
+    }
+
+    /// Histograms grow with each figure until they are swept, whether somebody asks or not.
+    async fn keep_small(self: Arc<Self>) {
+        loop {
+            self.clock.sleep_until(self.clock.monotonic() + UPKEEP_EVERY).await;
+            self.handle.run_upkeep();
         }
     }
 
@@ -114,8 +140,6 @@ impl Page {
             let ago = self.clock.monotonic().saturating_sub(at);
             metrics::gauge!("settled_reconciler_last_look_seconds").set(ago.as_secs_f64());
         }
-        // Without it, histograms that nobody asks for would grow.
-        self.handle.run_upkeep();
         Ok(self.handle.render())
     }
 }

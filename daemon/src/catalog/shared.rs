@@ -6,8 +6,15 @@
 use super::definition::Definition;
 
 /// A text of the program: name and shell text. None has `'''` in it.
-pub(super) const BUILTIN: [(&str, &str); 3] = [
-    ("debian", include_str!("../../packages/shared/debian.sh")),
+pub(super) const BUILTIN: [(&str, &str); 4] = [
+    ("base", include_str!("../../packages/shared/base.sh")),
+    (
+        "debian",
+        concat!(
+            include_str!("../../packages/shared/base.sh"),
+            include_str!("../../packages/shared/debian.sh")
+        ),
+    ),
     ("service", include_str!("../../packages/shared/service.sh")),
     ("ssh", include_str!("../../packages/shared/ssh.sh")),
 ];

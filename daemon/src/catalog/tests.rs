@@ -142,7 +142,7 @@ fn what_a_definition_uses_comes_before_its_own_text_and_is_kept_with_it() {
     let using = |uses: &str| DEFINITION.replacen("prelude", &format!("uses = {uses}\nprelude"), 1);
     let definition = parse(&using(r#"["service", "debian"]"#)).unwrap();
     let plan = definition.plan(&Operation::Install, "r1", &params(&[("home", "/x")]), None).unwrap();
-    let [(_, debian), (_, service), _] = shared::BUILTIN;
+    let [_, (_, debian), (_, service), _] = shared::BUILTIN;
     assert_eq!(plan.steps[0].script, ["set -eu\n", service, debian, "hello() { :; }\n", "hello\n"].concat());
     assert!(plan.steps[0].env.contains(&("SETTLED_PACKAGE".to_owned(), "thing".to_owned())));
 

@@ -85,30 +85,29 @@ impl Api {
         let state = Some((self.clone(), follower));
         stream::unfold(state, |state| async {
             let (api, mut follower) = state?;
-            let told = match follower.next(api.engine().clock()).await {
-                Ok(told) => Ok(told?),
-                Err(error) => Err(error),
-            };
-            let piece = match told {
-                Ok(told) => api.piece(told).await,
-                Err(error) => Err(error),
+            let piece = match follower.next(api.engine().clock()).await {
+                Ok(told) => api.piece(told?).await,
+                Err(error) => Err(error.into()),
             };
             match piece {
                 Ok(piece) => Some((Ok(piece), Some((api, follower)))),
-                Err(error) => Some((Err(api.refuse(error)), None)),
+                Err(refusal) => Some((Err(api.refuse(refusal)), None)),
             }
         })
     }
 
-    async fn piece(&self, told: Told) -> Result<v1::FollowRunResponse, StoreError> {
+    async fn piece(&self, told: Told) -> Result<v1::FollowRunResponse, Refusal> {
         let event = match told {
             Told::Run(row) => {
                 let place = self.places().of(&mut self.engine().store().read().await?.db(), &row).await?;
                 Event::Run(convert::run(&row, place.as_ref(), self.engine().clock().now())?)
             }
             Told::Step(step) => Event::Step(convert::step(&step)),
-            Told::Output { step_id, data, next_offset, truncated } => {
-                Event::Output(Output { step_id, data, next_offset, truncated })
+            // Its time was up (retention.runs_days). What was not told cannot be told any more, so this is no end like any other.
+            Told::Gone(run) => return Err(Refusal::NotFound { what: "run", name: run.to_string() }),
+            Told::Output { step_id, offset, data, next_offset, truncated } => {
+                let stream = v1::OutputStream::Combined.into();
+                Event::Output(Output { step_id, data, next_offset, truncated, offset, stream })
             }
         };
         Ok(v1::FollowRunResponse { event: Some(event) })

@@ -30,10 +30,14 @@ pub enum Told {
     Run(Box<RunRow>),
     /// A milestone.
     Step(Box<StepRecord>),
+    /// The record of the run is gone, and with it whatever was not told.
+    Gone(RunId),
     /// A piece of output.
     Output {
         /// The step that wrote it.
         step_id: String,
+        /// Offset of its first byte over all steps in order.
+        offset: u64,
         /// At most 64 KiB.
         data: Vec<u8>,
         /// Offset of the byte after it over all steps in order.
@@ -94,7 +98,7 @@ impl Follower {
         }
     }
 
-    /// The next event; waits for it. `None` when the run has completed and all was told, or its record is gone.
+    /// The next event; waits for it. `None` when the run has completed and all was told, or after [`Told::Gone`].
     pub async fn next(&mut self, clock: &dyn Clock) -> Result<Option<Told>, StoreError> {
         loop {
             if let Some(told) = self.ready.pop_front() {
@@ -113,20 +117,26 @@ impl Follower {
     }
 
     /// Looks once. Its place in the queue is read before the run, which leaves the queue for good; its steps are read after it: once it
-    /// has completed, everything of it is there.
+    /// has completed, everything of it is there. One that was still queued has none: whatever began between the two reads is told by the
+    /// next look, after its beginning.
     async fn look(&mut self) -> Result<(), StoreError> {
         let mut reader = self.store.read().await?;
         let mut db = reader.db();
         let place = db.queue_position(self.run).await?;
         let Some(row) = db.run_row(self.run).await? else {
+            self.ready.push_back(Told::Gone(self.run));
             self.finished = true;
             return Ok(());
         };
         let run: Run = row.clone().try_into()?;
         let completed = matches!(run.state, RunState::Completed { .. });
-        let place = if matches!(run.state, RunState::Queued { .. }) { place } else { 0 };
+        let queued = matches!(run.state, RunState::Queued { .. });
+        let place = if queued { place } else { 0 };
         if self.told.is_none() || !completed {
             self.tell_run(&row, place);
+        }
+        if queued {
+            return Ok(());
         }
         if self.look_at_steps(&mut db, completed).await? && completed {
             self.tell_run(&row, place);
@@ -225,7 +235,8 @@ impl Follower {
     fn push_output(&mut self, step: &StepRecord, data: Vec<u8>, truncated: bool) {
         self.told_cut |= truncated;
         let step_id = step.id.to_string();
-        self.ready.push_back(Told::Output { step_id, data, next_offset: self.offset, truncated });
+        let offset = self.offset - data.len() as u64;
+        self.ready.push_back(Told::Output { step_id, offset, data, next_offset: self.offset, truncated });
     }
 }
 

@@ -7,10 +7,12 @@ use settled::domain::grounds::Seen;
 use settled::domain::id::{RunId, ServerId};
 use settled::domain::run::{Event as RunEvent, Repair, StepFacts};
 use settled::domain::step::{Cause, Ended, StepId, StepState as DomainState};
+use settled::domain::time::Timestamp;
 use settled::engine::{Advance, LaneHold, Outline, StepEnd};
+use settled::store::retention::Horizon;
 use settled_proto::v1::follow_run_response::Event;
 use settled_proto::v1::{
-    CancelRunRequest, FollowRunRequest, FollowRunResponse, Outcome, RunState, StepState,
+    CancelRunRequest, FollowRunRequest, FollowRunResponse, Outcome, OutputStream, RunState, StepState,
 };
 use settled_tests::engine::{Served, install};
 use tonic::{Code, Streaming};
@@ -143,6 +145,7 @@ async fn p5_the_story_is_told_live_in_order_and_again_from_any_byte() {
     assert_eq!((step.state(), step.title.as_str()), (StepState::Starting, "Write the cron file"));
     work.write(0, b"one\n").await;
     let Some(Event::Output(output)) = next(&mut live).await else { panic!("it wrote something") };
+    assert_eq!((output.offset, output.stream()), (0, OutputStream::Combined));
     assert_eq!((output.data.as_slice(), output.next_offset), (b"one\n".as_slice(), 4));
 
     // More than one message holds, and more pieces than are kept ready.
@@ -155,6 +158,7 @@ async fn p5_the_story_is_told_live_in_order_and_again_from_any_byte() {
     for event in &story {
         if let Event::Output(o) = event {
             assert!(o.data.len() <= 64 * 1024);
+            assert_eq!(o.offset, whole.len() as u64);
             whole.extend_from_slice(&o.data);
             assert_eq!(o.next_offset, whole.len() as u64);
         }
@@ -206,4 +210,31 @@ async fn a_run_that_is_not_there_cannot_be_followed_and_a_stop_ends_the_story() 
     soon("the end of serving", api.ended()).await.unwrap();
     let status = soon("the end of the story", stream.message()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_run_that_is_removed_while_it_is_followed_is_not_told_as_a_whole_one() {
+    let api = Served::start().await;
+    let (server, run) = one_run(&api).await;
+    let work = Work::begin(&api, &server, &run).await;
+    // More than what is kept ready and what the connection holds.
+    let piece = vec![b'x'; 1024 * 1024];
+    for n in 0..8 {
+        work.write(n * piece.len() as u64, &piece).await;
+    }
+    work.end(false).await;
+    let mut stream = follow(&api, &run, 0).await;
+    next(&mut stream).await.unwrap();
+    let all = Timestamp(i64::MAX);
+    let horizon = Horizon { runs: all, transitions: all, requests: all, audit: all };
+    while api.engine.expire(horizon, 1_000).await.unwrap() > 0 {}
+    let end = soon("the end of the story", async {
+        loop {
+            match stream.message().await {
+                Ok(Some(_)) => {}
+                other => break other,
+            }
+        }
+    });
+    assert_eq!(end.await.unwrap_err().code(), Code::NotFound);
 }

@@ -1,4 +1,5 @@
-//! Where each package breaks off after it has changed something (`broken.rs`). `COMING` are breaks of an installation, the others of an update.
+//! Where each package breaks off after it has changed something (`broken.rs`), killed first and failing then. `COMING` are breaks of an
+//! installation, the others of an update.
 
 use crate::broken::Break;
 
@@ -10,6 +11,7 @@ pub(crate) const NGINX: &[Break] = &[
         spared: 1,
         with: &[("max_body", "10m")],
         says: "nginx does not take these settings, so they are as they were",
+        killed: "systemctl -q is-active nginx",
         meanwhile: "systemctl -q is-active nginx; grep -q 'client_max_body_size 8m' /etc/nginx/conf.d/settled.conf",
         then: "nginx -T 2>/dev/null | grep -q 'client_max_body_size 10m'",
         ..AT
@@ -96,6 +98,7 @@ pub(crate) const DATABASE: &[Break] = &[Break {
 pub(crate) const DATABASE_COMING: Break = Break {
     program: "/usr/bin/mariadb",
     calls: "*'CREATE DATABASE'*",
+    killed: "! mariadb shop -e 'SELECT 1'",
     meanwhile: "! mariadb shop -e 'SELECT 1'; [ ! -e /var/lib/settled-packages/databases/shop ]",
     ..AT
 };
@@ -136,11 +139,12 @@ pub(crate) const REDIS_COMING: Break = Break {
     ..AT
 };
 
-/// The package is installed, and not held.
+/// The package is unpacked, and not configured: what dpkg has left is mended before anything else, and the next attempt goes on from there.
 pub(crate) const APT_PACKAGE_COMING: Break = Break {
-    program: "/usr/bin/apt-mark",
-    calls: "*' hold '*",
-    meanwhile: "systemctl -q is-active cron",
+    program: "/usr/bin/dpkg",
+    calls: "*' --configure '*",
+    once: true,
+    meanwhile: "dpkg-query -W cron",
     ..AT
 };
 
@@ -231,6 +235,8 @@ const AT: Break = Break {
     calls: "",
     spared: 0,
     late: false,
+    once: false,
+    killed: "",
     with: &[],
     says: "",
     meanwhile: "",

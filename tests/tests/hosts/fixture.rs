@@ -6,13 +6,13 @@ use settled_proto::v1::resources_client::ResourcesClient;
 use settled_proto::v1::runs_client::RunsClient;
 use settled_proto::v1::servers_client::ServersClient;
 use settled_proto::v1::{
-    AdoptRequest, CommandResponse, Evidence, FollowRunRequest, GetResourceRequest, GetRunRequest, Outcome,
-    PauseResourceRequest, ProbeResourceRequest, RemoveResourceRequest, Resource, ResumeResourceRequest, Run,
-    RunState, UpdateResourceRequest, follow_run_response::Event,
+    AdoptRequest, CommandResponse, CreateServerRequest, Evidence, FollowRunRequest, GetResourceRequest,
+    GetRunRequest, Outcome, PauseResourceRequest, ProbeResourceRequest, RemoveResourceRequest, Resource,
+    ResumeResourceRequest, Run, RunState, UpdateResourceRequest, follow_run_response::Event,
 };
 use settled_tests::host::Host;
 use settled_tests::patience::until_within;
-use settled_tests::process::{Daemon, Home};
+use settled_tests::process::{Daemon, Home, program};
 use settled_tests::server::{fresh_id, install, package_dir};
 use tempfile::TempDir;
 use tonic::transport::Channel;
@@ -68,7 +68,19 @@ pub(crate) struct Scene {
     pub(crate) home: Home,
     pub(crate) channel: Channel,
     daemon: Option<Daemon>,
-    _packages: TempDir,
+    packages: TempDir,
+}
+
+/// Where a daemon lives that has the packages of this folder beside those that it comes with.
+fn home_with(packages: &TempDir) -> Home {
+    let dir = format!("'{}'", packages.path().display());
+    Home::new(&[
+        ("packages", "dir", &dir),
+        ("lane", "unreachable_retry_s", "2"),
+        ("ssh", "connect_timeout_s", "2"),
+        ("ssh", "keepalive_s", "1"),
+        ("run", "backoff_s", "1"),
+    ])
 }
 
 impl Scene {
@@ -76,24 +88,17 @@ impl Scene {
     pub(crate) async fn new(at: &[&str]) -> Self {
         let host = host_with(at).await;
         let packages = package_dir("slow", DEFINITION);
-        let dir = format!("'{}'", packages.path().display());
-        let home = Home::new(&[
-            ("packages", "dir", &dir),
-            ("lane", "unreachable_retry_s", "2"),
-            ("ssh", "connect_timeout_s", "2"),
-            ("ssh", "keepalive_s", "1"),
-            ("run", "backoff_s", "1"),
-        ]);
+        let home = home_with(&packages);
         let (daemon, channel) = (Some(home.start()), home.channel());
         home.serves().await;
-        let scene = Self { host, home, channel, daemon, _packages: packages };
+        let scene = Self { host, home, channel, daemon, packages };
         scene.register(&scene.host, "host").await;
         scene
     }
 
     /// Registers a host as `name`, and waits until the daemon has met it.
     pub(crate) async fn register(&self, host: &Host, name: &str) {
-        let request = host.record(name);
+        let request = CreateServerRequest { repair_dpkg: true, ..host.record(name) };
         let answer = ServersClient::new(self.channel.clone()).create(request).await.unwrap().into_inner();
         let (met, _) = self.completed(&answer.run.unwrap().id).await;
         assert_eq!(met.outcome(), Outcome::Succeeded, "{met:#?}");
@@ -204,6 +209,25 @@ impl Scene {
         self.daemon.take().unwrap().kill();
         self.daemon = Some(self.home.start());
         self.home.serves().await;
+    }
+
+    /// The daemon dies with all that it has stored. Another one begins with nothing, is told of the host, and takes it over.
+    pub(crate) async fn lose_the_store(&mut self) {
+        self.daemon.take().unwrap().kill();
+        self.home = home_with(&self.packages);
+        (self.daemon, self.channel) = (Some(self.home.start()), self.home.channel());
+        self.home.serves().await;
+        self.register(&self.host, "host").await;
+        self.settlectl("settlectl server takeover host");
+    }
+
+    /// Types a command, whose words have no quotes in them.
+    pub(crate) fn settlectl(&self, command: &str) {
+        let endpoint = format!("unix:{}", self.home.socket().display());
+        let words = command.strip_prefix("settlectl ").unwrap().split(' ');
+        let mut settlectl = Command::new(program("settlectl"));
+        let said = settlectl.args(["--endpoint", &endpoint]).args(words).output().unwrap();
+        assert!(said.status.success(), "{command}: {said:?}");
     }
 
     pub(crate) async fn run(&self, id: &str) -> Run {

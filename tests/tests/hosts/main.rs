@@ -16,6 +16,7 @@ mod groups;
 mod hazards;
 mod hostile;
 mod locks;
+mod lost;
 mod power;
 mod redis;
 mod session;

@@ -107,11 +107,14 @@ fn output_loses_no_byte() {
         data: vec![b'o', b'k', 0xff],
         next_offset: 3,
         truncated: false,
+        offset: 0,
+        stream: OutputStream::Combined as i32,
     };
     let value = follow(&FollowRunResponse { event: Some(follow_run_response::Event::Output(output)) });
     assert_eq!(value["output"]["data"], "b2v/");
     assert_eq!(value["output"]["text"], "ok\u{fffd}");
     assert_eq!(value["output"]["next_offset"], 3);
+    assert_eq!(value["output"]["stream"], "combined");
 }
 
 #[test]

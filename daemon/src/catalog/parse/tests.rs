@@ -149,7 +149,9 @@ fn shared_texts_that_are_not_there_are_named_with_a_guess_and_the_table_is_not_f
     check(
         3,
         "uses = [\"debain\"]",
-        &["3:uses: there is no shared text `debain` (did you mean `debian`?); there are debian, service"],
+        &[
+            "3:uses: there is no shared text `debain` (did you mean `debian`?); there are base, debian, service",
+        ],
     );
     check(3, "uses = [\"debian\", \"debian\"]", &["3:uses: `debian` is there twice"]);
     check(3, "uses = \"debian\"", &["3:uses: must be a list of texts"]);

@@ -20,6 +20,7 @@ pub(in crate::grpc) fn step(s: &StepRecord) -> v1::Step {
         ended_at: s.ended_at.map(time),
         output_bytes: s.output_bytes,
         truncated: s.truncated,
+        output_bytes_max: s.output_bytes_max,
         late: s.late.as_ref().map(grounds::late),
     }
 }
