@@ -86,7 +86,6 @@ pub fn run_with(config: Config, process: Process, parts: Parts) -> BoxFuture<'st
 
 async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result<()> {
     let Parts { clock, remote, anew } = parts;
-    check_trust(&config)?;
     make_private_dir(&config.data_dir)?;
     let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref()).await?;
     let counted = count(config.listen.metrics).await?;
@@ -281,6 +280,7 @@ async fn open(
     clock: Arc<dyn Clock>,
     remote: Arc<dyn Remote>,
 ) -> anyhow::Result<House> {
+    check_trust(config)?;
     let alone = store::sqlite_path(&config.database.url).is_some();
     let lock = if alone { Some(lock(&config.data_dir)?) } else { None };
     let catalog = load_catalog(config)?;

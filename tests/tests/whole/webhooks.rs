@@ -8,6 +8,7 @@ use settled::config::{Config, Sources, Surroundings};
 use settled::secrets::signature;
 use settled_tests::daemon;
 use settled_tests::patience::until;
+use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -376,11 +377,18 @@ async fn p12_a_secret_is_asked_for_by_name_and_stored_only_sealed() {
     let shown = h.ok(&["lifecycle", "show", "c"]).await.to_string();
     assert!(!shown.contains(SECRET), "{shown}");
     let home = h.daemon.take().unwrap().kill().await;
+    let holds_it = |found: &[u8]| found.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
     let files = files_below(home.path());
-    assert!(files.iter().any(|path| path.ends_with("settled.db")), "{files:?}");
-    for path in files {
-        let found = std::fs::read(&path).unwrap();
-        assert!(!found.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()), "{}", path.display());
+    for path in &files {
+        assert!(!holds_it(&std::fs::read(path).unwrap()), "{}", path.display());
+    }
+    if let Ok(url) = std::fs::read_to_string(home.path().join("database.url")) {
+        let mut postgres = PgConnection::connect(&url).await.unwrap();
+        let sealed: Vec<Vec<u8>> =
+            sqlx::query_scalar("SELECT sealed FROM secret").fetch_all(&mut postgres).await.unwrap();
+        assert!(!sealed.is_empty() && !sealed.iter().any(|secret| holds_it(secret)));
+    } else {
+        assert!(files.iter().any(|path| path.ends_with("settled.db")), "{files:?}");
     }
 }
 

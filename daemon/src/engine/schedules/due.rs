@@ -6,7 +6,6 @@ use super::super::{Engine, Refusal};
 use super::aim::Aim;
 use super::fire::{By, Firing, done_for, is_new};
 use super::{Timing, enrolling, left, open_runs};
-use crate::auth::{Gate, Verb};
 use crate::domain::schedule::{Entry, Fate, Last, Plan, Schedule, plan};
 use crate::domain::time::Timestamp;
 use crate::store::{Command, Unit};
@@ -30,7 +29,7 @@ struct WorkOff {
     engine: Engine,
     seen: Schedule,
     aim: Aim,
-    gate: Gate,
+    admitted: bool,
 }
 
 impl Engine {
@@ -50,8 +49,12 @@ impl Engine {
     }
 
     /// Fires the occurrence of a schedule that has waited longest, if its turn has come. Answers whether anything was done.
-    /// It is done for whoever fired it by hand, and else for the schedule's principal, as far as the gate still admits them.
-    pub async fn fire_waiting(&self, schedule: Schedule, gate: Gate) -> Result<bool, Refusal> {
+    /// It is done for whoever fired it by hand, and else for the schedule's principal, if that is still admitted.
+    pub async fn fire_waiting(
+        &self,
+        schedule: Schedule,
+        admits: impl Fn(&str) -> bool + Send + Sync,
+    ) -> Result<bool, Refusal> {
         let mut reader = self.store().read().await?;
         for id in &schedule.open_runs {
             if reader.db().run(*id).await?.is_some_and(|run| run.verdict().is_none()) {
@@ -61,9 +64,12 @@ impl Engine {
         if enrolling::under_way(&mut reader.db(), &schedule).await?.is_some() {
             return Ok(false);
         }
+        // What waits changes with its schedule's version, so it is this one then, too.
+        let first = reader.db().waiting_occurrences(schedule.id).await?.into_iter().next();
         drop(reader);
+        let admitted = first.is_some_and(|first| admits(done_for(&schedule, &first)));
         let aim = self.aim_at(&schedule.target).await?;
-        self.writer().commit(WorkOff { engine: self.clone(), seen: schedule, aim, gate }).await
+        self.writer().commit(WorkOff { engine: self.clone(), seen: schedule, aim, admitted }).await
     }
 }
 
@@ -139,8 +145,7 @@ impl Command for WorkOff {
         let waiting = unit.db().await?.waiting_occurrences(schedule.id).await?;
         schedule.waiting = i64::try_from(waiting.len().saturating_sub(1)).unwrap_or(0);
         if let Some(mut occurrence) = waiting.into_iter().next() {
-            let admitted = self.gate.still_allows(done_for(&schedule, &occurrence), Verb::Operate);
-            let firing = Firing { engine: &self.engine, aim: &self.aim, admitted };
+            let firing = Firing { engine: &self.engine, aim: &self.aim, admitted: self.admitted };
             firing.act(unit, &mut schedule, &mut occurrence).await?;
             unit.end_waiting(&occurrence).await?;
         }
