@@ -113,6 +113,8 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
         stop: stop.clone(),
         started_at: clock.now(),
         steward: Arc::new(servant),
+        limits: limits(&config),
+        leaving: drains.leaving(),
     };
     let serving = tokio::spawn(grpc::serve(listener, parts));
     let working =
@@ -143,6 +145,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let ticking = scheduler::run(duties, Arc::clone(&clock), alive(&process, Part::Reconciler), stop.clone());
     let ticking = tokio::spawn(ticking);
     tokio::spawn(Arc::clone(&drains).tell(stop.clone()));
+    tokio::spawn(Arc::clone(&drains).send_callers_away(stop.clone()));
     let at_stop = Arc::clone(&living);
     let reloading = Reloading {
         anew,
@@ -319,6 +322,30 @@ async fn open(
         drain: dispatch::Drain::default(),
     };
     Ok(House { engine, crew, over, _lock: lock })
+}
+
+/// What callers of the API may take.
+fn limits(config: &Config) -> grpc::Limits {
+    let (limits, bytes) = (&config.limits, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    grpc::Limits {
+        places: grpc::Places {
+            all: limits.connections_max as usize,
+            per_user: limits.connections_per_user_max as usize,
+        },
+        patience: grpc::Patience {
+            handshake: limits.handshake(),
+            first_request: limits.first_request(),
+            idle: limits.idle(),
+        },
+        body: limits.body(),
+        portions: grpc::Portions {
+            requests_per_s: limits.requests_per_s,
+            requests_burst: limits.requests_burst,
+            open: limits.streams_per_principal_max as usize,
+            body_bytes: bytes(limits.body_bytes_per_principal_max),
+            body_bytes_of_all: bytes(limits.body_bytes_max),
+        },
+    }
 }
 
 fn engine_settings(config: &Config) -> engine::Settings {

@@ -63,6 +63,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// What lifecycles tell others.
     pub webhook: Webhook,
+    /// What callers of the API may take.
+    pub limits: Limits,
 }
 
 /// `[database]`
@@ -237,6 +239,34 @@ pub struct Webhook {
     pub ca_file: Option<PathBuf>,
 }
 
+/// `[limits]`: what callers of the API may take, so that none of them keeps the others waiting.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// How many connections there may be at once. For one more, a quiet one is ended; one in 16 is kept for root.
+    pub connections_max: u32,
+    /// How many of them one user may have.
+    pub connections_per_user_max: u32,
+    /// How long a new connection may take to begin with HTTP/2. Seconds.
+    pub handshake_s: u64,
+    /// How long it may take until its first request has come. Seconds.
+    pub first_request_s: u64,
+    /// How long a connection may have no open request. Seconds.
+    pub idle_s: u64,
+    /// How long the message of a request may take to arrive. Seconds.
+    pub body_s: u64,
+    /// How many bytes of requests may be on their way or being answered at once.
+    pub body_bytes_max: u64,
+    /// How many of them may be those of one principal.
+    pub body_bytes_per_principal_max: u64,
+    /// How many requests one principal may make in a second, in the long run.
+    pub requests_per_s: u32,
+    /// How many it may make at once after a rest.
+    pub requests_burst: u32,
+    /// How many requests of one principal may be open at once, streams among them.
+    pub streams_per_principal_max: u32,
+}
+
 impl Config {
     /// Gathers defaults, file, environment and flags (later ones win) and checks the result as a whole.
     ///
@@ -286,6 +316,7 @@ impl Config {
             log: Log::default(),
             secrets: Secrets { key_file: surroundings.sealing_key() },
             webhook: Webhook::default(),
+            limits: Limits::default(),
         }
     }
 }
@@ -450,6 +481,46 @@ impl Retention {
     /// See [`Retention::requests_days`].
     pub fn requests(&self) -> Duration {
         days(self.requests_days)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 256,
+            connections_per_user_max: 192,
+            handshake_s: 5,
+            first_request_s: 10,
+            idle_s: 300,
+            body_s: 30,
+            body_bytes_max: 64 << 20,
+            body_bytes_per_principal_max: 16 << 20,
+            requests_per_s: 5_000,
+            requests_burst: 10_000,
+            streams_per_principal_max: 2_048,
+        }
+    }
+}
+
+impl Limits {
+    /// See [`Limits::handshake_s`].
+    pub fn handshake(&self) -> Duration {
+        Duration::from_secs(self.handshake_s)
+    }
+
+    /// See [`Limits::first_request_s`].
+    pub fn first_request(&self) -> Duration {
+        Duration::from_secs(self.first_request_s)
+    }
+
+    /// See [`Limits::idle_s`].
+    pub fn idle(&self) -> Duration {
+        Duration::from_secs(self.idle_s)
+    }
+
+    /// See [`Limits::body_s`].
+    pub fn body(&self) -> Duration {
+        Duration::from_secs(self.body_s)
     }
 }
 

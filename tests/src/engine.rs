@@ -14,7 +14,9 @@ use settled::domain::time::Timestamp;
 use settled::domain::timings::Timings;
 use settled::engine::reconcile::Report;
 use settled::engine::{Cleaning, DrainOrder, Engine, Refusal, Settings, targets};
-use settled::grpc::{self, Draining, GrpcParts, ServeError, Steward};
+use settled::grpc::{
+    self, Draining, GrpcParts, Leaving, Limits, Patience, Places, Portions, ServeError, Steward,
+};
 use settled::hub::Hub;
 use settled::secrets::Sealer;
 use settled::store;
@@ -28,6 +30,7 @@ use settled_proto::v1::servers_client::ServersClient;
 use settled_proto::v1::transitions_client::TransitionsClient;
 use settled_proto::v1::{CreateServerRequest, InstallRequest, Server};
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -43,6 +46,24 @@ pub const TIMINGS: Timings = Timings {
     kill_grace: Duration::from_secs(10),
     settle_margin: Duration::from_secs(120),
     busy_retry: Duration::from_secs(10),
+};
+
+/// Limits of the defaults.
+pub const LIMITS: Limits = Limits {
+    places: Places { all: 256, per_user: 192 },
+    patience: Patience {
+        handshake: Duration::from_secs(5),
+        first_request: Duration::from_secs(10),
+        idle: Duration::from_secs(300),
+    },
+    body: Duration::from_secs(30),
+    portions: Portions {
+        requests_per_s: 5_000,
+        requests_burst: 10_000,
+        open: 2_048,
+        body_bytes: 16 << 20,
+        body_bytes_of_all: 64 << 20,
+    },
 };
 
 /// An engine on a new store for `dir`, with the built-in packages.
@@ -105,6 +126,8 @@ pub struct Served {
     pub engine: Engine,
     /// Stops it.
     pub stop: CancellationToken,
+    /// Says that it leaves.
+    pub leaving: watch::Sender<Leaving>,
     socket: PathBuf,
     serving: Option<JoinHandle<Result<(), ServeError>>>,
     channel: Channel,
@@ -130,30 +153,39 @@ impl Served {
     pub async fn with_queue(queue_max: i64) -> Self {
         let dir = tempfile::Builder::new().prefix("settled").tempdir().expect("a temporary directory");
         let store = dir.path().to_owned();
-        Self::with_store_in(&store, queue_max, dir).await
+        Self::with_store_in(&store, queue_max, dir, LIMITS).await
+    }
+
+    /// With these limits.
+    pub async fn with_limits(limits: Limits) -> Self {
+        let dir = tempfile::Builder::new().prefix("settled").tempdir().expect("a temporary directory");
+        let store = dir.path().to_owned();
+        Self::with_store_in(&store, 1_000, dir, limits).await
     }
 
     /// With its store on this disk.
     pub async fn on(disk: &SmallDisk) -> Self {
         let dir = tempfile::Builder::new().prefix("settled").tempdir().expect("a temporary directory");
-        Self::with_store_in(disk.path(), 1_000, dir).await
+        Self::with_store_in(disk.path(), 1_000, dir, LIMITS).await
     }
 
-    async fn with_store_in(store: &Path, queue_max: i64, dir: TempDir) -> Self {
+    async fn with_store_in(store: &Path, queue_max: i64, dir: TempDir, limits: Limits) -> Self {
         let engine = engine(store, queue_max).await;
         let socket = dir.path().join("settled.sock");
-        let stop = CancellationToken::new();
+        let (stop, leaving) = (CancellationToken::new(), watch::Sender::default());
         let listener = grpc::bind(&socket, None).await.expect("the socket can be bound");
         let parts = GrpcParts {
             gate: Gate::new(rustix::process::geteuid().as_raw(), Grants::default()),
             stop: stop.clone(),
             started_at: engine.clock().now(),
             steward: Arc::new(Idle),
+            limits,
+            leaving: leaving.subscribe(),
             engine: engine.clone(),
         };
         let serving = Some(tokio::spawn(grpc::serve(listener, parts)));
         let channel = connect(&socket).await;
-        Self { engine, stop, socket, serving, channel, _dir: dir }
+        Self { engine, stop, leaving, socket, serving, channel, _dir: dir }
     }
 
     client!(servers, ServersClient);

@@ -1,22 +1,26 @@
 //! Drains: nothing new is begun, and what runs comes to its end. When an operator asks for it, it lasts until someone takes it back or the
 //! daemon ends; at a stop it lasts until nothing is at work, for no longer than the grace.
 //!
-//! Commands are accepted all the same: they are durable before they are answered, and wait in their queues for whoever serves next.
+//! Commands are accepted all the same: they are durable before they are answered, and wait in their queues for whoever serves next. When
+//! another daemon serves, callers are sent there.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::{Drain, Mode};
 use crate::engine::Engine;
-use crate::grpc::Draining;
+use crate::grpc::{Draining, Leaving};
 use crate::process::{Process, Stop, Systemd};
 
 /// How much more time to stop is asked for, again and again.
 const MORE_TIME: Duration = Duration::from_secs(60);
 /// How often it is told how many servers are still at work.
 const TELL_EVERY: Duration = Duration::from_secs(10);
+/// How often a daemon that drains looks whether another one serves.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The drain of this daemon.
 pub(super) struct Drains {
@@ -25,12 +29,18 @@ pub(super) struct Drains {
     stop: Stop,
     systemd: Systemd,
     draining: RwLock<Option<Draining>>,
+    leaving: watch::Sender<Leaving>,
 }
 
 impl Drains {
     pub(super) fn new(engine: Engine, drain: Drain, process: &Process) -> Self {
         let (stop, systemd) = (process.stop.clone(), process.systemd.clone());
-        Self { engine, drain, stop, systemd, draining: RwLock::default() }
+        Self { engine, drain, stop, systemd, draining: RwLock::default(), leaving: watch::Sender::default() }
+    }
+
+    /// Whether callers do better elsewhere.
+    pub(super) fn leaving(&self) -> watch::Receiver<Leaving> {
+        self.leaving.subscribe()
     }
 
     /// Since when it drains, and for whom.
@@ -82,6 +92,39 @@ impl Drains {
             }
         };
         stop.run_until_cancelled(telling).await;
+    }
+
+    /// Sends callers to another daemon for as long as this one drains and another serves, until `stop`.
+    pub(super) async fn send_callers_away(self: Arc<Self>, stop: CancellationToken) {
+        let mut changes = self.drain.changes();
+        let clock = self.engine.clock();
+        let sending = async {
+            loop {
+                let leaving = self.leaving_now().await;
+                self.leaving.send_if_modified(|before| std::mem::replace(before, leaving) != leaving);
+                let look_again = clock.sleep_until(clock.monotonic() + LOOK_EVERY);
+                tokio::select! {
+                    changed = changes.changed() => if changed.is_err() { break },
+                    () = look_again, if self.drain.is_on() => {}
+                }
+            }
+        };
+        stop.run_until_cancelled(sending).await;
+    }
+
+    async fn leaving_now(&self) -> Leaving {
+        if !self.drain.is_on() {
+            return Leaving::No;
+        }
+        let others_serve = self.engine.others_serve().await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "it is not known whether another daemon serves");
+            false
+        });
+        match (others_serve, self.draining()) {
+            (true, _) => Leaving::ToOthers,
+            (false, Some(Draining { until: Some(_), .. })) => Leaving::Alone,
+            (false, _) => Leaving::No,
+        }
     }
 
     /// Nothing is at work any more. A stop tells that itself.

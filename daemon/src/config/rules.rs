@@ -117,6 +117,36 @@ pub(super) const RULES: &[Rule] = &[
         why: "a repeated request would be answered with a run that is no longer there",
         least: |c| u64::from(c.retention.requests_days),
     },
+    Rule {
+        raise: "limits.first_request_s",
+        because_of: &["limits.handshake_s"],
+        why: "a caller could not ask anything in the time that it has to begin",
+        least: |c| c.limits.handshake_s,
+    },
+    Rule {
+        raise: "limits.idle_s",
+        because_of: &["limits.first_request_s"],
+        why: "a connection would be ended as idle before its first request is due",
+        least: |c| c.limits.first_request_s,
+    },
+    Rule {
+        raise: "limits.connections_max",
+        because_of: &["limits.connections_per_user_max"],
+        why: "one user could take every place, those of others too",
+        least: |c| u64::from(c.limits.connections_per_user_max) + 1,
+    },
+    Rule {
+        raise: "limits.body_bytes_max",
+        because_of: &["limits.body_bytes_per_principal_max"],
+        why: "one principal could take the room of all others",
+        least: |c| c.limits.body_bytes_per_principal_max + 1,
+    },
+    Rule {
+        raise: "limits.requests_burst",
+        because_of: &["limits.requests_per_s"],
+        why: "a principal could never ask as often in one second as it may",
+        least: |c| u64::from(c.limits.requests_per_s),
+    },
 ];
 
 /// How long it takes until another daemon has taken over a server and asked it, in seconds: the reconciler frees the lane, and who is not
@@ -174,6 +204,23 @@ pub(super) const NUMBERS: &[Number] = &[
     number("retention.audit_days", |c| u64::from(c.retention.audit_days), 1, 36_500),
     number("retention.enrollments_days", |c| u64::from(c.retention.enrollments_days), 1, 36_500),
     number("retention.executions_days", |c| u64::from(c.retention.executions_days), 1, 36_500),
+    number("limits.connections_max", |c| u64::from(c.limits.connections_max), 2, 100_000),
+    number("limits.connections_per_user_max", |c| u64::from(c.limits.connections_per_user_max), 1, 100_000),
+    number("limits.handshake_s", |c| c.limits.handshake_s, 1, 60),
+    number("limits.first_request_s", |c| c.limits.first_request_s, 1, 300),
+    number("limits.idle_s", |c| c.limits.idle_s, 1, DAY_S),
+    number("limits.body_s", |c| c.limits.body_s, 1, 3600),
+    // The largest message that the contract allows has to find room.
+    number("limits.body_bytes_max", |c| c.limits.body_bytes_max, 5 << 20, 16 << 30),
+    number(
+        "limits.body_bytes_per_principal_max",
+        |c| c.limits.body_bytes_per_principal_max,
+        5 << 20,
+        4 << 30,
+    ),
+    number("limits.requests_per_s", |c| u64::from(c.limits.requests_per_s), 1, 1_000_000),
+    number("limits.requests_burst", |c| u64::from(c.limits.requests_burst), 1, 1_000_000),
+    number("limits.streams_per_principal_max", |c| u64::from(c.limits.streams_per_principal_max), 1, 100_000),
 ];
 
 /// Something that cannot work: the sentence, and the keys it is about.
@@ -326,6 +373,11 @@ mod tests {
         &[("stale.queued_s", "299")],
         &[("run.queue_limit_s", "2592000"), ("retention.requests_days", "29")],
         &[("retention.runs_days", "29")],
+        &[("limits.first_request_s", "4")],
+        &[("limits.idle_s", "9")],
+        &[("limits.connections_max", "192")],
+        &[("limits.body_bytes_max", "16777216")],
+        &[("limits.requests_burst", "4999")],
     ];
 
     fn with(settings: &[(&str, &str)]) -> Result<Config, String> {

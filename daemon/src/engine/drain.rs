@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{Answer, Asked, Engine, Refusal};
-use crate::store::{Command, Unit, Wants};
+use crate::store::{Command, StoreError, Unit, Wants};
 
 /// What is ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,5 +68,12 @@ impl Engine {
     pub async fn accept_drain(&self, asked: Asked, order: DrainOrder) -> Result<bool, Refusal> {
         asked.check()?;
         self.writer().commit(AskToDrain { engine: self.clone(), asked, order }).await
+    }
+
+    /// Whether another daemon that shares the store serves.
+    pub async fn others_serve(&self) -> Result<bool, StoreError> {
+        let (now, me) = (self.clock().now(), self.me().to_string());
+        let daemons = self.store().read().await?.db().daemons(now).await?;
+        Ok(daemons.iter().any(|daemon| daemon.id != me && daemon.serves))
     }
 }

@@ -197,6 +197,11 @@ impl Engine {
         &*self.inner.clock
     }
 
+    /// The same, for whoever outlives its borrow.
+    pub fn shared_clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.inner.clock)
+    }
+
     /// This daemon.
     pub fn me(&self) -> DaemonId {
         self.inner.me

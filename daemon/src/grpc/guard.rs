@@ -10,13 +10,19 @@ use http::{Request, Response};
 use settled_proto::v1::Verb as WireVerb;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::transport::server::UdsConnectInfo;
 use tower::{Layer, Service};
 
+use super::door::Peer;
+use super::sparse::Sparse;
 use crate::auth::{Gate, Principal, Role, Verb};
+use crate::clock::Clock;
 
 /// Open to every caller who was let in; they tell nothing of servers.
-const OPEN: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflection.v1.ServerReflection/"];
+const OPEN: [&str; 3] = [
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.v1.ServerReflection/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+];
 
 /// Puts the door before all services.
 #[derive(Clone)]
@@ -26,14 +32,16 @@ pub(super) struct GuardLayer {
 
 struct Guard {
     gate: Gate,
+    clock: Arc<dyn Clock>,
+    strangers: Sparse,
     rights: HashMap<&'static str, Verb>,
 }
 
 impl GuardLayer {
-    pub(super) fn new(gate: Gate) -> Self {
+    pub(super) fn new(gate: Gate, clock: Arc<dyn Clock>) -> Self {
         let right = |&(path, verb, _scope): &(&'static str, i32, i32)| Some((path, verb_of(verb)?));
         let rights = settled_proto::ACCESS.iter().filter_map(right).collect();
-        Self { guard: Arc::new(Guard { gate, rights }) }
+        Self { guard: Arc::new(Guard { gate, clock, strangers: Sparse::default(), rights }) }
     }
 }
 
@@ -48,9 +56,8 @@ fn verb_of(number: i32) -> Option<Verb> {
 
 impl Guard {
     /// Who asks, if it may.
-    fn admit(&self, path: &str, info: Option<&UdsConnectInfo>) -> Result<Principal, Status> {
-        let uid = info.and_then(|i| i.peer_cred.as_ref()).map(tokio::net::unix::UCred::uid);
-        self.admit_uid(path, uid)
+    fn admit(&self, path: &str, peer: Option<&Peer>) -> Result<Principal, Status> {
+        self.admit_uid(path, peer.map(|&Peer::Unix { uid }| uid))
     }
 
     fn admit_uid(&self, path: &str, uid: Option<u32>) -> Result<Principal, Status> {
@@ -60,7 +67,9 @@ impl Guard {
             )
         })?;
         let principal = self.gate.admit(uid).map_err(|stranger| {
-            tracing::warn!(uid, path, "a stranger was refused");
+            if let Some(more) = self.strangers.tell(self.clock.monotonic()) {
+                tracing::warn!(uid, path, more, "a stranger was refused");
+            }
             Status::permission_denied(stranger.to_string())
         })?;
         if OPEN.iter().any(|open| path.starts_with(open)) {
@@ -77,7 +86,7 @@ impl Guard {
                 principal = principal.name, role = %principal.role, path, "a caller asked for more than it may"
             );
             return Err(Status::permission_denied(format!(
-                "{} is a {} here and may not do this, which is for the role {}: its operator gives roles in [access] of the configuration",
+                "{} has the role {} here, and this is for the role {}: whoever runs this settled gives roles in [access] of its configuration",
                 principal.name,
                 principal.role,
                 Role::that_may(needed)
@@ -133,9 +142,14 @@ mod tests {
 
     use super::*;
     use crate::auth::Grants;
+    use crate::clock::SystemClock;
 
     fn guard() -> Arc<Guard> {
-        GuardLayer::new(Gate::new(900, Grants::default())).guard
+        guard_of(Grants::default())
+    }
+
+    fn guard_of(grants: Grants) -> Arc<Guard> {
+        GuardLayer::new(Gate::new(900, grants), Arc::new(SystemClock::new())).guard
     }
 
     #[test]
@@ -171,8 +185,10 @@ mod tests {
     fn p14_every_method_is_open_to_its_role_and_to_no_lower_one() {
         let mut grants = Grants::default();
         let roles = [(1001, Role::Viewer), (1002, Role::Operator), (1003, Role::Admin)];
-        roles.iter().for_each(|&(uid, role)| grants.user(uid, role));
-        let guard = GuardLayer::new(Gate::new(900, grants)).guard;
+        for (uid, role) in roles {
+            grants.user(uid, role);
+        }
+        let guard = guard_of(grants);
         let mut refusals = 0;
         for &(path, verb, _) in settled_proto::ACCESS {
             let needed = Role::that_may(verb_of(verb).unwrap());

@@ -7,8 +7,11 @@ mod admin;
 mod asked;
 mod check;
 mod convert;
+mod deadline;
+mod door;
 mod enrollments;
 mod guard;
+mod kept;
 mod lifecycles;
 mod packages;
 mod pages;
@@ -19,7 +22,8 @@ mod schedules;
 mod serve;
 mod servers;
 mod shape;
-mod socket;
+mod shares;
+mod sparse;
 mod status;
 mod stream;
 mod transitions;
@@ -27,13 +31,16 @@ mod wire;
 mod work;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+pub use door::{BindError, Patience, Places, bind};
 pub use serve::{NotServing, ServeError, answers, serve};
-pub use socket::{BindError, bind};
+pub use shares::Portions;
 
 use crate::auth::Gate;
 use crate::catalog::{Catalog, FileProblem, Problem};
@@ -53,6 +60,35 @@ pub struct GrpcParts {
     pub started_at: Timestamp,
     /// What only the whole house can do.
     pub steward: Arc<dyn Steward>,
+    /// What callers may take of the daemon.
+    pub limits: Limits,
+    /// Whether callers do better elsewhere.
+    pub leaving: watch::Receiver<Leaving>,
+}
+
+/// Whether this daemon goes away, so that its callers do better elsewhere.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Leaving {
+    /// It stays, or has nobody who would serve in its place.
+    #[default]
+    No,
+    /// It stops, and is the only one: there is nowhere to go until it is back.
+    Alone,
+    /// It drains or stops, and another daemon serves: streams end, so that whoever reads them goes there.
+    ToOthers,
+}
+
+/// What callers may take of the daemon.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How many may be connected at once.
+    pub places: door::Places,
+    /// How long a connection may be silent.
+    pub patience: door::Patience,
+    /// How long the message of a request may take to arrive.
+    pub body: Duration,
+    /// What one principal may take.
+    pub portions: Portions,
 }
 
 /// What only the whole house can do, beside commands and queries.

@@ -1,8 +1,7 @@
-//! Serving: puts the services together with the limits of the contract, and ends within its own deadline.
+//! Serving: puts the services together behind what every request passes: the door, who asks, its deadline, its form.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use settled_proto::MESSAGE_BYTES_MAX;
 use settled_proto::v1::admin_server::AdminServer;
@@ -14,32 +13,28 @@ use settled_proto::v1::schedules_server::SchedulesServer;
 use settled_proto::v1::servers_server::ServersServer;
 use settled_proto::v1::transitions_server::TransitionsServer;
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Endpoint, Server};
+use tonic::server::NamedService as _;
+use tonic::service::Routes;
+use tonic::transport::Endpoint;
+use tonic_health::ServingStatus as Serving;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_health::server::HealthReporter;
+use tower::Layer as _;
 
+use super::deadline::DeadlineLayer;
+use super::door::{Door, Manners};
 use super::guard::GuardLayer;
+use super::shares::SharesLayer;
 use super::wire::WireLayer;
-use super::{Api, GrpcParts, socket};
-use crate::clock::Clock;
-
-/// HTTP/2 pings: a caller that died silently is noticed within the sum of both.
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
-/// How long a ping may stay unanswered.
-const KEEPALIVE_LIMIT: Duration = Duration::from_secs(10);
-/// Requests at the same time on one connection.
-const STREAMS_MAX: u32 = 256;
-/// How long requests in flight may take after the stop. A silent caller would hold the server for ever (hyperium/hyper#4170).
-const DRAIN: Duration = Duration::from_secs(1);
+use super::{Api, GrpcParts, Leaving};
 
 /// Why serving ended before it was told to.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The transport failed.
-    #[error("the API cannot be served: {0}")]
-    Transport(#[from] tonic::transport::Error),
     /// The contract's descriptors cannot be served by reflection.
     #[error("the API's own description is not understood: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -79,33 +74,16 @@ macro_rules! service {
     };
 }
 
-/// Serves until `parts.stop` is cancelled: then streams end with UNAVAILABLE, and what is in flight has a second.
+/// Serves until `parts.stop` is cancelled: then nobody comes in, streams end with UNAVAILABLE, and what is in flight has a second.
 pub async fn serve(listener: UnixListener, parts: GrpcParts) -> Result<(), ServeError> {
     let parts = Arc::new(parts);
     let api = Api { parts: Arc::clone(&parts) };
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<ServersServer<Api>>().await;
-    health.set_serving::<PackagesServer<Api>>().await;
-    health.set_serving::<ResourcesServer<Api>>().await;
-    health.set_serving::<RunsServer<Api>>().await;
-    health.set_serving::<TransitionsServer<Api>>().await;
-    health.set_serving::<AdminServer<Api>>().await;
-    health.set_serving::<SchedulesServer<Api>>().await;
-    health.set_serving::<LifecyclesServer<Api>>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(settled_proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
-    let clock = parts.engine.clock();
-    let stop = &parts.stop;
-    let serving = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-        .http2_keepalive_timeout(Some(KEEPALIVE_LIMIT))
-        .max_concurrent_streams(STREAMS_MAX)
-        .layer(GuardLayer::new(parts.gate.clone()))
-        .layer(WireLayer::new()?)
-        .add_service(health_service)
+    // The older version, for clients that know no other: Python's is one.
+    let (reflection, reflection_of_before) = (described().build_v1()?, described().build_v1alpha()?);
+    let routes = Routes::new(health_service)
         .add_service(reflection)
+        .add_service(reflection_of_before)
         .add_service(service!(ServersServer, api))
         .add_service(service!(PackagesServer, api))
         .add_service(service!(ResourcesServer, api))
@@ -114,17 +92,62 @@ pub async fn serve(listener: UnixListener, parts: GrpcParts) -> Result<(), Serve
         .add_service(service!(LifecyclesServer, api))
         .add_service(service!(AdminServer, api))
         .add_service(service!(SchedulesServer, api))
-        .serve_with_incoming_shutdown(socket::callers(listener, clock), stop.cancelled());
-    tokio::select! {
-        served = serving => Ok(served?),
-        () = deadline(clock, stop) => {
-            tracing::info!("some callers did not let go in time; their connections end with the daemon");
-            Ok(())
-        }
-    }
+        .prepare();
+    let clock = parts.engine.shared_clock();
+    let limits = parts.limits;
+    // From the inside out: what stands last here comes first.
+    let service = WireLayer::new(limits.body, Arc::clone(&clock))?.layer(routes);
+    let service = SharesLayer::new(limits.portions, Arc::clone(&clock)).layer(service);
+    let service = DeadlineLayer::new(Arc::clone(&clock)).layer(service);
+    let service = GuardLayer::new(parts.gate.clone(), Arc::clone(&clock)).layer(service);
+    let manners = Manners {
+        clock,
+        patience: limits.patience,
+        stop: parts.stop.clone(),
+        leaving: parts.leaving.clone(),
+    };
+    let door = Door::new(listener, parts.gate.clone(), service, limits.places, manners);
+    let told = tell_health(health, parts.leaving.clone(), parts.stop.clone());
+    tokio::join!(door.serve(), told);
+    Ok(())
 }
 
-async fn deadline(clock: &dyn Clock, stop: &CancellationToken) {
-    stop.cancelled().await;
-    clock.sleep_until(clock.monotonic() + DRAIN).await;
+/// What reflection tells: the contract, health, and the details that errors carry.
+fn described() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(settled_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// The services that health tells of, and the whole of them.
+const SERVICES: [&str; 9] = [
+    "",
+    ServersServer::<Api>::NAME,
+    PackagesServer::<Api>::NAME,
+    ResourcesServer::<Api>::NAME,
+    RunsServer::<Api>::NAME,
+    TransitionsServer::<Api>::NAME,
+    LifecyclesServer::<Api>::NAME,
+    AdminServer::<Api>::NAME,
+    SchedulesServer::<Api>::NAME,
+];
+
+/// Health says SERVING until the daemon leaves: whoever spreads callers over daemons sends no more of them here.
+async fn tell_health(health: HealthReporter, mut leaving: watch::Receiver<Leaving>, stop: CancellationToken) {
+    loop {
+        let is_over = stop.is_cancelled();
+        let serves = !is_over && *leaving.borrow_and_update() == Leaving::No;
+        let status = if serves { Serving::Serving } else { Serving::NotServing };
+        for service in SERVICES {
+            health.set_service_status(service, status).await;
+        }
+        if is_over {
+            return;
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            Ok(()) = leaving.changed() => {}
+        }
+    }
 }

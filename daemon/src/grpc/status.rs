@@ -78,6 +78,13 @@ pub(super) fn malformed(problem: &FieldProblem) -> Status {
     Status::with_error_details(Code::InvalidArgument, message, violations(std::slice::from_ref(problem)))
 }
 
+/// The status of a request for which there is no room now: of what there is none, for whom, and after which time there will be.
+pub(super) fn exhausted(what: &str, whose: &str, message: String, wait: Duration) -> Status {
+    let mut details = ErrorDetails::with_retry_info(Some(wait));
+    details.add_quota_failure_violation(whose, what);
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
 fn store(error: &StoreError, engine: &Engine) -> Status {
     match error {
         StoreError::Conflict => Status::with_error_details(
@@ -156,7 +163,18 @@ pub(super) fn watch_ended(error: WatchError, engine: &Engine) -> Status {
 
 /// The status with which streams end when the daemon stops.
 pub(super) fn stopping() -> Status {
-    Status::unavailable("the daemon is stopping: connect again")
+    leaving("STOPPING", "the daemon is stopping: connect again")
+}
+
+/// The status with which streams end when the daemon drains and another one serves.
+pub(super) fn draining() -> Status {
+    leaving("DRAINING", "the daemon drains, and another one serves: connect again")
+}
+
+fn leaving(reason: &str, message: &str) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason, "settled", HashMap::new());
+    details.set_retry_info(Some(TRY_AGAIN));
+    Status::with_error_details(Code::Unavailable, message, details)
 }
 
 /// At most `bytes_max` bytes of a text, cut between characters and marked where it was cut.

@@ -1,33 +1,53 @@
-//! Streams that end when the daemon stops, and say so. They are pulled by the connection's flow control, so a slow reader pauses its
-//! own reading of the store and nobody else's.
+//! Streams that end when the daemon stops, or leaves for others, and say so. They are pulled by the connection's flow control, so a slow reader
+//! pauses its own reading of the store and nobody else's.
 
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt as _, stream};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 use tonic::Status;
 
-use super::status;
+use super::{GrpcParts, Leaving, status};
 
 /// A stream of answers.
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// The answers until their end, an error, or the stop of the daemon, which is an error too.
+/// The answers until their end, an error, the stop of the daemon, which is an error too, or a drain that begins while they are read. Whoever
+/// begins to read during a drain has nowhere else to go, and reads on.
 pub(super) fn until_stopped<T: Send + 'static>(
     answers: impl Stream<Item = Result<T, Status>> + Send + 'static,
-    stop: CancellationToken,
+    parts: &GrpcParts,
 ) -> Answers<T> {
-    let state = Some((Box::pin(answers), stop));
+    let state = Some((Box::pin(answers), parts.stop.clone(), from_now(&parts.leaving)));
     Box::pin(stream::unfold(state, |state| async {
-        let (mut answers, stop) = state?;
+        let (mut answers, stop, mut leaving) = state?;
         let next = tokio::select! {
             biased;
             () = stop.cancelled() => Some(Err(status::stopping())),
+            () = leaves(&mut leaving) => Some(Err(status::draining())),
             next = answers.next() => next,
         };
         match next? {
-            Ok(answer) => Some((Ok(answer), Some((answers, stop)))),
+            Ok(answer) => Some((Ok(answer), Some((answers, stop, leaving)))),
             Err(status) => Some((Err(status), None)),
         }
     }))
+}
+
+/// Hears of what changes from here on.
+pub(super) fn from_now(leaving: &watch::Receiver<Leaving>) -> watch::Receiver<Leaving> {
+    let mut leaving = leaving.clone();
+    leaving.mark_unchanged();
+    leaving
+}
+
+/// Returns when the daemon begins to leave for others.
+pub(super) async fn leaves(leaving: &mut watch::Receiver<Leaving>) {
+    while leaving.changed().await.is_ok() {
+        if *leaving.borrow_and_update() == Leaving::ToOthers {
+            return;
+        }
+    }
+    // Whoever would tell is gone: the stop comes.
+    std::future::pending().await
 }

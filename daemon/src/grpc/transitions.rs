@@ -113,6 +113,6 @@ impl v1::transitions_server::Transitions for Api {
         let watcher = Watcher::begin(engine.hub(), engine.store(), filter, start, engine.clock())
             .await
             .map_err(|e| self.watch_ended(e))?;
-        Ok(Response::new(until_stopped(self.changes(watcher), self.parts.stop.clone())))
+        Ok(Response::new(until_stopped(self.changes(watcher), &self.parts)))
     }
 }

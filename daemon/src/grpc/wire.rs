@@ -1,8 +1,9 @@
-//! What arrives on the wire, before any method sees it: one whole message, not too large, of the shape that the contract says. All else is
-//! the caller's error, and is told as such for every method alike.
+//! What arrives on the wire, before any method sees it: one whole message, in time, not too large, of the shape that the contract says. All
+//! else is the caller's error, and is told as such for every method alike.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures::future::BoxFuture;
@@ -14,7 +15,9 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::shape::Shapes;
+use super::shares::{Held, Share};
 use super::status;
+use crate::clock::Clock;
 
 /// One byte that tells whether the message is compressed, four for its length.
 const HEAD_BYTES: usize = 5;
@@ -22,12 +25,20 @@ const HEAD_BYTES: usize = 5;
 /// Looks at what arrives for the methods of the contract.
 #[derive(Clone)]
 pub(super) struct WireLayer {
-    shapes: Arc<Shapes>,
+    wire: Arc<Wire>,
+}
+
+struct Wire {
+    shapes: Shapes,
+    clock: Arc<dyn Clock>,
+    /// How long a message may take to arrive.
+    within: Duration,
 }
 
 impl WireLayer {
-    pub(super) fn new() -> Result<Self, prost::DecodeError> {
-        Ok(Self { shapes: Arc::new(Shapes::of_the_contract()?) })
+    /// A message has so long to arrive.
+    pub(super) fn new(within: Duration, clock: Arc<dyn Clock>) -> Result<Self, prost::DecodeError> {
+        Ok(Self { wire: Arc::new(Wire { shapes: Shapes::of_the_contract()?, clock, within }) })
     }
 }
 
@@ -35,14 +46,14 @@ impl<S> Layer<S> for WireLayer {
     type Service = Wired<S>;
 
     fn layer(&self, inner: S) -> Wired<S> {
-        Wired { shapes: Arc::clone(&self.shapes), inner }
+        Wired { wire: Arc::clone(&self.wire), inner }
     }
 }
 
 /// The services behind it.
 #[derive(Clone)]
 pub(super) struct Wired<S> {
-    shapes: Arc<Shapes>,
+    wire: Arc<Wire>,
     inner: S,
 }
 
@@ -61,37 +72,60 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if self.shapes.request_of(request.uri().path()).is_none() {
+        if self.wire.shapes.request_of(request.uri().path()).is_none() {
             return Box::pin(self.inner.call(request));
         }
         // The clone takes the place of the one that is ready.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let shapes = Arc::clone(&self.shapes);
+        let wire = Arc::clone(&self.wire);
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            match checked(&shapes, parts.uri.path(), body).await {
-                Ok(whole) => inner.call(Request::from_parts(parts, Body::new(Full::new(whole)))).await,
+            let mut held = Held::default();
+            match wire.checked(parts.uri.path(), body, parts.extensions.get(), &mut held).await {
+                Ok(whole) => {
+                    let answer = inner.call(Request::from_parts(parts, Body::new(Full::new(whole)))).await;
+                    drop(held);
+                    answer
+                }
                 Err(status) => Ok(status.into_http()),
             }
         })
     }
 }
 
-async fn checked(shapes: &Shapes, path: &str, body: Body) -> Result<Bytes, Status> {
-    let whole = read(body).await?;
-    if let Some(message) = shapes.request_of(path) {
-        shapes.check(message, &whole[HEAD_BYTES..]).map_err(|problem| status::malformed(&problem))?;
+impl Wire {
+    async fn checked(
+        &self,
+        path: &str,
+        body: Body,
+        share: Option<&Arc<Share>>,
+        held: &mut Held,
+    ) -> Result<Bytes, Status> {
+        let share = share.ok_or_else(|| Status::permission_denied("nobody knows who is asking"))?;
+        let whole = tokio::select! {
+            biased;
+            whole = read(body, share, held) => whole?,
+            () = self.clock.sleep_until(self.clock.monotonic() + self.within) => return Err(Status::deadline_exceeded(format!(
+                "the request did not arrive within {} s (limits.body_s); nothing was done",
+                self.within.as_secs()
+            ))),
+        };
+        if let Some(message) = self.shapes.request_of(path) {
+            let fits = self.shapes.check(message, &whole[HEAD_BYTES..]);
+            fits.map_err(|problem| status::malformed(&problem))?;
+        }
+        Ok(whole)
     }
-    Ok(whole)
 }
 
-/// The one message of a request, with its head.
-async fn read(mut body: Body) -> Result<Bytes, Status> {
+/// The one message of a request, with its head. Its bytes are held in its principal's share.
+async fn read(mut body: Body, share: &Share, held: &mut Held) -> Result<Bytes, Status> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Status::cancelled("the request did not arrive whole"))?;
         let Ok(data) = frame.into_data() else { continue };
+        share.hold(data.len(), held)?;
         read.extend_from_slice(&data);
         // Looked at with every piece: nobody is to make the daemon keep more than one message.
         if let Some(length) = announced(&read)?

@@ -36,7 +36,7 @@ impl Api {
                 Some((task, (api, news, id)))
             }
         });
-        until_stopped(tasks, self.parts.stop.clone())
+        until_stopped(tasks, &self.parts)
     }
 
     /// The next task, once the worker has this one no more.

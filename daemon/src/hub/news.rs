@@ -26,15 +26,23 @@ impl News {
 
 /// Waits until this daemon has committed something since the last wait, or it is time to look anyway.
 pub(super) async fn wait(committed: &mut watch::Receiver<Committed>, clock: &dyn Clock) {
-    let time_to_look = clock.sleep_until(clock.monotonic() + LOOK_EVERY);
-    tokio::pin!(time_to_look);
+    wait_until(committed, clock, clock.monotonic() + LOOK_EVERY).await;
+}
+
+/// Waits until a commit was heard of since the last wait, or until a time.
+pub(super) async fn wait_until(
+    committed: &mut watch::Receiver<Committed>,
+    clock: &dyn Clock,
+    until: Duration,
+) {
+    let mut time = clock.sleep_until(until);
     tokio::select! {
         changed = committed.changed() => {
             if changed.is_err() {
                 // The writer is gone, so it never wakes anyone again; only time does.
-                time_to_look.await;
+                time.await;
             }
         }
-        () = &mut time_to_look => {}
+        () = &mut time => {}
     }
 }

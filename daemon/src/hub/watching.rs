@@ -1,7 +1,7 @@
 //! Watching (P10): pages the transition table from a cursor. Signals only say "look again"; what happened is read from the table, so a
 //! slow watcher loses nothing and delays nobody.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -12,12 +12,18 @@ use crate::store::queries::TransitionFilter;
 use crate::store::rows::{Object, TransitionRow};
 use crate::store::{Committed, Store, StoreError};
 
+mod held;
 mod snapshot;
 
+use held::Held;
 use snapshot::Snapshot;
 
 /// Transitions read at once.
 const PAGE: i64 = 256;
+/// Characters of their objects that are read at once: a watcher that reads slowly keeps no more than these, and one object.
+const PAGE_LENGTH: i64 = 1 << 20;
+/// Objects of a snapshot read at once.
+const OBJECTS: i64 = 32;
 /// After so many transitions that do not match, the watcher is told how far was looked.
 const SKIPPED_MAX: usize = 1_000;
 /// After so long without an event, the watcher is told that all is well.
@@ -99,13 +105,14 @@ pub struct Watcher {
     filter: TransitionFilter,
     /// Number of the last transition looked at.
     cursor: i64,
+    /// Number of the last transition that was heard of.
+    heard: i64,
     /// The position that the watcher knows.
     told: i64,
     skipped: usize,
     silent_since: Duration,
     snapshot: Option<Snapshot>,
-    /// Objects whose snapshot already held changes after its position: id, number of the last of them.
-    held: HashMap<String, i64>,
+    held: Held,
     ready: VecDeque<Seen>,
 }
 
@@ -148,11 +155,12 @@ impl Watcher {
             committed,
             filter,
             cursor,
+            heard: last,
             told: cursor,
             skipped: 0,
             silent_since: clock.monotonic(),
             snapshot,
-            held: HashMap::new(),
+            held: Held::default(),
             ready,
         })
     }
@@ -166,20 +174,27 @@ impl Watcher {
             }
             if self.snapshot.is_some() {
                 self.look_at_objects().await?;
-            } else if !self.look_at_transitions().await? {
-                if clock.monotonic() >= self.silent_since + SILENCE_MAX {
-                    self.bookmark(self.cursor);
-                } else {
-                    news::wait(&mut self.committed, clock).await;
-                }
+            } else if self.has_news() {
+                self.look_at_transitions().await?;
+            } else if clock.monotonic() >= self.silent_since + SILENCE_MAX {
+                self.bookmark(self.cursor);
+            } else {
+                // The store is not asked again before there is something in it.
+                news::wait_until(&mut self.committed, clock, self.silent_since + SILENCE_MAX).await;
             }
         }
+    }
+
+    /// Whether there is something to look at.
+    fn has_news(&mut self) -> bool {
+        self.heard = self.heard.max(self.committed.borrow_and_update().seq);
+        self.heard > self.cursor
     }
 
     /// The next page of the snapshot.
     async fn look_at_objects(&mut self) -> Result<(), WatchError> {
         let Some(snapshot) = &mut self.snapshot else { return Ok(()) };
-        let page = snapshot.next(&mut self.store.read().await?.db(), PAGE).await?;
+        let page = snapshot.next(&mut self.store.read().await?.db(), OBJECTS).await?;
         let Some(objects) = page else {
             self.snapshot = None;
             self.ready.push_back(Seen::Bookmark { seq: self.cursor, snapshot_complete: true });
@@ -188,23 +203,24 @@ impl Watcher {
         for object in objects {
             let (id, seq) = identity(&object);
             if seq > self.cursor {
-                self.held.insert(id, seq);
+                self.held.add(id, seq);
             }
             self.ready.push_back(Seen::Held(Box::new(object)));
         }
         Ok(())
     }
 
-    /// The next page of transitions; false when there is nothing to look at.
-    async fn look_at_transitions(&mut self) -> Result<bool, WatchError> {
+    /// The next page of transitions.
+    async fn look_at_transitions(&mut self) -> Result<(), WatchError> {
         let mut reader = self.store.read().await?;
         let mut db = reader.db();
         // Before the page, so that a transition that it counts must be found in the page, or is gone.
         let last = db.last_seq().await?;
         if last <= self.cursor {
-            return Ok(false);
+            self.heard = self.cursor;
+            return Ok(());
         }
-        let rows = db.transitions(self.cursor, PAGE).await?;
+        let rows = db.page_of_transitions(self.cursor, PAGE, PAGE_LENGTH).await?;
         // Numbers have no holes, so a hole is what was removed for its age.
         let whole = rows.iter().zip(self.cursor + 1..).all(|(row, expected)| row.seq == expected);
         if rows.is_empty() || !whole {
@@ -213,14 +229,14 @@ impl Watcher {
         }
         drop(reader);
         self.take(rows);
-        Ok(true)
+        Ok(())
     }
 
     fn take(&mut self, rows: Vec<TransitionRow>) {
         let boundary = rows.windows(2).rev().find(|pair| pair[0].at != pair[1].at).map(|pair| pair[0].seq);
         for row in rows {
             self.cursor = row.seq;
-            if self.filter.matches(&row) && !self.was_held(&row) {
+            if self.filter.matches(&row) && !self.held.has(&row.object_id, row.seq) {
                 self.skipped = 0;
                 self.told = row.seq;
                 self.ready.push_back(Seen::Changed(Box::new(row)));
@@ -228,21 +244,10 @@ impl Watcher {
                 self.skipped += 1;
             }
         }
+        self.held.pass(self.cursor);
         // A commit has one time, so where the time changes there is no commit to fall into.
         if let Some(boundary) = boundary.filter(|_| self.skipped >= SKIPPED_MAX) {
             self.bookmark(boundary);
-        }
-    }
-
-    /// Whether the snapshot held this change already.
-    fn was_held(&mut self, row: &TransitionRow) -> bool {
-        match self.held.get(&row.object_id) {
-            Some(&seq) if row.seq < seq => true,
-            Some(_) => {
-                let held = self.held.remove(&row.object_id);
-                held == Some(row.seq)
-            }
-            None => false,
         }
     }
 

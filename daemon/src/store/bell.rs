@@ -1,7 +1,7 @@
 //! Rings after each commit: that there was one, and for which servers it has news.
 //!
 //! Daemons that share a PostgreSQL hear of each other's commits by `NOTIFY`, sent with the commit itself. That is a hint, and may be
-//! lost with a connection: whoever waits for news looks now and then all the same.
+//! lost with a connection: each daemon looks every second for transitions that it has not heard of, for all who wait there.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::watch;
 
+use super::Store;
 use crate::clock::Clock;
 use crate::domain::id::ServerId;
 
@@ -16,6 +17,8 @@ use crate::domain::id::ServerId;
 const CHANNEL: &str = "settled";
 /// Servers named in one notification: PostgreSQL takes less than 8 000 bytes.
 const CALLED_MAX: usize = 256;
+/// How often it is looked for commits that were not heard of.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Pause before a database that does not answer is listened to again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
@@ -83,11 +86,29 @@ impl Bell {
         self: Arc<Self>,
         ear: PgListener,
         options: PgConnectOptions,
+        store: Store,
         clock: Arc<dyn Clock>,
     ) {
         tokio::select! {
             () = self.committed.closed() => {}
             () = self.hear(ear, options, &*clock) => {}
+            () = self.look(store, &*clock) => {}
+        }
+    }
+
+    /// Looks for what was not heard of: one look for all who wait.
+    async fn look(&self, store: Store, clock: &dyn Clock) {
+        loop {
+            clock.sleep_until(clock.monotonic() + LOOK_EVERY).await;
+            let last = match store.read().await {
+                Ok(mut reader) => reader.db().last_seq().await,
+                Err(error) => Err(error),
+            };
+            match last {
+                Ok(last) if last > self.seq() => self.ring(last, []),
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, "it cannot be looked for commits of other daemons"),
+            }
         }
     }
 

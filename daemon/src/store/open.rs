@@ -118,12 +118,13 @@ pub async fn open(url: &str, marks: Option<&Path>, clock: Arc<dyn Clock>) -> Res
     });
     let way = Way { options: options.clone(), trail };
     let writer = Writer::spawn(conn, way, Arc::clone(&clock), Arc::clone(&bell));
+    let store = Store { pools, about };
     // Heard of for as long as somebody has the writer.
     if let Options::Postgres(options) = options {
         let ear = bell::ear(options.clone()).await?;
-        tokio::spawn(bell.listen(ear, options, clock));
+        tokio::spawn(bell.listen(ear, options, store.clone(), clock));
     }
-    Ok(Opened { store: Store { pools, about }, writer })
+    Ok(Opened { store, writer })
 }
 
 async fn open_sqlite(path: &Path) -> Result<(Pools, Options, Conn), OpenError> {

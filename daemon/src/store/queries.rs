@@ -400,6 +400,21 @@ impl Db<'_> {
         Ok(on!(self, c => sqlx::query_as(sql).bind(after).bind(limit).fetch_all(c).await)?)
     }
 
+    /// The same, and at most as many as have `length` characters in their objects together, but one at least.
+    pub async fn page_of_transitions(
+        &mut self,
+        after: i64,
+        limit: i64,
+        length: i64,
+    ) -> Result<Vec<TransitionRow>, StoreError> {
+        let sql = "SELECT * FROM transition WHERE seq > $1 AND seq <= (\
+                   SELECT COALESCE(MAX(CASE WHEN so_far <= $3 THEN seq END), MIN(seq)) FROM (\
+                   SELECT seq, SUM(length) OVER (ORDER BY seq) AS so_far FROM (\
+                   SELECT seq, LENGTH(object) AS length FROM transition WHERE seq > $1 ORDER BY seq LIMIT $2) AS page) AS summed) \
+                   ORDER BY seq";
+        Ok(on!(self, c => sqlx::query_as(sql).bind(after).bind(limit).bind(length).fetch_all(c).await)?)
+    }
+
     /// Number of the oldest transition that is kept; `None` when there is none.
     pub async fn oldest_transition(&mut self) -> Result<Option<i64>, StoreError> {
         Ok(on!(self, c => sqlx::query_scalar("SELECT MIN(seq) FROM transition").fetch_one(c).await)?)

@@ -7,10 +7,11 @@ mod daemon;
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use daemon::{Daemon, Home, definition, text};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal};
 use settled_proto::v1::admin_client::AdminClient;
 use settled_proto::v1::packages_client::PackagesClient;
 use settled_proto::v1::{GetStatusRequest, ListPackagesRequest};
@@ -50,7 +51,7 @@ fn unit_prints_a_unit_with_the_configuration_s_own_paths_and_refuses_what_the_un
     let alone = text(&printed.stdout).contains("PrivateUsers");
     assert!(
         !alone,
-        "in a user namespace all callers but root would look like one: nobody could be named in listen.admins"
+        "in a user namespace all callers but root would look like one: nobody could be given a role"
     );
 }
 
@@ -170,6 +171,46 @@ fn metrics_are_served_on_their_own_address_and_nothing_else_is() {
         silent.into_iter().all(stays)
     };
     assert!((0..3).any(|_| answered_meanwhile()), "answered after those who say nothing");
+}
+
+/// Processor time that it has used, in hundredths of a second.
+fn ticks(daemon: &Daemon<'_>) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
+    let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn without_file_descriptors_whoever_speaks_is_still_served_and_the_processor_rests() {
+    let home = Home::new();
+    let daemon = home.start();
+    let client = Client::of(&daemon);
+    client.warnings();
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count() as u64;
+    let few = Rlimit { current: Some(open + 10), maximum: Some(open + 10) };
+    rustix::process::prlimit(Some(daemon.process()), Resource::Nofile, few).unwrap();
+
+    // More than there are descriptors, again and again, and none of them says a word.
+    let silent = || -> Vec<_> { (0..200).map(|_| UnixStream::connect(daemon.socket()).unwrap()).collect() };
+    let mut callers = silent();
+    client.warnings();
+    Client::of(&daemon).warnings();
+    callers.extend(silent());
+    Client::of(&daemon).warnings();
+
+    // The watchdog is fed every two seconds.
+    daemon.hears("WATCHDOG=1");
+    let before = ticks(&daemon);
+    daemon.hears("WATCHDOG=1");
+    daemon.hears("WATCHDOG=1");
+    let used = ticks(&daemon) - before;
+    assert!(used < 100, "{used} hundredths of a second in four seconds in which nobody asks anything");
+    Client::of(&daemon).warnings();
+    drop(callers);
+    daemon.signal(Signal::TERM);
+    let (status, log) = daemon.end();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert_eq!(log.matches("file descriptors are lacking").count(), 1, "told once: {log}");
 }
 
 /// What the daemon says of itself over its socket.

@@ -107,6 +107,26 @@ async fn reflection_lists_every_service_and_tells_every_method() {
     }
 }
 
+#[tokio::test]
+async fn reflection_answers_in_both_versions_and_tells_the_details_of_errors() {
+    use tonic_reflection::pb::v1alpha;
+    use v1alpha::server_reflection_client::ServerReflectionClient as OldClient;
+    use v1alpha::server_reflection_request::MessageRequest as Old;
+    use v1alpha::server_reflection_response::MessageResponse as OldResponse;
+
+    let api = Served::start().await;
+    let mut client = OldClient::new(api.channel());
+    let ask = Old::FileContainingSymbol("google.rpc.BadRequest".to_owned());
+    let request = v1alpha::ServerReflectionRequest { host: String::new(), message_request: Some(ask) };
+    let answers = client.server_reflection_info(tokio_stream::iter([request])).await;
+    let answer = answers.unwrap().into_inner().message().await.unwrap().unwrap();
+    let Some(OldResponse::FileDescriptorResponse(files)) = answer.message_response else {
+        panic!("{answer:?}");
+    };
+    let file = FileDescriptorProto::decode(&files.file_descriptor_proto[0][..]).unwrap();
+    assert!(file.message_type.iter().any(|message| message.name() == "BadRequest"), "{}", file.name());
+}
+
 /// The vocabularies of a run's end are closed, and each word is told of where operators look.
 #[test]
 fn every_reason_evidence_and_freshness_is_documented() {

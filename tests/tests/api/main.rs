@@ -5,9 +5,12 @@
 mod bad_input;
 mod commands;
 mod contract;
+mod door;
 mod following;
 mod full_disk;
+mod leaving;
 mod lifecycles;
+mod limits;
 mod reading;
 mod schedules;
 mod servers;

@@ -1,8 +1,12 @@
 //! Watching without gaps (P10).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use futures::future::join_all;
 use settled::domain::time::Timestamp;
+use settled::hub::watching::{Seen, Start as From, Watcher};
+use settled::store::queries::TransitionFilter;
 use settled::store::retention::Horizon;
 use settled_proto::v1::transitions_client::TransitionsClient;
 use settled_proto::v1::watch_request::Start;
@@ -297,4 +301,35 @@ async fn the_last_transition_of_an_object_carries_its_last_state() {
         panic!("no resource")
     };
     assert_eq!((resource.status(), resource.seq), (ResourceStatus::Pending, t.seq));
+}
+
+#[tokio::test]
+async fn p10_a_thousand_idle_watchers_ask_the_store_for_nothing() {
+    let api = Served::start().await;
+    let (engine, clock) = (&api.engine, api.engine.clock());
+    let mut watchers = Vec::new();
+    for _ in 0..1_000 {
+        let all = TransitionFilter::default();
+        let watcher = Watcher::begin(engine.hub(), engine.store(), all, From::Now, clock).await;
+        watchers.push(watcher.unwrap());
+    }
+    for watcher in &mut watchers {
+        watcher.next(clock).await.unwrap();
+    }
+    // Whoever asks the store now waits, and fails in the end.
+    let mut readers = Vec::new();
+    let moment = Duration::from_millis(500);
+    while let Ok(reader) = tokio::time::timeout(moment, engine.store().read()).await {
+        readers.push(reader.unwrap());
+    }
+    let all = join_all(watchers.iter_mut().map(|watcher| watcher.next(clock)));
+    for seen in soon("word that all is well", all).await {
+        assert!(matches!(seen, Ok(Seen::Bookmark { .. })), "{seen:?}");
+    }
+    drop(readers);
+    api.server("web").await;
+    let all = join_all(watchers.iter_mut().map(|watcher| watcher.next(clock)));
+    for seen in soon("the news", all).await {
+        assert!(matches!(seen, Ok(Seen::Changed(_))), "{seen:?}");
+    }
 }

@@ -48,6 +48,7 @@ conformance! {
     order::p1_what_is_acknowledged_is_there_for_every_reader,
     order::p10_numbers_have_no_holes_whatever_fails,
     order::p10_a_reader_that_follows_sees_every_number_once_and_in_order,
+    order::p10_a_page_is_bounded_in_length_and_has_no_hole,
     order::many_commands_share_few_commits,
     order::a_command_that_writes_nothing_is_not_committed,
     order::a_command_that_panics_harms_no_neighbour,

@@ -1,6 +1,7 @@
 //! Group commit: durable before it is answered, numbered in the order of commits, and no command pays for another's fault.
 
 use futures::future::join_all;
+use settled::store::rows::TransitionRow;
 use settled::store::{AuditRow, StoreError};
 
 use crate::fixture::{House, new_resource, new_server, write};
@@ -101,6 +102,33 @@ pub(crate) async fn p10_a_reader_that_follows_sees_every_number_once_and_in_orde
     };
     let (_, seen) = tokio::join!(writing, reading);
     assert_eq!(seen, (1..=301).collect::<Vec<_>>());
+}
+
+pub(crate) async fn p10_a_page_is_bounded_in_length_and_has_no_hole(house: House) {
+    let server = house.server("web1").await;
+    for n in 0..20 {
+        house.resource(&server, &format!("r{n}")).await;
+    }
+    let all = house.read().await.db().transitions(0, 100).await.unwrap();
+    let sum = |rows: &[TransitionRow]| rows.iter().map(|row| row.object.chars().count()).sum::<usize>();
+    let one = all[1].object.chars().count();
+    // Less than any, some, more than all.
+    for length in [1, 3 * one, 10 * sum(&all)] {
+        let (mut seen, mut pages) = (Vec::new(), 0);
+        while seen.len() < all.len() {
+            let after = seen.last().map_or(0, |row: &TransitionRow| row.seq);
+            let bound = i64::try_from(length).unwrap();
+            let page = house.read().await.db().page_of_transitions(after, 8, bound).await.unwrap();
+            assert!(!page.is_empty() && page.len() <= 8, "{}", page.len());
+            assert!(page.len() == 1 || sum(&page) <= length, "{} of {length}", sum(&page));
+            pages += 1;
+            seen.extend(page);
+        }
+        assert_eq!(seen, all);
+        assert!(if length > sum(&all) { pages == 3 } else { pages > 3 }, "{pages} pages of {length}");
+    }
+    let last = all.last().unwrap().seq;
+    assert_eq!(house.read().await.db().page_of_transitions(last, 8, 1_000).await.unwrap(), []);
 }
 
 pub(crate) async fn many_commands_share_few_commits(house: House) {

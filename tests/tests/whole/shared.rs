@@ -1,14 +1,29 @@
 //! Two daemons that share one PostgreSQL: lanes are spread over them, a stop hands them over at once, and who has other packages is named.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::process::Stdio;
 
-use settled_proto::v1::{CreateServerRequest, DrainMode, DrainRequest, GetStatusRequest, GetStatusResponse};
+use settled_proto::v1::transition::Object;
+use settled_proto::v1::watch_request::Start;
+use settled_proto::v1::watch_response::Event;
+use settled_proto::v1::{
+    CreateServerRequest, DrainMode, DrainRequest, GetStatusRequest, GetStatusResponse, Position,
+    WatchRequest, WatchResponse,
+};
 use settled_tests::daemon::{Options, TestDaemon};
-use settled_tests::patience::until;
+use settled_tests::patience::{WITHIN, until};
 use settled_tests::postgres::Postgres;
 use settled_tests::server::{Server, fresh_id};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader, Lines};
+use tokio::time::timeout;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt as _;
+
+use crate::cli::settlectl_on;
 
 /// A port where nobody listens: work on such a server waits, and its lane stays with its daemon.
 const NOBODY: u32 = 1;
@@ -110,4 +125,98 @@ async fn a_daemon_that_has_other_packages_is_named() {
     let warning = status.warnings.iter().find(|warning| warning.contains(&other.id)).unwrap();
     assert!(warning.contains("own") && warning.contains("settlectl package reload"), "{warning}");
     drop(two);
+}
+
+/// Registers a server that nobody can log in to.
+async fn record(daemon: &TestDaemon, server: &Server, name: &str) {
+    let record = CreateServerRequest { port: NOBODY, ..server.record(name) };
+    daemon.servers().create(record).await.unwrap();
+}
+
+/// What one who goes from daemon to daemon has seen.
+#[derive(Default)]
+struct Reader {
+    position: Option<Position>,
+    numbers: Vec<u64>,
+    servers: Vec<String>,
+}
+
+impl Reader {
+    fn take(&mut self, event: WatchResponse) {
+        if let Some(Event::Transition(transition)) = event.event {
+            self.numbers.push(transition.seq);
+            if let Some(Object::Server(server)) = transition.object {
+                self.servers.push(server.name);
+            }
+        }
+        self.position = event.position;
+    }
+
+    fn knows(&self, server: &str) -> bool {
+        self.servers.iter().any(|known| known == server)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_a_drain_sends_watchers_to_the_other_daemon_without_a_gap() {
+    let (one, two, dir) = pair().await;
+    until("both know of each other", async || (status(&one).await.daemons.len() == 2).then_some(())).await;
+    let server = Server::start();
+    // An endpoint that leads to another daemon from some moment on.
+    let (link, next) = (dir.path().join("endpoint"), dir.path().join("next"));
+    symlink(one.socket(), &link).unwrap();
+    let mut people = settlectl_on(&link, &["watch"]);
+    people.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut people = people.spawn().unwrap();
+    let mut lines = BufReader::new(people.stdout.take().unwrap()).lines();
+    let mut remarks = BufReader::new(people.stderr.take().unwrap()).lines();
+    timeout(WITHIN, lines.next_line()).await.unwrap().unwrap().expect("a bookmark comes at once");
+
+    let mut watch = one.transitions().watch(WatchRequest::default()).await.unwrap().into_inner();
+    let mut reader = Reader::default();
+    reader.take(watch.message().await.unwrap().unwrap());
+    let begun = reader.position.as_ref().unwrap().seq;
+    record(&one, &server, "before").await;
+    symlink(two.socket(), &next).unwrap();
+    fs::rename(&next, &link).unwrap();
+    drain(&one, DrainMode::Finish).await.unwrap();
+    let ended = loop {
+        match timeout(WITHIN, watch.message()).await.unwrap() {
+            Ok(event) => reader.take(event.unwrap()),
+            Err(status) => break status,
+        }
+    };
+    let details = ended.get_error_details();
+    assert_eq!(details.error_info().map(|info| info.reason.as_str()), Some("DRAINING"), "{ended:?}");
+    assert!(details.retry_info().is_some(), "{ended:?}");
+    for (daemon, expected) in [(&one, ServingStatus::NotServing), (&two, ServingStatus::Serving)] {
+        let request = HealthCheckRequest { service: String::new() };
+        let answer = HealthClient::new(daemon.channel()).check(request).await.unwrap().into_inner();
+        assert_eq!(answer.status(), expected);
+    }
+    // People's watch goes where the endpoint leads now.
+    until_line(&mut remarks, "nothing was missed").await;
+
+    record(&two, &server, "after").await;
+    one.stop().await.0.unwrap();
+    let start = Some(Start::Since(reader.position.clone().unwrap()));
+    let since = WatchRequest { start, ..WatchRequest::default() };
+    let mut watch = two.transitions().watch(since).await.unwrap().into_inner();
+    while !reader.knows("after") {
+        reader.take(timeout(WITHIN, watch.message()).await.unwrap().unwrap().unwrap());
+    }
+    assert!(reader.knows("before"), "{:?}", reader.servers);
+    let whole: Vec<_> = (begun + 1..).take(reader.numbers.len()).collect();
+    assert_eq!(reader.numbers, whole, "each once, in order");
+    until_line(&mut lines, "\"after\"").await;
+    people.kill().await.unwrap();
+    while let Some(remark) = remarks.next_line().await.unwrap() {
+        assert!(!remark.contains("broke"), "it had moved before that daemon stopped: {remark}");
+    }
+}
+
+/// Reads lines until one has this in it.
+async fn until_line(lines: &mut Lines<BufReader<impl AsyncRead + Unpin>>, part: &str) {
+    let found = async { while !lines.next_line().await.unwrap().expect("it goes on").contains(part) {} };
+    timeout(WITHIN, found).await.unwrap_or_else(|_| panic!("no line with {part}"));
 }

@@ -1,29 +1,13 @@
-//! The unix socket: bound so that it never exists with wrong rights, never takes a live daemon's place, and never lets more callers
-//! in than there are places.
+//! The unix socket: bound so that it never exists with wrong rights, and never takes a live daemon's place.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use futures::Stream;
-use futures::stream;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::transport::server::{Connected, UdsConnectInfo};
 
-use crate::clock::Clock;
-
-/// Connections at the same time; the next one waits in the kernel's queue. Far below the usual limit of 1,024 open files.
-const CONNECTIONS_MAX: usize = 256;
 /// Owner and group may connect, nobody else.
 const MODE: u32 = 0o660;
-/// Pause after a failed accept: without it a lack of file descriptors would be a busy loop.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Where the system keeps its groups.
 const GROUPS: &str = "/etc/group";
 
@@ -104,58 +88,4 @@ fn gid_of(group: &str) -> Result<u32, BindError> {
         (fields.next() == Some(group)).then(|| fields.nth(1)?.parse().ok()).flatten()
     };
     text.lines().find_map(number).ok_or_else(missing)
-}
-
-/// Callers as they come, as many at once as there are places.
-pub(super) fn callers(
-    listener: UnixListener,
-    clock: &dyn Clock,
-) -> impl Stream<Item = io::Result<Caller>> + '_ {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    stream::unfold((listener, places), move |(listener, places)| async move {
-        let place = Arc::clone(&places).acquire_owned().await.ok()?;
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => return Some((Ok(Caller { stream, _place: place }), (listener, places))),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted; trying again");
-                    clock.sleep_until(clock.monotonic() + ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    })
-}
-
-/// A connection, with the place that it takes.
-pub(super) struct Caller {
-    stream: UnixStream,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Connected for Caller {
-    type ConnectInfo = UdsConnectInfo;
-
-    fn connect_info(&self) -> UdsConnectInfo {
-        self.stream.connect_info()
-    }
-}
-
-impl AsyncRead for Caller {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Caller {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
-    }
 }

@@ -1,0 +1,200 @@
+//! Who is inside, and who has to go for a newcomer: whoever has asked nothing yet first, then whoever has been quiet for longest. A connection
+//! with an open request is never ended for another one. What the connections speak is not known here.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::line::Line;
+
+/// Connections of strangers at the same time. They hear that they may not come in, and count for nothing else.
+const STRANGERS_MAX: usize = 8;
+/// One of so many places is kept for root.
+const KEPT_FOR_ROOT: usize = 16;
+
+/// Whose connection it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    /// A user who is let in.
+    User(u32),
+    /// Somebody who is not.
+    Stranger,
+}
+
+impl Who {
+    const ROOT: Self = Self::User(0);
+}
+
+/// Everyone who is inside.
+pub(super) struct Crowd {
+    /// Connections at the same time, without those of strangers.
+    places: usize,
+    /// Of these, for one user.
+    per_user: usize,
+    inside: Mutex<Inside>,
+}
+
+#[derive(Default)]
+struct Inside {
+    next: u64,
+    /// By number, in the order in which they came.
+    guests: BTreeMap<u64, Guest>,
+}
+
+struct Guest {
+    who: Who,
+    line: Arc<Line>,
+}
+
+impl Crowd {
+    /// Nobody is inside yet.
+    pub(super) fn new(places: usize, per_user: usize) -> Arc<Self> {
+        Arc::new(Self { places, per_user, inside: Mutex::default() })
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a newcomer, for which somebody else may have to go; `None` when all who could go have open requests.
+    pub(super) fn enter(self: &Arc<Self>, who: Who, line: &Arc<Line>) -> Option<Place> {
+        let mut inside = self.inside();
+        let has_room = match who {
+            Who::Stranger => inside.make_room(|guest| guest == Who::Stranger, STRANGERS_MAX),
+            Who::ROOT => {
+                inside.make_room(|guest| guest == Who::ROOT, self.per_user)
+                    && inside.make_room(|guest| guest != Who::Stranger, self.places)
+            }
+            Who::User(_) => {
+                let roots = inside.count(|guest| guest == Who::ROOT);
+                let others = self.places.saturating_sub(roots.max(self.places / KEPT_FOR_ROOT));
+                inside.make_room(|guest| guest == who, self.per_user)
+                    && inside.make_room(|guest| !matches!(guest, Who::Stranger | Who::ROOT), others)
+            }
+        };
+        has_room.then(|| {
+            let number = inside.next;
+            inside.next += 1;
+            inside.guests.insert(number, Guest { who, line: Arc::clone(line) });
+            Place { crowd: Arc::clone(self), number }
+        })
+    }
+
+    /// Ends the connection that can go most easily, whoever's it is; false when none can.
+    pub(super) fn show_one_out(&self) -> bool {
+        self.inside().show_out(|_| true)
+    }
+}
+
+impl Inside {
+    fn count(&self, group: impl Fn(Who) -> bool) -> usize {
+        self.guests.values().filter(|guest| group(guest.who)).count()
+    }
+
+    /// Sees to it that fewer than `max` of the group are inside.
+    fn make_room(&mut self, group: impl Fn(Who) -> bool, max: usize) -> bool {
+        self.count(&group) < max || (max > 0 && self.show_out(group))
+    }
+
+    fn show_out(&mut self, group: impl Fn(Who) -> bool) -> bool {
+        let quiet = |(number, guest): (&u64, &Guest)| {
+            group(guest.who).then(|| guest.line.quiet())?.map(|quiet| (quiet, *number))
+        };
+        let Some((_, number)) = self.guests.iter().filter_map(quiet).min() else { return false };
+        if let Some(guest) = self.guests.remove(&number) {
+            guest.line.show_out();
+        }
+        true
+    }
+}
+
+/// The place of a connection, for as long as it lasts.
+pub(super) struct Place {
+    crowd: Arc<Crowd>,
+    number: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.crowd.inside().guests.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    fn line() -> Arc<Line> {
+        Line::new(Arc::new(SystemClock::new()))
+    }
+
+    fn is_out(line: &Line) -> bool {
+        line.shown_out().now_or_never().is_some()
+    }
+
+    /// Lets so many in, and holds their places.
+    fn enter(crowd: &Arc<Crowd>, who: Who, count: usize) -> Vec<(Arc<Line>, Place)> {
+        let one = |_| {
+            let line = line();
+            let place = crowd.enter(who, &line).unwrap();
+            (line, place)
+        };
+        (0..count).map(one).collect()
+    }
+
+    #[test]
+    fn whoever_has_asked_nothing_goes_first_and_whoever_waits_for_an_answer_stays() {
+        let crowd = Crowd::new(64, 3);
+        let guests = enter(&crowd, Who::User(7), 3);
+        let (idle, silent, busy) = (&guests[0].0, &guests[1].0, &guests[2].0);
+        drop(idle.open());
+        let answer = busy.open();
+
+        let newcomers = enter(&crowd, Who::User(7), 1);
+        assert_eq!([idle, silent, busy].map(|line| is_out(line)), [false, true, false]);
+        let _first = newcomers[0].0.open();
+        let more = enter(&crowd, Who::User(7), 1);
+        assert_eq!([idle, silent, busy].map(|line| is_out(line)), [true, true, false]);
+        let _second = more[0].0.open();
+        assert!(crowd.enter(Who::User(7), &line()).is_none(), "all three wait for answers");
+        drop(answer);
+        assert!(crowd.enter(Who::User(7), &line()).is_some());
+        assert!(is_out(busy));
+    }
+
+    #[test]
+    fn one_user_takes_no_place_of_another_and_root_always_has_some() {
+        let crowd = Crowd::new(32, 16);
+        let ann = enter(&crowd, Who::User(1), 16);
+        let _asks: Vec<_> = ann.iter().map(|(line, _)| line.open()).collect();
+        assert!(crowd.enter(Who::User(1), &line()).is_none());
+        let bob = enter(&crowd, Who::User(2), 14);
+        let _asks: Vec<_> = bob.iter().map(|(line, _)| line.open()).collect();
+        assert!(crowd.enter(Who::User(3), &line()).is_none(), "two places are kept for root");
+        let root = enter(&crowd, Who::User(0), 2);
+        assert_eq!(root.len(), 2);
+    }
+
+    #[test]
+    fn strangers_take_no_place_of_others() {
+        let crowd = Crowd::new(16, 16);
+        let users = enter(&crowd, Who::User(1), 15);
+        let strangers = enter(&crowd, Who::Stranger, 1_000);
+        assert!(users.iter().all(|(line, _)| !is_out(line)));
+        let inside = strangers.iter().filter(|(line, _)| !is_out(line)).count();
+        assert_eq!(inside, STRANGERS_MAX);
+    }
+
+    #[test]
+    fn a_place_is_free_again_when_its_connection_is_over() {
+        let crowd = Crowd::new(16, 1);
+        for _ in 0..3 {
+            let guests = enter(&crowd, Who::User(1), 1);
+            let _answer = guests[0].0.open();
+            assert!(crowd.enter(Who::User(1), &line()).is_none());
+        }
+        assert!(crowd.inside().guests.is_empty());
+    }
+}

@@ -1,0 +1,121 @@
+//! One connection from its first byte to its last: HTTP/2, the requests in it counted, and an end when it is silent, shown out, or the daemon
+//! drains or stops.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::body::Body;
+use tower::Service;
+
+use super::line::{Heard, Line, Silence};
+use super::{Manners, Peer};
+use crate::grpc::kept::keeping;
+use crate::grpc::stream::{from_now, leaves};
+
+/// HTTP/2 pings: a caller that died silently is noticed within the sum of both.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
+/// How long a ping may stay unanswered.
+const KEEPALIVE_LIMIT: Duration = Duration::from_secs(10);
+/// Requests at the same time on one connection.
+const STREAMS_MAX: u32 = 256;
+/// Bytes of headers of a request.
+const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// Bytes that may arrive before somebody takes them: for one request, and for a whole connection.
+const WINDOW_BYTES: (u32, u32) = (256 << 10, 1 << 20);
+/// Resets of requests that are answered with the end of the connection (rapid reset).
+const RESETS_MAX: usize = 20;
+/// How long an idle connection may take to agree to its end.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// How long requests that are open may take when the daemon drains. At a stop the door says how long.
+const MOVE: Duration = Duration::from_secs(60);
+
+/// Speaks with a caller until either has enough.
+pub(super) async fn talk<IO, S>(io: IO, line: Arc<Line>, peer: Peer, service: S, manners: Arc<Manners>)
+where
+    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    let counted = TowerToHyperService::new(Counted { inner: service, peer, line: Arc::clone(&line) });
+    let io = TokioIo::new(Heard { io, line: Arc::clone(&line) });
+    let mut connection = pin!(builder().serve_connection(io, counted));
+    let mut leaving = from_now(&manners.leaving);
+    // How long it has to agree to its end; nothing is waited for when nothing was asked.
+    let goodbye = tokio::select! {
+        ended = &mut connection => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection broke");
+            }
+            return;
+        }
+        () = line.shown_out() => return,
+        silence = line.silence(&manners.patience) => (silence == Silence::Idle).then_some(GOODBYE),
+        () = leaves(&mut leaving) => Some(MOVE),
+        () = manners.stop.cancelled() => line.has_asked().then_some(MOVE),
+    };
+    let Some(goodbye) = goodbye else { return };
+    // Whoever asks at this moment is answered still, and asks elsewhere from then on.
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        ended = connection => {
+            ended.unwrap_or_else(|error| tracing::debug!(%error, "a connection broke at its end"));
+        }
+        () = line.shown_out() => {}
+        () = manners.clock.sleep_until(manners.clock.monotonic() + goodbye) => {}
+    }
+}
+
+fn builder() -> http2::Builder<TokioExecutor> {
+    let (stream, connection) = WINDOW_BYTES;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEPALIVE_EVERY)
+        .keep_alive_timeout(KEEPALIVE_LIMIT)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .initial_stream_window_size(stream)
+        .initial_connection_window_size(connection);
+    builder
+}
+
+/// The services, as one connection has them: each request knows who asks, and is counted until its answer has ended.
+#[derive(Clone)]
+struct Counted<S> {
+    inner: S,
+    peer: Peer,
+    line: Arc<Line>,
+}
+
+impl<S> Service<Request<Incoming>> for Counted<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let open = self.line.open();
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(self.peer);
+        let answer = self.inner.call(request);
+        Box::pin(async move { Ok(answer.await?.map(|body| keeping(body, open))) })
+    }
+}
