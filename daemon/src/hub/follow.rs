@@ -124,8 +124,7 @@ impl Follower {
         let mut db = reader.db();
         let place = db.queue_position(self.run).await?;
         let Some(row) = db.run_row(self.run).await? else {
-            self.ready.push_back(Told::Gone(self.run));
-            self.finished = true;
+            self.gone();
             return Ok(());
         };
         let run: Run = row.clone().try_into()?;
@@ -138,11 +137,23 @@ impl Follower {
         if queued {
             return Ok(());
         }
-        if self.look_at_steps(&mut db, completed).await? && completed {
+        let looked = self.look_at_steps(&mut db, completed).await;
+        let over = completed && !matches!(looked, Ok(false));
+        if over && db.run_row(self.run).await?.is_none() {
+            // Removed meanwhile, and with it what was about to be told.
+            self.gone();
+            return Ok(());
+        }
+        if looked? && completed {
             self.tell_run(&row, place);
             self.finished = true;
         }
         Ok(())
+    }
+
+    fn gone(&mut self) {
+        self.ready.push_back(Told::Gone(self.run));
+        self.finished = true;
     }
 
     fn tell_run(&mut self, row: &RunRow, place: i64) {
