@@ -129,14 +129,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let calling = tokio::spawn(calls.run(alive(&process, Part::Webhooks), stop.clone()));
     let keeping = tokio::spawn(lifecycles::run(keeper, alive(&process, Part::Lifecycles), stop.clone()));
     if let Some((listener, handle)) = counted {
-        let page = metrics::Page {
-            handle,
-            engine: house.engine.clone(),
-            lease: house.crew.lease.clone(),
-            reconciler: Arc::clone(&reconciler),
-            clock: Arc::clone(&clock),
-        };
-        tokio::spawn(page.serve(listener, stop.clone()));
+        tokio::spawn(figures(handle, &house, &reconciler, &clock).serve(listener, stop.clone()));
     }
     let renewing =
         duties::renew(config.lane.renew(), &house, &process.hearts, Arc::clone(&clock), stop.clone());
@@ -190,6 +183,22 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let outcome = first_to_end(over, &stop, serving, parts, ticking, &*clock).await;
     detach(&house.engine, &*clock).await;
     outcome
+}
+
+/// What serves figures.
+fn figures(
+    handle: PrometheusHandle,
+    house: &House,
+    reconciler: &Arc<Now>,
+    clock: &Arc<dyn Clock>,
+) -> metrics::Page {
+    metrics::Page {
+        handle,
+        engine: house.engine.clone(),
+        lease: house.crew.lease.clone(),
+        reconciler: Arc::clone(reconciler),
+        clock: Arc::clone(clock),
+    }
 }
 
 /// The roles that the configuration gives.

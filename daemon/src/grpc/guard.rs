@@ -34,6 +34,7 @@ struct Guard {
     gate: Gate,
     clock: Arc<dyn Clock>,
     strangers: Sparse,
+    denied: Sparse,
     rights: HashMap<&'static str, Verb>,
 }
 
@@ -41,7 +42,8 @@ impl GuardLayer {
     pub(super) fn new(gate: Gate, clock: Arc<dyn Clock>) -> Self {
         let right = |&(path, verb, _scope): &(&'static str, i32, i32)| Some((path, verb_of(verb)?));
         let rights = settled_proto::ACCESS.iter().filter_map(right).collect();
-        Self { guard: Arc::new(Guard { gate, clock, strangers: Sparse::default(), rights }) }
+        let (strangers, denied) = <(Sparse, Sparse)>::default();
+        Self { guard: Arc::new(Guard { gate, clock, strangers, denied, rights }) }
     }
 }
 
@@ -82,9 +84,11 @@ impl Guard {
             )));
         };
         if !principal.role.may(needed) {
-            tracing::warn!(
-                principal = principal.name, role = %principal.role, path, "a caller asked for more than it may"
-            );
+            if let Some(more) = self.denied.tell(self.clock.monotonic()) {
+                tracing::warn!(
+                    principal = principal.name, role = %principal.role, path, more, "a caller asked for more than it may"
+                );
+            }
             return Err(Status::permission_denied(format!(
                 "{} has the role {} here, and this is for the role {}: whoever runs this settled gives roles in [access] of its configuration",
                 principal.name,

@@ -12,6 +12,15 @@ use super::{GrpcParts, Leaving, status};
 /// A stream of answers.
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
+/// The methods of the contract that answer with a stream.
+const STREAMED: [&str; 3] =
+    ["/settled.v1.Transitions/Watch", "/settled.v1.Runs/Follow", "/settled.v1.Lifecycles/Work"];
+
+/// Whether a method answers with a stream.
+pub(super) fn is_stream(path: &str) -> bool {
+    STREAMED.contains(&path)
+}
+
 /// The answers until their end, an error, the stop of the daemon, which is an error too, or a drain that begins while they are read. Whoever
 /// begins to read during a drain has nowhere else to go, and reads on.
 pub(super) fn until_stopped<T: Send + 'static>(
@@ -49,5 +58,5 @@ pub(super) async fn leaves(leaving: &mut watch::Receiver<Leaving>) {
         }
     }
     // Whoever would tell is gone: the stop comes.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

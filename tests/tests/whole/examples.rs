@@ -56,7 +56,7 @@ fn quick(text: &str, user: &str, hook: &str) -> String {
             continue;
         }
         if let Some(name) = line.strip_prefix("name = ") {
-            stage = name.trim_matches('"').to_owned();
+            name.trim_matches('"').clone_into(&mut stage);
         }
         lines.push(line.to_owned());
         match line {

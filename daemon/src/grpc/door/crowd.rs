@@ -149,15 +149,15 @@ mod tests {
         let crowd = Crowd::new(64, 3);
         let guests = enter(&crowd, Who::User(7), 3);
         let (idle, silent, busy) = (&guests[0].0, &guests[1].0, &guests[2].0);
-        drop(idle.open());
-        let answer = busy.open();
+        drop(idle.open(false));
+        let answer = busy.open(false);
 
         let newcomers = enter(&crowd, Who::User(7), 1);
         assert_eq!([idle, silent, busy].map(|line| is_out(line)), [false, true, false]);
-        let _first = newcomers[0].0.open();
+        let _first = newcomers[0].0.open(false);
         let more = enter(&crowd, Who::User(7), 1);
         assert_eq!([idle, silent, busy].map(|line| is_out(line)), [true, true, false]);
-        let _second = more[0].0.open();
+        let _second = more[0].0.open(false);
         assert!(crowd.enter(Who::User(7), &line()).is_none(), "all three wait for answers");
         drop(answer);
         assert!(crowd.enter(Who::User(7), &line()).is_some());
@@ -168,10 +168,10 @@ mod tests {
     fn one_user_takes_no_place_of_another_and_root_always_has_some() {
         let crowd = Crowd::new(32, 16);
         let ann = enter(&crowd, Who::User(1), 16);
-        let _asks: Vec<_> = ann.iter().map(|(line, _)| line.open()).collect();
+        let _asks: Vec<_> = ann.iter().map(|(line, _)| line.open(false)).collect();
         assert!(crowd.enter(Who::User(1), &line()).is_none());
         let bob = enter(&crowd, Who::User(2), 14);
-        let _asks: Vec<_> = bob.iter().map(|(line, _)| line.open()).collect();
+        let _asks: Vec<_> = bob.iter().map(|(line, _)| line.open(false)).collect();
         assert!(crowd.enter(Who::User(3), &line()).is_none(), "two places are kept for root");
         let root = enter(&crowd, Who::User(0), 2);
         assert_eq!(root.len(), 2);
@@ -192,7 +192,7 @@ mod tests {
         let crowd = Crowd::new(16, 1);
         for _ in 0..3 {
             let guests = enter(&crowd, Who::User(1), 1);
-            let _answer = guests[0].0.open();
+            let _answer = guests[0].0.open(false);
             assert!(crowd.enter(Who::User(1), &line()).is_none());
         }
         assert!(crowd.inside().guests.is_empty());

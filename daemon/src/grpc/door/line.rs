@@ -31,6 +31,8 @@ struct Talk {
     has_asked: bool,
     /// Requests whose answers have not ended.
     open: usize,
+    /// One of the requests, now or before, was for a stream.
+    has_streamed: bool,
     /// Since when there is none, by the monotonic clock.
     quiet_since: Duration,
 }
@@ -50,7 +52,7 @@ impl Line {
     /// A connection that was accepted now.
     pub(super) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         let born = clock.monotonic();
-        let talk = Mutex::new(Talk { has_asked: false, open: 0, quiet_since: born });
+        let talk = Mutex::new(Talk { has_asked: false, open: 0, has_streamed: false, quiet_since: born });
         let (heard, shown_out) = (AtomicU64::new(0), CancellationToken::new());
         Arc::new(Self { clock, born, heard, talk, shown_out })
     }
@@ -59,13 +61,19 @@ impl Line {
         self.talk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request has come.
-    pub(super) fn open(self: &Arc<Self>) -> Open {
+    /// A request has come, for one answer or for a stream of them.
+    pub(super) fn open(self: &Arc<Self>, is_stream: bool) -> Open {
         let mut talk = self.talk();
         talk.has_asked = true;
         talk.open += 1;
+        talk.has_streamed |= is_stream;
         drop(talk);
         Open(Arc::clone(self))
+    }
+
+    /// Whether a stream was asked for, now or before.
+    pub(super) fn has_streamed(&self) -> bool {
+        self.talk().has_streamed
     }
 
     /// Whether anything was ever asked.

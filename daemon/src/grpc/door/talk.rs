@@ -14,13 +14,15 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tonic::body::Body;
 use tower::Service;
 
 use super::line::{Heard, Line, Silence};
 use super::{Manners, Peer};
+use crate::grpc::Leaving;
 use crate::grpc::kept::keeping;
-use crate::grpc::stream::{from_now, leaves};
+use crate::grpc::stream::{from_now, is_stream, leaves};
 
 /// HTTP/2 pings: a caller that died silently is noticed within the sum of both.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
@@ -60,7 +62,7 @@ where
         }
         () = line.shown_out() => return,
         silence = line.silence(&manners.patience) => (silence == Silence::Idle).then_some(GOODBYE),
-        () = leaves(&mut leaving) => Some(MOVE),
+        () = moves(&line, &mut leaving) => Some(MOVE),
         () = manners.stop.cancelled() => line.has_asked().then_some(MOVE),
     };
     let Some(goodbye) = goodbye else { return };
@@ -72,6 +74,17 @@ where
         }
         () = line.shown_out() => {}
         () = manners.clock.sleep_until(manners.clock.monotonic() + goodbye) => {}
+    }
+}
+
+/// Returns when the daemon begins to leave for others, if something has been streamed here: streams end then, and are to be opened elsewhere. A
+/// connection that has none is served on, because its end could break a request that is on its way.
+async fn moves(line: &Line, leaving: &mut watch::Receiver<Leaving>) {
+    loop {
+        leaves(leaving).await;
+        if line.has_streamed() {
+            return;
+        }
     }
 }
 
@@ -112,7 +125,7 @@ where
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let open = self.line.open();
+        let open = self.line.open(is_stream(request.uri().path()));
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer);
         let answer = self.inner.call(request);
