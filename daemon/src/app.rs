@@ -426,7 +426,7 @@ fn open_sealer(config: &Config, process: &Process, clock: &dyn Clock) -> anyhow:
     // One that is named and is not there is a mistake: a new one could not open what the right one has sealed.
     if let Some(named) = &config.secrets.key_file {
         return Sealer::from_file(named, process.credentials.as_deref())
-            .context("secrets.key_file: put the key there, or correct the path");
+            .context("secrets.key_file: put the key there, or correct the path; `(umask 077; head -c 32 /dev/urandom > FILE)` makes the first one of a new store");
     }
     let fresh = || {
         let mut key = [0; 32];

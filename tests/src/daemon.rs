@@ -28,6 +28,16 @@ use ulid::Ulid;
 use crate::patience::{WITHIN, until};
 use crate::postgres;
 
+/// The key to the secrets of a store that daemons share: `SECRETS__KEY_FILE` of each.
+pub fn key_file(dir: &Path) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = dir.join("key");
+    std::fs::write(&path, [7; 32]).expect("a key is written");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+        .expect("a key is closed to others");
+    path
+}
+
 /// What a daemon is to be like beside the defaults.
 #[derive(Default)]
 pub struct Options {
