@@ -11,14 +11,15 @@ help: ## List the tasks
 build: ## Build settled and settlectl
 	$(CARGO) build --workspace --bins
 
-# What runs a second time, on PostgreSQL: the API, and whole daemons. A full disk under the data directory is SQLite's matter.
+# What runs a second time, on PostgreSQL: the API, and of whole daemons what concerns the store most. A full disk under the data directory is
+# SQLite's matter.
 ON_POSTGRES = --package settled-tests --test api --test whole
 
 test: ## Run all tests; as root on Debian or Ubuntu, install what they need first
 	@.ci/setup
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		set -x; $(CARGO) nextest run --workspace && \
-		SETTLED_TEST_ENGINE=postgres $(CARGO) nextest run $(ON_POSTGRES) -E '(binary(api) - test(full_disk)) | test(nine)'; \
+		SETTLED_TEST_ENGINE=postgres $(CARGO) nextest run $(ON_POSTGRES) -E '(binary(api) - test(full_disk)) | (test(/^(nine|lifecycles|on_schedule|webhooks)::/) - test(taken_over))'; \
 	else \
 		set -x; $(CARGO) test --workspace && \
 		SETTLED_TEST_ENGINE=postgres $(CARGO) test $(ON_POSTGRES) -- --skip full_disk; \

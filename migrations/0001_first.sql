@@ -341,7 +341,7 @@ CREATE INDEX schedule_fire_at ON schedule (fire_at) WHERE fire_at IS NOT NULL;
 CREATE INDEX schedule_waiting ON schedule (id) WHERE waiting > 0;
 
 -- What became of each due time, once: `due` names it within its schedule. A row of missed ones is one row, up to `until`. They outlive
--- their schedule, as runs outlive their resource.
+-- their schedule, as runs outlive their resource. `principal`: who fired it by hand.
 CREATE TABLE occurrence (
     schedule_id TEXT COLLATE "C" NOT NULL,
     due BIGINT NOT NULL,
@@ -353,9 +353,11 @@ CREATE TABLE occurrence (
     runs TEXT NOT NULL,
     enrollments TEXT NOT NULL,
     refused TEXT NOT NULL,
+    principal TEXT,
     at BIGINT NOT NULL,
     PRIMARY KEY (schedule_id, due),
     CHECK (until >= due),
+    CHECK (principal IS NULL OR cause = 'by_hand'),
     CHECK (fate = 'missed' OR (until = due AND count = 1))
 );
 CREATE INDEX occurrence_at ON occurrence (at);

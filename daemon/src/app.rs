@@ -36,7 +36,7 @@ use crate::engine::{self, Engine, Lease};
 use crate::grpc::{self, GrpcParts};
 use crate::hub::Hub;
 use crate::lifecycles::{self, Calls, Keeper};
-use crate::outside::Caller;
+use crate::outside::{self, Caller};
 use crate::process::{Part, Process, Systemd};
 use crate::reconciler::Reconciler;
 use crate::remote::Remote;
@@ -125,17 +125,11 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     };
     let keeper =
         Keeper::new(house.engine.clone(), house.crew.lease.clone(), house.crew.settings.shared, holds);
-    let calling = tokio::spawn(calls(&house, &clock).run(stop.clone()));
+    let calls = calls(&house, &clock, config.webhook.ca_file.clone());
+    let calling = tokio::spawn(calls.run(alive(&process, Part::Webhooks), stop.clone()));
     let keeping = tokio::spawn(lifecycles::run(keeper, alive(&process, Part::Lifecycles), stop.clone()));
     if let Some((listener, handle)) = counted {
-        let page = metrics::Page {
-            handle,
-            engine: house.engine.clone(),
-            lease: house.crew.lease.clone(),
-            reconciler: Arc::clone(&reconciler),
-            clock: Arc::clone(&clock),
-        };
-        tokio::spawn(page.serve(listener, stop.clone()));
+        tokio::spawn(figures(handle, &house, &reconciler, &clock).serve(listener, stop.clone()));
     }
     let renewing =
         duties::renew(config.lane.renew(), &house, &process.hearts, Arc::clone(&clock), stop.clone());
@@ -191,6 +185,22 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     outcome
 }
 
+/// What serves figures.
+fn figures(
+    handle: PrometheusHandle,
+    house: &House,
+    reconciler: &Arc<Now>,
+    clock: &Arc<dyn Clock>,
+) -> metrics::Page {
+    metrics::Page {
+        handle,
+        engine: house.engine.clone(),
+        lease: house.crew.lease.clone(),
+        reconciler: Arc::clone(reconciler),
+        clock: Arc::clone(clock),
+    }
+}
+
 /// The roles that the configuration gives.
 fn grants(access: &config::Access) -> Grants {
     let mut grants = Grants::default();
@@ -206,9 +216,9 @@ fn grants(access: &config::Access) -> Grants {
     grants
 }
 
-/// What sends webhooks; it trusts whom other programs trust that honour `SSL_CERT_FILE`.
-fn calls(house: &House, clock: &Arc<dyn Clock>) -> Calls {
-    let caller = Caller::new(Arc::clone(clock), std::env::var_os("SSL_CERT_FILE").map(PathBuf::from));
+/// What sends webhooks.
+fn calls(house: &House, clock: &Arc<dyn Clock>, ca_file: Option<PathBuf>) -> Calls {
+    let caller = Caller::new(Arc::clone(clock), ca_file);
     let drain = house.crew.drain.clone();
     Calls::new(house.engine.clone(), house.crew.lease.clone(), caller, move || drain.is_on())
 }
@@ -252,9 +262,15 @@ async fn detach(engine: &Engine, clock: &dyn Clock) {
     }
 }
 
-/// Checks what only the parts themselves can check: the packages.
+/// Checks what only the parts themselves can check: the packages, and whom webhooks trust.
 pub fn check(config: &Config) -> anyhow::Result<()> {
+    check_trust(config)?;
     load_catalog(config).map(drop)
+}
+
+fn check_trust(config: &Config) -> anyhow::Result<()> {
+    let Some(file) = &config.webhook.ca_file else { return Ok(()) };
+    outside::check_authorities(file).map_err(|why| anyhow::anyhow!("webhook.ca_file cannot be used: {why}"))
 }
 
 /// What is open while the daemon runs.
@@ -273,6 +289,7 @@ async fn open(
     clock: Arc<dyn Clock>,
     remote: Arc<dyn Remote>,
 ) -> anyhow::Result<House> {
+    check_trust(config)?;
     let alone = store::sqlite_path(&config.database.url).is_some();
     let lock = if alone { Some(lock(&config.data_dir)?) } else { None };
     let catalog = load_catalog(config)?;
@@ -409,7 +426,7 @@ fn open_sealer(config: &Config, process: &Process, clock: &dyn Clock) -> anyhow:
     // One that is named and is not there is a mistake: a new one could not open what the right one has sealed.
     if let Some(named) = &config.secrets.key_file {
         return Sealer::from_file(named, process.credentials.as_deref())
-            .context("secrets.key_file: put the key there, or correct the path");
+            .context("secrets.key_file: put the key there, or correct the path; `(umask 077; head -c 32 /dev/urandom > FILE)` makes the first one of a new store");
     }
     let fresh = || {
         let mut key = [0; 32];

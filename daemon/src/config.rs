@@ -61,6 +61,8 @@ pub struct Config {
     pub log: Log,
     /// The key that seals secrets at rest.
     pub secrets: Secrets,
+    /// What lifecycles tell others.
+    pub webhook: Webhook,
     /// What callers of the API may take.
     pub limits: Limits,
 }
@@ -229,6 +231,14 @@ pub struct Secrets {
     pub key_file: Option<PathBuf>,
 }
 
+/// `[webhook]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// File with the authorities, in PEM, that endpoints of webhooks are checked by, instead of the host's.
+    pub ca_file: Option<PathBuf>,
+}
+
 /// `[limits]`: what callers of the API may take, so that none of them keeps the others waiting.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
@@ -305,6 +315,7 @@ impl Config {
             retention: Retention::default(),
             log: Log::default(),
             secrets: Secrets { key_file: surroundings.sealing_key() },
+            webhook: Webhook::default(),
             limits: Limits::default(),
         }
     }

@@ -74,9 +74,9 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// A caller that trusts the host's authorities, or those in the file that `SSL_CERT_FILE` names, as other programs do.
-    pub fn new(clock: Arc<dyn Clock>, ssl_cert_file: Option<PathBuf>) -> Self {
-        Self { authorities: ssl_cert_file.unwrap_or_else(|| PathBuf::from(AUTHORITIES)), clock }
+    /// A caller that trusts the authorities in this file; the host's, without one. It is read anew for each connection.
+    pub fn new(clock: Arc<dyn Clock>, ca_file: Option<PathBuf>) -> Self {
+        Self { authorities: ca_file.unwrap_or_else(|| PathBuf::from(AUTHORITIES)), clock }
     }
 
     /// Posts once.
@@ -128,7 +128,12 @@ async fn shake(
     Ok(sender)
 }
 
-fn connector(authorities: &Path) -> Result<TlsConnector, String> {
+/// Whether a file holds authorities that can be trusted. The error is a sentence.
+pub fn check_authorities(file: &Path) -> Result<(), String> {
+    roots(file).map(drop)
+}
+
+fn roots(authorities: &Path) -> Result<RootCertStore, String> {
     let unreadable =
         |error: String| format!("the authorities in {} cannot be read: {error}", authorities.display());
     let mut roots = RootCertStore::empty();
@@ -136,8 +141,13 @@ fn connector(authorities: &Path) -> Result<TlsConnector, String> {
     // One that is odd keeps nobody from the others.
     roots.add_parsable_certificates(found.filter_map(Result::ok));
     if roots.is_empty() {
-        return Err(unreadable("it holds no certificate".to_owned()));
+        return Err(unreadable("it holds no certificate in PEM".to_owned()));
     }
+    Ok(roots)
+}
+
+fn connector(authorities: &Path) -> Result<TlsConnector, String> {
+    let roots = roots(authorities)?;
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;

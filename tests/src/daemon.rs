@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use settled::app::{self, Anew, Parts};
-use settled::clock::SystemClock;
+use settled::clock::{Clock, SystemClock};
 use settled::config::{Config, Sources, Surroundings};
+use settled::domain::time::Timestamp;
 use settled::process::{Process, Systemd};
 use settled::remote::Remote;
 use settled_proto::v1::admin_client::AdminClient;
@@ -21,9 +23,20 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
+use ulid::Ulid;
 
 use crate::patience::{WITHIN, until};
 use crate::postgres;
+
+/// The key to the secrets of a store that daemons share: `SECRETS__KEY_FILE` of each.
+pub fn key_file(dir: &Path) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = dir.join("key");
+    std::fs::write(&path, [7; 32]).expect("a key is written");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+        .expect("a key is closed to others");
+    path
+}
 
 /// What a daemon is to be like beside the defaults.
 #[derive(Default)]
@@ -32,6 +45,7 @@ pub struct Options {
     remote: Option<Arc<dyn Remote>>,
     systemd: Option<PathBuf>,
     watchdog: Option<Duration>,
+    later: Duration,
 }
 
 impl Options {
@@ -63,6 +77,13 @@ impl Options {
         self
     }
 
+    /// By its clock it is so much later than by the machine's.
+    #[must_use]
+    pub fn later(mut self, by: Duration) -> Self {
+        self.later = by;
+        self
+    }
+
     /// Starts the daemon in a new directory.
     pub async fn start(self) -> TestDaemon {
         let dir = tempfile::Builder::new().prefix("settled").tempdir().expect("a temporary directory");
@@ -85,9 +106,9 @@ impl Options {
             process.systemd = Systemd::at(path);
         }
         process.watchdog = self.watchdog;
-        let clock = Arc::new(SystemClock::new());
+        let clock: Arc<dyn Clock> = Arc::new(Later { clock: SystemClock::new(), by: self.later });
         let parts = Parts {
-            remote: self.remote.unwrap_or_else(|| app::ssh_remote(&config, clock.clone())),
+            remote: self.remote.unwrap_or_else(|| app::ssh_remote(&config, Arc::clone(&clock))),
             clock,
             anew: Anew {
                 config: Box::new(move || Ok(Config::load(&sources, &surroundings)?)),
@@ -103,6 +124,35 @@ impl Options {
         let mut serving = runtime.spawn(app::run_with(config, process.clone(), parts));
         let channel = connect(&socket, &mut serving).await;
         TestDaemon { dir: Some(dir), socket, process, runtime: Some(runtime), serving, channel }
+    }
+}
+
+/// The machine's clock, some time later.
+struct Later {
+    clock: SystemClock,
+    by: Duration,
+}
+
+#[async_trait]
+impl Clock for Later {
+    fn now(&self) -> Timestamp {
+        self.clock.now() + self.by
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    async fn sleep_until(&self, at: Duration) {
+        self.clock.sleep_until(at).await;
+    }
+
+    fn ulid(&self) -> Ulid {
+        self.clock.ulid()
+    }
+
+    fn random(&self) -> u64 {
+        self.clock.random()
     }
 }
 

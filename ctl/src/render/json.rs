@@ -548,6 +548,7 @@ pub(crate) fn occurrence(o: &Occurrence) -> Value {
         "run_ids": o.run_ids,
         "enrollment_ids": o.enrollment_ids,
         "refused": o.refused.iter().map(refused_target).collect::<Vec<_>>(),
+        "principal": o.principal,
         "at": time(o.at.as_ref()),
     })
 }

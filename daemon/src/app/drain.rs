@@ -104,7 +104,7 @@ impl Drains {
                 self.leaving.send_if_modified(|before| std::mem::replace(before, leaving) != leaving);
                 let look_again = clock.sleep_until(clock.monotonic() + LOOK_EVERY);
                 tokio::select! {
-                    changed = changes.changed() => if changed.is_err() { break },
+                    said = changes.changed() => if said.is_err() { break },
                     () = look_again, if self.drain.is_on() => {}
                 }
             }

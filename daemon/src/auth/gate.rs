@@ -136,8 +136,12 @@ mod tests {
 
     fn grants(users: &[(u32, Role)], groups: &[(u32, Role)]) -> Grants {
         let mut grants = Grants::default();
-        users.iter().for_each(|&(uid, role)| grants.user(uid, role));
-        groups.iter().for_each(|&(gid, role)| grants.group(gid, role));
+        for &(uid, role) in users {
+            grants.user(uid, role);
+        }
+        for &(gid, role) in groups {
+            grants.group(gid, role);
+        }
         grants
     }
 

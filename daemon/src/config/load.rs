@@ -244,8 +244,9 @@ impl Provider for Setting {
 }
 
 fn make_absolute(config: &mut Config, surroundings: &Surroundings) {
-    let Config { data_dir, listen, packages, ssh, secrets, .. } = config;
-    let optional = [&mut packages.dir, &mut ssh.agent, &mut secrets.key_file].into_iter().flatten();
+    let Config { data_dir, listen, packages, ssh, secrets, webhook, .. } = config;
+    let optional = [&mut packages.dir, &mut ssh.agent, &mut secrets.key_file, &mut webhook.ca_file];
+    let optional = optional.into_iter().flatten();
     for path in [data_dir, &mut listen.unix].into_iter().chain(optional) {
         *path = surroundings.absolute(path);
     }

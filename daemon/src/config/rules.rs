@@ -344,6 +344,7 @@ fn empty(config: &Config) -> Option<Fault> {
         ("packages.dir", path(&config.packages.dir)),
         ("ssh.agent", path(&config.ssh.agent)),
         ("secrets.key_file", path(&config.secrets.key_file)),
+        ("webhook.ca_file", path(&config.webhook.ca_file)),
         ("log.level", config.log.level.trim().is_empty()),
     ]
     .into_iter()
@@ -492,6 +493,7 @@ mod tests {
             "packages.dir",
             "ssh.agent",
             "secrets.key_file",
+            "webhook.ca_file",
             "log.level",
         ] {
             let message = with(&[(key, "")]).unwrap_err();

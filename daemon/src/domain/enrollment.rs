@@ -4,11 +4,14 @@
 //! question to a person, a task that a worker has until its lease passes. So whichever daemon looks next sees how that went, and no claim
 //! can be lost with the one who made it.
 
+mod task;
+
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-use super::id::{BadId, EnrollmentId, LifecycleId, ResourceId, RunId, ServerId};
+pub use task::TaskId;
+
+use super::id::{EnrollmentId, LifecycleId, ResourceId, RunId, ServerId};
 use super::lifecycle::CALLS;
 use super::time::Timestamp;
 
@@ -482,31 +485,6 @@ impl Enrollment {
             }
             Next::Done => Self { last_error: String::new(), ..self.rests(State::Completed { at: now }) },
         }
-    }
-}
-
-/// A piece of work that a worker has: the enrollment, and the number of what began for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TaskId {
-    /// For whom.
-    pub enrollment: EnrollmentId,
-    /// See [`Enrollment::work_no`].
-    pub work_no: u32,
-}
-
-impl fmt::Display for TaskId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.enrollment, self.work_no)
-    }
-}
-
-impl FromStr for TaskId {
-    type Err = BadId;
-
-    fn from_str(text: &str) -> Result<Self, BadId> {
-        let bad = || BadId(text.to_owned());
-        let (enrollment, work_no) = text.split_once('.').ok_or_else(bad)?;
-        Ok(Self { enrollment: enrollment.parse()?, work_no: work_no.parse().map_err(|_| bad())? })
     }
 }
 

@@ -239,6 +239,8 @@ pub struct Occurrence {
     pub enrollments: Vec<EnrollmentId>,
     /// What could not be accepted: the target, and why. The first of them.
     pub refused: Vec<(String, String)>,
+    /// Who fired it by hand, and so the principal of what comes of it; else that is the schedule's.
+    pub principal: Option<String>,
     /// When that was decided.
     pub at: Timestamp,
 }

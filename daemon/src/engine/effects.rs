@@ -28,7 +28,12 @@ impl Engine {
                     None => unit.resource(id).await?,
                 };
                 let Some(resource) = resource else { return Ok(None) };
-                self.write_resource(unit, run, resource).await
+                let resource = self.write_resource(unit, run, resource).await?;
+                if run.verdict().is_some() {
+                    self.keep_while_enrolled(unit, resource).await
+                } else {
+                    Ok(resource)
+                }
             }
             Subject::Resource { .. } => Ok(resource),
         }

@@ -90,7 +90,7 @@ impl Guard {
                 );
             }
             return Err(Status::permission_denied(format!(
-                "{} is a {} here and may not do this, which is for the role {}: its operator gives roles in [access] of the configuration",
+                "{} has the role {} here, and this is for the role {}: whoever runs this settled gives roles in [access] of its configuration",
                 principal.name,
                 principal.role,
                 Role::that_may(needed)
@@ -149,7 +149,11 @@ mod tests {
     use crate::clock::SystemClock;
 
     fn guard() -> Arc<Guard> {
-        GuardLayer::new(Gate::new(900, Grants::default()), Arc::new(SystemClock::new())).guard
+        guard_of(Grants::default())
+    }
+
+    fn guard_of(grants: Grants) -> Arc<Guard> {
+        GuardLayer::new(Gate::new(900, grants), Arc::new(SystemClock::new())).guard
     }
 
     #[test]
@@ -185,8 +189,10 @@ mod tests {
     fn p14_every_method_is_open_to_its_role_and_to_no_lower_one() {
         let mut grants = Grants::default();
         let roles = [(1001, Role::Viewer), (1002, Role::Operator), (1003, Role::Admin)];
-        roles.iter().for_each(|&(uid, role)| grants.user(uid, role));
-        let guard = GuardLayer::new(Gate::new(900, grants), Arc::new(SystemClock::new())).guard;
+        for (uid, role) in roles {
+            grants.user(uid, role);
+        }
+        let guard = guard_of(grants);
         let mut refusals = 0;
         for &(path, verb, _) in settled_proto::ACCESS {
             let needed = Role::that_may(verb_of(verb).unwrap());

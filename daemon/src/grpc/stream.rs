@@ -58,5 +58,5 @@ pub(super) async fn leaves(leaving: &mut watch::Receiver<Leaving>) {
         }
     }
     // Whoever would tell is gone: the stop comes.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

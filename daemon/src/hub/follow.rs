@@ -124,7 +124,7 @@ impl Follower {
         let mut db = reader.db();
         let place = db.queue_position(self.run).await?;
         let Some(row) = db.run_row(self.run).await? else {
-            self.tell_gone();
+            self.gone();
             return Ok(());
         };
         let run: Run = row.clone().try_into()?;
@@ -138,9 +138,10 @@ impl Follower {
             return Ok(());
         }
         let looked = self.look_at_steps(&mut db, completed).await;
-        // What is missing because the run was removed between two reads is no fault.
-        if looked.is_err() && db.run_row(self.run).await?.is_none() {
-            self.tell_gone();
+        let over = completed && !matches!(looked, Ok(false));
+        if over && db.run_row(self.run).await?.is_none() {
+            // Removed meanwhile, and with it what was about to be told.
+            self.gone();
             return Ok(());
         }
         if looked? && completed {
@@ -150,7 +151,7 @@ impl Follower {
         Ok(())
     }
 
-    fn tell_gone(&mut self) {
+    fn gone(&mut self) {
         self.ready.push_back(Told::Gone(self.run));
         self.finished = true;
     }

@@ -1,6 +1,7 @@
 //! Sends the webhooks that are offered, and says what came of each. Like a worker outside, only that it is this daemon.
 //!
-//! It keeps nothing: what it has taken has a lease, and is offered again when that passes.
+//! It keeps nothing: what it has taken has a lease, and is offered again when that passes. A daemon that is stopped gives back what was not
+//! answered yet, so that no attempt is used for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,8 @@ const AT_ONCE: usize = 16;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// When an endpoint is asked again that does not say when.
 const AGAIN: Duration = Duration::from_secs(60);
+/// How long a stop waits for answers: less than parts get to leave, since what was not answered is given back then.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(400);
 /// Of an answer that is an error, so many characters are told.
 const TOLD_CHARS: usize = 200;
 
@@ -32,6 +35,8 @@ pub struct Calls {
     caller: Caller,
     /// Whether nothing is to be begun for now.
     holds: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// What is under way is given back.
+    gives_back: CancellationToken,
 }
 
 impl Calls {
@@ -42,20 +47,24 @@ impl Calls {
         caller: Caller,
         holds: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self { engine, lease, caller, holds: Arc::new(holds) }
+        Self { engine, lease, caller, holds: Arc::new(holds), gives_back: CancellationToken::new() }
     }
 
-    /// Runs until `stop`, and then until what is under way is done. What is cut off is sent again by whoever serves next.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Runs until `stop`, and then for a moment more: what is not answered by then is given back, and sent again by whoever serves next.
+    /// `alive` is told, before and after each look, by when the next sign of life comes, on the monotonic clock.
+    pub async fn run(self, alive: impl Fn(Duration) + Send + Sync + 'static, stop: CancellationToken) {
         let mut under_way = JoinSet::new();
         let mut committed = self.engine.hub().committed();
         while !stop.is_cancelled() {
             committed.mark_unchanged();
+            alive(self.engine.clock().monotonic());
             if let Err(error) = self.look(&mut under_way).await {
                 tracing::warn!(%error, "webhooks could not be looked for; it is tried again");
             }
             let clock = self.engine.clock();
-            let rested = clock.sleep_until(clock.monotonic() + LOOK_EVERY);
+            let next = clock.monotonic() + LOOK_EVERY;
+            alive(next);
+            let rested = clock.sleep_until(next);
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = rested => {}
@@ -63,6 +72,17 @@ impl Calls {
                 Some(_) = under_way.join_next() => {}
             }
         }
+        self.leave(under_way).await;
+    }
+
+    async fn leave(&self, mut under_way: JoinSet<()>) {
+        let clock = self.engine.clock();
+        let late = clock.sleep_until(clock.monotonic() + ANSWERS_WITHIN);
+        tokio::select! {
+            () = async { while under_way.join_next().await.is_some() {} } => return,
+            () = late => {}
+        }
+        self.gives_back.cancel();
         while under_way.join_next().await.is_some() {}
     }
 
@@ -89,15 +109,24 @@ impl Calls {
         Ok(())
     }
 
-    async fn send(self, task: TaskId, call: Result<Call, String>) {
+    async fn post(&self, call: Call) -> Done {
         let clock = self.engine.clock();
-        let done = match call {
-            Ok(call) => {
-                let headers = call.headers(clock.now());
-                let post = Post { url: call.url, headers, body: call.body, timeout: call.timeout };
-                let answer = self.caller.post(&post).await;
-                judged(answer, clock.now())
+        let headers = call.headers(clock.now());
+        let post = Post { url: call.url, headers, body: call.body, timeout: call.timeout };
+        tokio::select! {
+            biased;
+            answer = self.caller.post(&post) => judged(answer, clock.now()),
+            // It may have been done there: what is sent again carries the same id.
+            () = self.gives_back.cancelled() => {
+                let why = "its webhook to be sent again: settled was stopped before it was answered".to_owned();
+                Done::Deferred { until: clock.now(), why }
             }
+        }
+    }
+
+    async fn send(self, task: TaskId, call: Result<Call, String>) {
+        let done = match call {
+            Ok(call) => self.post(call).await,
             Err(why) => Done::Failed(why),
         };
         let ended = self.engine.end_call(task, done).await;

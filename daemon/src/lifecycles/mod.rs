@@ -14,7 +14,7 @@ pub use drive::run;
 
 use self::aside::Aside;
 use crate::domain::time::Timestamp;
-use crate::engine::{Engine, Lease};
+use crate::engine::{Engine, LIFECYCLES_MAX, Lease};
 use crate::store::enrollments::Seen;
 use crate::store::lifecycles::Dues;
 use crate::store::{Db, StoreError};
@@ -23,8 +23,6 @@ use crate::store::{Db, StoreError};
 const BATCH: usize = 256;
 /// Enrollments that are moved together, between two signs of life.
 const CHUNK: usize = 64;
-/// Lifecycles that are read at once.
-const LIFECYCLES: i64 = 1_000;
 /// How long it rests at most. What is committed wakes it, at least every minute the schedule `settled.enrollments`.
 pub const LOOK_EVERY: Duration = Duration::from_secs(600);
 /// The same while other daemons share the store: what they commit may ring no bell here.
@@ -126,7 +124,7 @@ impl Keeper {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut working = Vec::new();
-        for Dues { lifecycle, first, next } in db.dues(now, LIFECYCLES).await? {
+        for Dues { lifecycle, first, next } in db.dues(now, LIFECYCLES_MAX).await? {
             let Some(until) = lifecycle.works_until(now) else { continue };
             found.next = [found.next, next].into_iter().flatten().min();
             if first.is_some_and(|first| first <= until) {

@@ -16,10 +16,13 @@ pub enum Part {
     Lease,
     /// Moves enrollments on.
     Lifecycles,
+    /// Sends webhooks.
+    Webhooks,
 }
 
 impl Part {
-    pub(super) const ALL: [Self; 4] = [Self::Reconciler, Self::Dispatcher, Self::Lease, Self::Lifecycles];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Reconciler, Self::Dispatcher, Self::Lease, Self::Lifecycles, Self::Webhooks];
 }
 
 impl fmt::Display for Part {
@@ -29,6 +32,7 @@ impl fmt::Display for Part {
             Self::Dispatcher => "the dispatcher",
             Self::Lease => "the renewal of the lease",
             Self::Lifecycles => "what moves enrollments on",
+            Self::Webhooks => "what sends webhooks",
         })
     }
 }
@@ -49,6 +53,7 @@ impl fmt::Display for Still {
             Part::Dispatcher => "no server is taken to work on",
             Part::Lease => "nothing is written, and soon nothing is started",
             Part::Lifecycles => "no stage begins or ends",
+            Part::Webhooks => "no webhook is sent",
         };
         write!(f, "{} stands still, {} s late: {so}", self.part, self.late.as_secs())
     }

@@ -25,6 +25,7 @@ pub fn render(config: &Config, file: Option<&Path>) -> Result<String, String> {
         Some(&config.listen.unix),
         config.packages.dir.as_ref(),
         config.secrets.key_file.as_ref(),
+        config.webhook.ca_file.as_ref(),
     ];
     for path in paths.into_iter().flatten().map(PathBuf::as_path).chain(file) {
         refuse_hidden(path)?;

@@ -75,11 +75,12 @@ impl Firing {
         if schedule.chore().is_some() {
             return self.chore(schedule).await;
         }
-        let admitted = self.gate.still_allows(&schedule.principal, Verb::Operate);
+        let admits = |principal: &str| self.gate.still_allows(principal, Verb::Operate);
         if due {
+            let admitted = admits(&schedule.principal);
             self.engine.fire_due(schedule, admitted).await
         } else {
-            self.engine.fire_waiting(schedule, admitted).await
+            self.engine.fire_waiting(schedule, admits).await
         }
     }
 

@@ -108,6 +108,15 @@ impl Db<'_> {
         )
     }
 
+    /// How many enrollments are due, of lifecycles that work now: counted, not read.
+    pub async fn due_count(&mut self, now: Timestamp) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM enrollment e JOIN lifecycle l ON l.id = e.lifecycle_id \
+                   WHERE e.status = 'pending' AND e.work IS NULL AND e.due <= $1 AND l.active \
+                   AND (l.starts_at IS NULL OR l.starts_at <= $1) AND (l.ends_at IS NULL OR l.ends_at > $1) \
+                   AND (l.activation = 'cron' OR e.due <= l.run_at)";
+        Ok(on!(self, c => sqlx::query_scalar(sql).bind(now.0).fetch_one(c).await)?)
+    }
+
     /// Enrollments whose run is over: what ends a run has marked them.
     pub async fn runs_over(&mut self, limit: i64) -> Result<Vec<Seen>, StoreError> {
         let sql = "SELECT id, version FROM enrollment WHERE run_over ORDER BY run_id LIMIT $1";

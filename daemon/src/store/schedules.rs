@@ -185,11 +185,11 @@ impl Unit<'_> {
     /// Stores what became of a due time. `Conflict`: that is stored already.
     pub async fn insert_occurrence(&mut self, occurrence: &Occurrence) -> Result<(), StoreError> {
         let r = OccurrenceRow::from(occurrence);
-        let sql = "INSERT INTO occurrence (schedule_id, due, until, count, cause, fate, why, runs, refused, at, enrollments) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (schedule_id, due) DO NOTHING";
+        let sql = "INSERT INTO occurrence (schedule_id, due, until, count, cause, fate, why, runs, refused, at, enrollments, principal) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (schedule_id, due) DO NOTHING";
         let done = on!(self.writing().await?, c => bind!(
             sqlx::query(sql), &r.schedule_id, r.due, r.until, r.count, &r.cause, &r.fate, &r.why, &r.runs, &r.refused, r.at,
-            &r.enrollments,
+            &r.enrollments, &r.principal,
         ).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done)
     }

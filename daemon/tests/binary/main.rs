@@ -51,7 +51,7 @@ fn unit_prints_a_unit_with_the_configuration_s_own_paths_and_refuses_what_the_un
     let alone = text(&printed.stdout).contains("PrivateUsers");
     assert!(
         !alone,
-        "in a user namespace all callers but root would look like one: nobody could be named in listen.admins"
+        "in a user namespace all callers but root would look like one: nobody could be given a role"
     );
 }
 

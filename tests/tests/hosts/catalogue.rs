@@ -3,12 +3,13 @@
 use settled_proto::v1::resources_client::ResourcesClient;
 use settled_proto::v1::servers_client::ServersClient;
 use settled_proto::v1::{Outcome, ProbeServerRequest, Reason};
+use settled_tests::host::Host;
 use settled_tests::patience::until;
 use settled_tests::server::{fresh_id, install};
 
 use crate::fixture::{Scene, well, wrong};
 use crate::story::Tale;
-use crate::tales;
+use crate::{interpreted, tales};
 
 /// What nginx on the host answers to a request for a name: status, and body.
 pub(crate) fn page(scene: &Scene, name: &str) -> String {
@@ -103,11 +104,17 @@ async fn nginx_bears_a_main_file_that_hides_the_version_itself() {
 
 /// These come to a host one after the other, refuse to go, and go the other way round.
 async fn come_and_go(tales: &[Tale]) {
+    come_are_tried_and_go(tales, |_| ()).await;
+}
+
+/// The same, with something more to be tried on the host while all are there.
+async fn come_are_tried_and_go(tales: &[Tale], more: impl Fn(&Host)) {
     let scene = Scene::new(&[]).await;
     let before = scene.packages();
     for tale in tales {
         scene.arrives(tale).await;
     }
+    more(&scene.host);
     for tale in tales {
         scene.stays(tale).await;
     }
@@ -120,7 +127,8 @@ async fn come_and_go(tales: &[Tale]) {
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(hosts), ignore = "this machine cannot start hosts: be root, and allowed to make namespaces")]
 async fn p8_what_serves_the_web_comes_and_goes() {
-    come_and_go(&[tales::NGINX, tales::PHP, tales::TLS_CERTIFICATE, tales::SITE]).await;
+    let tales = [tales::NGINX, tales::PHP, tales::TLS_CERTIFICATE, tales::SITE];
+    come_are_tried_and_go(&tales, interpreted::php_goes_by_what_it_is_given).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,6 +169,7 @@ async fn p8_certificates_of_an_authority_come_and_go() {
     let proxy = [("domains", "acme.test"), ("kind", "proxy"), ("upstream", "http://127.0.0.1:3000")];
     well(&scene, scene.ask("site", "proxied", &proxy).await).await;
     well(&scene, scene.retry("tls_certificate", "late").await).await;
+    interpreted::certbot_takes_them_as_they_are(&scene.host);
     scene.stays(&tales::TLS_FROM_AUTHORITY).await;
     scene.leaves(&tales::TLS_FROM_AUTHORITY).await;
     // What the other one needs is still there.

@@ -1,6 +1,7 @@
 //! Hostile values that the grammars let through, followed into programs of a host that read them with parsers of their own (P11): nginx, `MariaDB`,
-//! Redis. Each value is refused with a plain sentence, or arrives as it is, and nothing else changes. The scripts are those of the packages, run
-//! on the host without a daemon between; `tests/packages/hostile.rs` has what a host adds nothing to.
+//! Redis; `interpreted.rs` has those that run what they are given. Each value is refused with a plain sentence that names the parameter, or
+//! arrives as it is, and nothing else changes. The scripts are those of the packages, run on the host without a daemon between;
+//! `tests/packages/hostile.rs` has what a host adds nothing to.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,41 +13,58 @@ use settled::domain::params::Params;
 use settled_tests::host::Host;
 
 #[path = "../../../daemon/src/catalog/types/payloads.rs"]
-mod payloads;
+pub(crate) mod payloads;
 
 /// What the operations find their secrets in.
 const SECRETS: &str = "/root/secrets";
 /// Shows that no value was taken for a command.
-const TRAP: &str = "rm /usr/sbin/reboot; printf '%s\n' '#!/bin/sh' 'touch /root/trapped' >/usr/sbin/reboot; chmod 755 /usr/sbin/reboot; \
+pub(crate) const TRAP: &str = "rm /usr/sbin/reboot; printf '%s\n' '#!/bin/sh' 'touch /root/trapped' >/usr/sbin/reboot; chmod 755 /usr/sbin/reboot; \
                     mkdir /root/secrets";
-const NOT_TRAPPED: &str =
+pub(crate) const NOT_TRAPPED: &str =
     "[ ! -e /root/trapped ]; grep -q '^root:x:0:0:' /etc/passwd; grep -q '^root:' /etc/shadow";
 
 /// A package on a host, with what it is given beside the hostile value.
-struct Subject<'a> {
+pub(crate) struct Subject<'a> {
     host: &'a Host,
     definition: Arc<Definition>,
+    pub(crate) name: String,
     given: Vec<(&'static str, &'static str)>,
 }
 
 impl<'a> Subject<'a> {
-    fn new(host: &'a Host, package: &str, given: &[(&'static str, &'static str)]) -> Self {
+    pub(crate) fn new(host: &'a Host, package: &str, given: &[(&'static str, &'static str)]) -> Self {
         let definition = Catalog::builtin().unwrap().get(package).unwrap();
-        Self { host, definition, given: given.to_vec() }
+        Self { host, definition, name: "hostile".to_owned(), given: given.to_vec() }
     }
 
-    /// The package's own form of the values, if it takes them.
-    fn taken(&self, name: &str, value: &str, secrets: &BTreeMap<String, Vec<u8>>) -> Option<Params> {
+    /// The same with another value beside the hostile one.
+    pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
+        self.given.retain(|(given, _)| *given != name);
+        self.given.push((name, value));
+        self
+    }
+
+    /// The package's own form of the values, if it takes them; if not, it says which it does not.
+    pub(crate) fn taken(
+        &self,
+        name: &str,
+        value: &str,
+        secrets: &BTreeMap<String, Vec<u8>>,
+    ) -> Option<Params> {
         let mut params: Params = self.given.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         if secrets.is_empty() {
             params.insert(name.to_owned(), value.to_owned());
         }
-        self.definition.check(&params, secrets, Given::Install).ok()
+        let checked = self.definition.check(&params, secrets, Given::Install);
+        for problem in checked.as_ref().err().into_iter().flatten() {
+            assert!(problem.field.contains(name), "{name}: {value:?}: {problem:?}");
+        }
+        checked.ok()
     }
 
-    /// Installs it: whether it was taken; if not, it was refused for good, and said so.
-    fn install(&self, params: &Params, value: &str) -> bool {
-        let plan = self.definition.plan(&Operation::Install, "hostile", params, None).unwrap();
+    /// Installs it: whether it was taken; if not, it was refused for good, and said which parameter is at fault.
+    pub(crate) fn install(&self, params: &Params, name: &str, value: &str) -> bool {
+        let plan = self.definition.plan(&Operation::Install, &self.name, params, None).unwrap();
         for step in plan.steps {
             let mut env = step.env.clone();
             env.push(("SETTLED_SECRETS".to_owned(), SECRETS.to_owned()));
@@ -56,7 +74,7 @@ impl<'a> Subject<'a> {
             match done.status.code() {
                 Some(0) => {}
                 Some(78) => {
-                    assert!(said.trim().len() > 10, "{value:?}: {said}");
+                    assert!(said.contains(name), "{name}: {value:?}: {said}");
                     return false;
                 }
                 other => panic!(
@@ -69,11 +87,11 @@ impl<'a> Subject<'a> {
     }
 
     /// Tries every value around a good one; `arrived` shows on the host what was taken. Answers how many were taken, and refused by the scripts.
-    fn try_all(&self, name: &str, good: &str, arrived: impl Fn(&Host, &str)) -> (u32, u32) {
+    pub(crate) fn try_all(&self, name: &str, good: &str, arrived: impl Fn(&Host, &str)) -> (u32, u32) {
         let (mut taken, mut refused) = (0, 0);
         for value in payloads::around(good) {
             let Some(params) = self.taken(name, &value, &BTreeMap::new()) else { continue };
-            if self.install(&params, &value) {
+            if self.install(&params, name, &value) {
                 arrived(self.host, &params[name]);
                 taken += 1;
             } else {
@@ -91,7 +109,7 @@ impl<'a> Subject<'a> {
             let secrets = BTreeMap::from([(name.to_owned(), value.clone().into_bytes())]);
             let Some(params) = self.taken(name, value, &secrets) else { continue };
             fs::write(self.host.file(&format!("{SECRETS}/{name}")), value).unwrap();
-            if self.install(&params, value) {
+            if self.install(&params, name, value) {
                 arrived(self.host, value);
                 taken += 1;
             } else {
@@ -126,7 +144,7 @@ async fn p11_what_a_site_takes_nginx_reads_as_it_is() {
     let host = Host::start(&[]).await;
     host.run(TRAP);
     let nginx = Subject::new(&host, "nginx", &[]);
-    assert!(nginx.install(&nginx.taken("max_body", "1m", &BTreeMap::new()).unwrap(), "1m"));
+    assert!(nginx.install(&nginx.taken("max_body", "1m", &BTreeMap::new()).unwrap(), "max_body", "1m"));
     let files = Subject::new(&host, "site", &[("domains", "a.test"), ("root", "/srv/a")]);
     let by = |directive: &'static str| move |host: &Host, value: &str| is_directive(host, directive, value);
     let told = [
@@ -164,7 +182,7 @@ async fn p11_every_password_that_mariadb_and_redis_are_given_is_the_one_that_the
     let plain = |package, given| {
         let subject = Subject::new(&host, package, given);
         let (name, value) = given[0];
-        assert!(subject.install(&subject.taken(name, value, &BTreeMap::new()).unwrap(), value));
+        assert!(subject.install(&subject.taken(name, value, &BTreeMap::new()).unwrap(), name, value));
     };
     plain("mariadb", &[("max_connections", "50")]);
     plain("database", &[("database", "shop")]);

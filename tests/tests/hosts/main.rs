@@ -15,6 +15,7 @@ mod fixture;
 mod groups;
 mod hazards;
 mod hostile;
+mod interpreted;
 mod locks;
 mod lost;
 mod power;

@@ -72,7 +72,7 @@ cp cert.pem /usr/local/share/ca-certificates/authority.crt
 update-ca-certificates >/dev/null 2>&1
 echo '{ "pebble": { "listenAddress": "127.0.0.1:14000", "managementListenAddress": "127.0.0.1:15000", "httpPort": 80, "tlsPort": 443,
     "certificate": "/etc/pebble/cert.pem", "privateKey": "/etc/pebble/key.pem" } }' >config.json
-echo '127.0.0.1 acme.test www.acme.test' >>/etc/hosts
+echo '127.0.0.1 acme.test www.acme.test hostile.test' >>/etc/hosts
 systemd-run --quiet --unit=authority --setenv=PEBBLE_VA_NOSLEEP=1 --setenv=PEBBLE_WFE_NONCEREJECT=0 pebble -config /etc/pebble/config.json
 "#;
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use settled_proto::v1::servers_client::ServersClient;
 use settled_proto::v1::{Outcome, Run};
+use settled_tests::daemon::key_file;
 use settled_tests::postgres::Postgres;
 use settled_tests::process::Home;
 use settled_tests::server::{Server, package_dir};
@@ -72,7 +73,7 @@ impl World {
         for (name, text) in [(PATIENT, PATIENT_DEFINITION), (TICKING, TICKING_DEFINITION)] {
             std::fs::write(packages.path().join(format!("{name}.toml")), text).unwrap();
         }
-        let key = key_file(&packages);
+        let key = key_file(packages.path());
         let homes = (0..homes).map(|n| home(n, lease, url.as_deref(), &packages, &key)).collect();
         let servers = Server::several(servers);
         for server in &servers {
@@ -122,15 +123,6 @@ async fn make_users(url: &str, count: usize) {
         );
         sqlx::raw_sql(sqlx::AssertSqlSafe(make)).execute(&mut database).await.unwrap();
     }
-}
-
-/// Daemons that share a store share the key to its secrets.
-fn key_file(dir: &TempDir) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt as _;
-    let path = dir.path().join("key");
-    std::fs::write(&path, [7; 32]).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    path
 }
 
 fn home(n: usize, lease: Lease, url: Option<&str>, packages: &TempDir, key: &std::path::Path) -> Home {

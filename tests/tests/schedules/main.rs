@@ -41,6 +41,7 @@ conformance! {
     overlap::what_overlaps_waits_for_its_turn,
     overlap::a_queue_has_an_end,
     overlap::what_comes_later_cancels_what_came_earlier,
+    overlap::p14_what_is_fired_by_hand_and_waits_is_for_whoever_fired_it,
     overlap::p14_who_may_not_any_more_gets_no_run,
     targets::labels_are_looked_at_when_it_fires,
     targets::a_target_that_cannot_be_accepted_is_told_with_its_sentence,

@@ -66,6 +66,32 @@ pub(crate) async fn what_comes_later_cancels_what_came_earlier(house: House) {
     assert_eq!(house.schedule("look").await.open_runs, history[1].runs);
 }
 
+pub(crate) async fn p14_what_is_fired_by_hand_and_waits_is_for_whoever_fired_it(house: House) {
+    let id = house.probing(overlapping(Overlap::Queue)).await;
+    house.go(MINUTE).await;
+    for who in ["unix:1000", "unix:4711"] {
+        let asked = house.asked_by(who, "Schedules.Fire");
+        house.engine().fire_schedule(asked, "look".to_owned()).await.unwrap();
+    }
+    assert_eq!(house.words(id).await, ["due fired", "by_hand waiting", "by_hand waiting"]);
+    house.cancel(house.history(id).await[0].runs[0]).await;
+    house.daemon.firing.step().await.unwrap();
+    let second = house.history(id).await.remove(1);
+    assert_eq!(second.principal.as_deref(), Some("unix:1000"));
+    assert_eq!(house.run(second.runs[0]).await.principal, "unix:1000");
+    let mut reader = house.engine().store().read().await.unwrap();
+    let (_, row) = reader.db().audited("", 1).await.unwrap().remove(0);
+    assert_eq!((row.method.as_str(), row.principal.as_str()), ("Schedules.Fire", "unix:1000"));
+    drop(reader);
+    // The right of whoever fired it counts, not that of the schedule's owner.
+    house.cancel(second.runs[0]).await;
+    house.daemon.firing.step().await.unwrap();
+    let third = house.history(id).await.remove(2);
+    assert_eq!((third.fate, third.runs.len()), (Fate::Refused, 0));
+    assert!(third.why.starts_with("unix:4711, who fired it by hand, may not"), "{}", third.why);
+    assert_eq!(house.schedule("look").await.principal, "unix:0");
+}
+
 pub(crate) async fn p14_who_may_not_any_more_gets_no_run(house: House) {
     house.server("web1", &[]).await;
     house.thing("web1", "a").await;

@@ -196,6 +196,47 @@ pub(crate) async fn the_next_due_is_seen_behind_what_is_due_already(house: House
     assert_eq!(dues(&mut db, 30).await, (Some(10), None));
 }
 
+pub(crate) async fn what_is_due_is_counted_as_the_domain_says(house: House) {
+    let (soon, past) = (Some(Timestamp(21)), Some(Timestamp(20)));
+    let by_hand = Lifecycle { starts_at: None, ..lifecycle(1, "a") };
+    let by_cron = Lifecycle { activation: Activation::Cron, run_at: None, ..by_hand.clone() };
+    let all = [
+        Lifecycle { run_at: None, ..by_hand.clone() },
+        Lifecycle { run_at: Some(Timestamp(90)), ..by_hand.clone() },
+        Lifecycle { active: false, ..by_cron.clone() },
+        Lifecycle { starts_at: soon, ..by_cron.clone() },
+        Lifecycle { starts_at: past, ends_at: soon, ..by_cron.clone() },
+        Lifecycle { ends_at: past, ..by_cron.clone() },
+        by_hand,
+        by_cron,
+    ];
+    let mut expected = 0;
+    for (n, like) in (1_u8..).zip(all) {
+        let (id, code) = (LifecycleId(Ulid(n.into())), format!("c{n}"));
+        let lifecycle = Lifecycle { id, code, ..like };
+        let stored = lifecycle.clone();
+        house
+            .write(move |unit| {
+                let lifecycle = stored.clone();
+                Box::pin(async move { unit.insert_lifecycle(&lifecycle).await })
+            })
+            .await
+            .unwrap();
+        let offer = Work::Offer { queue: "q".to_owned(), until: Timestamp(50) };
+        let offered = State::Working { work: offer, due: Timestamp(1) };
+        for (m, state) in (1_u8..).zip([waiting(6), waiting(8), waiting(20), waiting(21), offered]) {
+            let id = u128::from(n) * 100 + u128::from(m);
+            insert(&house, Enrollment { lifecycle: lifecycle.id, ..enrollment(id, state) }).await.unwrap();
+        }
+        let until = lifecycle.works_until(Timestamp(20));
+        expected +=
+            [6, 8, 20, 21].iter().filter(|due| until.is_some_and(|until| Timestamp(**due) <= until)).count();
+    }
+    assert_eq!(expected, 1 + 3 + 3 + 3);
+    let counted = house.read().await.db().due_count(Timestamp(20)).await.unwrap();
+    assert_eq!(usize::try_from(counted), Ok(expected));
+}
+
 pub(crate) async fn the_log_is_read_newest_first_and_goes_by_age(house: House) {
     let first = insert(&house, enrollment(1, waiting(9))).await.unwrap();
     let mut now = first.clone();

@@ -88,6 +88,7 @@ conformance! {
     enrollments::a_subject_is_enrolled_once_and_a_stale_write_is_refused,
     enrollments::what_is_due_is_found_in_order_and_page_by_page,
     enrollments::the_next_due_is_seen_behind_what_is_due_already,
+    enrollments::what_is_due_is_counted_as_the_domain_says,
     enrollments::the_log_is_read_newest_first_and_goes_by_age,
     faults::an_unstorable_name_is_refused_and_harms_no_neighbour,
 }

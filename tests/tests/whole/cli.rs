@@ -33,7 +33,7 @@ pub(crate) fn settlectl_at(daemon: &TestDaemon, arguments: &[&str]) -> Command {
     settlectl_on(daemon.socket(), arguments)
 }
 
-/// `settlectl -o json ARGUMENTS`, for the daemon at this socket.
+/// The same, for whichever daemon listens here.
 pub(crate) fn settlectl_on(socket: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(settlectl());
     let endpoint = format!("unix:{}", socket.display());

@@ -244,7 +244,8 @@ async fn p5_another_daemon_serves_the_idle_lanes_of_one_that_drains_and_takes_up
     let url = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
     let place = Place::new();
     // They share the key that seals the server's login.
-    let key = place.dir("key");
+    let home = tempfile::tempdir().unwrap();
+    let key = daemon::key_file(home.path());
     let options =
         || place.options().set("DATABASE__URL", &url).set("SECRETS__KEY_FILE", &key.display().to_string());
     let one = options().start().await;

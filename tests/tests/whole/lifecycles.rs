@@ -25,7 +25,11 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) async fn start() -> Self {
-        let (daemon, server) = (daemon::Options::default().start().await, Server::start());
+        Self::start_with(daemon::Options::default()).await
+    }
+
+    pub(crate) async fn start_with(options: daemon::Options) -> Self {
+        let (daemon, server) = (options.start().await, Server::start());
         server.register(&daemon, "web").await;
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(server.path("work")).unwrap();

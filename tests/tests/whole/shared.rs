@@ -1,7 +1,7 @@
 //! Two daemons that share one PostgreSQL: lanes are spread over them, a stop hands them over at once, and who has other packages is named.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
 use settled_proto::v1::transition::Object;
@@ -11,7 +11,7 @@ use settled_proto::v1::{
     CreateServerRequest, DrainMode, DrainRequest, GetStatusRequest, GetStatusResponse, Position,
     WatchRequest, WatchResponse,
 };
-use settled_tests::daemon::{Options, TestDaemon};
+use settled_tests::daemon::{Options, TestDaemon, key_file};
 use settled_tests::patience::{WITHIN, until};
 use settled_tests::postgres::Postgres;
 use settled_tests::server::{Server, fresh_id};
@@ -33,9 +33,7 @@ const SERVERS: u32 = 24;
 pub(crate) async fn pair() -> (TestDaemon, TestDaemon, TempDir) {
     let url = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let (key, packages) = (dir.path().join("key"), dir.path().join("packages"));
-    fs::write(&key, [7; 32]).unwrap();
-    fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    let (key, packages) = (key_file(dir.path()), dir.path().join("packages"));
     fs::create_dir(&packages).unwrap();
     fs::write(packages.join("own.toml"), OWN).unwrap();
     let options =

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use settled_proto::v1::GetStatusRequest;
+use settled_proto::v1::{
+    FireScheduleRequest, GetStatusRequest, ListOccurrencesRequest, PauseScheduleRequest,
+};
 use settled_tests::daemon;
 use settled_tests::notify::FakeSystemd;
 use settled_tests::patience::until;
 use settled_tests::postgres::Postgres;
+use settled_tests::server::fresh_id;
 use sqlx::{Connection as _, PgConnection};
 
 /// What whoever reads or writes this table waits for, until it is rolled back.
@@ -81,6 +84,40 @@ async fn p6_a_reconciler_that_stands_still_starves_the_watchdog_although_the_oth
     let named = starves(&mut systemd, 1).await;
     assert!(named[0].starts_with("the reconciler stands still"), "{named:?}");
     locked.rollback().await.unwrap();
+    systemd.wait_for("WATCHDOG=1").await;
+    daemon.stop().await.0.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_what_moves_enrollments_and_sends_webhooks_starves_the_watchdog_although_the_others_live() {
+    let mut systemd = FakeSystemd::start();
+    let url = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
+    let options = daemon::Options::default().set("DATABASE__URL", &url).systemd(&systemd.path());
+    let daemon = options.watchdog(Duration::from_secs(4)).start().await;
+    // Chores look at enrollments, too: none is begun from now on, and none is under way once a tick has done another one.
+    let chores =
+        ["enrollments", "clean_enrollments", "clean_executions", "retention", "compaction", "probes"];
+    for chore in chores {
+        let pause = PauseScheduleRequest { request_id: fresh_id(), schedule: format!("settled.{chore}") };
+        daemon.schedules().pause(pause).await.unwrap();
+    }
+    let (request_id, schedule) = (fresh_id(), "settled.reconcile".to_owned());
+    let fire = FireScheduleRequest { request_id, schedule: schedule.clone() };
+    daemon.schedules().fire(fire).await.unwrap();
+    until("a tick has looked", async || {
+        let list = ListOccurrencesRequest { schedule: schedule.clone(), ..Default::default() };
+        let listed = daemon.schedules().list_occurrences(list).await.unwrap().into_inner();
+        listed.occurrences[0].why.starts_with("0 open runs").then_some(())
+    })
+    .await;
+    systemd.wait_for("WATCHDOG=1").await;
+    let mut other = PgConnection::connect(&url).await.unwrap();
+    let locked = lock(&mut other, "enrollment", ALL).await;
+    let named = starves(&mut systemd, 2).await;
+    assert!(named[0].starts_with("what moves enrollments on stands still"), "{named:?}");
+    assert!(named[1].starts_with("what sends webhooks stands still"), "{named:?}");
+    locked.rollback().await.unwrap();
+    systemd.wait_for("STATUS=serving").await;
     systemd.wait_for("WATCHDOG=1").await;
     daemon.stop().await.0.unwrap();
 }

@@ -4,11 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
+use settled::config::{Config, Sources, Surroundings};
 use settled::secrets::signature;
 use settled_tests::daemon;
 use settled_tests::patience::until;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use sqlx::{Connection as _, PgConnection};
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::lifecycles::{House, top};
 
@@ -41,13 +49,29 @@ struct Endpoint {
 
 impl Endpoint {
     async fn answering(answers: &[&str]) -> Self {
+        Self::over(None, answers).await
+    }
+
+    /// The same over TLS, when there is somebody to be.
+    async fn over(tls: Option<TlsAcceptor>, answers: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let got = Arc::new(Mutex::new(Vec::new()));
         let (answers, seen) = (answers.iter().map(|&a| a.to_owned()).collect::<Vec<_>>(), Arc::clone(&got));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, answers.clone(), Arc::clone(&seen)));
+                let (tls, answers, seen) = (tls.clone(), answers.clone(), Arc::clone(&seen));
+                tokio::spawn(async move {
+                    match tls {
+                        None => serve(stream, answers, seen).await,
+                        // Who does not trust it goes away.
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, answers, seen).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Self { port, got }
@@ -66,7 +90,11 @@ impl Endpoint {
     }
 }
 
-async fn serve(mut stream: TcpStream, answers: Vec<String>, seen: Arc<Mutex<Vec<Got>>>) {
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    answers: Vec<String>,
+    seen: Arc<Mutex<Vec<Got>>>,
+) {
     let mut bytes = Vec::new();
     let got = loop {
         if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
@@ -198,6 +226,116 @@ async fn p5_what_a_killed_daemon_was_sending_is_sent_again_under_the_same_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p4_an_ordinary_stop_uses_no_attempt_of_what_was_not_answered_and_it_is_sent_again_under_its_id() {
+    let mut h = House::start().await;
+    let endpoint = Endpoint::answering(&["", &answer("200 OK", "", "")]).await;
+    let text = [top(""), endpoint.stage("one", "attempts = 1")].concat();
+    h.apply_signed(&text.replace("timeout = \"2s\"", "timeout = \"5m\"")).await;
+    h.ok(&["enroll", "c", "user/1"]).await;
+    until("it has arrived", async || (endpoint.got().len() == 1).then_some(())).await;
+    let (stopped, home) = h.daemon.take().unwrap().stop().await;
+    stopped.unwrap();
+    h.daemon = Some(daemon::Options::default().start_in(home).await);
+    let done = h.becomes("user/1", "completed").await;
+    assert_eq!(h.log("user/1").await, ["one 1 succeeded"], "{done}");
+    let got = endpoint.got();
+    let told = |name: &str| got.iter().map(|got| got.json()[name].to_string()).collect::<Vec<_>>();
+    assert_eq!(
+        (told("attempt"), told("deferrals")),
+        (vec!["1".into(), "1".into()], vec!["0".into(), "1".into()])
+    );
+    assert_eq!(got[0].header("settled-id"), got[1].header("settled-id"));
+}
+
+/// An authority and, signed by it, a certificate for `localhost`, as `openssl` makes them.
+struct Signed(TempDir);
+
+impl Signed {
+    fn make() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, extensions) in [("ca", "CA:TRUE"), ("host", "CA:FALSE\nsubjectAltName=DNS:localhost")] {
+            let text = format!(
+                "[req]\nprompt=no\ndistinguished_name=dn\nx509_extensions=x\n[dn]\nCN={name} of the test\n\
+                 [x]\nbasicConstraints=critical,{extensions}\n"
+            );
+            std::fs::write(dir.path().join(format!("{name}.cnf")), text).unwrap();
+            let line = format!(
+                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -config {name}.cnf -keyout {name}.key -out {name}.pem"
+            );
+            let signed: &[&str] = if name == "ca" { &[] } else { &["-CA", "ca.pem", "-CAkey", "ca.key"] };
+            let mut openssl = std::process::Command::new("openssl");
+            let made = openssl.current_dir(&dir).args(line.split(' ')).args(signed).output().unwrap();
+            assert!(made.status.success(), "{made:?}");
+        }
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        let chain =
+            CertificateDer::pem_file_iter(self.path("host.pem")).unwrap().map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_file(self.path("host.key")).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        TlsAcceptor::from(Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_it_goes_to_whom_the_authority_has_signed_and_to_nobody_else() {
+    let (signed, others) = (Signed::make(), Signed::make());
+    let endpoint = Endpoint::over(Some(signed.acceptor()), &[&answer("200 OK", "", "")]).await;
+    let stage = endpoint.stage("one", "").replace("http://127.0.0.1", "https://localhost");
+    let mut h =
+        House::start_with(daemon::Options::default().set("WEBHOOK__CA_FILE", &others.path("ca.pem"))).await;
+    h.apply_signed(&[top(""), stage].concat()).await;
+    h.ok(&["enroll", "c", "user/1"]).await;
+    let waits = until("it waits", async || {
+        let now = h.show("user/1").await;
+        (now["deferrals"].as_u64() == Some(1)).then_some(now)
+    })
+    .await;
+    let why = waits["waits_for"].as_str().unwrap();
+    assert!(why.contains("its webhook cannot be reached: TLS: invalid peer certificate"), "{why}");
+    assert_eq!(
+        (endpoint.got().len(), &waits["attempt"]),
+        (0, &Value::from(0)),
+        "nothing was told to a stranger"
+    );
+
+    let (stopped, home) = h.daemon.take().unwrap().stop().await;
+    stopped.unwrap();
+    let options = daemon::Options::default().set("WEBHOOK__CA_FILE", &signed.path("ca.pem"));
+    h.daemon = Some(options.start_in(home).await);
+    h.ok(&["enroll", "c", "user/2"]).await;
+    h.becomes("user/2", "completed").await;
+    let got = endpoint.got();
+    assert_eq!(got.iter().map(|got| got.json()["subject"]["id"].clone()).collect::<Vec<_>>(), ["2"]);
+    let seconds = got[0].header("settled-timestamp").parse().unwrap();
+    let signature = signature(SECRET.as_bytes(), seconds, got[0].body.as_bytes());
+    assert_eq!(got[0].header("settled-signature"), signature);
+}
+
+#[test]
+fn p13_a_file_that_holds_no_authority_is_refused_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ca.pem").display().to_string();
+    let check = || {
+        let env = vec![("SETTLED_WEBHOOK__CA_FILE".to_owned(), path.clone())];
+        let config = Config::load(&Sources { env, ..Sources::default() }, &Surroundings::bare(dir.path()));
+        settled::app::check(&config.unwrap()).unwrap_err().to_string()
+    };
+    let missing = check();
+    assert!(missing.contains("webhook.ca_file") && missing.contains("cannot be read"), "{missing}");
+    std::fs::write(&path, "no certificate").unwrap();
+    assert!(check().contains("it holds no certificate in PEM"), "{}", check());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p4_who_cannot_be_reached_is_waited_for_and_who_hangs_has_failed() {
     let h = House::start().await;
     let hangs = Endpoint::answering(&[""]).await;
@@ -239,11 +377,18 @@ async fn p12_a_secret_is_asked_for_by_name_and_stored_only_sealed() {
     let shown = h.ok(&["lifecycle", "show", "c"]).await.to_string();
     assert!(!shown.contains(SECRET), "{shown}");
     let home = h.daemon.take().unwrap().kill().await;
+    let holds_it = |found: &[u8]| found.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
     let files = files_below(home.path());
-    assert!(files.iter().any(|path| path.ends_with("settled.db")), "{files:?}");
-    for path in files {
-        let found = std::fs::read(&path).unwrap();
-        assert!(!found.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()), "{}", path.display());
+    for path in &files {
+        assert!(!holds_it(&std::fs::read(path).unwrap()), "{}", path.display());
+    }
+    if let Ok(url) = std::fs::read_to_string(home.path().join("database.url")) {
+        let mut postgres = PgConnection::connect(&url).await.unwrap();
+        let sealed: Vec<Vec<u8>> =
+            sqlx::query_scalar("SELECT sealed FROM secret").fetch_all(&mut postgres).await.unwrap();
+        assert!(!sealed.is_empty() && !sealed.iter().any(|secret| holds_it(secret)));
+    } else {
+        assert!(files.iter().any(|path| path.ends_with("settled.db")), "{files:?}");
     }
 }
 

@@ -16,7 +16,7 @@ use crate::store::rows::LifecycleRow;
 use crate::store::{Command, Unit, Wants};
 
 /// Lifecycles of an installation, at most: each look asks for all of them.
-const LIFECYCLES_MAX: i64 = 1_000;
+pub const LIFECYCLES_MAX: i64 = 1_000;
 
 /// Asks for a lifecycle to be as a text says.
 #[derive(Clone)]

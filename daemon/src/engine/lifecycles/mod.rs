@@ -10,6 +10,7 @@ mod clean;
 mod enroll;
 mod gate;
 mod on_schedule;
+mod over;
 mod overdue;
 mod payload;
 mod remove;
@@ -22,7 +23,7 @@ mod work;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use apply::ApplyLifecycle;
+pub use apply::{ApplyLifecycle, LIFECYCLES_MAX};
 pub use change::Change;
 pub use clean::Cleaning;
 pub use enroll::Enroll;

@@ -4,6 +4,7 @@
 use async_trait::async_trait;
 
 use super::super::{Answer, Asked, Engine, Refusal};
+use super::LIFECYCLES_MAX;
 use crate::domain::lifecycle::Lifecycle;
 use crate::store::{Command, Unit, Wants};
 
@@ -13,9 +14,6 @@ struct RunLifecycles {
     /// One; all when it is empty.
     code: String,
 }
-
-/// Lifecycles that are marked at once: all that there can be.
-const ALL: i64 = 1_000;
 
 impl Engine {
     /// Works off what is due; answers the codes of the lifecycles that do so, in `ids`.
@@ -42,7 +40,7 @@ impl Command for RunLifecycles {
         let db = unit.db().await?;
         let marked = |l: &Lifecycle| Lifecycle { run_at: Some(now), ..l.clone() };
         let lifecycles = if self.code.is_empty() {
-            let all = db.lifecycles("", ALL).await?;
+            let all = db.lifecycles("", LIFECYCLES_MAX).await?;
             all.into_iter().filter(|lifecycle| marked(lifecycle).rests(now, now).is_none()).collect()
         } else {
             let lifecycle = self.engine.lifecycle(db, &self.code).await?;

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use sha2::{Digest as _, Sha256};
 
 use super::super::{Engine, Refusal};
-use crate::domain::enrollment::{Enrollment, Subject};
+use crate::domain::enrollment::{Enrollment, Status, Subject};
 use crate::domain::lifecycle::Action;
 use crate::domain::params::Params;
+use crate::domain::resource::Resource;
 use crate::store::Unit;
 
 /// The package that runs the scripts of stages.
@@ -38,6 +39,35 @@ impl Engine {
         }
         Ok(())
     }
+
+    /// Lets go of a record whose script has ended after its enrollment was taken out: nobody comes back to it.
+    pub(in crate::engine) async fn keep_while_enrolled(
+        &self,
+        unit: &mut Unit<'_>,
+        resource: Option<Resource>,
+    ) -> Result<Option<Resource>, Refusal> {
+        match resource {
+            Some(mut record) if record.package == STAGE_SCRIPT && !is_enrolled(unit, &record).await? => {
+                unit.delete_resource(&mut record).await?;
+                Ok(None)
+            }
+            other => Ok(other),
+        }
+    }
+}
+
+/// Whether the subject whose stage left this record is enrolled still, and not at its end.
+async fn is_enrolled(unit: &mut Unit<'_>, record: &Resource) -> Result<bool, Refusal> {
+    let told = |name: &str| record.desired.get(name).map_or("", String::as_str);
+    let (code, kind, id) = (told("lifecycle"), told("subject_type"), told("subject_id"));
+    if code.is_empty() {
+        // Somebody has made it by hand: it is theirs.
+        return Ok(true);
+    }
+    let db = unit.db().await?;
+    let Some(lifecycle) = db.lifecycle_by_code(code).await? else { return Ok(false) };
+    let found = db.enrollment_of(lifecycle.id, kind, id).await?;
+    Ok(found.is_some_and(|enrollment| enrollment.status() != Status::Completed))
 }
 
 /// What a script is told of its stage.

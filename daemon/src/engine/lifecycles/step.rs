@@ -5,16 +5,14 @@ use async_trait::async_trait;
 use super::super::{Engine, Refusal};
 use super::act::Begun;
 use super::gate::{EXECUTES_AT, Names, Says, says};
+use super::over::{Over, observed_by, over, succeeded};
 use super::{AtStage, payload};
 use crate::clock;
 use crate::domain::enrollment::{Enrollment, Event, Outcome, Rules, State, Status, Work};
-use crate::domain::id::{EnrollmentId, RunId};
-use crate::domain::lifecycle::{Lifecycle, Rest, Stage, Then};
+use crate::domain::id::EnrollmentId;
+use crate::domain::lifecycle::{CALLS, Lifecycle, Rest, Stage, Then};
 use crate::domain::params::Outputs;
-use crate::domain::resource::Observed;
-use crate::domain::run::{Run, Subject};
 use crate::domain::time::Timestamp;
-use crate::domain::verdict::{self, Reason, Verdict};
 use crate::domain::window::{Opening, opening_between};
 use crate::store::enrollments::{Execution, Seen};
 use crate::store::{Command, StoreError, Unit};
@@ -131,9 +129,14 @@ impl Step {
                 let at = self.engine.at_stage(unit, lifecycle, &mut enrollment).await?;
                 self.ran(unit, lifecycle, enrollment, &at, run).await
             }
-            State::Working { work: Work::Task { worker, .. }, .. } if out_of_time => {
+            State::Working { work: Work::Task { worker, queue, .. }, .. } if out_of_time => {
                 let at = self.engine.at_stage(unit, lifecycle, &mut enrollment).await?;
-                let error = format!("the worker {worker} has not been heard of within its lease");
+                let error = match queue.as_str() {
+                    CALLS => {
+                        "the daemon that was sending its webhook has not said what was answered".to_owned()
+                    }
+                    _ => format!("the worker {worker} has not been heard of within its lease"),
+                };
                 // It is offered again at once: nobody has to wait for one who is gone.
                 let rules = Rules { backoff: std::time::Duration::ZERO, ..at.rules()? };
                 self.failed(unit, &enrollment, rules, &error).await
@@ -144,6 +147,9 @@ impl Step {
                     return self.set_aside(unit, &enrollment, &at).await;
                 }
                 let why = match enrollment.work() {
+                    Some(Work::Offer { queue, .. }) if queue == CALLS => {
+                        "its webhook could not be sent: all that time its windows were closed, or no daemon began anything".to_owned()
+                    }
                     Some(Work::Offer { queue, .. }) => format!("no worker of the queue `{queue}` took it"),
                     _ => "nobody decided".to_owned(),
                 };
@@ -365,8 +371,8 @@ impl Step {
             Over::Run(run) if succeeded(run) => payload::told(&run.outputs),
             other => {
                 let rules = at.rules()?;
-                // Nobody knows what it has done, or it was stopped in the midst of it: doing it again is for a person to decide.
-                let attempts = if other.may_be_repeated() { rules.attempts } else { 1 };
+                let attempts =
+                    if self.engine.may_be_repeated(unit, other).await? { rules.attempts } else { 1 };
                 return self.failed(unit, &enrollment, Rules { attempts, ..rules }, &other.error()).await;
             }
         };
@@ -437,57 +443,6 @@ pub(super) fn closed(stage: &Stage, time_zone: &str, names: &Names, now: Timesta
         Opening::At(at) => Some(at),
         Opening::Unknown => Some(now + WINDOW_RETRY),
     }
-}
-
-/// A run that is over.
-enum Over {
-    Run(Box<Run>),
-    /// It is not kept any more.
-    Forgotten(RunId),
-}
-
-impl Over {
-    /// Whether what failed may be done again by itself. A timeout that its operation lets be tried again is no timeout in the verdict, but
-    /// attempts that were used up.
-    fn may_be_repeated(&self) -> bool {
-        let Self::Run(run) = self else { return false };
-        let reason = run.verdict().and_then(|verdict| verdict.reason);
-        !matches!(reason, Some(Reason::Lost | Reason::Timeout))
-    }
-
-    fn error(&self) -> String {
-        match self {
-            Self::Forgotten(id) => format!("run {id} is not kept any more, so nobody knows how it ended"),
-            Self::Run(run) => match run.verdict() {
-                Some(Verdict { failure: Some(failure), .. }) => {
-                    format!("run {}: {}", run.id, failure.message)
-                }
-                Some(Verdict { outcome, reason, .. }) => {
-                    let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-                    format!("run {} was {outcome}{reason}", run.id)
-                }
-                None => format!("run {} is still open", run.id),
-            },
-        }
-    }
-}
-
-fn succeeded(run: &Run) -> bool {
-    run.verdict().is_some_and(|verdict| verdict.outcome == verdict::Outcome::Succeeded)
-}
-
-async fn over(unit: &mut Unit<'_>, id: RunId) -> Result<Option<Over>, StoreError> {
-    Ok(match unit.run(id).await? {
-        None => Some(Over::Forgotten(id)),
-        Some(run) if run.verdict().is_some() => Some(Over::Run(Box::new(run))),
-        Some(_) => None,
-    })
-}
-
-/// What a probe saw, as far as its resource is still there.
-async fn observed_by(unit: &mut Unit<'_>, run: &Run) -> Result<Option<Observed>, StoreError> {
-    let Subject::Resource { id, .. } = &run.subject else { return Ok(None) };
-    Ok(unit.resource(*id).await?.and_then(|resource| resource.observed))
 }
 
 /// Why something cannot begin, in words. What only the store is at fault for is no fault of the stage.

@@ -8,12 +8,13 @@ use super::super::{Answer, Asked, Engine, Refusal};
 use super::payload;
 use super::step::{Happening, Log, by_itself, closed};
 use super::{AtStage, gate::shown};
+use crate::auth::SETTLED;
 use crate::domain::enrollment::{Enrollment, Event, Outcome, TaskId, Work};
 use crate::domain::lifecycle::{Action, LEASE_DEFAULT, Lifecycle};
 use crate::domain::time::Timestamp;
 use crate::store::enrollments::Seen;
 use crate::store::rows::EnrollmentRow;
-use crate::store::{Command, StoreError, Unit, Wants};
+use crate::store::{AuditRow, Command, StoreError, Unit, Wants};
 
 /// A task as a worker gets it.
 #[derive(Debug, Clone)]
@@ -160,8 +161,27 @@ impl Command for Take {
         let work = Work::Task { queue, worker, taken_by, lease_until };
         let happening = Happening { event: Event::Began(work), rules: at.rules()?, payload: None, log: None };
         let enrollment = self.engine.happens(unit, &before, happening).await?;
+        self.note(unit, &enrollment);
         let id = TaskId { enrollment: enrollment.id, work_no: enrollment.work_no };
         Ok(Some(Task { id, enrollment, lease_until }))
+    }
+}
+
+impl Take {
+    /// What settled takes for itself, to send a webhook, is noted with what came of it.
+    fn note(&self, unit: &mut Unit<'_>, enrollment: &Enrollment) {
+        if self.principal == SETTLED {
+            return;
+        }
+        unit.audit(AuditRow {
+            id: self.engine.clock().ulid().to_string(),
+            principal: self.principal.clone(),
+            method: "Lifecycles.Work".to_owned(),
+            object: format!("{}/{}", enrollment.code, enrollment.subject),
+            detail: format!("{}: taken by the worker {}", enrollment.stage, self.worker),
+            result: "accepted".to_owned(),
+            run_id: None,
+        });
     }
 }
 

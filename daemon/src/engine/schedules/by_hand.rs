@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::super::{Answer, Asked, Engine, Refusal};
 use super::aim::Aim;
-use super::fire::{Firing, is_new};
+use super::fire::{By, Firing, is_new};
 use super::{find_schedule, open_runs};
 use crate::domain::schedule::{Cause, Fate, Occurrence, Overlap, Schedule, Target};
 use crate::domain::time::Timestamp;
@@ -53,7 +53,7 @@ impl Command for ByHand {
         }
         let due = self.free_time(unit, &schedule).await?;
         let occurrence = match schedule.target {
-            Target::Chore(_) => queued(&mut schedule, due),
+            Target::Chore(_) => queued(&mut schedule, due, &self.asked.principal),
             Target::Work(_) | Target::Enrolling(_) => self.fire(unit, &mut schedule, due).await?,
         };
         unit.insert_occurrence(&occurrence).await?;
@@ -87,12 +87,8 @@ impl ByHand {
             );
             return Err(Refusal::NotNow { message, runs: vec![run.id], resources: Vec::new() });
         }
-        // Whoever asks is the principal of what comes of it.
-        let owner = std::mem::replace(&mut schedule.principal, self.asked.principal.clone());
         let firing = Firing { engine: &self.engine, aim: &self.aim, admitted: true };
-        let occurrence = firing.fire(unit, schedule, due, Cause::ByHand).await;
-        schedule.principal = owner;
-        occurrence
+        firing.fire(unit, schedule, due, By::Hand(&self.asked.principal)).await
     }
 
     /// Now, or the next microsecond that no occurrence has.
@@ -106,7 +102,7 @@ impl ByHand {
 }
 
 /// A chore that the next tick does.
-fn queued(schedule: &mut Schedule, due: Timestamp) -> Occurrence {
+fn queued(schedule: &mut Schedule, due: Timestamp, who: &str) -> Occurrence {
     schedule.waiting += 1;
     Occurrence {
         schedule: schedule.id,
@@ -119,6 +115,7 @@ fn queued(schedule: &mut Schedule, due: Timestamp) -> Occurrence {
         runs: Vec::new(),
         enrollments: Vec::new(),
         refused: Vec::new(),
+        principal: Some(who.to_owned()),
         at: due,
     }
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::super::{Engine, Refusal};
 use super::aim::Aim;
-use super::fire::{Firing, is_new};
+use super::fire::{By, Firing, done_for, is_new};
 use super::{Timing, enrolling, left, open_runs};
 use crate::domain::schedule::{Entry, Fate, Last, Plan, Schedule, plan};
 use crate::domain::time::Timestamp;
@@ -49,7 +49,12 @@ impl Engine {
     }
 
     /// Fires the occurrence of a schedule that has waited longest, if its turn has come. Answers whether anything was done.
-    pub async fn fire_waiting(&self, schedule: Schedule, admitted: bool) -> Result<bool, Refusal> {
+    /// It is done for whoever fired it by hand, and else for the schedule's principal, if that is still admitted.
+    pub async fn fire_waiting(
+        &self,
+        schedule: Schedule,
+        admits: impl Fn(&str) -> bool + Send + Sync,
+    ) -> Result<bool, Refusal> {
         let mut reader = self.store().read().await?;
         for id in &schedule.open_runs {
             if reader.db().run(*id).await?.is_some_and(|run| run.verdict().is_none()) {
@@ -59,7 +64,10 @@ impl Engine {
         if enrolling::under_way(&mut reader.db(), &schedule).await?.is_some() {
             return Ok(false);
         }
+        // What waits changes with its schedule's version, so it is this one then, too.
+        let first = reader.db().waiting_occurrences(schedule.id).await?.into_iter().next();
         drop(reader);
+        let admitted = first.is_some_and(|first| admits(done_for(&schedule, &first)));
         let aim = self.aim_at(&schedule.target).await?;
         self.writer().commit(WorkOff { engine: self.clone(), seen: schedule, aim, admitted }).await
     }
@@ -83,7 +91,7 @@ impl Command for FireDue {
             match *entry {
                 Entry::Fire { due, cause } => {
                     if is_new(unit, &schedule, due).await? {
-                        let occurrence = firing.fire(unit, &mut schedule, due, cause).await?;
+                        let occurrence = firing.fire(unit, &mut schedule, due, By::Time(cause)).await?;
                         unit.insert_occurrence(&occurrence).await?;
                     }
                 }

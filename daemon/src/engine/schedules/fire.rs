@@ -13,11 +13,20 @@ use crate::store::{AuditRow, StoreError, Unit};
 /// Refusals that an occurrence tells one by one.
 const REFUSED_MAX: usize = 20;
 
+/// What brings an occurrence about.
+#[derive(Clone, Copy)]
+pub(super) enum By<'a> {
+    /// Its time, or what is made up for: its schedule's principal is that of what comes of it.
+    Time(Cause),
+    /// This principal, who is that of what comes of it.
+    Hand(&'a str),
+}
+
 /// What is to come about, and on which terms.
 pub(super) struct Firing<'a> {
     pub(super) engine: &'a Engine,
     pub(super) aim: &'a Aim,
-    /// Whether the schedule's principal may still ask for anything (P14).
+    /// Whether whoever it is done for may still ask for anything (P14).
     pub(super) admitted: bool,
 }
 
@@ -28,8 +37,12 @@ impl Firing<'_> {
         unit: &mut Unit<'_>,
         schedule: &mut Schedule,
         due: Timestamp,
-        cause: Cause,
+        by: By<'_>,
     ) -> Result<Occurrence, Refusal> {
+        let (cause, principal) = match by {
+            By::Time(cause) => (cause, None),
+            By::Hand(who) => (Cause::ByHand, Some(who.to_owned())),
+        };
         let mut occurrence = Occurrence {
             schedule: schedule.id,
             due,
@@ -41,6 +54,7 @@ impl Firing<'_> {
             runs: Vec::new(),
             enrollments: Vec::new(),
             refused: Vec::new(),
+            principal,
             at: unit.now(),
         };
         let open = open_runs(unit, schedule).await?;
@@ -117,7 +131,7 @@ impl Firing<'_> {
         let (mut refused, mut there) = (Vec::new(), 0);
         if self.admitted {
             for (target, ask) in self.aim.asks.clone() {
-                let asked = self.asked(schedule, occurrence.due, &target);
+                let asked = self.asked(schedule, occurrence, &target);
                 let answer = match ask {
                     Ok(ask) => self.engine.accept(unit, schedule, asked, ask).await,
                     Err(why) => Err(Refusal::not_now(why)),
@@ -136,7 +150,7 @@ impl Firing<'_> {
             (0, ..) => Fate::Refused,
             _ => Fate::Fired,
         };
-        occurrence.why = self.sentence(schedule, accepted, there, &refused);
+        occurrence.why = self.sentence(schedule, occurrence, (accepted, there), &refused);
         refused.truncate(REFUSED_MAX);
         occurrence.refused = refused;
         schedule.open_runs.clone_from(&occurrence.runs);
@@ -147,12 +161,12 @@ impl Firing<'_> {
         Ok(())
     }
 
-    fn asked(&self, schedule: &Schedule, due: Timestamp, target: &str) -> Asked {
+    fn asked(&self, schedule: &Schedule, occurrence: &Occurrence, target: &str) -> Asked {
         Asked {
-            principal: schedule.principal.clone(),
+            principal: done_for(schedule, occurrence).to_owned(),
             method: "Schedules.Fire",
             // The same occurrence cannot ask for the same thing twice (P2).
-            request_id: format!("{}.{}.{target}", schedule.id, due.0),
+            request_id: format!("{}.{}.{target}", schedule.id, occurrence.due.0),
             digest: self.engine.fingerprint(target.as_bytes()),
         }
     }
@@ -160,10 +174,17 @@ impl Firing<'_> {
     fn sentence(
         &self,
         schedule: &Schedule,
-        accepted: usize,
-        there: usize,
+        occurrence: &Occurrence,
+        (accepted, there): (usize, usize),
         refused: &[(String, String)],
     ) -> String {
+        if !self.admitted
+            && let Some(who) = &occurrence.principal
+        {
+            return format!(
+                "{who}, who fired it by hand, may not use settled any more: whoever may, can fire it again"
+            );
+        }
         if !self.admitted {
             let who = &schedule.principal;
             return format!(
@@ -193,7 +214,7 @@ impl Firing<'_> {
             if occurrence.fate == Fate::Fired { "accepted".to_owned() } else { occurrence.why.clone() };
         unit.audit(AuditRow {
             id: self.engine.clock().ulid().to_string(),
-            principal: schedule.principal.clone(),
+            principal: done_for(schedule, occurrence).to_owned(),
             method: "Schedules.Fire".to_owned(),
             object: schedule.name.clone(),
             detail: format!("{}; {}", occurrence.cause, amount(occurrence)),
@@ -201,6 +222,11 @@ impl Firing<'_> {
             run_id: None,
         });
     }
+}
+
+/// Whose what comes of an occurrence is.
+pub(super) fn done_for<'a>(schedule: &'a Schedule, occurrence: &'a Occurrence) -> &'a str {
+    occurrence.principal.as_deref().unwrap_or(&schedule.principal)
 }
 
 /// What came of it, for the audit.

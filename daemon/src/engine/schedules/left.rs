@@ -72,6 +72,7 @@ pub(super) fn missed(
         runs: Vec::new(),
         enrollments: Vec::new(),
         refused: Vec::new(),
+        principal: None,
         at,
     }
 }

@@ -61,6 +61,7 @@ pub(in crate::grpc) fn occurrence(o: &Occurrence) -> v1::Occurrence {
         run_ids: o.runs.iter().map(ToString::to_string).collect(),
         enrollment_ids: o.enrollments.iter().map(ToString::to_string).collect(),
         refused: o.refused.iter().map(refused).collect(),
+        principal: o.principal.clone().unwrap_or_default(),
         at: Some(time(o.at)),
     }
 }

@@ -253,6 +253,7 @@ pub struct OccurrenceRow {
     pub runs: String,
     pub enrollments: String,
     pub refused: String,
+    pub principal: Option<String>,
     pub at: i64,
 }
 
@@ -270,6 +271,7 @@ impl From<&Occurrence> for OccurrenceRow {
             runs: runs_to_json(&o.runs),
             enrollments: enrollments_to_json(&o.enrollments),
             refused: to_json(&refused),
+            principal: o.principal.clone(),
             at: o.at.0,
         }
     }
@@ -290,6 +292,7 @@ impl TryFrom<OccurrenceRow> for Occurrence {
             runs: runs_from_json(&row.runs)?,
             enrollments: enrollments_from_json(&row.enrollments)?,
             refused: from_json("refusals", &row.refused)?,
+            principal: row.principal,
             at: Timestamp(row.at),
         })
     }

@@ -164,6 +164,38 @@ async fn p7_what_was_lost_or_stopped_by_its_timeout_is_not_executed_again_by_its
 }
 
 #[tokio::test]
+async fn what_its_package_calls_final_or_a_person_has_stopped_is_not_executed_again_by_itself() {
+    for stopped in [true, false] {
+        let mut h = house(&["alpha"]).await;
+        h.apply(&lifecycle("", &[("put", THING)])).await;
+        let play = if stopped { Play::held() } else { Play::exit(78) };
+        h.w.remote.script("one", [play, Play::exit(0), Play::exit(0)]);
+        h.enroll("server/alpha").await;
+        h.look().await;
+        let run = h.run_of("server/alpha").await;
+        if stopped {
+            h.w.until(run, seconds(20), |run| run.live_step().is_some()).await.unwrap();
+            h.w.go(seconds(5)).await.unwrap();
+            let asked = h.w.asked("Runs.Cancel");
+            h.w.daemon.engine.cancel(asked, run).await.unwrap();
+        }
+        h.w.end(run, seconds(60)).await.unwrap();
+        h.works().await;
+        let failed = h.enrollment("server/alpha").await;
+        assert_eq!((failed.status(), failed.attempt), (Status::Failed, 1), "stopped: {stopped}");
+        h.after(DAY).await;
+        assert_eq!(h.log().await, ["put 1 failed"], "stopped: {stopped}");
+        h.change("server/alpha", Change::Retry).await.unwrap();
+        h.works().await;
+        assert_eq!(
+            h.status("server/alpha").await,
+            Status::Completed,
+            "a person may say so; stopped: {stopped}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_timeout_that_its_operation_lets_be_tried_again_is_an_attempt_of_its_stage() {
     let mut h = house(&["alpha"]).await;
     let run = h.w.install("alpha", "task", "work").await.unwrap();

@@ -1,5 +1,8 @@
 //! New versions of a lifecycle under enrollments that are on their way.
 
+use settled::store::queries::ResourceFilter;
+use settled_tests::scripted::Play;
+
 use super::*;
 
 #[tokio::test]
@@ -153,27 +156,49 @@ async fn whoever_is_looked_at_or_offered_at_a_stage_that_goes_needs_a_mapping_an
 }
 
 #[tokio::test]
+async fn the_record_of_a_script_that_was_given_up_goes_when_the_script_has_ended() {
+    for again in [true, false] {
+        let mut h = house(&["alpha"]).await;
+        h.apply(&lifecycle("", &[("one", "action = { script = \"true\" }")])).await;
+        h.w.remote.decide(|_, _| Play::held());
+        h.enroll("server/alpha").await;
+        h.look().await;
+        let run = h.run_of("server/alpha").await;
+        h.w.until(run, seconds(20), |run| run.live_step().is_some()).await.unwrap();
+        h.w.go(seconds(5)).await.unwrap();
+        if again {
+            // Who begins anew comes back to it.
+            h.enroll_as(Enroll { again: true, cancel: true, ..enroll("server/alpha") }).await.unwrap();
+        } else {
+            h.change("server/alpha", Change::Remove { cancel: true }).await.unwrap();
+        }
+        assert_eq!(scripts(&h).await, 1, "it still runs");
+        h.w.end(run, seconds(60)).await.unwrap();
+        assert_eq!(scripts(&h).await, usize::from(again));
+    }
+}
+
+/// How many records of scripts there are.
+async fn scripts(h: &House) -> usize {
+    let mut reader = h.w.daemon.engine.store().read().await.unwrap();
+    let filter = ResourceFilter { package: Some("stage_script".to_owned()), ..Default::default() };
+    reader.db().resources(&filter, "", 100).await.unwrap().len()
+}
+
+#[tokio::test]
 async fn records_of_scripts_go_with_the_end_of_their_enrollment() {
     let mut h = house(&["alpha"]).await;
     let script = "action = { script = \"true\" }";
     h.apply(&lifecycle("", &[("one", script), ("ask", ASK), ("two", script)])).await;
-    let kept = async |h: &House| {
-        let mut reader = h.w.daemon.engine.store().read().await.unwrap();
-        let filter = settled::store::queries::ResourceFilter {
-            package: Some("stage_script".to_owned()),
-            ..Default::default()
-        };
-        reader.db().resources(&filter, "", 100).await.unwrap().len()
-    };
     h.enroll("server/alpha").await;
     h.works().await;
-    assert_eq!(kept(&h).await, 1, "it tells how the script ran last");
+    assert_eq!(scripts(&h).await, 1, "it tells how the script ran last");
     h.change("server/alpha", approve()).await.unwrap();
     h.works().await;
-    assert_eq!((h.status("server/alpha").await, kept(&h).await), (Status::Completed, 0));
+    assert_eq!((h.status("server/alpha").await, scripts(&h).await), (Status::Completed, 0));
     h.enroll_as(Enroll { again: true, ..enroll("server/alpha") }).await.unwrap();
     h.works().await;
-    assert_eq!(kept(&h).await, 1);
+    assert_eq!(scripts(&h).await, 1);
     h.change("server/alpha", Change::Remove { cancel: true }).await.unwrap();
-    assert_eq!(kept(&h).await, 0, "also when it is taken out");
+    assert_eq!(scripts(&h).await, 0, "also when it is taken out");
 }

@@ -1,5 +1,7 @@
 //! Workers outside: leases, heartbeats, and what they may say.
 
+use settled::store::AuditRow;
+
 use super::*;
 
 fn completed(payload: &str) -> Done {
@@ -121,6 +123,12 @@ async fn p2_what_a_worker_says_twice_is_said_once_and_audited() {
         .collect();
     assert_eq!(told.len(), 3, "{told:?}");
     assert!(told.iter().any(|detail| detail.starts_with("one: deferred until 2026-")), "{told:?}");
+    let taken: Vec<_> =
+        audit.iter().map(|(_, row)| row).filter(|row| row.method == "Lifecycles.Work").collect();
+    assert_eq!(taken.len(), 3, "{taken:?}");
+    let told = |row: &AuditRow| (row.principal.clone(), row.object.clone(), row.detail.clone());
+    let expected = ["unix:0", "c/user/1", "one: taken by the worker worker-1"].map(ToOwned::to_owned);
+    assert_eq!(told(taken[0]), expected.into());
 }
 
 #[tokio::test]
