@@ -152,7 +152,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
 
     // What ended meanwhile is told below; a stop while nobody was served yet is a stop like any other.
     let asked = process.stop.soft_token();
-    if let Some(served) = asked.run_until_cancelled(grpc::answers(&config.listen.unix)).await {
+    if let Some(served) = asked.run_until_cancelled(grpc::answers(&config.listen.unix, &*clock)).await {
         served?;
     }
     tracing::info!(

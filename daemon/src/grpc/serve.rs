@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use settled_proto::MESSAGE_BYTES_MAX;
 use settled_proto::v1::admin_server::AdminServer;
@@ -31,6 +32,7 @@ use super::guard::GuardLayer;
 use super::shares::SharesLayer;
 use super::wire::WireLayer;
 use super::{Api, GrpcParts, Leaving};
+use crate::clock::Clock;
 
 /// Why serving ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +56,27 @@ pub enum NotServing {
     Unhealthy(String),
 }
 
-/// Asks Health through the socket, as any client would, and returns once it has said SERVING.
-pub async fn answers(socket: &Path) -> Result<(), NotServing> {
+/// How long the daemon's own Health may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// Pause before it is asked again.
+const ANSWER_PAUSE: Duration = Duration::from_millis(100);
+
+/// Asks Health through the socket, as any client would, and returns once it has said SERVING. After a restart callers may come back all at
+/// once and take every place, so it tries again when it is turned away.
+pub async fn answers(socket: &Path, clock: &dyn Clock) -> Result<(), NotServing> {
+    let until = clock.monotonic() + ANSWER_LIMIT;
+    loop {
+        match ask_health(socket).await {
+            Err(error) if clock.monotonic() < until => {
+                tracing::debug!(%error, "the daemon's own Health does not answer yet");
+                clock.sleep_until(clock.monotonic() + ANSWER_PAUSE).await;
+            }
+            answered => return answered,
+        }
+    }
+}
+
+async fn ask_health(socket: &Path) -> Result<(), NotServing> {
     let channel = Endpoint::from_shared(format!("unix:{}", socket.display()))?.connect().await?;
     let request = HealthCheckRequest { service: String::new() };
     let answer = HealthClient::new(channel).check(request).await;
