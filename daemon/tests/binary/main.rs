@@ -210,7 +210,8 @@ fn without_file_descriptors_whoever_speaks_is_still_served_and_the_processor_res
     daemon.signal(Signal::TERM);
     let (status, log) = daemon.end();
     assert_eq!(status.code(), Some(0), "{log}");
-    assert_eq!(log.matches("file descriptors are lacking").count(), 1, "told once: {log}");
+    // Once a minute: as often as that on a machine that is slow, and not once per caller.
+    assert!((1..10).contains(&log.matches("file descriptors are lacking").count()), "{log}");
 }
 
 /// What the daemon says of itself over its socket.

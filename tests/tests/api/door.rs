@@ -138,9 +138,10 @@ async fn a_stranger_takes_no_place_and_hears_why() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_says_nothing_or_nothing_more_is_let_go_and_an_open_stream_is_not() {
     let patience = Patience {
-        handshake: Duration::from_millis(100),
-        first_request: Duration::from_millis(200),
-        idle: Duration::from_millis(300),
+        handshake: Duration::from_millis(500),
+        // A busy machine makes a connection and asks something in that time.
+        first_request: Duration::from_secs(3),
+        idle: Duration::from_millis(500),
     };
     let api = Served::with_limits(Limits { patience, ..LIMITS }).await;
     let watching = api.transitions().watch(WatchRequest::default()).await;
@@ -159,10 +160,7 @@ async fn who_says_nothing_or_nothing_more_is_let_go_and_an_open_stream_is_not() 
     status(idle.clone()).await.unwrap();
     let gone = async {
         while status(idle.clone()).await.is_ok() {
-            tokio::time::timeout(Duration::from_millis(500), watch.message())
-                .await
-                .map(drop)
-                .unwrap_or_default();
+            tokio::time::timeout(Duration::from_secs(1), watch.message()).await.map(drop).unwrap_or_default();
         }
     };
     soon("the end of an idle connection", gone).await;

@@ -61,7 +61,15 @@ async fn health_says_not_serving_while_the_daemon_leaves_and_streams_go_elsewher
     says(&api, ServingStatus::NotServing).await;
 
     // Whoever comes all the same has nowhere else to go.
-    let mut watch = api.transitions().watch(WatchRequest::default()).await.unwrap().into_inner();
+    let again = async {
+        // The connection may just be ending.
+        loop {
+            if let Ok(watch) = api.transitions().watch(WatchRequest::default()).await {
+                break watch.into_inner();
+            }
+        }
+    };
+    let mut watch = soon("a stream", again).await;
     soon("a bookmark", watch.message()).await.unwrap().expect("a stream has no end");
     api.leaving.send_replace(Leaving::No);
     says(&api, ServingStatus::Serving).await;

@@ -86,7 +86,7 @@ fn retry_after(status: &Status) -> Duration {
 #[tokio::test]
 async fn a_request_that_does_not_arrive_ends_and_all_that_are_on_their_way_are_bounded_in_sum() {
     let portions = Portions { body_bytes: 1_000_000, ..LIMITS.portions };
-    let body = Duration::from_secs(1);
+    let body = Duration::from_secs(3);
     let api = Served::with_limits(Limits { body, portions, ..LIMITS }).await;
     let raw = Raw::connect(&api).await;
     // Ten times more than may be on the way.
@@ -125,11 +125,12 @@ async fn a_deadline_is_told_as_such_by_the_server_too() {
 async fn a_principal_that_asks_without_end_is_told_to_slow_down_and_is_served_when_it_does() {
     let portions = Portions { requests_per_s: 2, requests_burst: 5, ..LIMITS.portions };
     let api = Served::with_limits(Limits { portions, ..LIMITS }).await;
-    let refused = loop {
-        if let Err(status) = api.admin().get_status(GetStatusRequest {}).await {
-            break status;
-        }
-    };
+    let at_once = (0..50).map(|_| {
+        let mut admin = api.admin();
+        async move { admin.get_status(GetStatusRequest {}).await.err() }
+    });
+    let answers = soon("the answers", futures::future::join_all(at_once)).await;
+    let refused = answers.into_iter().flatten().next_back().expect("50 at once are more than 5");
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
     assert!(refused.message().contains("limits.requests_per_s"), "{refused:?}");
     let quota = refused.get_error_details().quota_failure().unwrap().clone();
