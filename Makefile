@@ -36,7 +36,7 @@ bench: ## Measure settled beside raw baselines
 worlds: ## Live 10 000 simulated worlds, each asserted after every step (SETTLED_SEEDS for more; tens of minutes)
 	SETTLED_SEEDS=$${SETTLED_SEEDS:-10000} $(CARGO) test --profile quick --package settled-tests --test simulation -- --nocapture p1_to_p10
 
-schedules: ## Live five years of schedules in six time zones with odd rules, three daemons on one store (half an hour)
+schedules: ## Live five years of schedules in six time zones with odd rules, three daemons on one store (an hour)
 	SETTLED_SCHEDULES=whole $(CARGO) test --profile quick --package settled-tests --test schedules -- --nocapture simulation
 
 kills: ## Kill the server's side of the step protocol at every telling system call (some 20 minutes)

@@ -1,4 +1,4 @@
-//! The door: every request comes through here, with the user id that the kernel vouches for. A method that declares no right is
+//! Behind the door: every request comes through here, with the user id that the kernel vouches for. A method that declares no right is
 //! not let through (P14).
 
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ const OPEN: [&str; 3] = [
     "/grpc.reflection.v1alpha.ServerReflection/",
 ];
 
-/// Puts the door before all services.
+/// Puts the guard before all services.
 #[derive(Clone)]
 pub(super) struct GuardLayer {
     guard: Arc<Guard>,
