@@ -16,6 +16,7 @@ mod schedules;
 mod servers;
 mod socket;
 mod watching;
+mod workers;
 
 use std::time::Duration;
 
