@@ -5,19 +5,23 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use settled_proto::v1::{
-    AuditEntry, Cause, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, Daemon,
-    DeleteServerResponse, Difference, Drain, EnrollmentTarget, Evidence, Failure, Fate, FireScheduleResponse,
-    FollowRunResponse, ForceUnlockServerResponse, Freshness, GetStatusResponse, Grounds, IdentityKind, Kind,
-    LaneHeld, LastOccurrence, LateEvidence, MissedPolicy, Observed, Occurrence, OperationTarget, Outcome,
-    OutputStream, Overlap, Package, Parameter, Presence, Priority, Reach, Reason, ReconcileResponse,
-    RefusedTarget, ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role, Run, RunDiagnostics,
-    RunState, Schedule, ScheduleTarget, Server, ServerStatus, SettledRun, StaleRun, Step, StepState,
-    Supported, WaitReason, Waiting, WatchResponse, WhoAmIResponse, follow_run_response, schedule_target,
-    transition, watch_response,
+    Cause, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, Daemon, DeleteServerResponse,
+    Difference, Drain, EnrollmentTarget, Evidence, Failure, Fate, FireScheduleResponse, FollowRunResponse,
+    ForceUnlockServerResponse, Freshness, GetStatusResponse, Grounds, IdentityKind, Kind, LaneHeld,
+    LastOccurrence, LateEvidence, MissedPolicy, Observed, Occurrence, OperationTarget, Outcome, OutputStream,
+    Overlap, Package, Parameter, Presence, Priority, Reach, Reason, ReconcileResponse, RefusedTarget,
+    ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role, Run, RunDiagnostics, RunState,
+    Schedule, ScheduleTarget, Server, ServerStatus, SettledRun, StaleRun, Step, StepState, Supported,
+    WaitReason, Waiting, WatchResponse, WhoAmIResponse, follow_run_response, schedule_target, transition,
+    watch_response,
 };
 
+mod audit;
 mod lifecycles;
 
+#[cfg(test)]
+use audit::audit_change;
+pub(crate) use audit::{audit, audited};
 pub(crate) use lifecycles::{applied, cleaned, enrolled, enrollment, execution, lifecycle, ran};
 
 use super::text;
@@ -575,20 +579,6 @@ pub(crate) fn fired(r: &FireScheduleResponse) -> Value {
     json!({
         "schedule": maybe(r.schedule.as_ref(), schedule),
         "occurrence": maybe(r.occurrence.as_ref(), occurrence),
-    })
-}
-
-/// A line of the audit.
-pub(crate) fn audit(a: &AuditEntry) -> Value {
-    json!({
-        "id": a.id,
-        "at": time(a.at.as_ref()),
-        "principal": a.principal,
-        "method": a.method,
-        "object": a.object,
-        "detail": a.detail,
-        "result": a.result,
-        "run_id": a.run_id,
     })
 }
 

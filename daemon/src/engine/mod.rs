@@ -5,6 +5,7 @@
 
 mod accept;
 mod adopt;
+mod audit;
 mod cancel;
 mod definitions;
 mod drain;
@@ -43,13 +44,14 @@ mod way;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+pub use audit::{Changed, Refused};
 pub use drain::DrainOrder;
 pub use drift::Sighting;
 pub use error::Refusal;
 pub use install::Install;
 pub use lane::{Advance, LaneError, LaneHold, Outline, StepEnd};
 pub use lease::Lease;
-pub use lifecycles::{ApplyLifecycle, Call, Change, Cleaning, Done, Enroll, LIFECYCLES_MAX, Task};
+pub use lifecycles::{ApplyLifecycle, Call, Change, Cleaning, Done, Enroll, LIFECYCLES_MAX, Taker, Task};
 pub use once::{Answer, Asked};
 pub use operate::Operate;
 pub use planned::Planned;

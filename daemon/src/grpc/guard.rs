@@ -13,6 +13,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::door::Peer;
+use super::refusals::Traced;
 use super::sparse::Sparse;
 use crate::auth::{Gate, Principal, Role, Verb};
 use crate::clock::Clock;
@@ -132,6 +133,9 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         match self.guard.admit(request.uri().path(), request.extensions().get()) {
             Ok(principal) => {
+                if let Some(traced) = request.extensions().get::<Arc<Traced>>() {
+                    traced.asks(&principal.name);
+                }
                 request.extensions_mut().insert(principal);
                 Box::pin(self.inner.call(request))
             }

@@ -46,10 +46,6 @@ impl Unit<'_> {
                  WHERE at < $1 AND fate <> 'waiting' ORDER BY at LIMIT $2)",
                 horizon.runs,
             ),
-            (
-                "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT $2)",
-                horizon.audit,
-            ),
         ];
         for (sql, before) in statements.into_iter().filter(|(_, before)| *before != KEPT) {
             let rows = on!(self.writing().await?, c => sqlx::query(sql).bind(before.0).bind(batch)
@@ -58,6 +54,9 @@ impl Unit<'_> {
                 self.wrote_nothing();
             }
             gone += rows;
+        }
+        if horizon.audit != KEPT {
+            gone += self.expire_audit(horizon.audit, batch).await?;
         }
         self.forget_all();
         Ok(gone)

@@ -276,7 +276,7 @@ impl Decoder for Raw {
 }
 
 /// How a method answers these bytes. A stream counts as an answer when its first message does.
-async fn answer(api: &Served, path: &'static str, messages: Vec<Vec<u8>>) -> Status {
+pub(crate) async fn answer(api: &Served, path: &'static str, messages: Vec<Vec<u8>>) -> Status {
     let mut client = tonic::client::Grpc::new(api.channel()).max_encoding_message_size(64 << 20);
     client.ready().await.unwrap();
     let request = tonic::Request::new(tokio_stream::iter(messages));
