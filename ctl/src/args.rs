@@ -7,6 +7,7 @@ mod resources;
 mod runs;
 mod schedules;
 mod servers;
+mod tokens;
 pub(crate) mod values;
 mod watch;
 
@@ -32,6 +33,7 @@ pub(crate) use self::servers::{
     AddArgs, EditArgs, RekeyArgs, RemoveServerArgs, ServerCommand, ServerListArgs, ServerTargetArgs,
     TakeoverArgs, UnlockArgs,
 };
+pub(crate) use self::tokens::{CreateTokenArgs, RevokeTokenArgs, TokenCommand};
 pub(crate) use self::watch::WatchArgs;
 
 const AFTER_HELP: &str = "\
@@ -174,6 +176,9 @@ pub(crate) enum Command {
         after_help = "Roles: a viewer looks, an operator has work done on servers, too, an admin changes the fleet, too.\nThey are given in [access] of the daemon's configuration."
     )]
     Whoami,
+    /// Let others come over TCP: make tokens, see them, revoke them
+    #[command(subcommand, arg_required_else_help = true)]
+    Token(TokenCommand),
     /// Begin nothing new on this daemon, and let what runs come to its end
     ///
     /// The daemon takes no server and starts no run. What runs is followed to its end; 'settlectl status' tells what is
@@ -426,6 +431,13 @@ mod tests {
             ("schedule show a --history 3", true),
             ("schedule fire a --request-id x", true),
             ("audit", true),
+            ("token create ci --role operator --days 30", true),
+            ("token create ci --role operator --scope label:tier=web --scope server:db1", true),
+            ("token create ci", false),
+            ("token create ci --role root", false),
+            ("token list --limit 3", true),
+            ("token revoke ci --request-id x", true),
+            ("token revoke", false),
             ("audit list --limit 3", true),
             ("audit --limit 3", true),
             ("completions zsh", true),

@@ -8,10 +8,12 @@
 mod gate;
 mod members;
 mod roles;
+mod token;
 
 pub use gate::{Gate, Grants, Stranger};
 pub use members::Members;
 pub use roles::{Principal, Role, Verb};
+pub use token::{NotAToken, TOKEN, Token};
 
 /// The principal of what settled does by itself. No caller can have this name.
 pub const SETTLED: &str = "settled";

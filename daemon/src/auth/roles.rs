@@ -34,6 +34,11 @@ impl Role {
         }
     }
 
+    /// The role with this name.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Viewer, Self::Operator, Self::Admin].into_iter().find(|role| role.to_string() == word)
+    }
+
     /// The lowest role that may do this.
     pub const fn that_may(verb: Verb) -> Self {
         match verb {

@@ -6,6 +6,7 @@ use super::{Planned, Refusal};
 use crate::store::rows::{
     EnrollmentRow, LifecycleRow, OccurrenceRow, ResourceRow, RunRow, ScheduleRow, ServerRow,
 };
+use crate::store::tokens::TokenRow;
 use crate::store::{AuditRow, Unit, Wants};
 
 /// Longest request id, in bytes.
@@ -50,6 +51,9 @@ pub struct Answer {
     /// What became of its occurrence.
     #[serde(default)]
     pub occurrence: Option<Box<OccurrenceRow>>,
+    /// The token.
+    #[serde(default)]
+    pub token: Option<Box<TokenRow>>,
     /// Only of a dry run: what else there is to tell.
     #[serde(skip)]
     pub plan: Option<Planned>,

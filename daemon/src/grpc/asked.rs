@@ -28,7 +28,7 @@ commands! {
     CreateServerRequest UpdateServerRequest RekeyServerRequest TakeoverServerRequest ForceUnlockServerRequest ProbeServerRequest PauseServerRequest ResumeServerRequest DeleteServerRequest
     InstallRequest UpdateResourceRequest RemoveResourceRequest PauseResourceRequest ResumeResourceRequest
     RetryResourceRequest ProbeResourceRequest DoRequest AdoptRequest CancelRunRequest
-    ReloadPackagesRequest ReconcileRequest DrainRequest
+    ReloadPackagesRequest ReconcileRequest DrainRequest CreateTokenRequest RevokeTokenRequest
     CreateScheduleRequest UpdateScheduleRequest PauseScheduleRequest ResumeScheduleRequest FireScheduleRequest DeleteScheduleRequest
     ApplyLifecycleRequest RunLifecycleRequest DeleteLifecycleRequest EnrollRequest AdvanceEnrollmentRequest RetryEnrollmentRequest
     ResetEnrollmentRequest DecideEnrollmentRequest DeleteEnrollmentRequest CleanLifecyclesRequest

@@ -26,6 +26,7 @@ mod shares;
 mod sparse;
 mod status;
 mod stream;
+mod tokens;
 mod transitions;
 mod wire;
 mod work;

@@ -15,6 +15,7 @@ mod reading;
 mod schedules;
 mod servers;
 mod socket;
+mod tokens;
 mod watching;
 
 use std::time::Duration;
