@@ -23,7 +23,6 @@ mod serve;
 mod servers;
 mod shape;
 mod shares;
-mod sparse;
 mod status;
 mod stream;
 mod tokens;

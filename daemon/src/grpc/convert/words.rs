@@ -155,6 +155,7 @@ pub(super) const fn wait_reason(word: WaitReason) -> v1::WaitReason {
         WaitReason::Limit => v1::WaitReason::Limit,
         WaitReason::Window => v1::WaitReason::Window,
         WaitReason::Drain => v1::WaitReason::Drain,
+        WaitReason::Access => v1::WaitReason::Access,
     }
 }
 
