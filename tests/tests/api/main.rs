@@ -17,6 +17,7 @@ mod servers;
 mod socket;
 mod tokens;
 mod watching;
+mod workers;
 
 use std::time::Duration;
 
