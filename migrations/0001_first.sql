@@ -152,6 +152,24 @@ CREATE TABLE former_secret (
     PRIMARY KEY (owner_id, name, replaced_at)
 );
 
+-- Bearer tokens, by which callers over TCP say who they are. `hash`: SHA-256 of the secret, which itself is nowhere. `scope`: a JSON list of
+-- what it is for; empty: everything. `principal`: who made it.
+CREATE TABLE token (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    name TEXT COLLATE "C" NOT NULL,
+    hash TEXT COLLATE "C" NOT NULL,
+    role TEXT NOT NULL CHECK (role IN ('viewer', 'operator', 'admin')),
+    scope TEXT NOT NULL,
+    principal TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    last_used BIGINT,
+    revoked_at BIGINT
+);
+CREATE UNIQUE INDEX token_by_hash ON token (hash);
+CREATE UNIQUE INDEX token_live_name ON token (name) WHERE revoked_at IS NULL;
+CREATE INDEX token_revoked ON token (revoked_at) WHERE revoked_at IS NOT NULL;
+
 -- Runs keep ids and names after their objects are gone: no foreign keys. From `stale_at` on an open run is shown as likely stale: nothing
 -- has happened to it (`progress_at`) for longer than its own thresholds (`stale_queued`, `stale_running`) allow. `parameters`: what was
 -- given for this run alone.

@@ -8,6 +8,7 @@ mod resources;
 mod runs;
 mod schedules;
 mod servers;
+mod tokens;
 pub(crate) mod values;
 mod watch;
 
@@ -34,6 +35,7 @@ pub(crate) use self::servers::{
     AddArgs, EditArgs, RekeyArgs, RemoveServerArgs, ServerCommand, ServerListArgs, ServerTargetArgs,
     TakeoverArgs, UnlockArgs,
 };
+pub(crate) use self::tokens::{CreateTokenArgs, RevokeTokenArgs, TokenCommand};
 pub(crate) use self::watch::WatchArgs;
 
 const AFTER_HELP: &str = "\
@@ -176,6 +178,9 @@ pub(crate) enum Command {
         after_help = "Roles: a viewer looks, an operator has work done on servers, too, an admin changes the fleet, too.\nThey are given in [access] of the daemon's configuration."
     )]
     Whoami,
+    /// Let others come over TCP: make tokens, see them, revoke them
+    #[command(subcommand, arg_required_else_help = true)]
+    Token(TokenCommand),
     /// Begin nothing new on this daemon, and let what runs come to its end
     ///
     /// The daemon takes no server and starts no run. What runs is followed to its end; 'settlectl status' tells what is
@@ -412,6 +417,13 @@ mod tests {
             ("schedule list --paused", true),
             ("schedule show a --history 3", true),
             ("schedule fire a --request-id x", true),
+            ("token create ci --role operator --days 30", true),
+            ("token create ci --role operator --scope label:tier=web --scope server:db1", true),
+            ("token create ci", false),
+            ("token create ci --role root", false),
+            ("token list --limit 3", true),
+            ("token revoke ci --request-id x", true),
+            ("token revoke", false),
             ("completions zsh", true),
             ("status -o yaml", true),
             ("frobnicate", false),

@@ -16,6 +16,7 @@ pub(crate) mod servers;
 pub(crate) mod story;
 pub(crate) mod table;
 pub(crate) mod text;
+pub(crate) mod tokens;
 pub(crate) mod transitions;
 pub(crate) mod verdict;
 pub(crate) mod words;

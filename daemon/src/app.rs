@@ -318,7 +318,7 @@ async fn open(
         remote,
         lease,
         installation,
-        gate: Gate::new(rustix::process::geteuid().as_raw(), grants(&config.access)),
+        gate: Gate::new(rustix::process::geteuid().as_raw(), grants(&config.access), Arc::clone(&clock)),
         permits: Arc::new(Semaphore::new(config.lane.at_work_max as usize)),
         settings: dispatch::Settings {
             unreachable_retry: config.lane.unreachable_retry(),

@@ -182,7 +182,7 @@ impl Served {
         let (stop, leaving) = (CancellationToken::new(), watch::Sender::default());
         let listener = grpc::bind(&socket, None).await.expect("the socket can be bound");
         let parts = GrpcParts {
-            gate: Gate::new(rustix::process::geteuid().as_raw(), Grants::default()),
+            gate: Gate::new(rustix::process::geteuid().as_raw(), Grants::default(), engine.shared_clock()),
             stop: stop.clone(),
             started_at: engine.clock().now(),
             steward: Arc::new(Idle),

@@ -14,7 +14,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("process", &["clock", "config"]),
     ("catalog", &["domain"]),
-    ("auth", &["domain"]),
+    ("auth", &["domain", "clock"]),
     ("store", &["domain", "secrets", "clock"]),
     ("hub", &["store", "domain", "secrets", "clock"]),
     ("remote", &["domain", "clock"]),

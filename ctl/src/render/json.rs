@@ -5,15 +5,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use settled_proto::v1::{
-    Cause, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, Daemon, DeleteServerResponse,
-    Difference, Drain, EnrollmentTarget, Evidence, Failure, Fate, FireScheduleResponse, FollowRunResponse,
-    ForceUnlockServerResponse, Freshness, GetStatusResponse, Grounds, IdentityKind, Kind, LaneHeld,
-    LastOccurrence, LateEvidence, MissedPolicy, Observed, Occurrence, OperationTarget, Outcome, OutputStream,
-    Overlap, Package, Parameter, Presence, Priority, Reach, Reason, ReconcileResponse, RefusedTarget,
-    ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role, Run, RunDiagnostics, RunState,
-    Schedule, ScheduleTarget, Server, ServerStatus, SettledRun, StaleRun, Step, StepState, Supported,
-    WaitReason, Waiting, WatchResponse, WhoAmIResponse, follow_run_response, schedule_target, transition,
-    watch_response,
+    Cause, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, CreateTokenResponse, Daemon,
+    DeleteServerResponse, Difference, Drain, EnrollmentTarget, Evidence, Failure, Fate, FireScheduleResponse,
+    FollowRunResponse, ForceUnlockServerResponse, Freshness, GetStatusResponse, Grounds, IdentityKind, Kind,
+    LaneHeld, LastOccurrence, LateEvidence, MissedPolicy, Observed, Occurrence, OperationTarget, Outcome,
+    OutputStream, Overlap, Package, Parameter, Presence, Priority, Reach, Reason, ReconcileResponse,
+    RefusedTarget, ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role, Run, RunDiagnostics,
+    RunState, Schedule, ScheduleTarget, Server, ServerStatus, SettledRun, StaleRun, Step, StepState,
+    Supported, Token, WaitReason, Waiting, WatchResponse, WhoAmIResponse, follow_run_response,
+    schedule_target, transition, watch_response,
 };
 
 mod audit;
@@ -580,6 +580,26 @@ pub(crate) fn fired(r: &FireScheduleResponse) -> Value {
         "schedule": maybe(r.schedule.as_ref(), schedule),
         "occurrence": maybe(r.occurrence.as_ref(), occurrence),
     })
+}
+
+/// A token.
+pub(crate) fn token(t: &Token) -> Value {
+    json!({
+        "id": t.id,
+        "name": t.name,
+        "role": named::<Role>(t.role),
+        "scope": t.scope,
+        "principal": t.principal,
+        "created_at": time(t.created_at.as_ref()),
+        "expires_at": time(t.expires_at.as_ref()),
+        "last_used": time(t.last_used.as_ref()),
+        "revoked_at": time(t.revoked_at.as_ref()),
+    })
+}
+
+/// The answer to `token create`: the only one with the secret.
+pub(crate) fn created_token(r: &CreateTokenResponse) -> Value {
+    json!({ "token": maybe(r.token.as_ref(), token), "secret": r.secret })
 }
 
 #[cfg(test)]

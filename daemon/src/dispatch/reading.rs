@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::crew::Right;
 use super::sight::{Sight, Verdict};
 use super::{Crew, Next, failures};
 use crate::domain::failure::Failure;
@@ -107,9 +108,12 @@ impl Readings {
             self.crew.waits(hold, &run, WaitReason::Paused, who, None).await?;
             return Ok(self.later(idle));
         }
-        if run.is_queued() && !self.crew.still_may(&run) {
-            self.crew.forbid(hold, &run).await?;
-            return Ok(Next::Now);
+        if run.is_queued() {
+            match self.crew.right(hold, &server, &run).await? {
+                Right::There => {}
+                Right::Gone => return Ok(Next::Now),
+                Right::Unknown { retry } => return Ok(self.later(retry)),
+            }
         }
         let target = self.crew.target_of(&server).await?;
         let reading = Reading { hold, server, target, run };

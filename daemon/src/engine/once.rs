@@ -7,6 +7,7 @@ use crate::auth::Verb;
 use crate::store::rows::{
     EnrollmentRow, LifecycleRow, OccurrenceRow, ResourceRow, RunRow, ScheduleRow, ServerRow,
 };
+use crate::store::tokens::TokenRow;
 use crate::store::{AuditResult, AuditRow, Unit, Wants};
 
 /// Longest request id, in bytes.
@@ -55,6 +56,9 @@ pub struct Answer {
     /// What became of its occurrence.
     #[serde(default)]
     pub occurrence: Option<Box<OccurrenceRow>>,
+    /// The token.
+    #[serde(default)]
+    pub token: Option<Box<TokenRow>>,
     /// Only of a dry run: what else there is to tell.
     #[serde(skip)]
     pub plan: Option<Planned>,

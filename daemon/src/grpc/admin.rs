@@ -161,6 +161,29 @@ impl v1::admin_server::Admin for Api {
         Ok(Response::new(v1::DrainResponse { drain }))
     }
 
+    async fn create_token(
+        &self,
+        request: Request<v1::CreateTokenRequest>,
+    ) -> Result<Response<v1::CreateTokenResponse>, Status> {
+        let (asked, message) = self.asked("Admin.CreateToken", request)?;
+        self.token_made(asked, message).await.map(Response::new).map_err(|r| self.refuse(r))
+    }
+
+    async fn list_tokens(
+        &self,
+        request: Request<v1::ListTokensRequest>,
+    ) -> Result<Response<v1::ListTokensResponse>, Status> {
+        self.tokens(request.into_inner()).await.map(Response::new).map_err(|r| self.refuse(r))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<v1::RevokeTokenRequest>,
+    ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
+        let (asked, message) = self.asked("Admin.RevokeToken", request)?;
+        self.token_revoked(asked, message).await.map(Response::new).map_err(|r| self.refuse(r))
+    }
+
     async fn list_audit(
         &self,
         request: Request<v1::ListAuditRequest>,

@@ -25,6 +25,7 @@ pub mod rows;
 pub mod schedules;
 mod sealed;
 pub mod snapshot;
+pub mod tokens;
 mod unit;
 mod writer;
 
@@ -108,6 +109,7 @@ fn what_is_unique(found: &str) -> String {
         ("schedule_name_key", "schedule.name", "name"),
         ("run_one_open_exclusive", "run.resource_id", "resource, and an open run"),
         ("lifecycle_code_key", "lifecycle.code", "code"),
+        ("token_live_name", "token.name", "name"),
         ("enrollment_lifecycle_id_subject_type_subject_id_key", "enrollment.subject_id", "subject"),
         ("run_one_running_exclusive", "run.server_id", "server, and a run in progress"),
     ];

@@ -12,7 +12,7 @@ pub struct Horizon {
     pub transitions: Timestamp,
     /// Answers to request ids.
     pub requests: Timestamp,
-    /// What was asked by whom.
+    /// What was asked by whom, and tokens that were revoked.
     pub audit: Timestamp,
 }
 
@@ -45,6 +45,11 @@ impl Unit<'_> {
                 "DELETE FROM occurrence WHERE (schedule_id, due) IN (SELECT schedule_id, due FROM occurrence \
                  WHERE at < $1 AND fate <> 'waiting' ORDER BY at LIMIT $2)",
                 horizon.runs,
+            ),
+            (
+                // For as long as the audit can tell what was done with them.
+                "DELETE FROM token WHERE id IN (SELECT id FROM token WHERE revoked_at < $1 ORDER BY revoked_at LIMIT $2)",
+                horizon.audit,
             ),
         ];
         for (sql, before) in statements.into_iter().filter(|(_, before)| *before != KEPT) {

@@ -42,7 +42,7 @@ impl House {
             remote: Arc::new(Scripted::new(Arc::clone(&clock), Patience::Waits)),
             lease,
             installation,
-            gate: settled::auth::Gate::new(0, settled::auth::Grants::default()),
+            gate: settled::auth::Gate::new(0, settled::auth::Grants::default(), Arc::clone(&clock)),
             permits: Arc::new(Semaphore::new(knobs.at_work_max)),
             settings: knobs.dispatch,
             drain: settled::dispatch::Drain::default(),

@@ -16,6 +16,7 @@ mod reading;
 mod schedules;
 mod servers;
 mod socket;
+mod tokens;
 mod watching;
 mod workers;
 

@@ -80,6 +80,8 @@ fn no_field_of_the_contract_is_forgotten() {
         ("Occurrence", occurrence(&Occurrence::default())),
         ("RefusedTarget", refused_target(&RefusedTarget::default())),
         ("FireScheduleResponse", fired(&FireScheduleResponse::default())),
+        ("Token", token(&Token::default())),
+        ("CreateTokenResponse", created_token(&CreateTokenResponse::default())),
         ("AuditEntry", audit(&AuditEntry::default())),
         ("AuditChange", audit_change(&AuditChange::default())),
         ("GetAuditResponse", audited(&GetAuditResponse::default())),

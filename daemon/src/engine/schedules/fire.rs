@@ -185,13 +185,13 @@ impl Firing<'_> {
             && let Some(who) = &occurrence.principal
         {
             return format!(
-                "{who}, who fired it by hand, may not use settled any more: whoever may, can fire it again"
+                "{who}, who fired it by hand, may not have work done any more: whoever may, can fire it again"
             );
         }
         if !self.admitted {
             let who = &schedule.principal;
             return format!(
-                "{who}, who made or changed this schedule last, may not use settled any more: whoever may, can take it over with \
+                "{who}, who made or changed this schedule last, may not have work done any more: whoever may, can take it over with \
                  `settlectl schedule edit`"
             );
         }
