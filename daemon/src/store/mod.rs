@@ -18,6 +18,7 @@ mod lookup;
 mod open;
 mod origin;
 mod page;
+pub mod places;
 pub mod queries;
 pub mod retention;
 pub mod rows;

@@ -16,6 +16,7 @@ mod schedules;
 mod servers;
 mod socket;
 mod watching;
+mod watching_filters;
 
 use std::time::Duration;
 

@@ -32,7 +32,7 @@ pub(super) use schedule::{
 };
 pub(super) use server::{server, server_row};
 pub(super) use step::step;
-pub(super) use transition::{held, transition};
+pub(super) use transition::{held, left, transition};
 pub(super) use words::{freshness_of, kind_of, outcome_word, role, run_state_word, status_word};
 
 use crate::domain::failure::Failure;
