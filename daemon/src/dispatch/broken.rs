@@ -100,6 +100,7 @@ impl Lane {
             next: self.next_timeout(prepared.as_ref(), id).await?,
             busy: false,
             hopeless: true,
+            final_code: false,
             retry_on_timeout: false,
             repair: Repair::No,
             outputs: None,

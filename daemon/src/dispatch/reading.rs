@@ -231,6 +231,7 @@ impl Readings {
             next: None,
             busy: false,
             hopeless: true,
+            final_code: false,
             retry_on_timeout: false,
             repair: Repair::No,
             outputs: told.ok(),

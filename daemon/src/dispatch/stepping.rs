@@ -381,7 +381,7 @@ impl Lane {
         self.conclude(run, id, ended, remains, false).await
     }
 
-    /// Stores the end of a try. `hopeless`: beyond what the definition says of its exit code, another try cannot help.
+    /// Stores the end of a try. `hopeless`: another try cannot help.
     async fn conclude(
         &mut self,
         run: &Run,
@@ -394,7 +394,7 @@ impl Lane {
         let facts = self.facts(run, id, &ended).await?;
         let work = self.work.as_ref().ok_or(LaneError::Lost)?;
         let mut facts = remains.complete(facts, work, &ended);
-        facts.hopeless |= hopeless;
+        facts.hopeless = hopeless;
         self.store_end(run, id, ended, truncated, facts).await
     }
 
@@ -425,7 +425,8 @@ impl Lane {
         Ok(StepFacts {
             next: work.next_timeout(id),
             busy: code.is_some_and(|code| step.is_busy(code, &last_lines)),
-            hopeless: code.is_some_and(|code| step.final_codes.contains(&code)),
+            hopeless: false,
+            final_code: code.is_some_and(|code| step.final_codes.contains(&code)),
             retry_on_timeout: work.prepared.plan.retry_on_timeout,
             repair: if work.is_repair(id) { Repair::Was } else { Repair::No },
             failure: failures::of_step(run.id, &step.title, ended, last_lines, now),

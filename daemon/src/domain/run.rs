@@ -187,8 +187,10 @@ pub struct StepFacts {
     pub next: Option<Duration>,
     /// Its exit code is declared as "another program holds the lock".
     pub busy: bool,
-    /// Its exit code makes another attempt pointless.
+    /// Another try of this run cannot help, whatever its exit code says.
     pub hopeless: bool,
+    /// Of its exit code the package says that trying again would not help.
+    pub final_code: bool,
     /// A timeout may be tried again.
     pub retry_on_timeout: bool,
     /// What it has to do with the repair of an interrupted dpkg.

@@ -36,6 +36,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::Status;
 
 pub use door::{BindError, Patience, Places, bind};
@@ -132,6 +133,8 @@ pub struct Draining {
 #[derive(Clone)]
 struct Api {
     parts: Arc<GrpcParts>,
+    /// What goes on to its end when nobody waits for it any more.
+    errands: TaskTracker,
 }
 
 impl Api {

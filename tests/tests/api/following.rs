@@ -78,6 +78,7 @@ impl<'a> Work<'a> {
             next: None,
             busy: false,
             hopeless: false,
+            final_code: false,
             retry_on_timeout: false,
             repair: Repair::No,
             outputs: Some(std::collections::BTreeMap::new()),

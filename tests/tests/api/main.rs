@@ -17,6 +17,7 @@ mod servers;
 mod socket;
 mod watching;
 mod watching_filters;
+mod workers;
 
 use std::time::Duration;
 

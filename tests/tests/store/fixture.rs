@@ -201,6 +201,7 @@ pub(crate) fn facts(run: RunId) -> StepFacts {
         next: None,
         busy: false,
         hopeless: false,
+        final_code: false,
         retry_on_timeout: false,
         repair: Repair::No,
         outputs: Some(BTreeMap::new()),

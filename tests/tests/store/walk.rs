@@ -86,6 +86,7 @@ impl Walk {
             next: self.random.random_bool(0.6).then_some(timeout),
             busy: self.random.random_bool(0.3),
             hopeless: self.random.random_bool(0.1),
+            final_code: self.random.random_bool(0.1),
             retry_on_timeout: self.random.random_bool(0.5),
             repair: Repair::No,
             ..facts(run.id)

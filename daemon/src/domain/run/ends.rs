@@ -58,6 +58,9 @@ impl Run {
             _ if facts.busy && cause == Cause::Itself => {
                 self.another_try(facts.failure.message.clone(), facts.failure, now, timings);
             }
+            _ if facts.final_code && cause == Cause::Itself => {
+                self.fail(Reason::FinalCode, Evidence::ExitRecord, facts.failure, false, now);
+            }
             _ if (facts.hopeless || code == 0) && cause == Cause::Itself => {
                 self.fail(Reason::StepFailed, Evidence::ExitRecord, facts.failure, false, now);
             }

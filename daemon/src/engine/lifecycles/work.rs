@@ -102,6 +102,19 @@ impl Engine {
         self.writer().commit(End { engine: self.clone(), asked, task, done }).await
     }
 
+    /// A task has not reached the worker that took it: it is offered again at once, and no attempt is used.
+    pub async fn give_back_task(&self, task: TaskId, principal: String) -> Result<(), Refusal> {
+        let why = "a worker: it was taken, and its worker went away before it got it".to_owned();
+        let asked = Asked {
+            principal,
+            method: "Lifecycles.Work",
+            // Every time that it is taken it has a number of its own (P2).
+            request_id: task.to_string(),
+            digest: String::new(),
+        };
+        self.end_task(asked, task, Done::Deferred { until: self.clock().now(), why }).await.map(drop)
+    }
+
     /// The enrollment of a task, which the principal must have.
     async fn task_of(
         &self,

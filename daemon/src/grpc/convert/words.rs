@@ -110,6 +110,7 @@ pub(super) const fn reason(word: Reason) -> v1::Reason {
         Reason::Forbidden => v1::Reason::Forbidden,
         Reason::Unsupported => v1::Reason::Unsupported,
         Reason::WaitedTooLong => v1::Reason::WaitedTooLong,
+        Reason::FinalCode => v1::Reason::FinalCode,
         Reason::Requirement => v1::Reason::Requirement,
         Reason::Differs => v1::Reason::Differs,
     }

@@ -132,6 +132,7 @@ pub(super) fn last() -> StepFacts {
         next: None,
         busy: false,
         hopeless: false,
+        final_code: false,
         retry_on_timeout: false,
         repair: Repair::No,
         outputs: Some(Outputs::new()),
