@@ -303,6 +303,8 @@ CREATE TABLE transition (
     old_labels TEXT,
     object TEXT NOT NULL
 );
+-- What labels a server had at an earlier number, and what went from it since.
+CREATE INDEX transition_places ON transition (server_id, seq) WHERE old_labels IS NOT NULL OR change = 'gone';
 
 -- Commands that were answered, so that asking twice gives the same answer.
 CREATE TABLE request (
@@ -494,6 +496,7 @@ CREATE TABLE enrollment (
 CREATE INDEX enrollment_due ON enrollment (lifecycle_id, due, id) WHERE status = 'pending' AND work IS NULL;
 CREATE INDEX enrollment_by_due ON enrollment (due, id) WHERE status = 'pending' AND work IS NULL;
 CREATE INDEX enrollment_by_lifecycle ON enrollment (lifecycle_id, id);
+CREATE INDEX enrollment_by_server ON enrollment (server_id, id) WHERE server_id IS NOT NULL;
 CREATE INDEX enrollment_by_subject ON enrollment (subject_type, subject_id, id);
 CREATE INDEX enrollment_by_status ON enrollment (status, id);
 CREATE INDEX enrollment_by_lifecycle_status ON enrollment (lifecycle_id, status, id);

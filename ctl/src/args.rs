@@ -370,6 +370,7 @@ mod tests {
             ("run list --state queued --outcome failed --limit 5", true),
             ("run list --limit 0", false),
             ("watch --since 01GEN:42 --kind run --kind step", true),
+            ("watch --server a --server b --label x=y --resource a/b/c --package b", true),
             ("watch --since 42", false),
             ("watch --since 01GEN:42 --snapshot", false),
             ("package reload --request-id x", true),

@@ -342,13 +342,16 @@ pub(crate) fn watch(r: &WatchResponse) -> Value {
     use watch_response::Event;
     let position =
         r.position.as_ref().map_or(Value::Null, |p| json!({ "generation": p.generation, "seq": p.seq }));
-    match &r.event {
-        None => json!({ "position": position }),
-        Some(Event::Bookmark(b)) => {
-            json!({ "position": position, "bookmark": { "snapshot_complete": b.snapshot_complete } })
-        }
-        Some(Event::Transition(t)) => json!({ "position": position, "transition": transition(t) }),
+    let mut value = json!({ "position": position, "commit_complete": r.commit_complete });
+    let event = match &r.event {
+        None => None,
+        Some(Event::Bookmark(b)) => Some(("bookmark", json!({ "snapshot_complete": b.snapshot_complete }))),
+        Some(Event::Transition(t)) => Some(("transition", transition(t))),
+    };
+    if let (Some((name, event)), Some(fields)) = (event, value.as_object_mut()) {
+        fields.insert(name.to_owned(), event);
     }
+    value
 }
 
 fn transition(t: &settled_proto::v1::Transition) -> Value {

@@ -84,8 +84,8 @@ commands! {
     ReloadPackagesRequest is |_| Named::object("packages");
     ReconcileRequest is |_| Named::object("installation");
     DrainRequest is |_| Named::object("daemon");
-    CreateTokenRequest is |m| Named::object(&format!("token {}", m.name));
-    RevokeTokenRequest is |m| Named::object(&format!("token {}", m.token));
+    CreateTokenRequest is |m| Named::object(&format!("token:{}", m.name));
+    RevokeTokenRequest is |m| Named::object(&format!("token:{}", m.token));
     CreateScheduleRequest is |m| Named::object(&m.name);
     UpdateScheduleRequest is |m| Named::object(&m.schedule);
     PauseScheduleRequest is |m| Named::object(&m.schedule);

@@ -19,6 +19,7 @@ mod lookup;
 mod open;
 mod origin;
 mod page;
+pub mod places;
 pub mod queries;
 pub mod retention;
 pub mod rows;

@@ -69,29 +69,6 @@ impl RunFilter {
     }
 }
 
-/// Which transitions. All given parts must match.
-#[derive(Debug, Clone, Default)]
-pub struct TransitionFilter {
-    /// Only of this server.
-    pub server: Option<String>,
-    /// Only of this resource.
-    pub resource: Option<String>,
-    /// Only of this run.
-    pub run: Option<String>,
-    /// Only of these kinds; empty means all.
-    pub kinds: Vec<String>,
-}
-
-impl TransitionFilter {
-    /// Whether a transition matches.
-    pub fn matches(&self, row: &TransitionRow) -> bool {
-        self.server.as_ref().is_none_or(|id| *id == row.server_id)
-            && self.resource.as_ref().is_none_or(|id| row.resource_id.as_ref() == Some(id))
-            && self.run.as_ref().is_none_or(|id| row.run_id.as_ref() == Some(id))
-            && (self.kinds.is_empty() || self.kinds.contains(&row.kind))
-    }
-}
-
 fn all<R, T: TryFrom<R, Error = StoreError>>(rows: Vec<R>) -> Result<Vec<T>, StoreError> {
     rows.into_iter().map(TryInto::try_into).collect()
 }

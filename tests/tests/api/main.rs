@@ -18,6 +18,7 @@ mod servers;
 mod socket;
 mod tokens;
 mod watching;
+mod watching_filters;
 mod workers;
 
 use std::time::Duration;

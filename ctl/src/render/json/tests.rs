@@ -133,10 +133,13 @@ fn a_change_names_its_object_by_kind() {
     };
     let position = Some(Position { generation: "G".into(), seq: 7 });
     let event = Some(watch_response::Event::Transition(change));
-    let value = watch(&WatchResponse { position: position.clone(), event });
+    let value = watch(&WatchResponse { position: position.clone(), event, commit_complete: true });
     assert_eq!(value["position"], json!({ "generation": "G", "seq": 7 }));
     assert_eq!(value["transition"]["change"], "gone");
     assert_eq!(value["transition"]["resource"]["id"], "01X");
     let event = Some(watch_response::Event::Bookmark(Bookmark { snapshot_complete: true }));
-    assert_eq!(watch(&WatchResponse { position, event })["bookmark"]["snapshot_complete"], true);
+    assert_eq!(
+        watch(&WatchResponse { position, event, commit_complete: true })["bookmark"]["snapshot_complete"],
+        true
+    );
 }
