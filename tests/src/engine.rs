@@ -124,6 +124,8 @@ impl Steward for Idle {
 pub struct Served {
     /// The engine behind it.
     pub engine: Engine,
+    /// Who may what there: at first root and whoever runs the tests, everything.
+    pub gate: Gate,
     /// Stops it.
     pub stop: CancellationToken,
     /// Says that it leaves.
@@ -174,8 +176,9 @@ impl Served {
         let socket = dir.path().join("settled.sock");
         let (stop, leaving) = (CancellationToken::new(), watch::Sender::default());
         let listener = grpc::bind(&socket, None).await.expect("the socket can be bound");
+        let gate = Gate::new(rustix::process::geteuid().as_raw(), Grants::default(), engine.shared_clock());
         let parts = GrpcParts {
-            gate: Gate::new(rustix::process::geteuid().as_raw(), Grants::default(), engine.shared_clock()),
+            gate: gate.clone(),
             stop: stop.clone(),
             started_at: engine.clock().now(),
             steward: Arc::new(Idle),
@@ -185,7 +188,7 @@ impl Served {
         };
         let serving = Some(tokio::spawn(grpc::serve(listener, parts)));
         let channel = connect(&socket).await;
-        Self { engine, stop, leaving, socket, serving, channel, _dir: dir }
+        Self { engine, gate, stop, leaving, socket, serving, channel, _dir: dir }
     }
 
     client!(servers, ServersClient);

@@ -23,6 +23,7 @@ mod serve;
 mod servers;
 mod shape;
 mod shares;
+mod sight;
 mod status;
 mod stream;
 mod transitions;
