@@ -19,7 +19,7 @@ use settled::grpc::{
 };
 use settled::hub::Hub;
 use settled::secrets::Sealer;
-use settled::store;
+use settled::store::{self, Writer};
 use settled_proto::v1::admin_client::AdminClient;
 use settled_proto::v1::lifecycles_client::LifecyclesClient;
 use settled_proto::v1::packages_client::PackagesClient;
@@ -68,6 +68,10 @@ pub const LIMITS: Limits = Limits {
 
 /// An engine on a new store for `dir`, with the built-in packages.
 pub async fn engine(dir: &Path, queue_max: i64) -> Engine {
+    engine_and_writer(dir, queue_max).await.0
+}
+
+async fn engine_and_writer(dir: &Path, queue_max: i64) -> (Engine, Writer) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let url = postgres::chosen(dir).await;
     let url = url.unwrap_or_else(|| format!("sqlite://{}", dir.join("settled.db").display()));
@@ -85,7 +89,8 @@ pub async fn engine(dir: &Path, queue_max: i64) -> Engine {
         output_bytes_max: 65_536,
     };
     let catalog = Catalog::builtin().expect("the built-in packages are sound");
-    Engine::new(opened.store, opened.writer, hub, catalog, sealer, clock, me, settings)
+    let writer = opened.writer.clone();
+    (Engine::new(opened.store, opened.writer, hub, catalog, sealer, clock, me, settings), writer)
 }
 
 /// A house where nothing happens.
@@ -124,6 +129,8 @@ impl Steward for Idle {
 pub struct Served {
     /// The engine behind it.
     pub engine: Engine,
+    /// Its writer, for who wants to be in its way.
+    pub writer: Writer,
     /// Who may what there: at first root and whoever runs the tests, everything.
     pub gate: Gate,
     /// Stops it.
@@ -172,7 +179,7 @@ impl Served {
     }
 
     async fn with_store_in(store: &Path, queue_max: i64, dir: TempDir, limits: Limits) -> Self {
-        let engine = engine(store, queue_max).await;
+        let (engine, writer) = engine_and_writer(store, queue_max).await;
         let socket = dir.path().join("settled.sock");
         let (stop, leaving) = (CancellationToken::new(), watch::Sender::default());
         let listener = grpc::bind(&socket, None).await.expect("the socket can be bound");
@@ -188,7 +195,7 @@ impl Served {
         };
         let serving = Some(tokio::spawn(grpc::serve(listener, parts)));
         let channel = connect(&socket).await;
-        Self { engine, gate, stop, leaving, socket, serving, channel, _dir: dir }
+        Self { engine, writer, gate, stop, leaving, socket, serving, channel, _dir: dir }
     }
 
     client!(servers, ServersClient);

@@ -59,6 +59,7 @@ pub(crate) fn unproven(run: &Run) -> bool {
 fn reason(run: &Run) -> String {
     let reason = match Reason::try_from(run.reason) {
         Ok(Reason::StepFailed) => "a step failed",
+        Ok(Reason::FinalCode) => "a step failed, and its package says that trying again would not help",
         Ok(Reason::AttemptsExhausted) => return format!("all {} attempts failed", run.max_attempts.max(1)),
         Ok(Reason::Timeout) => "a step ran out of time and was ended on the server",
         Ok(Reason::NeverStarted) => "its turn did not come before its limit; nothing was done",

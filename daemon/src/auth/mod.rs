@@ -11,12 +11,14 @@ mod groups;
 mod members;
 mod roles;
 mod scope;
+mod token;
 
 pub use gate::{Gate, Standing, Stranger, Turned, Unclear};
 pub use grants::Grants;
 pub use members::Members;
 pub use roles::{Held, Principal, Role, Verb};
 pub use scope::{BadSelector, SELECTORS_MAX, Scope, Selector};
+pub use token::{NotAToken, TOKEN, Token};
 
 /// The principal of what settled does by itself. No caller can have this name.
 pub const SETTLED: &str = "settled";

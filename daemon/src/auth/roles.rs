@@ -27,6 +27,17 @@ pub enum Role {
     Admin,
 }
 
+impl Verb {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::View => "view",
+            Self::Operate => "operate",
+            Self::Administer => "administer",
+        }
+    }
+}
+
 impl Role {
     /// Whether the role goes up to the verb.
     pub const fn may(self, verb: Verb) -> bool {
@@ -35,6 +46,11 @@ impl Role {
             Verb::Operate => !matches!(self, Self::Viewer),
             Verb::Administer => matches!(self, Self::Admin),
         }
+    }
+
+    /// The role with this name.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Viewer, Self::Operator, Self::Admin].into_iter().find(|role| role.to_string() == word)
     }
 
     /// The lowest role that may do this.

@@ -22,6 +22,8 @@ text_enum! {
     Reason {
         /// A step failed, and no further attempt makes sense or is allowed.
         StepFailed = "step_failed",
+        /// A step ended with an exit code of which its package says that trying again would not help.
+        FinalCode = "final_code",
         /// Every attempt failed.
         AttemptsExhausted = "attempts_exhausted",
         /// A step ran longer than its timeout.
@@ -80,4 +82,49 @@ pub struct Verdict {
     pub failure: Option<Failure>,
     /// When.
     pub at: Timestamp,
+}
+
+impl Verdict {
+    /// Whether what did not succeed may be done again without a person. Not when nobody knows what it has done, when it was stopped in the
+    /// midst of it, by its timeout or a person, or when its package says that trying again would not help.
+    ///
+    /// A timeout that its operation lets be tried again is no timeout in the verdict, but attempts that were used up.
+    pub fn may_be_repeated(&self) -> bool {
+        let stopped = self.outcome == Outcome::Cancelled;
+        !stopped && !matches!(self.reason, Some(Reason::Lost | Reason::Timeout | Reason::FinalCode))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Outcome::{Blocked, Cancelled, Failed};
+
+    #[test]
+    fn p7_what_may_have_been_done_or_is_hopeless_is_not_repeated_without_a_person() {
+        let table = [
+            (Failed, Reason::StepFailed, true),
+            (Failed, Reason::FinalCode, false),
+            (Failed, Reason::AttemptsExhausted, true),
+            (Failed, Reason::Timeout, false),
+            (Failed, Reason::NeverStarted, true),
+            (Failed, Reason::Lost, false),
+            (Failed, Reason::Unreachable, true),
+            (Failed, Reason::WaitedTooLong, true),
+            (Failed, Reason::Internal, true),
+            (Failed, Reason::Differs, true),
+            (Cancelled, Reason::Cancelled, false),
+            (Blocked, Reason::Refused, true),
+            (Blocked, Reason::Forbidden, true),
+            (Blocked, Reason::Unsupported, true),
+            (Blocked, Reason::Requirement, true),
+        ];
+        assert_eq!(table.len(), Reason::ALL.len());
+        for (outcome, reason, may) in table {
+            let (at, reconciled, failure) = (Timestamp(0), false, None);
+            let verdict =
+                Verdict { outcome, reason: Some(reason), evidence: Evidence::None, reconciled, failure, at };
+            assert_eq!(verdict.may_be_repeated(), may, "{reason}");
+        }
+    }
 }

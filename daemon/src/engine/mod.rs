@@ -5,6 +5,7 @@
 
 mod accept;
 mod adopt;
+mod audit;
 mod cancel;
 mod definitions;
 mod drain;
@@ -36,6 +37,7 @@ mod server_unlock;
 mod settle;
 pub mod targets;
 pub mod titles;
+mod tokens;
 mod told;
 mod valid;
 mod way;
@@ -43,13 +45,16 @@ mod way;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
+pub use audit::{Changed, Refused};
 pub use drain::DrainOrder;
 pub use drift::Sighting;
 pub use error::Refusal;
 pub use install::Install;
 pub use lane::{Advance, LaneError, LaneHold, Outline, StepEnd};
 pub use lease::Lease;
-pub use lifecycles::{ApplyLifecycle, Call, Change, Cleaning, Done, Enroll, LIFECYCLES_MAX, Task};
+pub use lifecycles::{ApplyLifecycle, Call, Change, Cleaning, Done, Enroll, LIFECYCLES_MAX, Taker, Task};
 pub use once::{Answer, Asked};
 pub use operate::Operate;
 pub use planned::Planned;
@@ -60,6 +65,7 @@ pub use server_edit::{EditServer, Login};
 pub use server_policy::{EditPolicy, opening};
 pub use server_takeover::Takeover;
 pub use settle::Settled;
+pub use tokens::{NewToken, Shown, TOKEN_DAYS_MAX};
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -123,6 +129,7 @@ struct Inner {
     catalog: RwLock<Catalog>,
     definitions: definitions::Definitions,
     flows: lifecycles::Flows,
+    uses: tokens::Uses,
     sealer: Sealer,
     clock: Arc<dyn Clock>,
     me: DaemonId,
@@ -166,6 +173,7 @@ impl Engine {
                 catalog,
                 definitions,
                 flows: lifecycles::Flows::default(),
+                uses: tokens::Uses::default(),
                 sealer,
                 clock,
                 me,
@@ -261,5 +269,14 @@ impl Engine {
             chunk.copy_from_slice(&self.clock().random().to_le_bytes());
         }
         nonce
+    }
+
+    /// 256 random bits, gone from memory with whoever has them.
+    fn random_bits(&self) -> Zeroizing<[u8; 32]> {
+        let mut bits = Zeroizing::new([0; 32]);
+        for chunk in bits.chunks_exact_mut(8) {
+            chunk.copy_from_slice(&self.clock().random().to_le_bytes());
+        }
+        bits
     }
 }

@@ -13,6 +13,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::door::Peer;
+use super::refusals::Traced;
 use super::status;
 use crate::auth::{Gate, Principal, Role, Stranger, Turned, Verb};
 use crate::clock::{Clock, SparseEach};
@@ -183,6 +184,9 @@ where
             let peer = request.extensions().get().copied();
             match guard.admit(request.uri().path(), peer).await {
                 Ok(principal) => {
+                    if let Some(traced) = request.extensions().get::<Arc<Traced>>() {
+                        traced.asks(&principal.name);
+                    }
                     request.extensions_mut().insert(principal);
                     inner.call(request).await
                 }

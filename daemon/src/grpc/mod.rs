@@ -5,6 +5,7 @@
 
 mod admin;
 mod asked;
+mod audit;
 mod check;
 mod convert;
 mod deadline;
@@ -13,9 +14,11 @@ mod enrollments;
 mod guard;
 mod kept;
 mod lifecycles;
+mod methods;
 mod packages;
 mod pages;
 mod places;
+mod refusals;
 mod resources;
 mod runs;
 mod schedules;
@@ -26,6 +29,7 @@ mod shares;
 mod sight;
 mod status;
 mod stream;
+mod tokens;
 mod transitions;
 mod wire;
 mod work;
@@ -36,6 +40,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::Status;
 
 pub use door::{BindError, Patience, Places, bind};
@@ -132,6 +137,8 @@ pub struct Draining {
 #[derive(Clone)]
 struct Api {
     parts: Arc<GrpcParts>,
+    /// What goes on to its end when nobody waits for it any more.
+    errands: TaskTracker,
 }
 
 impl Api {

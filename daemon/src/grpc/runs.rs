@@ -29,7 +29,7 @@ impl Api {
         Places::new(self.parts.steward.draining())
     }
 
-    async fn get_run(&self, id: RunId) -> Result<v1::Run, Refusal> {
+    pub(super) async fn get_run(&self, id: RunId) -> Result<v1::Run, Refusal> {
         let row = self.run_row(id).await?;
         let run: Run = row.clone().try_into()?;
         let now = self.engine().clock().now();

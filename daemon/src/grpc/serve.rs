@@ -16,6 +16,7 @@ use settled_proto::v1::transitions_server::TransitionsServer;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::server::NamedService as _;
 use tonic::service::Routes;
 use tonic::transport::Endpoint;
@@ -29,6 +30,7 @@ use tower::Layer as _;
 use super::deadline::DeadlineLayer;
 use super::door::{Door, Manners};
 use super::guard::GuardLayer;
+use super::refusals::on_record;
 use super::shares::SharesLayer;
 use super::wire::WireLayer;
 use super::{Api, GrpcParts, Leaving};
@@ -98,7 +100,8 @@ macro_rules! service {
 /// Serves until `parts.stop` is cancelled: then nobody comes in, streams end with UNAVAILABLE, and what is in flight has a second.
 pub async fn serve(listener: UnixListener, parts: GrpcParts) -> Result<(), ServeError> {
     let parts = Arc::new(parts);
-    let api = Api { parts: Arc::clone(&parts) };
+    let errands = TaskTracker::new();
+    let api = Api { parts: Arc::clone(&parts), errands: errands.clone() };
     let (health, health_service) = tonic_health::server::health_reporter();
     // The older version, for clients that know no other: Python's is one.
     let (reflection, reflection_of_before) = (described().build_v1()?, described().build_v1alpha()?);
@@ -121,6 +124,7 @@ pub async fn serve(listener: UnixListener, parts: GrpcParts) -> Result<(), Serve
     let service = SharesLayer::new(limits.portions, Arc::clone(&clock)).layer(service);
     let service = DeadlineLayer::new(Arc::clone(&clock)).layer(service);
     let service = GuardLayer::new(parts.gate.clone(), Arc::clone(&clock)).layer(service);
+    let service = on_record(service, api);
     let manners = Manners {
         clock,
         patience: limits.patience,
@@ -130,6 +134,8 @@ pub async fn serve(listener: UnixListener, parts: GrpcParts) -> Result<(), Serve
     let door = Door::new(listener, parts.gate.clone(), service, limits.places, manners);
     let told = tell_health(health, parts.leaving.clone(), parts.stop.clone());
     tokio::join!(door.serve(), told);
+    errands.close();
+    errands.wait().await;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{GrpcParts, Leaving, status};
@@ -21,23 +22,44 @@ pub(super) fn is_stream(path: &str) -> bool {
     STREAMED.contains(&path)
 }
 
-/// The answers until their end, an error, the stop of the daemon, which is an error too, or a drain that begins while they are read. Whoever
-/// begins to read during a drain has nowhere else to go, and reads on.
+/// What ends a stream of answers: the stop of the daemon, which is an error too, or a drain that begins while it is read. Whoever begins to
+/// read during a drain has nowhere else to go, and reads on.
+pub(super) struct End {
+    stop: CancellationToken,
+    leaving: watch::Receiver<Leaving>,
+}
+
+impl End {
+    /// The end of a stream that begins now.
+    pub(super) fn of(parts: &GrpcParts) -> Self {
+        Self { stop: parts.stop.clone(), leaving: from_now(&parts.leaving) }
+    }
+
+    /// Returns when it comes, with what the stream ends with.
+    pub(super) async fn comes(&mut self) -> Status {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => status::stopping(),
+            () = leaves(&mut self.leaving) => status::draining(),
+        }
+    }
+}
+
+/// The answers until their end, an error, or what ends streams.
 pub(super) fn until_stopped<T: Send + 'static>(
     answers: impl Stream<Item = Result<T, Status>> + Send + 'static,
     parts: &GrpcParts,
 ) -> Answers<T> {
-    let state = Some((Box::pin(answers), parts.stop.clone(), from_now(&parts.leaving)));
+    let state = Some((Box::pin(answers), End::of(parts)));
     Box::pin(stream::unfold(state, |state| async {
-        let (mut answers, stop, mut leaving) = state?;
+        let (mut answers, mut end) = state?;
         let next = tokio::select! {
             biased;
-            () = stop.cancelled() => Some(Err(status::stopping())),
-            () = leaves(&mut leaving) => Some(Err(status::draining())),
+            status = end.comes() => Some(Err(status)),
             next = answers.next() => next,
         };
         match next? {
-            Ok(answer) => Some((Ok(answer), Some((answers, stop, leaving)))),
+            Ok(answer) => Some((Ok(answer), Some((answers, end)))),
             Err(status) => Some((Err(status), None)),
         }
     }))

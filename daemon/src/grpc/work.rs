@@ -9,30 +9,47 @@ use tonic::{Response, Status};
 use super::stream::{Answers, until_stopped};
 use super::{Api, convert};
 use crate::domain::enrollment::TaskId;
-use crate::engine::{Asked, Done, Refusal, Task};
+use crate::engine::{Asked, Done, Refusal, Taker, Task};
 use crate::hub::News;
+use crate::store::enrollments::Seen;
 
 /// Offers that are looked at for one task: others may be faster.
 const OFFERS: i64 = 16;
 
-/// Who asks for tasks, and of which queue.
-struct Taker {
-    queue: String,
-    worker: String,
-    principal: String,
+/// A task that was taken, on its way to its worker. If it does not get there it goes back, and no attempt is used.
+struct Taken {
+    api: Api,
+    taker: Arc<Taker>,
+    task: Option<Task>,
+}
+
+impl Taken {
+    /// The worker has it.
+    fn handed_over(mut self) -> Option<Task> {
+        self.task.take()
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            let (api, taker) = (self.api.clone(), Arc::clone(&self.taker));
+            self.api.errands.spawn(async move { api.give_back(task.id, &taker).await });
+        }
+    }
 }
 
 impl Api {
     /// The tasks of a queue, one after the other: what is sent ahead of its worker would lose its lease unread.
-    pub(super) fn tasks(&self, queue: String, worker: String, principal: String) -> Answers<v1::Task> {
-        let news = self.engine().hub().news();
-        let taker = Arc::new(Taker { queue, worker, principal });
+    pub(super) fn tasks(&self, taker: Taker) -> Answers<v1::Task> {
+        let (news, taker) = (self.engine().hub().news(), Arc::new(taker));
         let tasks = stream::unfold((self.clone(), news, None), move |(api, mut news, before)| {
             let taker = Arc::clone(&taker);
             async move {
                 let task = api.task_after(before, &taker, &mut news).await;
+                let task = task.map(Taken::handed_over).transpose()?;
                 let id = task.as_ref().ok().map(|task| task.id);
-                let task = task.map(|task| convert::task(&task)).map_err(|r| api.refuse(r));
+                let task = task.map(|task| convert::task(&task));
                 Some((task, (api, news, id)))
             }
         });
@@ -43,28 +60,49 @@ impl Api {
     async fn task_after(
         &self,
         before: Option<TaskId>,
-        taker: &Taker,
+        taker: &Arc<Taker>,
         news: &mut News,
-    ) -> Result<Task, Refusal> {
+    ) -> Result<Taken, Status> {
         while let Some(id) = before
-            && self.engine().has_task(id).await?
+            && self.engine().has_task(id).await.map_err(|error| self.refuse(error))?
         {
             news.wait(self.engine().clock()).await;
         }
-        self.next_task(taker, news).await
-    }
-
-    async fn next_task(&self, taker: &Taker, news: &mut News) -> Result<Task, Refusal> {
         loop {
-            let now = self.engine().clock().now();
-            let offers = self.engine().store().read().await?.db().offers(&taker.queue, now, OFFERS).await?;
-            for offer in offers {
-                let (worker, who) = (taker.worker.clone(), taker.principal.clone());
-                if let Some(task) = self.engine().take_task(offer, worker, who).await? {
-                    return Ok(task);
-                }
+            if let Some(task) = self.next_task(taker).await? {
+                return Ok(task);
             }
             news.wait(self.engine().clock()).await;
+        }
+    }
+
+    async fn next_task(&self, taker: &Arc<Taker>) -> Result<Option<Taken>, Status> {
+        let now = self.engine().clock().now();
+        let mut reader = self.engine().store().read().await.map_err(|error| self.refuse(error))?;
+        let offers = reader.db().offers(&taker.queue, now, OFFERS).await;
+        drop(reader);
+        for offer in offers.map_err(|error| self.refuse(error))? {
+            // Whoever reads may go at any moment, also while the store takes note: that is done whether or not anybody waits for it.
+            let errand = self.errands.spawn(self.clone().take(offer, Arc::clone(taker)));
+            let found = errand.await.map_err(|error| self.refuse(Refusal::Internal(error.to_string())))?;
+            if let Some(task) = found.map_err(|refusal| self.refuse(refusal))? {
+                return Ok(Some(task));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes a task, unless others were faster.
+    async fn take(self, offer: Seen, taker: Arc<Taker>) -> Result<Option<Taken>, Refusal> {
+        let task = self.engine().take_task(offer, Taker::clone(&taker)).await?;
+        Ok(task.map(|task| Taken { api: self, taker, task: Some(task) }))
+    }
+
+    async fn give_back(&self, task: TaskId, taker: &Taker) {
+        if let Err(error) = self.engine().give_back_task(task, taker).await {
+            tracing::warn!(
+                %task, worker = taker.worker, %error, "a task that did not reach its worker could not be given back; it comes again after its lease"
+            );
         }
     }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod audit;
 mod bad_input;
 mod commands;
 mod contract;
@@ -17,7 +18,9 @@ mod schedules;
 mod scopes;
 mod servers;
 mod socket;
+mod tokens;
 mod watching;
+mod workers;
 
 use std::time::Duration;
 

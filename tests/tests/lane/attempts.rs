@@ -39,7 +39,7 @@ async fn an_exit_that_makes_a_retry_pointless_ends_the_run() {
     w.remote.script("bad", [Play::exit(78)]);
     let run = w.install("alpha", "thing", "bad").await.unwrap();
     let run = w.end(run, seconds(5)).await.unwrap();
-    ended(&run, Outcome::Failed, Reason::StepFailed, Evidence::ExitRecord);
+    ended(&run, Outcome::Failed, Reason::FinalCode, Evidence::ExitRecord);
     assert_eq!(executions(&w, &run), 1);
 }
 
@@ -102,7 +102,7 @@ async fn a_failed_update_is_retried_as_an_update() {
     ended(
         &w.end(update, seconds(5)).await.unwrap(),
         Outcome::Failed,
-        Reason::StepFailed,
+        Reason::FinalCode,
         Evidence::ExitRecord,
     );
     let failed = w.resource("alpha/thing/one").await.unwrap().unwrap();

@@ -106,6 +106,23 @@ async fn p14_other_users_are_what_the_configuration_makes_them_and_are_told_so()
     let (exit, words) = house.says(STRANGER, &["whoami"]).await;
     assert_eq!(exit, 4, "{words}");
     assert!(words.contains("name unix:41003 in access.viewers"), "{words}");
+
+    // All of that is on record, by whom and why.
+    let (exit, words) = house.says(ADMIN, &["-o", "json", "audit", "list", "--result", "refused"]).await;
+    assert_eq!(exit, 0, "{words}");
+    let audit: serde_json::Value = serde_json::from_str(&words).unwrap();
+    let told = |entry: &serde_json::Value| {
+        ["principal", "method", "code"].map(|field| entry[field].as_str().unwrap().to_owned())
+    };
+    let told: Vec<_> = audit["entries"].as_array().unwrap().iter().rev().map(told).collect();
+    let expected = [
+        ["unix:1", "Resources.Retry", "PERMISSION_DENIED"],
+        ["unix:1", "Admin.Reconcile", "PERMISSION_DENIED"],
+        ["unix:41001", "Admin.Reconcile", "PERMISSION_DENIED"],
+        ["unix:41001", "Resources.Retry", "NOT_FOUND"],
+        ["unix:41003", "Admin.WhoAmI", "PERMISSION_DENIED"],
+    ];
+    assert_eq!(told, expected.map(|row| row.map(ToOwned::to_owned)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sha2::{Digest as _, Sha256};
 
 use super::super::{Engine, Refusal};
-use crate::domain::enrollment::{Enrollment, Status, Subject};
+use crate::domain::enrollment::{Enrollment, Status};
 use crate::domain::lifecycle::Action;
 use crate::domain::params::Params;
 use crate::domain::resource::Resource;
@@ -23,11 +23,11 @@ impl Engine {
         unit: &mut Unit<'_>,
         enrollment: &Enrollment,
     ) -> Result<(), Refusal> {
-        let mut names = BTreeSet::new();
+        let (mut names, subject) = (BTreeSet::new(), enrollment.subject.to_string());
         for revision in 1..=enrollment.revision {
             let version = self.version(unit.db().await?, enrollment.lifecycle, revision).await?;
             let scripts = version.flow.stages.iter().filter(|s| matches!(s.action, Action::Script { .. }));
-            names.extend(scripts.map(|stage| name_of(&enrollment.code, &stage.name, &enrollment.subject)));
+            names.extend(scripts.map(|stage| name_of(&enrollment.code, &stage.name, &subject)));
         }
         for name in names {
             for id in unit.db().await?.stage_scripts(&name).await? {
@@ -60,7 +60,7 @@ impl Engine {
 async fn is_enrolled(unit: &mut Unit<'_>, record: &Resource) -> Result<bool, Refusal> {
     let told = |name: &str| record.desired.get(name).map_or("", String::as_str);
     let (code, kind, id) = (told("lifecycle"), told("subject_type"), told("subject_id"));
-    if code.is_empty() {
+    if record.name != name_of(code, told("stage"), &format!("{kind}/{id}")) {
         // Somebody has made it by hand: it is theirs.
         return Ok(true);
     }
@@ -97,11 +97,11 @@ pub(super) fn told(enrollment: &Enrollment) -> Params {
 
 /// The name of the record of a stage.
 pub(super) fn name(enrollment: &Enrollment) -> String {
-    name_of(&enrollment.code, &enrollment.stage, &enrollment.subject)
+    name_of(&enrollment.code, &enrollment.stage, &enrollment.subject.to_string())
 }
 
 /// Readable, and unique by a hash of all that it stands for.
-fn name_of(code: &str, stage: &str, subject: &Subject) -> String {
+fn name_of(code: &str, stage: &str, subject: &str) -> String {
     let whole = format!("{code}\0{stage}\0{subject}");
     let tail = hex::encode(&Sha256::digest(whole)[..8]);
     let mut name = format!("{code}.{stage}");

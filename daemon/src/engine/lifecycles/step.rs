@@ -371,8 +371,7 @@ impl Step {
             Over::Run(run) if succeeded(run) => payload::told(&run.outputs),
             other => {
                 let rules = at.rules()?;
-                let attempts =
-                    if self.engine.may_be_repeated(unit, other).await? { rules.attempts } else { 1 };
+                let attempts = if other.may_be_repeated() { rules.attempts } else { 1 };
                 return self.failed(unit, &enrollment, Rules { attempts, ..rules }, &other.error()).await;
             }
         };

@@ -124,6 +124,9 @@ fn why(run: &Run, verdict: &Verdict) -> String {
     let step = step.map_or_else(|| "a step".to_owned(), |title| format!("the step `{title}`"));
     match verdict.reason {
         Some(Reason::StepFailed) => format!("{step} failed{}", code(verdict)),
+        Some(Reason::FinalCode) => {
+            format!("{step} failed{}, and its package says that trying again would not help", code(verdict))
+        }
         Some(Reason::AttemptsExhausted) => {
             format!("all {} attempts failed, the last at {step}{}", run.attempts_max, code(verdict))
         }

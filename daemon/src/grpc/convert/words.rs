@@ -61,6 +61,16 @@ pub(in crate::grpc) const fn role(word: Role) -> v1::Role {
     }
 }
 
+/// The role that is meant; none when none is said.
+pub(in crate::grpc) const fn role_of(word: v1::Role) -> Option<Role> {
+    match word {
+        v1::Role::Unspecified => None,
+        v1::Role::Viewer => Some(Role::Viewer),
+        v1::Role::Operator => Some(Role::Operator),
+        v1::Role::Admin => Some(Role::Admin),
+    }
+}
+
 pub(super) const fn identity(word: IdentityKind) -> v1::IdentityKind {
     match word {
         IdentityKind::Key => v1::IdentityKind::Key,
@@ -110,6 +120,7 @@ pub(super) const fn reason(word: Reason) -> v1::Reason {
         Reason::Forbidden => v1::Reason::Forbidden,
         Reason::Unsupported => v1::Reason::Unsupported,
         Reason::WaitedTooLong => v1::Reason::WaitedTooLong,
+        Reason::FinalCode => v1::Reason::FinalCode,
         Reason::Requirement => v1::Reason::Requirement,
         Reason::Differs => v1::Reason::Differs,
     }

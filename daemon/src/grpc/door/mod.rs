@@ -10,6 +10,7 @@ mod socket;
 mod talk;
 
 use std::convert::Infallible;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -49,6 +50,23 @@ pub(super) enum Peer {
         /// The user.
         uid: u32,
     },
+}
+
+impl Peer {
+    /// Who it is, as far as the system vouches for it.
+    pub(super) fn principal(self) -> String {
+        match self {
+            Self::Unix { uid } => format!("unix:{uid}"),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix { .. } => f.write_str("unix socket"),
+        }
+    }
 }
 
 /// How many may be inside at once.

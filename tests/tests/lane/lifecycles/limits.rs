@@ -1,5 +1,6 @@
 //! What has an end, what uses an attempt, and what begins nothing: stages that cannot begin, workers who put off, lifecycles at rest.
 
+use settled::domain::verdict::Reason;
 use settled_tests::scripted::Play;
 
 use super::*;
@@ -183,6 +184,8 @@ async fn what_its_package_calls_final_or_a_person_has_stopped_is_not_executed_ag
         h.works().await;
         let failed = h.enrollment("server/alpha").await;
         assert_eq!((failed.status(), failed.attempt), (Status::Failed, 1), "stopped: {stopped}");
+        let reason = h.w.run(run).await.unwrap().verdict().and_then(|verdict| verdict.reason);
+        assert_eq!(reason, Some(if stopped { Reason::Cancelled } else { Reason::FinalCode }));
         h.after(DAY).await;
         assert_eq!(h.log().await, ["put 1 failed"], "stopped: {stopped}");
         h.change("server/alpha", Change::Retry).await.unwrap();

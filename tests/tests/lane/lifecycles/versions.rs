@@ -1,8 +1,11 @@
 //! New versions of a lifecycle under enrollments that are on their way.
 
+use settled::engine::Install;
 use settled::store::queries::ResourceFilter;
 use settled_tests::scripted::Play;
+use settled_tests::sim::install;
 
+use super::super::succeeded;
 use super::*;
 
 #[tokio::test]
@@ -176,6 +179,19 @@ async fn the_record_of_a_script_that_was_given_up_goes_when_the_script_has_ended
         h.w.end(run, seconds(60)).await.unwrap();
         assert_eq!(scripts(&h).await, usize::from(again));
     }
+}
+
+#[tokio::test]
+async fn a_script_that_somebody_has_installed_by_hand_is_theirs_whatever_it_says_of_a_stage() {
+    let mut h = house(&["alpha"]).await;
+    let values = [("script", "true"), ("lifecycle", "c"), ("stage", "one")];
+    let parameters = values.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let ask = Install { parameters, ..install("alpha", "stage_script", "mine") };
+    let asked = h.w.asked("Resources.Install");
+    let answer = h.w.daemon.engine.install(asked, ask).await.unwrap();
+    let run = answer.run.unwrap().id.parse().unwrap();
+    succeeded(&h.w.end(run, seconds(60)).await.unwrap());
+    assert_eq!(scripts(&h).await, 1);
 }
 
 /// How many records of scripts there are.

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::fixture::*;
-use crate::domain::run::{Event, Phase, Proof, Run, RunState, StepFacts};
+use crate::domain::run::{Event, Phase, Proof, Retry, Run, RunState, StepFacts};
 use crate::domain::step::{Cause, Ended};
 use crate::domain::verdict::{Outcome, Reason, Verdict};
 use crate::domain::waiting::WaitReason;
@@ -26,6 +26,7 @@ exit 1                      | -                                  | between 2.0.1
 exit 1, more steps          | -                                  | between 2.0.1 ~backoff             | cancelled:cancelled/exit_record    | -                                  | failed:step_failed/exit_record     | -
 exit 1, busy                | -                                  | between 1.1.2 ~busy                | cancelled:cancelled/exit_record    | -                                  | between 1.0.2 ~busy                | -
 exit 1, hopeless            | -                                  | failed:step_failed/exit_record     | cancelled:cancelled/exit_record    | -                                  | failed:step_failed/exit_record     | -
+exit 1, final code          | -                                  | failed:final_code/exit_record      | cancelled:cancelled/exit_record    | -                                  | failed:final_code/exit_record      | -
 exit 143 at deadline        | -                                  | failed:timeout/exit_record         | cancelled:cancelled/exit_record    | -                                  | failed:timeout/exit_record         | -
 exit 143 at deadline, retry | -                                  | between 2.0.1 ~backoff             | cancelled:cancelled/exit_record    | -                                  | failed:step_failed/exit_record     | -
 exit 0 at deadline          | -                                  | failed:timeout/exit_record         | cancelled:cancelled/exit_record    | -                                  | failed:timeout/exit_record         | -
@@ -50,8 +51,9 @@ abandoned: lost             | -                                  | failed:lost/n
 ";
 
 fn events() -> Vec<(&'static str, Event)> {
-    let busy = || StepFacts { busy: true, ..last() };
-    let hopeless = || StepFacts { hopeless: true, ..last() };
+    let busy = || StepFacts { retry: Retry::Busy, ..last() };
+    let hopeless = || StepFacts { retry: Retry::Hopeless, ..last() };
+    let final_code = || StepFacts { retry: Retry::FinalCode, ..last() };
     let patient = || StepFacts { retry_on_timeout: true, ..last() };
     let refused = |outcome| Event::Refused(outcome, Reason::Forbidden, failure("no"));
     vec![
@@ -67,6 +69,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("exit 1, more steps", exited(1, Cause::Itself, more())),
         ("exit 1, busy", exited(1, Cause::Itself, busy())),
         ("exit 1, hopeless", exited(1, Cause::Itself, hopeless())),
+        ("exit 1, final code", exited(1, Cause::Itself, final_code())),
         ("exit 143 at deadline", exited(143, Cause::Deadline, last())),
         ("exit 143 at deadline, retry", exited(143, Cause::Deadline, patient())),
         ("exit 0 at deadline", exited(0, Cause::Deadline, last())),
