@@ -39,7 +39,9 @@ pub(crate) fn status(s: &GetStatusResponse, style: Style, now: Timestamp) -> Str
 
 /// Who asks.
 pub(crate) fn whoami(answer: &WhoAmIResponse) -> String {
-    format!("{} ({})", text::clean(&answer.principal), word_or_empty::<Role>(answer.role))
+    let who = format!("{} ({})", text::clean(&answer.principal), word_or_empty::<Role>(answer.role));
+    let servers: Vec<_> = answer.servers.iter().map(|selector| text::clean(selector)).collect();
+    if servers.is_empty() { who } else { format!("{who} on {}", servers.join(", ")) }
 }
 
 /// How a daemon drains, and what it waits for.

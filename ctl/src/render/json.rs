@@ -418,6 +418,7 @@ pub(crate) fn whoami(answer: &WhoAmIResponse) -> Value {
     json!({
         "principal": answer.principal,
         "role": named::<Role>(answer.role),
+        "servers": answer.servers,
     })
 }
 

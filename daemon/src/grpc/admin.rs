@@ -5,6 +5,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::asked::principal;
 use super::{Api, check, convert};
+use crate::auth::Scope;
 use crate::domain::server::{Reach, Server};
 use crate::domain::time::Timestamp;
 use crate::engine::{Asked, DrainOrder, Refusal};
@@ -15,10 +16,22 @@ const HELD_MAX: i64 = 5;
 const DRAIN_RUNS_MAX: i64 = 100;
 
 impl Api {
+    /// What everybody may hear of it.
+    fn status_of_itself(&self) -> v1::GetStatusResponse {
+        let about = self.engine().store().about();
+        v1::GetStatusResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            installation_id: about.installation.to_string(),
+            generation: about.generation.clone(),
+            database: about.engine.clone(),
+            started_at: Some(convert::time(self.parts.started_at)),
+            ..v1::GetStatusResponse::default()
+        }
+    }
+
     async fn status(&self) -> Result<v1::GetStatusResponse, Refusal> {
         let engine = self.engine();
         let drain = self.drain_now().await?;
-        let about = engine.store().about();
         let now = engine.clock().now();
         let (counts, seq, rows, held) = {
             let mut reader = engine.store().read().await?;
@@ -35,12 +48,7 @@ impl Api {
         let warnings = self.parts.steward.warnings().into_iter();
         let warnings = warnings.chain(of_servers).chain(of_lanes).chain(more).chain(of_daemons).collect();
         Ok(v1::GetStatusResponse {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            installation_id: about.installation.to_string(),
-            generation: about.generation.clone(),
             seq: convert::count(seq),
-            database: about.engine.clone(),
-            started_at: Some(convert::time(self.parts.started_at)),
             runs_queued: convert::count(counts.queued),
             runs_running: convert::count(counts.running),
             servers: counts.reach.iter().map(|(reach, n)| (reach.clone(), convert::count(*n))).collect(),
@@ -48,6 +56,7 @@ impl Api {
             lanes: u32::try_from(engine.hub().at_work()).unwrap_or(u32::MAX),
             drain,
             daemons,
+            ..self.status_of_itself()
         })
     }
 
@@ -121,8 +130,11 @@ fn warning(reach: &str, n: i64) -> Option<String> {
 impl v1::admin_server::Admin for Api {
     async fn get_status(
         &self,
-        _request: Request<v1::GetStatusRequest>,
+        request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        if !self.sight(&request)?.is_whole() {
+            return Ok(Response::new(self.status_of_itself()));
+        }
         self.status().await.map(Response::new).map_err(|r| self.refuse(r))
     }
 
@@ -131,8 +143,12 @@ impl v1::admin_server::Admin for Api {
         request: Request<v1::WhoAmIRequest>,
     ) -> Result<Response<v1::WhoAmIResponse>, Status> {
         let principal = principal(&request)?;
+        let servers = match &principal.scope {
+            Scope::Whole => Vec::new(),
+            Scope::Of(selectors) => selectors.iter().map(ToString::to_string).collect(),
+        };
         let (principal, role) = (principal.name.clone(), convert::role(principal.role).into());
-        Ok(Response::new(v1::WhoAmIResponse { principal, role }))
+        Ok(Response::new(v1::WhoAmIResponse { principal, role, servers }))
     }
 
     async fn reconcile(

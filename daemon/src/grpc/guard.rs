@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use settled_proto::v1::Verb as WireVerb;
+use settled_proto::v1::{Scope as WireScope, Verb as WireVerb};
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
@@ -38,12 +38,20 @@ struct Guard {
     gate: Gate,
     clock: Arc<dyn Clock>,
     refused: SparseEach,
-    rights: HashMap<&'static str, Verb>,
+    rights: HashMap<&'static str, Right>,
+}
+
+/// What a method needs.
+#[derive(Debug, Clone, Copy)]
+struct Right {
+    verb: Verb,
+    /// Whether the caller's role must hold on all servers; otherwise the method itself looks at its scope.
+    whole: bool,
 }
 
 impl GuardLayer {
     pub(super) fn new(gate: Gate, clock: Arc<dyn Clock>) -> Self {
-        let right = |&(path, verb, _scope): &(&'static str, i32, i32)| Some((path, verb_of(verb)?));
+        let right = |&(path, verb, scope): &(&'static str, i32, i32)| Some((path, right_of(verb, scope)?));
         let rights = settled_proto::ACCESS.iter().filter_map(right).collect();
         Self { guard: Arc::new(Guard { gate, clock, refused: SparseEach::default(), rights }) }
     }
@@ -56,6 +64,17 @@ fn verb_of(number: i32) -> Option<Verb> {
         Ok(WireVerb::Administer) => Some(Verb::Administer),
         Ok(WireVerb::Unspecified) | Err(_) => None,
     }
+}
+
+/// The right that a method declares. What changes the fleet concerns all of it, whatever else it says of itself.
+fn right_of(verb: i32, scope: i32) -> Option<Right> {
+    let verb = verb_of(verb)?;
+    let whole = match WireScope::try_from(scope) {
+        Ok(WireScope::Installation) => true,
+        Ok(WireScope::Server | WireScope::Filtered | WireScope::None) => verb == Verb::Administer,
+        Ok(WireScope::Unspecified) | Err(_) => return None,
+    };
+    Some(Right { verb, whole })
 }
 
 impl Guard {
@@ -71,7 +90,7 @@ impl Guard {
             )
         })?;
         let needed = self.rights.get(path).copied();
-        let asked = if path == WHO_AM_I { None } else { Some(needed.unwrap_or(Verb::View)) };
+        let asked = if path == WHO_AM_I { None } else { Some(needed.map_or(Verb::View, |right| right.verb)) };
         let principal = match self.gate.admit(uid, asked).await {
             Ok(principal) => principal,
             Err(Turned::Away(stranger)) => return Err(self.strange(&stranger, path)),
@@ -85,8 +104,13 @@ impl Guard {
                 "this settled has no method `{}`",
                 status::clipped(path, status::NAME_BYTES_MAX)
             ))),
-            Some(needed) if principal.role.may(needed) => Ok(principal),
-            Some(needed) => Err(self.denied(&principal, needed, path)),
+            Some(needed) if !principal.role.may(needed.verb) => {
+                Err(self.denied(&principal, needed.verb, path))
+            }
+            Some(needed) if needed.whole && !principal.scope.is_whole() => {
+                Err(self.confined(&principal, path))
+            }
+            Some(_) => Ok(principal),
         }
     }
 
@@ -96,6 +120,17 @@ impl Guard {
             tracing::warn!(uid, path, more, "a stranger was refused");
         }
         Status::permission_denied(stranger.to_string())
+    }
+
+    fn confined(&self, who: &Principal, path: &str) -> Status {
+        if let Some(more) = self.refused.tell(&who.name, self.clock.monotonic()) {
+            tracing::warn!(principal = who.name, scope = %who.scope, path, more, "a caller asked for more than its servers");
+        }
+        Status::permission_denied(format!(
+            "what {} may do here, it may do on some servers ({}), and this is about all of them: whoever runs this settled gives roles in \
+             [access] of its configuration",
+            who.name, who.scope
+        ))
     }
 
     fn denied(&self, who: &Principal, needed: Verb, path: &str) -> Status {

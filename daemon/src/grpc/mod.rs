@@ -26,6 +26,7 @@ mod serve;
 mod servers;
 mod shape;
 mod shares;
+mod sight;
 mod status;
 mod stream;
 mod tokens;
