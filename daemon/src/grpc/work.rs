@@ -7,7 +7,8 @@ use settled_proto::v1;
 use tonic::{Response, Status};
 
 use super::stream::{Answers, until_stopped};
-use super::{Api, convert};
+use super::{Api, convert, status};
+use crate::auth::{Scope, Standing, Verb};
 use crate::domain::enrollment::TaskId;
 use crate::engine::{Asked, Done, Refusal, Taker, Task};
 use crate::hub::News;
@@ -81,7 +82,11 @@ impl Api {
         let mut reader = self.engine().store().read().await.map_err(|error| self.refuse(error))?;
         let offers = reader.db().offers(&taker.queue, now, OFFERS).await;
         drop(reader);
-        for offer in offers.map_err(|error| self.refuse(error))? {
+        let offers = offers.map_err(|error| self.refuse(error))?;
+        if !offers.is_empty() {
+            self.still_works(taker).await?;
+        }
+        for offer in offers {
             // Whoever reads may go at any moment, also while the store takes note: that is done whether or not anybody waits for it.
             let errand = self.errands.spawn(self.clone().take(offer, Arc::clone(taker)));
             let found = errand.await.map_err(|error| self.refuse(Refusal::Internal(error.to_string())))?;
@@ -90,6 +95,18 @@ impl Api {
             }
         }
         Ok(None)
+    }
+
+    /// A stream may be older than what its principal may do now: a task that it may not complete would only use up its attempts.
+    async fn still_works(&self, taker: &Taker) -> Result<(), Status> {
+        match self.parts.gate.standing(&taker.principal, Verb::Operate).await {
+            Standing::May(Scope::Whole) => Ok(()),
+            Standing::May(Scope::Of(_)) | Standing::MayNot => Err(Status::permission_denied(format!(
+                "{} may not have work done on all servers any more, so it gets no tasks: whoever runs this settled gives roles",
+                taker.principal
+            ))),
+            Standing::Unknown(unclear) => Err(status::unclear(&unclear)),
+        }
     }
 
     /// Takes a task, unless others were faster.

@@ -4,18 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use settled::auth::{Grants, Role};
 use settled::engine::Lease;
 use settled::grpc::Leaving;
 use settled::lifecycles::Keeper;
 use settled::store::{Command, StoreError, Unit};
+use settled_proto::v1::lifecycles_client::LifecyclesClient;
 use settled_proto::v1::{
-    ApplyLifecycleRequest, EnrollRequest, Enrollment, EnrollmentStatus, GetEnrollmentRequest,
+    ApplyLifecycleRequest, DeferTaskRequest, EnrollRequest, Enrollment, EnrollmentStatus, GetEnrollmentRequest,
     GetStatusRequest, ListAuditRequest, WorkRequest,
 };
 use settled_tests::engine::Served;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 
+use crate::door::open_to_all;
+use crate::scopes::channel_of;
 use crate::soon;
 
 /// Keeps the writer busy until it is let go: nothing is stored meanwhile.
@@ -86,7 +91,7 @@ async fn taken_while_it_leaves(api: &Served, looks: usize) -> bool {
     }
     api.leaving.send_replace(Leaving::ToOthers);
     let ended = soon("the end of the stream", tasks.message()).await;
-    assert_eq!(ended.unwrap_err().code(), tonic::Code::Unavailable, "the worker got nothing");
+    assert_eq!(ended.unwrap_err().code(), Code::Unavailable, "the worker got nothing");
     api.leaving.send_replace(Leaving::No);
     busy.go.cancel();
     held.await.unwrap().unwrap();
@@ -118,4 +123,37 @@ async fn p4_a_task_that_did_not_reach_its_worker_is_offered_again_at_once_and_us
     let mut tasks = api.lifecycles().work(work).await.unwrap().into_inner();
     let task = soon("the task", tasks.message()).await.unwrap().unwrap();
     assert!(!task.is_retry && task.enrollment.unwrap().attempt == 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p14_a_worker_that_lost_its_role_gets_no_task_any_more_and_is_told() {
+    const ANN: u32 = 50_001;
+    let give = |api: &Served, role| {
+        let mut grants = Grants::default();
+        grants.user(ANN, role);
+        api.gate.replace(grants);
+    };
+    let api = offered().await;
+    open_to_all(&api);
+    give(&api, Role::Operator);
+    let mut client = LifecyclesClient::new(channel_of(&api, ANN).await);
+    let work = WorkRequest { queue: "q".to_owned(), worker: "w".to_owned() };
+    let mut tasks = client.work(work).await.unwrap().into_inner();
+    let task = soon("the task", tasks.message()).await.unwrap().unwrap();
+    let request_id = "again".to_owned();
+    let until = Some(prost_types::Timestamp::default());
+    let defer = DeferTaskRequest { request_id, task_id: task.id, until, why: "later".to_owned() };
+    give(&api, Role::Viewer);
+    let refused = client.defer(defer.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    // Whoever may gives it back for it: it is offered again, and the stream, which is open still, does not get it.
+    give(&api, Role::Operator);
+    client.defer(defer).await.unwrap();
+    give(&api, Role::Viewer);
+    offer(&api).await;
+    let ended = soon("the end of the stream", tasks.message()).await.unwrap_err();
+    assert_eq!(ended.code(), Code::PermissionDenied, "{ended:?}");
+    assert!(ended.message().contains("unix:50001"), "{ended:?}");
+    let now = enrollment(&api).await;
+    assert_eq!((now.attempt, now.worker.as_str()), (0, ""), "{now:?}");
 }
