@@ -34,6 +34,8 @@ const STREAMS_MAX: u32 = 256;
 const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// Bytes that may arrive before somebody takes them: for one request, and for a whole connection.
 const WINDOW_BYTES: (u32, u32) = (256 << 10, 1 << 20);
+/// Bytes of answers that wait for one who does not read, for each request.
+const UNREAD_BYTES: usize = 64 << 10;
 /// Resets of requests that are answered with the end of the connection (rapid reset).
 const RESETS_MAX: usize = 20;
 /// How long an idle connection may take to agree to its end.
@@ -97,6 +99,7 @@ fn builder() -> http2::Builder<TokioExecutor> {
         .keep_alive_timeout(KEEPALIVE_LIMIT)
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADER_BYTES_MAX)
+        .max_send_buf_size(UNREAD_BYTES)
         .max_pending_accept_reset_streams(RESETS_MAX)
         .initial_stream_window_size(stream)
         .initial_connection_window_size(connection);
