@@ -31,6 +31,7 @@ demo: ## Watch settled do its main job on a throwaway server of its own
 
 bench: ## Measure settled beside raw baselines
 	@.ci/setup
+	$(CARGO) build --release --workspace --bins
 	$(CARGO) bench --package settled-tests
 
 worlds: ## Live 10 000 simulated worlds, each asserted after every step (SETTLED_SEEDS for more; tens of minutes)
