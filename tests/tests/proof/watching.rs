@@ -19,7 +19,7 @@ use settled_proto::v1::{
     CancelRunRequest, CreateServerRequest, GetStatusRequest, Kind, Position, UpdateServerRequest,
     WatchFilter, WatchRequest, WatchResponse,
 };
-use settled_tests::patience::{until, until_within};
+use settled_tests::patience::until_within;
 use settled_tests::process::a_moment;
 use settled_tests::server::{fresh_id, install};
 use sqlx::{Connection as _, PgConnection, SqliteConnection};
@@ -71,7 +71,7 @@ async fn prove(engine: Engine) {
     let disturbing = async {
         let mut random = StdRng::seed_from_u64(seed);
         for _ in 0..restarts {
-            until("the daemon serves", async || now_if_it_serves(&channel).await).await;
+            until_within(PATIENCE, "the daemon serves", async || now_if_it_serves(&channel).await).await;
             a_moment(Duration::from_millis(random.random_range(0..MOMENT_MS_MAX))).await;
             daemon.kill();
             daemon = home.start();
@@ -87,7 +87,8 @@ async fn prove(engine: Engine) {
     let working = async {
         let loads = (0..CLIENTS).map(|n| load(&channel, n, &stop));
         futures::future::join_all(loads).await;
-        let last = until("the daemon serves", async || now_if_it_serves(&channel).await).await;
+        let last =
+            until_within(PATIENCE, "the daemon serves", async || now_if_it_serves(&channel).await).await;
         told.send_replace(Some(last.seq));
         last.seq
     };
