@@ -10,9 +10,11 @@ CREATE TABLE meta (
 -- One row. Every writing transaction locks it first, so that number order is commit order.
 CREATE TABLE counter (
     one BIGINT PRIMARY KEY CHECK (one = 1),
-    seq BIGINT NOT NULL
+    seq BIGINT NOT NULL,
+    audited BIGINT NOT NULL,
+    audit_kept_from BIGINT NOT NULL
 );
-INSERT INTO counter (one, seq) VALUES (1, 0);
+INSERT INTO counter (one, seq, audited, audit_kept_from) VALUES (1, 0, 0, 1);
 
 -- Daemons that share this store. `packages`: the definitions that each has loaded, name and digest. `serves`: false while it drains.
 CREATE TABLE daemon (
@@ -149,6 +151,24 @@ CREATE TABLE former_secret (
     sealed BYTEA NOT NULL,
     PRIMARY KEY (owner_id, name, replaced_at)
 );
+
+-- Bearer tokens, by which callers over TCP say who they are. `hash`: SHA-256 of the secret, which itself is nowhere. `scope`: a JSON list of
+-- what it is for; empty: everything. `principal`: who made it.
+CREATE TABLE token (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    name TEXT COLLATE "C" NOT NULL,
+    hash TEXT COLLATE "C" NOT NULL,
+    role TEXT NOT NULL CHECK (role IN ('viewer', 'operator', 'admin')),
+    scope TEXT NOT NULL,
+    principal TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    last_used BIGINT,
+    revoked_at BIGINT
+);
+CREATE UNIQUE INDEX token_by_hash ON token (hash);
+CREATE UNIQUE INDEX token_live_name ON token (name) WHERE revoked_at IS NULL;
+CREATE INDEX token_revoked ON token (revoked_at) WHERE revoked_at IS NOT NULL;
 
 -- Runs keep ids and names after their objects are gone: no foreign keys. From `stale_at` on an open run is shown as likely stale: nothing
 -- has happened to it (`progress_at`) for longer than its own thresholds (`stale_queued`, `stale_running`) allow. `parameters`: what was
@@ -298,17 +318,32 @@ CREATE TABLE request (
 );
 CREATE INDEX request_at ON request (at);
 
+-- Who asked for what, from where, and what came of it. `seq`: its place in the order of commits, without gaps. `changes`: JSON, fields with
+-- what they were and are. `transitions_from` to `transitions_to`: the numbers of the transitions that went with it, if there were any.
+-- Nothing here is ever changed, and only what is older than `counter.audit_kept_from` can be taken away: triggers see to that.
 CREATE TABLE audit (
-    id TEXT COLLATE "C" PRIMARY KEY,
+    seq BIGINT PRIMARY KEY,
     at BIGINT NOT NULL,
-    principal TEXT NOT NULL,
-    method TEXT NOT NULL,
+    principal TEXT COLLATE "C" NOT NULL,
+    peer TEXT NOT NULL,
+    verb TEXT COLLATE "C" NOT NULL CHECK (verb IN ('view', 'operate', 'administer')),
+    method TEXT COLLATE "C" NOT NULL,
     object TEXT NOT NULL,
+    server TEXT COLLATE "C" NOT NULL,
     detail TEXT NOT NULL,
-    result TEXT NOT NULL,
-    run_id TEXT
+    result TEXT COLLATE "C" NOT NULL CHECK (result IN ('accepted', 'refused', 'done')),
+    code TEXT NOT NULL,
+    changes TEXT NOT NULL,
+    run_id TEXT COLLATE "C",
+    transitions_from BIGINT NOT NULL,
+    transitions_to BIGINT NOT NULL
 );
-CREATE INDEX audit_at ON audit (at);
+CREATE INDEX audit_at ON audit (at, seq);
+CREATE INDEX audit_principal ON audit (principal, at, seq);
+CREATE INDEX audit_verb ON audit (verb, at, seq);
+CREATE INDEX audit_method ON audit (method, at, seq);
+CREATE INDEX audit_server ON audit (server, at, seq);
+CREATE INDEX audit_result ON audit (result, at, seq);
 
 -- What is done again and again. `next_due`: the next time that its expression names; `fire_at`: when that is looked at, with its jitter.
 -- `open_runs`, `open_enrollments`: what it has made and that may be open still. `waiting`: occurrences that wait for those.

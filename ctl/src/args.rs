@@ -2,11 +2,13 @@
 
 #![expect(clippy::doc_markdown, reason = "these comments are the help that people read on a terminal")]
 
+mod audit;
 mod lifecycles;
 mod resources;
 mod runs;
 mod schedules;
 mod servers;
+mod tokens;
 pub(crate) mod values;
 mod watch;
 
@@ -15,6 +17,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use self::audit::{AuditArgs, AuditCommand, AuditFilterArgs, AuditListArgs};
 pub(crate) use self::lifecycles::{
     ApplyArgs, CreateArgs, DecideArgs, EnrollArgs, EnrollmentCommand, EnrollmentListArgs, EnrollmentShowArgs,
     LifecycleCommand,
@@ -32,6 +35,7 @@ pub(crate) use self::servers::{
     AddArgs, EditArgs, RekeyArgs, RemoveServerArgs, ServerCommand, ServerListArgs, ServerTargetArgs,
     TakeoverArgs, UnlockArgs,
 };
+pub(crate) use self::tokens::{CreateTokenArgs, RevokeTokenArgs, TokenCommand};
 pub(crate) use self::watch::WatchArgs;
 
 const AFTER_HELP: &str = "\
@@ -174,6 +178,9 @@ pub(crate) enum Command {
         after_help = "Roles: a viewer looks, an operator has work done on servers, too, an admin changes the fleet, too.\nThey are given in [access] of the daemon's configuration."
     )]
     Whoami,
+    /// Let others come over TCP: make tokens, see them, revoke them
+    #[command(subcommand, arg_required_else_help = true)]
+    Token(TokenCommand),
     /// Begin nothing new on this daemon, and let what runs come to its end
     ///
     /// The daemon takes no server and starts no run. What runs is followed to its end; 'settlectl status' tells what is
@@ -188,7 +195,9 @@ pub(crate) enum Command {
     /// The daemon does this by itself all the time. Doing it twice changes nothing.
     Reconcile(ChangeArgs),
     /// Who asked for what: the accepted commands, newest first
-    #[command(after_help = "Example:\n  settlectl audit list --limit 20")]
+    #[command(
+        after_help = "Examples:\n  settlectl audit list --server web1 --result refused\n  settlectl audit show 4711"
+    )]
     Audit(AuditArgs),
     /// Print the completions for a shell
     #[command(after_help = "\
@@ -253,23 +262,6 @@ pub(crate) struct DrainArgs {
     pub(crate) wait: bool,
     #[command(flatten)]
     pub(crate) change: ChangeArgs,
-}
-
-/// `audit`, `audit list`.
-#[derive(Args, Debug)]
-#[command(args_conflicts_with_subcommands = true)]
-pub(crate) struct AuditArgs {
-    #[command(subcommand)]
-    pub(crate) command: Option<AuditCommand>,
-    #[command(flatten)]
-    pub(crate) page: PageArgs,
-}
-
-/// The verbs of the audit.
-#[derive(Debug, Subcommand)]
-pub(crate) enum AuditCommand {
-    /// Accepted commands, newest first
-    List(PageArgs),
 }
 
 /// Which part of a long list.
@@ -426,17 +418,39 @@ mod tests {
             ("schedule list --paused", true),
             ("schedule show a --history 3", true),
             ("schedule fire a --request-id x", true),
-            ("audit", true),
-            ("audit list --limit 3", true),
-            ("audit --limit 3", true),
+            ("token create ci --role operator --days 30", true),
+            ("token create ci --role operator --scope label:tier=web --scope server:db1", true),
+            ("token create ci", false),
+            ("token create ci --role root", false),
+            ("token list --limit 3", true),
+            ("token revoke ci --request-id x", true),
+            ("token revoke", false),
             ("completions zsh", true),
             ("status -o yaml", true),
             ("frobnicate", false),
         ];
+        understands(&table);
+    }
+
+    #[test]
+    fn what_people_ask_of_the_audit_is_understood() {
+        understands(&[
+            ("audit", true),
+            ("audit list --limit 3", true),
+            ("audit --limit 3", true),
+            ("audit list --principal unix:7 --verb operate --result refused", true),
+            ("audit list --since yesterday", false),
+            ("audit show 12", true),
+            ("audit show x", false),
+            ("audit export --server web1", true),
+        ]);
+    }
+
+    fn understands(table: &[(&str, bool)]) {
         for (line, good) in table {
             let words = std::iter::once("settlectl").chain(line.split(' '));
             let parsed = Cli::try_parse_from(words);
-            assert_eq!(parsed.is_ok(), good, "{line}: {:?}", parsed.err().map(|e| e.to_string()));
+            assert_eq!(parsed.is_ok(), *good, "{line}: {:?}", parsed.err().map(|e| e.to_string()));
         }
     }
 

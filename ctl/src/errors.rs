@@ -201,7 +201,7 @@ pub(crate) fn flag_of(field: &str, command: &str) -> String {
         ("parameters", _) => return format!("--set {key}").trim_end().to_owned(),
         ("secrets", _) => return format!("--secret {key}").trim_end().to_owned(),
         ("labels", _) => return format!("--label {key}").trim_end().to_owned(),
-        ("name" | "server", "server") => "NAME",
+        ("name" | "server", "server") | ("name", "token") => "NAME",
         ("name", _) => "--name",
         ("server", _) => "--server",
         ("host", "server") => "HOST",
@@ -228,7 +228,8 @@ pub(crate) fn flag_of(field: &str, command: &str) -> String {
         ("page_token", _) => "--page-token",
         ("page_size", _) => "--limit",
         ("kinds", _) => "--kind",
-        ("status" | "state" | "outcome", _) => return format!("--{head}"),
+        ("token", "token") => "TOKEN",
+        ("status" | "state" | "outcome" | "role" | "days" | "scope", _) => return format!("--{head}"),
         _ => return text::clean(field),
     };
     flag.to_owned()

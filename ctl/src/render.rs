@@ -1,6 +1,7 @@
 //! Turns messages of the contract into text. Pure: what is printed where is decided by [`out`].
 
 pub(crate) mod admin;
+pub(crate) mod audit;
 pub(crate) mod enrollments;
 mod grounds;
 pub(crate) mod json;
@@ -15,6 +16,7 @@ pub(crate) mod servers;
 pub(crate) mod story;
 pub(crate) mod table;
 pub(crate) mod text;
+pub(crate) mod tokens;
 pub(crate) mod transitions;
 pub(crate) mod verdict;
 pub(crate) mod words;

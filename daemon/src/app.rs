@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Gate, Grants, Role};
+use crate::auth::{Gate, Grants, Role, Scope};
 use crate::catalog::Catalog;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Grantee};
@@ -204,14 +204,22 @@ fn figures(
 /// The roles that the configuration gives.
 fn grants(access: &config::Access) -> Grants {
     let mut grants = Grants::default();
-    let config::Access { viewers, operators, admins } = access;
+    let config::Access { viewers, operators, admins, scoped } = access;
+    let mut give = |who, role, scope| match who {
+        Grantee::User(uid) => grants.user_on(uid, role, scope),
+        Grantee::Group(gid) => grants.group_on(gid, role, scope),
+    };
     for (list, role) in [(viewers, Role::Viewer), (operators, Role::Operator), (admins, Role::Admin)] {
         for who in list {
-            match *who {
-                Grantee::User(uid) => grants.user(uid, role),
-                Grantee::Group(gid) => grants.group(gid, role),
-            }
+            give(*who, role, Scope::Whole);
         }
+    }
+    for config::Scoped { who, role, servers } in scoped {
+        let role = match role {
+            config::ScopedRole::Viewer => Role::Viewer,
+            config::ScopedRole::Operator => Role::Operator,
+        };
+        give(*who, role, Scope::Of(servers.iter().map(|picked| picked.0.clone()).collect()));
     }
     grants
 }
@@ -318,7 +326,7 @@ async fn open(
         remote,
         lease,
         installation,
-        gate: Gate::new(rustix::process::geteuid().as_raw(), grants(&config.access)),
+        gate: Gate::new(rustix::process::geteuid().as_raw(), grants(&config.access), Arc::clone(&clock)),
         permits: Arc::new(Semaphore::new(config.lane.at_work_max as usize)),
         settings: dispatch::Settings {
             unreachable_retry: config.lane.unreachable_retry(),

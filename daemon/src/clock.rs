@@ -1,10 +1,14 @@
-//! The only "now", the only waiting, the only source of ids and randomness.
+//! The only "now", the only waiting, the only source of ids and randomness; and how seldom a line is logged that anybody can cause.
+
+mod sparse;
 
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::tz::TimeZone;
 use ulid::Ulid;
+
+pub use sparse::{Sparse, SparseEach};
 
 use crate::domain::time::Timestamp;
 

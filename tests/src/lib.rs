@@ -13,3 +13,4 @@ pub mod scripted;
 pub mod server;
 pub mod sim;
 pub mod sshd;
+pub mod users;

@@ -5,19 +5,23 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use settled_proto::v1::{
-    AuditEntry, Cause, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, Daemon,
+    Cause, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, CreateTokenResponse, Daemon,
     DeleteServerResponse, Difference, Drain, EnrollmentTarget, Evidence, Failure, Fate, FireScheduleResponse,
     FollowRunResponse, ForceUnlockServerResponse, Freshness, GetStatusResponse, Grounds, IdentityKind, Kind,
     LaneHeld, LastOccurrence, LateEvidence, MissedPolicy, Observed, Occurrence, OperationTarget, Outcome,
     OutputStream, Overlap, Package, Parameter, Presence, Priority, Reach, Reason, ReconcileResponse,
     RefusedTarget, ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role, Run, RunDiagnostics,
     RunState, Schedule, ScheduleTarget, Server, ServerStatus, SettledRun, StaleRun, Step, StepState,
-    Supported, WaitReason, Waiting, WatchResponse, WhoAmIResponse, follow_run_response, schedule_target,
-    transition, watch_response,
+    Supported, Token, WaitReason, Waiting, WatchResponse, WhoAmIResponse, follow_run_response,
+    schedule_target, transition, watch_response,
 };
 
+mod audit;
 mod lifecycles;
 
+#[cfg(test)]
+use audit::audit_change;
+pub(crate) use audit::{audit, audited};
 pub(crate) use lifecycles::{applied, cleaned, enrolled, enrollment, execution, lifecycle, ran};
 
 use super::text;
@@ -414,6 +418,7 @@ pub(crate) fn whoami(answer: &WhoAmIResponse) -> Value {
     json!({
         "principal": answer.principal,
         "role": named::<Role>(answer.role),
+        "servers": answer.servers,
     })
 }
 
@@ -581,18 +586,24 @@ pub(crate) fn fired(r: &FireScheduleResponse) -> Value {
     })
 }
 
-/// A line of the audit.
-pub(crate) fn audit(a: &AuditEntry) -> Value {
+/// A token.
+pub(crate) fn token(t: &Token) -> Value {
     json!({
-        "id": a.id,
-        "at": time(a.at.as_ref()),
-        "principal": a.principal,
-        "method": a.method,
-        "object": a.object,
-        "detail": a.detail,
-        "result": a.result,
-        "run_id": a.run_id,
+        "id": t.id,
+        "name": t.name,
+        "role": named::<Role>(t.role),
+        "scope": t.scope,
+        "principal": t.principal,
+        "created_at": time(t.created_at.as_ref()),
+        "expires_at": time(t.expires_at.as_ref()),
+        "last_used": time(t.last_used.as_ref()),
+        "revoked_at": time(t.revoked_at.as_ref()),
     })
+}
+
+/// The answer to `token create`: the only one with the secret.
+pub(crate) fn created_token(r: &CreateTokenResponse) -> Value {
+    json!({ "token": maybe(r.token.as_ref(), token), "secret": r.secret })
 }
 
 #[cfg(test)]

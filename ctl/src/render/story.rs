@@ -158,6 +158,7 @@ pub(crate) fn wait_line(waiting: &Waiting) -> String {
         Ok(WaitReason::Unresolved) => "until a step on this server is proven to have ended".to_owned(),
         Ok(WaitReason::Window) => "for a maintenance window of the server".to_owned(),
         Ok(WaitReason::Drain) => "because nothing new is begun".to_owned(),
+        Ok(WaitReason::Access) => "until it can be told whether who asked may still do this".to_owned(),
         Ok(WaitReason::Limit) => "because as many servers are at work as settled may use at once".to_owned(),
         Ok(WaitReason::Unspecified) | Err(_) => word_or_empty::<WaitReason>(waiting.reason),
     };

@@ -14,6 +14,7 @@ const LIVE: &[&str] = &[
     "access.viewers",
     "access.operators",
     "access.admins",
+    "access.scoped",
     "packages.dir",
     "run.queue_limit_s",
     "run.attempts",

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::access::NOBODY;
-use super::{Access, BACKOFF_MAX_S, Config, Drain};
+use super::{BACKOFF_MAX_S, Config, Drain};
 
 /// How long after a start or a takeover nothing is settled by time, in seconds.
 pub const TAKEOVER_GRACE_S: u64 = 60;
@@ -283,7 +283,7 @@ fn ranges(config: &Config) -> impl Iterator<Item = Fault> {
 }
 
 fn texts(config: &Config) -> impl Iterator<Item = Fault> {
-    [url(config), socket(&config.listen.unix), metrics(config), nobody(config), empty(config)]
+    [url(config), socket(&config.listen.unix), metrics(config), nobody(config), scopes(config), empty(config)]
         .into_iter()
         .flatten()
 }
@@ -323,9 +323,7 @@ fn metrics(config: &Config) -> Option<Fault> {
 }
 
 fn nobody(config: &Config) -> Option<Fault> {
-    let Access { viewers, operators, admins } = &config.access;
-    let lists = [("access.viewers", viewers), ("access.operators", operators), ("access.admins", admins)];
-    let (key, _) = lists.into_iter().find(|(_, list)| list.iter().any(|who| who.is_nobody()))?;
+    let (key, _) = config.access.named().find(|(_, who)| who.is_nobody())?;
     Some(Fault {
         text: format!(
             "{key} names {NOBODY}, which stands for everybody outside the daemon's user namespace: name users and groups by their own id, \
@@ -333,6 +331,10 @@ fn nobody(config: &Config) -> Option<Fault> {
         ),
         keys: vec![key],
     })
+}
+
+fn scopes(config: &Config) -> Option<Fault> {
+    config.access.misfit().map(|text| Fault { text, keys: vec!["access.scoped"] })
 }
 
 fn empty(config: &Config) -> Option<Fault> {

@@ -1,11 +1,12 @@
 //! What all lanes share: the engine, the way to servers, the right to touch them, and what any part of a lane may tell of a run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use super::{Drain, Settings, failures};
-use crate::auth::{Gate, Verb};
+use crate::auth::{Gate, Standing, Verb};
 use crate::domain::id::InstallationId;
 use crate::domain::operation::Operation;
 use crate::domain::run::{Event, Run, Subject};
@@ -13,7 +14,7 @@ use crate::domain::server::{IdentityKind, Reach, Server};
 use crate::domain::step::Ended;
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::{Outcome, Reason};
-use crate::domain::waiting::WaitReason;
+use crate::domain::waiting::{WaitReason, pause};
 use crate::engine::{Advance, Engine, LaneError, LaneHold, Lease, log};
 use crate::remote::{Login, Remote, Target};
 
@@ -36,6 +37,19 @@ pub struct Crew {
     pub settings: Settings,
     /// Whether anything new is begun.
     pub drain: Drain,
+}
+
+/// What has become of the right to a queued run.
+pub(super) enum Right {
+    /// It is there still.
+    There,
+    /// It is gone, and the run has ended with that.
+    Gone,
+    /// It cannot be told; the run waits.
+    Unknown {
+        /// After which time it is asked again.
+        retry: Duration,
+    },
 }
 
 impl Crew {
@@ -127,19 +141,28 @@ impl Crew {
         Ok(after)
     }
 
-    /// Whether who asked for a run might still do that (P14): what meets a server belongs to changes of the fleet.
-    pub(super) fn still_may(&self, run: &Run) -> bool {
+    /// Whether who asked for a queued run may still do that (P14). What meets a server belongs to changes of the fleet. A run whose principal
+    /// may not is ended; one of whose principal nobody can tell waits.
+    pub(super) async fn right(&self, hold: LaneHold, server: &Server, run: &Run) -> Result<Right, LaneError> {
         let verb = match run.operation {
             Operation::Register => Verb::Administer,
             _ => Verb::Operate,
         };
-        self.gate.still_allows(&run.principal, verb)
-    }
-
-    /// Ends a queued run whose principal may not do this any more (P14).
-    pub(super) async fn forbid(&self, hold: LaneHold, run: &Run) -> Result<(), LaneError> {
-        let message = format!("{} lost the right to do this before it began", run.principal);
-        self.block(hold, run, Reason::Forbidden, message).await
+        match self.gate.standing(&run.principal, verb).await {
+            Standing::May(scope) if scope.covers(&server.name, &server.labels) => Ok(Right::There),
+            Standing::May(_) | Standing::MayNot => {
+                let message = format!("{} lost the right to do this before it began", run.principal);
+                self.block(hold, run, Reason::Forbidden, message).await?;
+                Ok(Right::Gone)
+            }
+            Standing::Unknown(unclear) => {
+                let now = self.engine.clock().now();
+                let waited = now.since(run.waiting_since(WaitReason::Access, now));
+                let retry = pause(self.settings.unreachable_retry, waited);
+                self.waits(hold, run, WaitReason::Access, unclear.to_string(), Some(now + retry)).await?;
+                Ok(Right::Unknown { retry })
+            }
+        }
     }
 
     /// Ends a queued run that must not begin.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::broken::Panics;
+use super::crew::Right;
 use super::reading::Readings;
 use super::stepping::Work;
 use super::{Crew, LIMIT, Next};
@@ -258,9 +259,13 @@ impl Lane {
             self.waits(run, WaitReason::Paused, who, None).await?;
             return self.idle().await.map(Some);
         }
-        if !self.crew.still_may(run) {
-            self.crew.forbid(self.hold, run).await?;
-            return Ok(Some(Next::Now));
+        match self.crew.right(self.hold, self.server.as_ref().ok_or(LaneError::Lost)?, run).await? {
+            Right::There => {}
+            Right::Gone => return Ok(Some(Next::Now)),
+            Right::Unknown { retry } => {
+                self.rest();
+                return Ok(Some(self.later(retry)));
+            }
         }
         if let Some(next) = self.unresolved(Some(run), open).await? {
             return Ok(Some(next));

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::crew::Right;
 use super::sight::{Sight, Verdict};
 use super::{Crew, Next, failures};
 use crate::domain::failure::Failure;
 use crate::domain::id::ServerId;
 use crate::domain::operation::Operation;
 use crate::domain::params::Outputs;
-use crate::domain::run::{Event, Proof, Repair, Run, StepFacts, Subject};
+use crate::domain::run::{Event, Proof, Repair, Retry, Run, StepFacts, Subject};
 use crate::domain::server::{Reach, Server};
 use crate::domain::step::{Cause, Ended};
 use crate::domain::verdict::Reason;
@@ -107,9 +108,12 @@ impl Readings {
             self.crew.waits(hold, &run, WaitReason::Paused, who, None).await?;
             return Ok(self.later(idle));
         }
-        if run.is_queued() && !self.crew.still_may(&run) {
-            self.crew.forbid(hold, &run).await?;
-            return Ok(Next::Now);
+        if run.is_queued() {
+            match self.crew.right(hold, &server, &run).await? {
+                Right::There => {}
+                Right::Gone => return Ok(Next::Now),
+                Right::Unknown { retry } => return Ok(self.later(retry)),
+            }
         }
         let target = self.crew.target_of(&server).await?;
         let reading = Reading { hold, server, target, run };
@@ -229,9 +233,7 @@ impl Readings {
         }
         let facts = StepFacts {
             next: None,
-            busy: false,
-            hopeless: true,
-            final_code: false,
+            retry: Retry::Hopeless,
             retry_on_timeout: false,
             repair: Repair::No,
             outputs: told.ok(),

@@ -27,6 +27,8 @@ text_enum! {
         Window = "window",
         /// The daemon drains, and begins none. Computed when read, never stored.
         Drain = "drain",
+        /// It cannot be told at the moment whether who asked may still do it.
+        Access = "access",
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod accept;
 mod adopt;
+mod audit;
 mod cancel;
 mod definitions;
 mod drain;
@@ -36,6 +37,7 @@ mod server_unlock;
 mod settle;
 pub mod targets;
 pub mod titles;
+mod tokens;
 mod told;
 mod valid;
 mod way;
@@ -43,13 +45,16 @@ mod way;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
+pub use audit::{Changed, Refused};
 pub use drain::DrainOrder;
 pub use drift::Sighting;
 pub use error::Refusal;
 pub use install::Install;
 pub use lane::{Advance, LaneError, LaneHold, Outline, StepEnd};
 pub use lease::Lease;
-pub use lifecycles::{ApplyLifecycle, Call, Change, Cleaning, Done, Enroll, LIFECYCLES_MAX, Task};
+pub use lifecycles::{ApplyLifecycle, Call, Change, Cleaning, Done, Enroll, LIFECYCLES_MAX, Taker, Task};
 pub use once::{Answer, Asked};
 pub use operate::Operate;
 pub use planned::Planned;
@@ -60,6 +65,7 @@ pub use server_edit::{EditServer, Login};
 pub use server_policy::{EditPolicy, opening};
 pub use server_takeover::Takeover;
 pub use settle::Settled;
+pub use tokens::{NewToken, Shown, TOKEN_DAYS_MAX};
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -67,8 +73,11 @@ use crate::domain::freshness::Thresholds;
 use crate::domain::id::DaemonId;
 use crate::domain::timings::Timings;
 use crate::hub::Hub;
-use crate::secrets::Sealer;
+use crate::secrets::{Sealer, SecretError};
 use crate::store::{Store, Writer};
+
+/// Whose secrets those are that only leave and come back.
+const HIDDEN: &str = "hidden";
 
 /// Limits and durations that commands apply.
 #[derive(Debug, Clone, Copy)]
@@ -120,6 +129,7 @@ struct Inner {
     catalog: RwLock<Catalog>,
     definitions: definitions::Definitions,
     flows: lifecycles::Flows,
+    uses: tokens::Uses,
     sealer: Sealer,
     clock: Arc<dyn Clock>,
     me: DaemonId,
@@ -163,6 +173,7 @@ impl Engine {
                 catalog,
                 definitions,
                 flows: lifecycles::Flows::default(),
+                uses: tokens::Uses::default(),
                 sealer,
                 clock,
                 me,
@@ -232,6 +243,18 @@ impl Engine {
         self.inner.sealer.fingerprint(content)
     }
 
+    /// Hides a text that leaves the installation and comes back to this place: nobody else can read, make or move it.
+    pub fn hide(&self, place: &str, text: &str) -> Result<Vec<u8>, SecretError> {
+        self.inner.sealer.seal(HIDDEN, place, text.as_bytes(), self.nonce())
+    }
+
+    /// What was hidden for this place; `None` when it was not.
+    pub fn reveal(&self, place: &str, hidden: &[u8]) -> Option<String> {
+        let sealer = &self.inner.sealer;
+        let text = sealer.open(HIDDEN, place, sealer.key_id(), hidden).ok()?;
+        String::from_utf8(text.to_vec()).ok()
+    }
+
     fn writer(&self) -> &Writer {
         &self.inner.writer
     }
@@ -246,5 +269,14 @@ impl Engine {
             chunk.copy_from_slice(&self.clock().random().to_le_bytes());
         }
         nonce
+    }
+
+    /// 256 random bits, gone from memory with whoever has them.
+    fn random_bits(&self) -> Zeroizing<[u8; 32]> {
+        let mut bits = Zeroizing::new([0; 32]);
+        for chunk in bits.chunks_exact_mut(8) {
+            chunk.copy_from_slice(&self.clock().random().to_le_bytes());
+        }
+        bits
     }
 }

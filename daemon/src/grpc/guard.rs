@@ -1,5 +1,5 @@
-//! Behind the door: every request comes through here, with the user id that the kernel vouches for. A method that declares no right is
-//! not let through (P14).
+//! The guard behind the door: every request comes through here, with the user id that the kernel vouches for. A method that declares no
+//! right is not let through (P14).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,15 +7,16 @@ use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use settled_proto::v1::Verb as WireVerb;
+use settled_proto::v1::{Scope as WireScope, Verb as WireVerb};
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::door::Peer;
-use super::sparse::Sparse;
-use crate::auth::{Gate, Principal, Role, Verb};
-use crate::clock::Clock;
+use super::refusals::Traced;
+use super::status;
+use crate::auth::{Gate, Principal, Role, Stranger, Turned, Verb};
+use crate::clock::{Clock, SparseEach};
 
 /// Open to every caller who was let in; they tell nothing of servers.
 const OPEN: [&str; 3] = [
@@ -23,6 +24,9 @@ const OPEN: [&str; 3] = [
     "/grpc.reflection.v1.ServerReflection/",
     "/grpc.reflection.v1alpha.ServerReflection/",
 ];
+
+/// Tells its caller all that it is.
+const WHO_AM_I: &str = "/settled.v1.Admin/WhoAmI";
 
 /// Puts the guard before all services.
 #[derive(Clone)]
@@ -33,17 +37,23 @@ pub(super) struct GuardLayer {
 struct Guard {
     gate: Gate,
     clock: Arc<dyn Clock>,
-    strangers: Sparse,
-    denied: Sparse,
-    rights: HashMap<&'static str, Verb>,
+    refused: SparseEach,
+    rights: HashMap<&'static str, Right>,
+}
+
+/// What a method needs.
+#[derive(Debug, Clone, Copy)]
+struct Right {
+    verb: Verb,
+    /// Whether the caller's role must hold on all servers; otherwise the method itself looks at its scope.
+    whole: bool,
 }
 
 impl GuardLayer {
     pub(super) fn new(gate: Gate, clock: Arc<dyn Clock>) -> Self {
-        let right = |&(path, verb, _scope): &(&'static str, i32, i32)| Some((path, verb_of(verb)?));
+        let right = |&(path, verb, scope): &(&'static str, i32, i32)| Some((path, right_of(verb, scope)?));
         let rights = settled_proto::ACCESS.iter().filter_map(right).collect();
-        let (strangers, denied) = <(Sparse, Sparse)>::default();
-        Self { guard: Arc::new(Guard { gate, clock, strangers, denied, rights }) }
+        Self { guard: Arc::new(Guard { gate, clock, refused: SparseEach::default(), rights }) }
     }
 }
 
@@ -56,47 +66,83 @@ fn verb_of(number: i32) -> Option<Verb> {
     }
 }
 
+/// The right that a method declares. What changes the fleet concerns all of it, whatever else it says of itself.
+fn right_of(verb: i32, scope: i32) -> Option<Right> {
+    let verb = verb_of(verb)?;
+    let whole = match WireScope::try_from(scope) {
+        Ok(WireScope::Installation) => true,
+        Ok(WireScope::Server | WireScope::Filtered | WireScope::None) => verb == Verb::Administer,
+        Ok(WireScope::Unspecified) | Err(_) => return None,
+    };
+    Some(Right { verb, whole })
+}
+
 impl Guard {
     /// Who asks, if it may.
-    fn admit(&self, path: &str, peer: Option<&Peer>) -> Result<Principal, Status> {
-        self.admit_uid(path, peer.map(|&Peer::Unix { uid }| uid))
+    async fn admit(&self, path: &str, peer: Option<Peer>) -> Result<Principal, Status> {
+        self.admit_uid(path, peer.map(|Peer::Unix { uid }| uid)).await
     }
 
-    fn admit_uid(&self, path: &str, uid: Option<u32>) -> Result<Principal, Status> {
+    async fn admit_uid(&self, path: &str, uid: Option<u32>) -> Result<Principal, Status> {
         let uid = uid.ok_or_else(|| {
             Status::permission_denied(
                 "the system does not tell who is asking: connect through the unix socket",
             )
         })?;
-        let principal = self.gate.admit(uid).map_err(|stranger| {
-            if let Some(more) = self.strangers.tell(self.clock.monotonic()) {
-                tracing::warn!(uid, path, more, "a stranger was refused");
-            }
-            Status::permission_denied(stranger.to_string())
-        })?;
+        let needed = self.rights.get(path).copied();
+        let asked = if path == WHO_AM_I { None } else { Some(needed.map_or(Verb::View, |right| right.verb)) };
+        let principal = match self.gate.admit(uid, asked).await {
+            Ok(principal) => principal,
+            Err(Turned::Away(stranger)) => return Err(self.strange(&stranger, path)),
+            Err(Turned::Later(unclear)) => return Err(status::unclear(&unclear)),
+        };
         if OPEN.iter().any(|open| path.starts_with(open)) {
             return Ok(principal);
         }
-        let Some(&needed) = self.rights.get(path) else {
-            return Err(Status::unimplemented(format!(
+        match needed {
+            None => Err(Status::unimplemented(format!(
                 "this settled has no method `{}`",
-                super::status::clipped(path, super::status::NAME_BYTES_MAX)
-            )));
-        };
-        if !principal.role.may(needed) {
-            if let Some(more) = self.denied.tell(self.clock.monotonic()) {
-                tracing::warn!(
-                    principal = principal.name, role = %principal.role, path, more, "a caller asked for more than it may"
-                );
+                status::clipped(path, status::NAME_BYTES_MAX)
+            ))),
+            Some(needed) if !principal.role.may(needed.verb) => {
+                Err(self.denied(&principal, needed.verb, path))
             }
-            return Err(Status::permission_denied(format!(
-                "{} has the role {} here, and this is for the role {}: whoever runs this settled gives roles in [access] of its configuration",
-                principal.name,
-                principal.role,
-                Role::that_may(needed)
-            )));
+            Some(needed) if needed.whole && !principal.scope.is_whole() => {
+                Err(self.confined(&principal, path))
+            }
+            Some(_) => Ok(principal),
         }
-        Ok(principal)
+    }
+
+    fn strange(&self, stranger: &Stranger, path: &str) -> Status {
+        let uid = stranger.uid;
+        if let Some(more) = self.refused.tell(&format!("unix:{uid}"), self.clock.monotonic()) {
+            tracing::warn!(uid, path, more, "a stranger was refused");
+        }
+        Status::permission_denied(stranger.to_string())
+    }
+
+    fn confined(&self, who: &Principal, path: &str) -> Status {
+        if let Some(more) = self.refused.tell(&who.name, self.clock.monotonic()) {
+            tracing::warn!(principal = who.name, scope = %who.scope, path, more, "a caller asked for more than its servers");
+        }
+        Status::permission_denied(format!(
+            "what {} may do here, it may do on some servers ({}), and this is about all of them: whoever runs this settled gives roles in \
+             [access] of its configuration",
+            who.name, who.scope
+        ))
+    }
+
+    fn denied(&self, who: &Principal, needed: Verb, path: &str) -> Status {
+        if let Some(more) = self.refused.tell(&who.name, self.clock.monotonic()) {
+            tracing::warn!(principal = who.name, role = %who.role, path, more, "a caller asked for more than it may");
+        }
+        Status::permission_denied(format!(
+            "{} has the role {} here, and this is for the role {}: whoever runs this settled gives roles in [access] of its configuration",
+            who.name,
+            who.role,
+            Role::that_may(needed)
+        ))
     }
 }
 
@@ -108,7 +154,7 @@ impl<S> Layer<S> for GuardLayer {
     }
 }
 
-/// The services behind the door.
+/// The services behind the guard.
 #[derive(Clone)]
 pub(super) struct Guarded<S> {
     guard: Arc<Guard>,
@@ -117,7 +163,7 @@ pub(super) struct Guarded<S> {
 
 impl<S> Service<Request<Body>> for Guarded<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>>,
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
@@ -130,13 +176,23 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        match self.guard.admit(request.uri().path(), request.extensions().get()) {
-            Ok(principal) => {
-                request.extensions_mut().insert(principal);
-                Box::pin(self.inner.call(request))
+        // The one that said it is ready; its copy has not.
+        let ready = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, ready);
+        let guard = Arc::clone(&self.guard);
+        Box::pin(async move {
+            let peer = request.extensions().get().copied();
+            match guard.admit(request.uri().path(), peer).await {
+                Ok(principal) => {
+                    if let Some(traced) = request.extensions().get::<Arc<Traced>>() {
+                        traced.asks(&principal.name);
+                    }
+                    request.extensions_mut().insert(principal);
+                    inner.call(request).await
+                }
+                Err(status) => Ok(status.into_http()),
             }
-            Err(status) => Box::pin(std::future::ready(Ok(status.into_http()))),
-        }
+        })
     }
 }
 
@@ -153,7 +209,8 @@ mod tests {
     }
 
     fn guard_of(grants: Grants) -> Arc<Guard> {
-        GuardLayer::new(Gate::new(900, grants), Arc::new(SystemClock::new())).guard
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        GuardLayer::new(Gate::new(900, grants, Arc::clone(&clock)), clock).guard
     }
 
     #[test]
@@ -162,8 +219,8 @@ mod tests {
         assert!(!settled_proto::ACCESS.is_empty());
     }
 
-    #[test]
-    fn p14_strangers_are_refused_everywhere_and_undeclared_methods_for_everyone() {
+    #[tokio::test]
+    async fn p14_strangers_are_refused_everywhere_and_undeclared_methods_for_everyone() {
         let install = "/settled.v1.Resources/Install";
         let health = "/grpc.health.v1.Health/Check";
         let undeclared = "/settled.v1.Resources/Explode";
@@ -179,14 +236,15 @@ mod tests {
             ("/settled.v1.Resources/Install/", Some(0), Some(Code::Unimplemented)),
         ];
         for (path, uid, refused) in table {
-            assert_eq!(guard().admit_uid(path, uid).err().map(|s| s.code()), refused, "{path} as {uid:?}");
+            let admitted = guard().admit_uid(path, uid).await;
+            assert_eq!(admitted.err().map(|s| s.code()), refused, "{path} as {uid:?}");
         }
-        let status = guard().admit_uid(install, Some(1001)).unwrap_err();
+        let status = guard().admit_uid(install, Some(1001)).await.unwrap_err();
         assert!(status.message().contains("access.admins"), "{}", status.message());
     }
 
-    #[test]
-    fn p14_every_method_is_open_to_its_role_and_to_no_lower_one() {
+    #[tokio::test]
+    async fn p14_every_method_is_open_to_its_role_and_to_no_lower_one() {
         let mut grants = Grants::default();
         let roles = [(1001, Role::Viewer), (1002, Role::Operator), (1003, Role::Admin)];
         for (uid, role) in roles {
@@ -197,7 +255,7 @@ mod tests {
         for &(path, verb, _) in settled_proto::ACCESS {
             let needed = Role::that_may(verb_of(verb).unwrap());
             for (uid, role) in roles {
-                let admitted = guard.admit_uid(path, Some(uid));
+                let admitted = guard.admit_uid(path, Some(uid)).await;
                 assert_eq!(admitted.is_ok(), role >= needed, "{path} as {role}");
                 if let Err(status) = admitted {
                     refusals += 1;
@@ -207,5 +265,30 @@ mod tests {
             }
         }
         assert!(refusals > 40, "{refusals}");
+    }
+
+    /// A user database that is away.
+    struct Away;
+
+    impl crate::auth::Members for Away {
+        fn groups_of(&self, _: u32) -> Result<Option<Vec<u32>>, String> {
+            Err("too many open files".to_owned())
+        }
+    }
+
+    #[tokio::test]
+    async fn p14_who_cannot_be_looked_up_is_told_to_ask_again_and_is_not_refused() {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let mut grants = Grants::default();
+        grants.group(50, Role::Operator);
+        grants.user(1002, Role::Operator);
+        let gate = Gate::with_members(900, grants, Arc::new(Away), Arc::clone(&clock));
+        let guard = GuardLayer::new(gate, clock).guard;
+        let install = "/settled.v1.Resources/Install";
+        let status = guard.admit_uid(install, Some(1001)).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{}", status.message());
+        let details = tonic_types::StatusExt::get_error_details(&status);
+        assert!(details.retry_info().is_some_and(|info| info.retry_delay.is_some()));
+        assert_eq!(guard.admit_uid(install, Some(1002)).await.unwrap().role, Role::Operator);
     }
 }

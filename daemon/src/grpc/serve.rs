@@ -30,6 +30,7 @@ use tower::Layer as _;
 use super::deadline::DeadlineLayer;
 use super::door::{Door, Manners};
 use super::guard::GuardLayer;
+use super::refusals::on_record;
 use super::shares::SharesLayer;
 use super::wire::WireLayer;
 use super::{Api, GrpcParts, Leaving};
@@ -123,6 +124,7 @@ pub async fn serve(listener: UnixListener, parts: GrpcParts) -> Result<(), Serve
     let service = SharesLayer::new(limits.portions, Arc::clone(&clock)).layer(service);
     let service = DeadlineLayer::new(Arc::clone(&clock)).layer(service);
     let service = GuardLayer::new(parts.gate.clone(), Arc::clone(&clock)).layer(service);
+    let service = on_record(service, api);
     let manners = Manners {
         clock,
         patience: limits.patience,

@@ -234,7 +234,11 @@ mod tests {
     #[test]
     fn one_principal_that_takes_all_it_may_leaves_the_others_theirs() {
         let layer = SharesLayer::new(PORTIONS, Arc::new(crate::clock::SystemClock::new()));
-        let who = |name: &str| Principal { name: name.to_owned(), role: crate::auth::Role::Viewer };
+        let who = |name: &str| Principal {
+            name: name.to_owned(),
+            role: crate::auth::Role::Viewer,
+            scope: crate::auth::Scope::Whole,
+        };
         let (ann, bob) = (who("unix:1"), who("unix:2"));
         let (share, _one) = layer.shares.take(&ann).unwrap();
         let two = layer.shares.take(&ann).unwrap();

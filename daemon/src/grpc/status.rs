@@ -8,6 +8,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
+use crate::auth::Unclear;
 use crate::catalog::FieldProblem;
 use crate::engine::{Engine, Refusal};
 use crate::hub::watching::WatchError;
@@ -159,6 +160,12 @@ pub(super) fn watch_ended(error: WatchError, engine: &Engine) -> Status {
             Status::with_error_details(Code::OutOfRange, other.to_string(), details)
         }
     }
+}
+
+/// The status of a caller of whom nobody can tell at the moment what it may do.
+pub(super) fn unclear(unclear: &Unclear) -> Status {
+    let message = format!("{unclear}: try again; if it goes on, name users instead of groups in [access]");
+    Status::with_error_details(Code::Unavailable, message, ErrorDetails::with_retry_info(Some(TRY_AGAIN)))
 }
 
 /// The status with which streams end when the daemon stops.

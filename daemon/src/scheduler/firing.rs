@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::auth::{Gate, Verb};
+use crate::auth::{Gate, Standing, Verb};
+use crate::clock::SparseEach;
 use crate::domain::schedule::{Chore, Schedule};
 use crate::engine::{ChoreEnd, Engine, Refusal};
 use crate::store::StoreError;
@@ -28,12 +29,13 @@ pub struct Firing {
     engine: Engine,
     gate: Gate,
     chores: Arc<dyn Chores>,
+    unclear: Arc<SparseEach>,
 }
 
 impl Firing {
-    /// Fires through this engine what principals ask for that this gate admits.
+    /// Fires through this engine what principals ask for that this gate admits. Of whom it cannot tell, that waits for the next look.
     pub fn new(engine: Engine, gate: Gate, chores: Arc<dyn Chores>) -> Self {
-        Self { engine, gate, chores }
+        Self { engine, gate, chores, unclear: Arc::default() }
     }
 
     /// One look. Answers for how many schedules something was done.
@@ -75,12 +77,23 @@ impl Firing {
         if schedule.chore().is_some() {
             return self.chore(schedule).await;
         }
-        let admits = |principal: &str| self.gate.still_allows(principal, Verb::Operate);
+        let whose =
+            if due { Some(schedule.principal.clone()) } else { self.engine.whose_turn(&schedule).await? };
+        let Some(principal) = whose else { return Ok(false) };
+        let admitted = match self.gate.standing(&principal, Verb::Operate).await {
+            Standing::May(_) => true,
+            Standing::MayNot => false,
+            Standing::Unknown(unclear) => {
+                if let Some(more) = self.unclear.tell(&schedule.name, self.engine.clock().monotonic()) {
+                    tracing::warn!(schedule = schedule.name, %unclear, more, "a schedule is not fired yet; it is looked at again");
+                }
+                return Ok(false);
+            }
+        };
         if due {
-            let admitted = admits(&schedule.principal);
             self.engine.fire_due(schedule, admitted).await
         } else {
-            self.engine.fire_waiting(schedule, admits).await
+            self.engine.fire_waiting(schedule, admitted).await
         }
     }
 

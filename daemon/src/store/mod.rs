@@ -10,6 +10,7 @@ mod db;
 mod sets;
 
 pub mod admin;
+mod audit;
 mod bell;
 pub mod enrollments;
 pub mod lanes;
@@ -25,6 +26,7 @@ pub mod rows;
 pub mod schedules;
 mod sealed;
 pub mod snapshot;
+pub mod tokens;
 mod unit;
 mod writer;
 
@@ -34,12 +36,13 @@ use std::sync::Arc;
 use sqlx::error::ErrorKind;
 use sqlx::{PgPool, SqlitePool};
 
+pub use audit::{AuditFilter, AuditRecord, AuditResult, AuditRow};
 pub use bell::Committed;
 pub use db::{Db, Reader};
 pub use lookup::Lookup;
 pub use open::{OpenError, Opened, open, sqlite_path};
 pub use sealed::SealedRow;
-pub use unit::{AuditRow, Unit, Wants};
+pub use unit::{Touched, Unit, Wants};
 pub use writer::{Command, Writer};
 
 /// Why the store could not do what was asked.
@@ -107,6 +110,7 @@ fn what_is_unique(found: &str) -> String {
         ("schedule_name_key", "schedule.name", "name"),
         ("run_one_open_exclusive", "run.resource_id", "resource, and an open run"),
         ("lifecycle_code_key", "lifecycle.code", "code"),
+        ("token_live_name", "token.name", "name"),
         ("enrollment_lifecycle_id_subject_type_subject_id_key", "enrollment.subject_id", "subject"),
         ("run_one_running_exclusive", "run.server_id", "server, and a run in progress"),
     ];

@@ -42,7 +42,7 @@ impl House {
             remote: Arc::new(Scripted::new(Arc::clone(&clock), Patience::Waits)),
             lease,
             installation,
-            gate: settled::auth::Gate::new(0, settled::auth::Grants::default()),
+            gate: settled::auth::Gate::new(0, settled::auth::Grants::default(), Arc::clone(&clock)),
             permits: Arc::new(Semaphore::new(knobs.at_work_max)),
             settings: knobs.dispatch,
             drain: settled::dispatch::Drain::default(),
@@ -52,7 +52,9 @@ impl House {
 
     pub(crate) fn asked(&self, method: &'static str) -> Asked {
         let request_id = self.clock.ulid().to_string();
-        Asked { principal: "unix:0".to_owned(), method, request_id, digest: "digest".to_owned() }
+        let (principal, digest) = ("unix:0".to_owned(), "digest".to_owned());
+        let (peer, verb) = ("bench".to_owned(), settled::auth::Verb::Operate);
+        Asked { principal, method, request_id, digest, peer, verb }
     }
 
     pub(crate) async fn add_server(&self, name: String) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use settled::auth::Gate;
 use settled::catalog::Catalog;
 use settled::clock::Clock as _;
 use settled::dispatch::{self, Crew, Dispatcher, Lane, Next, Readings};
@@ -112,6 +113,7 @@ impl Daemon {
         clock: &Arc<SimClock>,
         remote: &Arc<Scripted>,
         catalog: &Catalog,
+        gate: &Gate,
         knobs: Knobs,
     ) -> anyhow::Result<Self> {
         let Opened { store, writer } = store::open(url, None, Arc::clone(clock) as _).await?;
@@ -138,7 +140,7 @@ impl Daemon {
             remote: Arc::clone(remote) as _,
             lease: lease.clone(),
             installation,
-            gate: settled::auth::Gate::new(0, settled::auth::Grants::default()),
+            gate: gate.clone(),
             permits: Arc::new(Semaphore::new(knobs.at_work_max)),
             settings: knobs.dispatch,
             drain: settled::dispatch::Drain::default(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use settled::auth::{Gate, Grants, Verb};
 use settled::catalog::Catalog;
 use settled::clock::Clock as _;
 use settled::domain::freshness::Thresholds;
@@ -26,6 +27,7 @@ use tempfile::TempDir;
 
 use super::{Actor, Checker, Daemon, Kill, Knobs, SimClock, Stepped, catalog};
 use crate::scripted::{Patience, Scripted};
+use crate::users::Users;
 
 /// Steps without the clock moving after which a world is said to spin.
 const SPIN: u32 = 5_000;
@@ -70,6 +72,10 @@ pub struct World {
     pub clock: Arc<SimClock>,
     /// Its servers.
     pub remote: Arc<Scripted>,
+    /// The user database of its daemon's machine.
+    pub users: Arc<Users>,
+    /// Who may what there; nobody but the daemon and root at first.
+    pub gate: Gate,
     /// Its daemon.
     pub daemon: Box<Daemon>,
     /// What looks after every step.
@@ -97,11 +103,15 @@ impl World {
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
         let clock = Arc::new(SimClock::new(seed));
         let remote = Arc::new(Scripted::new(Arc::clone(&clock) as _, Patience::AnswersAtOnce));
-        let daemon = Box::new(Daemon::open(&url(&dir), &clock, &remote, &catalog, knobs).await?);
+        let users = Arc::new(Users::default());
+        let gate = Gate::with_members(0, Grants::default(), Arc::clone(&users) as _, Arc::clone(&clock) as _);
+        let daemon = Box::new(Daemon::open(&url(&dir), &clock, &remote, &catalog, &gate, knobs).await?);
         Ok(Self {
             checker: Checker::default(),
             clock,
             remote,
+            users,
+            gate,
             daemon,
             catalog,
             knobs,
@@ -119,7 +129,7 @@ impl World {
     /// The daemon dies and is started again on the same store.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let url = self.url();
-        let started = Daemon::open(&url, &self.clock, &self.remote, &self.catalog, self.knobs);
+        let started = Daemon::open(&url, &self.clock, &self.remote, &self.catalog, &self.gate, self.knobs);
         *self.daemon = started.await.context("the daemon does not start again")?;
         self.checker.no_dead_owner(&self.daemon).await
     }
@@ -247,6 +257,8 @@ impl World {
             method,
             request_id: format!("request-{}", self.asked),
             digest: "digest".to_owned(),
+            peer: "test".to_owned(),
+            verb: Verb::Operate,
         }
     }
 

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use bytes::{Buf as _, BufMut as _};
 use http::uri::PathAndQuery;
 use settled_proto::v1::{
-    CancelRunRequest, CheckPackageRequest, CreateServerRequest, DeleteServerRequest, DoRequest,
-    FollowRunRequest, ForceUnlockServerRequest, GetPackageRequest, GetResourceRequest, GetRunRequest,
-    GetServerRequest, InstallRequest, ListAuditRequest, ListResourcesRequest, ListRunsRequest,
-    ListServersRequest, PauseResourceRequest, PauseServerRequest, ProbeResourceRequest, ProbeServerRequest,
-    ReconcileRequest, RekeyServerRequest, ReloadPackagesRequest, RemoveResourceRequest,
-    ResumeResourceRequest, ResumeServerRequest, RetryResourceRequest, TakeoverServerRequest,
-    UpdateResourceRequest, UpdateServerRequest, WatchFilter, WatchRequest, Windows, watch_request::Start,
+    CancelRunRequest, CheckPackageRequest, CreateServerRequest, CreateTokenRequest, DeleteServerRequest,
+    DoRequest, FollowRunRequest, ForceUnlockServerRequest, GetPackageRequest, GetResourceRequest,
+    GetRunRequest, GetServerRequest, InstallRequest, ListAuditRequest, ListResourcesRequest, ListRunsRequest,
+    ListServersRequest, ListTokensRequest, PauseResourceRequest, PauseServerRequest, ProbeResourceRequest,
+    ProbeServerRequest, ReconcileRequest, RekeyServerRequest, ReloadPackagesRequest, RemoveResourceRequest,
+    ResumeResourceRequest, ResumeServerRequest, RetryResourceRequest, RevokeTokenRequest,
+    TakeoverServerRequest, UpdateResourceRequest, UpdateServerRequest, WatchFilter, WatchRequest, Windows,
+    watch_request::Start,
 };
 use settled_tests::engine::{Served, install};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -236,6 +237,15 @@ async fn runs_transitions_packages_and_admin_name_the_field() {
         api.packages(), check, CheckPackageRequest { source: text(256 * 1024 + 1), ..Default::default() } => ["source"];
         api.packages(), reload, ReloadPackagesRequest::default() => ["request_id"];
         api.admin(), reconcile, ReconcileRequest::default() => ["request_id"];
+        api.admin(), create_token, CreateTokenRequest { request_id: id(), name: "Ci".into(), role: 1, ..Default::default() } => ["name"];
+        api.admin(), create_token, CreateTokenRequest { request_id: id(), name: "ci".into(), ..Default::default() } => ["role"];
+        api.admin(), create_token, CreateTokenRequest { request_id: id(), name: "ci".into(), role: 4, ..Default::default() } => ["role"];
+        api.admin(), create_token, CreateTokenRequest { request_id: id(), name: "ci".into(), role: 1, days: 3651, ..Default::default() } => ["days"];
+        api.admin(), create_token, CreateTokenRequest { request_id: id(), name: "ci".into(), role: 1, scope: vec!["web1".into()], ..Default::default() } => ["scope"];
+        api.admin(), create_token, CreateTokenRequest { name: "ci".into(), role: 1, ..Default::default() } => ["request_id"];
+        api.admin(), revoke_token, RevokeTokenRequest { request_id: id(), ..Default::default() } => ["token"];
+        api.admin(), revoke_token, RevokeTokenRequest { token: "ci".into(), ..Default::default() } => ["request_id"];
+        api.admin(), list_tokens, ListTokensRequest { page_size: 501, ..Default::default() } => ["page_size"];
         api.admin(), list_audit, ListAuditRequest { page_size: 501, ..Default::default() } => ["page_size"];
         api.admin(), list_audit, ListAuditRequest { page_token: "x".into(), ..Default::default() } => ["page_token"];
     }
@@ -285,7 +295,7 @@ impl Decoder for Raw {
 }
 
 /// How a method answers these bytes. A stream counts as an answer when its first message does.
-async fn answer(api: &Served, path: &'static str, messages: Vec<Vec<u8>>) -> Status {
+pub(crate) async fn answer(api: &Served, path: &'static str, messages: Vec<Vec<u8>>) -> Status {
     let mut client = tonic::client::Grpc::new(api.channel()).max_encoding_message_size(64 << 20);
     client.ready().await.unwrap();
     let request = tonic::Request::new(tokio_stream::iter(messages));

@@ -24,6 +24,7 @@ mod removal;
 mod repair;
 mod requires;
 mod retry;
+mod rights;
 mod secrets;
 mod settling;
 mod stale;

@@ -130,6 +130,8 @@ impl House {
             method,
             request_id: format!("request-{n}"),
             digest: "d".to_owned(),
+            peer: "test".to_owned(),
+            verb: settled::auth::Verb::Operate,
         }
     }
 
@@ -246,7 +248,8 @@ async fn daemon(url: &str, clock: &Arc<SimClock>, chores: &Arc<Told>) -> Daemon 
     engine.keep_packages().await.unwrap();
     let mut grants = Grants::default();
     grants.user(1000, Role::Operator);
-    let firing = Firing::new(engine.clone(), Gate::new(0, grants), Arc::clone(chores) as _);
+    let gate = Gate::new(0, grants, Arc::clone(clock) as _);
+    let firing = Firing::new(engine.clone(), gate, Arc::clone(chores) as _);
     Daemon { engine, firing, committed }
 }
 

@@ -1,8 +1,16 @@
 //! What becomes of an occurrence while runs of an earlier one are open, and whose runs they are.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use settled::auth::{Gate, Grants, Role};
+use settled::clock::Clock as _;
 use settled::domain::schedule::{Fate, Overlap, WAITING_MAX};
 use settled::domain::verdict::Outcome;
 use settled::engine::EditSchedule;
+use settled::scheduler::Firing;
+use settled::store::AuditFilter;
+use settled_tests::users::Users;
 
 use crate::fixture::{House, MINUTE, every};
 
@@ -80,7 +88,7 @@ pub(crate) async fn p14_what_is_fired_by_hand_and_waits_is_for_whoever_fired_it(
     assert_eq!(second.principal.as_deref(), Some("unix:1000"));
     assert_eq!(house.run(second.runs[0]).await.principal, "unix:1000");
     let mut reader = house.engine().store().read().await.unwrap();
-    let (_, row) = reader.db().audited("", 1).await.unwrap().remove(0);
+    let row = reader.db().audited(&AuditFilter::default(), None, 1).await.unwrap().remove(0);
     assert_eq!((row.method.as_str(), row.principal.as_str()), ("Schedules.Fire", "unix:1000"));
     drop(reader);
     // The right of whoever fired it counts, not that of the schedule's owner.
@@ -107,13 +115,48 @@ pub(crate) async fn p14_who_may_not_any_more_gets_no_run(house: House) {
         occurrence.why
     );
     let mut reader = house.engine().store().read().await.unwrap();
-    let (_, row) = reader.db().audited("", 1).await.unwrap().remove(0);
+    let row = reader.db().audited(&AuditFilter::default(), None, 1).await.unwrap().remove(0);
     assert_eq!(
-        (row.method.as_str(), row.principal.as_str(), &row.result),
-        ("Schedules.Fire", "unix:4711", &occurrence.why)
+        (row.method.as_str(), row.principal.as_str(), row.result.as_str()),
+        ("Schedules.Fire", "unix:4711", "refused")
     );
+    assert!(row.detail.ends_with(&occurrence.why), "{row:?}");
     // Whoever may, takes it over.
     house.edit(EditSchedule { overlap: Some(Overlap::Queue), ..EditSchedule::default() }).await.unwrap();
     house.go(MINUTE).await;
     assert_eq!(house.words(schedule.id).await, ["due refused", "due fired"]);
+}
+
+pub(crate) async fn p14_of_whom_nobody_can_tell_the_occurrence_comes_with_a_later_tick(house: House) {
+    let (users, clock) = (Arc::new(Users::default()), Arc::clone(&house.clock));
+    let mut grants = Grants::default();
+    grants.group(50, Role::Operator);
+    let gate = Gate::with_members(0, grants, Arc::clone(&users) as _, Arc::clone(&clock) as _);
+    let firing = Firing::new(house.engine().clone(), gate, Arc::clone(&house.chores) as _);
+    users.put(4711, &[50]);
+    house.server("web1", &[]).await;
+    house.thing("web1", "a").await;
+    let asked = house.asked_by("unix:4711", "Schedules.Create");
+    house.engine().add_schedule(asked, "look".to_owned(), overlapping(Overlap::Queue)).await.unwrap();
+    let id = house.schedule("look").await.id;
+    users.set_away(true);
+    clock.move_to(clock.monotonic() + MINUTE);
+    firing.step().await.unwrap();
+    assert_eq!(house.words(id).await, Vec::<String>::new(), "nothing has become of it");
+    users.set_away(false);
+    clock.move_to(clock.monotonic() + Duration::from_secs(2));
+    firing.step().await.unwrap();
+    assert_eq!(house.words(id).await, ["due fired"]);
+    // The same for one that has waited for its turn.
+    clock.move_to(clock.monotonic() + MINUTE);
+    firing.step().await.unwrap();
+    house.cancel(house.history(id).await[0].runs[0]).await;
+    users.set_away(true);
+    clock.move_to(clock.monotonic() + Duration::from_secs(6));
+    firing.step().await.unwrap();
+    assert_eq!(house.words(id).await, ["due fired", "due waiting"]);
+    users.set_away(false);
+    clock.move_to(clock.monotonic() + Duration::from_secs(2));
+    firing.step().await.unwrap();
+    assert_eq!(house.words(id).await, ["due fired", "due fired"]);
 }

@@ -18,6 +18,7 @@ mod properties;
 mod retention;
 mod sets;
 mod speed;
+mod tokens;
 mod walk;
 
 /// Runs each test on a fresh store of each engine.
@@ -72,12 +73,15 @@ conformance! {
     retention::what_is_kept_has_no_holes_and_begins_where_it_says,
     retention::old_runs_go_with_their_steps_and_output_in_batches,
     retention::the_audit_goes_by_its_own_age_in_batches,
+    retention::p14_a_row_of_the_audit_cannot_be_changed_or_taken_out_of_the_middle,
     retention::nothing_old_means_nothing_written,
     opening::a_store_is_opened_again_as_the_same_installation,
     opening::a_newer_database_is_refused,
     origin::p10_a_copy_has_a_generation_of_its_own,
     origin::p10_a_counter_that_goes_back_under_a_daemon_ends_it,
     faults::a_read_that_fails_does_not_lose_what_a_neighbour_wrote,
+    tokens::p14_a_token_is_found_by_its_digest_until_it_is_revoked_and_its_name_is_free_then,
+    tokens::revoked_tokens_go_with_the_audit_and_others_stay,
     sets::a_name_is_taken_once_in_a_batch,
     sets::a_queue_is_full_at_its_limit_in_a_batch,
     sets::a_stale_row_in_a_set_meets_its_own_command,

@@ -1,6 +1,6 @@
 use settled_proto::v1::{
-    ApplyLifecycleResponse, CleanLifecyclesResponse, EnrollResponse, Enrollment, Execution, Lifecycle,
-    RunLifecycleResponse,
+    ApplyLifecycleResponse, AuditChange, AuditEntry, CleanLifecyclesResponse, EnrollResponse, Enrollment,
+    Execution, GetAuditResponse, Lifecycle, RunLifecycleResponse,
 };
 use settled_proto::v1::{Bookmark, Position, Transition};
 
@@ -80,7 +80,11 @@ fn no_field_of_the_contract_is_forgotten() {
         ("Occurrence", occurrence(&Occurrence::default())),
         ("RefusedTarget", refused_target(&RefusedTarget::default())),
         ("FireScheduleResponse", fired(&FireScheduleResponse::default())),
+        ("Token", token(&Token::default())),
+        ("CreateTokenResponse", created_token(&CreateTokenResponse::default())),
         ("AuditEntry", audit(&AuditEntry::default())),
+        ("AuditChange", audit_change(&AuditChange::default())),
+        ("GetAuditResponse", audited(&GetAuditResponse::default())),
         ("CommandResponse", command(&CommandResponse::default())),
         ("CreateServerResponse", created_server(&CreateServerResponse::default())),
         ("DeleteServerResponse", deleted_server(&DeleteServerResponse::default())),

@@ -48,26 +48,26 @@ impl Engine {
         self.writer().commit(FireDue { engine: self.clone(), seen: schedule, plan, aim, admitted }).await
     }
 
-    /// Fires the occurrence of a schedule that has waited longest, if its turn has come. Answers whether anything was done.
-    /// It is done for whoever fired it by hand, and else for the schedule's principal, if that is still admitted.
-    pub async fn fire_waiting(
-        &self,
-        schedule: Schedule,
-        admits: impl Fn(&str) -> bool + Send + Sync,
-    ) -> Result<bool, Refusal> {
+    /// For whom the occurrence of a schedule would be done that has waited longest, if its turn has come: for whoever fired it by hand, and
+    /// else for the schedule's principal.
+    pub async fn whose_turn(&self, schedule: &Schedule) -> Result<Option<String>, Refusal> {
         let mut reader = self.store().read().await?;
         for id in &schedule.open_runs {
             if reader.db().run(*id).await?.is_some_and(|run| run.verdict().is_none()) {
-                return Ok(false);
+                return Ok(None);
             }
         }
-        if enrolling::under_way(&mut reader.db(), &schedule).await?.is_some() {
-            return Ok(false);
+        if enrolling::under_way(&mut reader.db(), schedule).await?.is_some() {
+            return Ok(None);
         }
-        // What waits changes with its schedule's version, so it is this one then, too.
         let first = reader.db().waiting_occurrences(schedule.id).await?.into_iter().next();
-        drop(reader);
-        let admitted = first.is_some_and(|first| admits(done_for(&schedule, &first)));
+        Ok(Some(
+            first.map_or_else(|| schedule.principal.clone(), |first| done_for(schedule, &first).to_owned()),
+        ))
+    }
+
+    /// Fires that occurrence. Answers whether anything was done. What waits changes with its schedule's version, so it is the same still.
+    pub async fn fire_waiting(&self, schedule: Schedule, admitted: bool) -> Result<bool, Refusal> {
         let aim = self.aim_at(&schedule.target).await?;
         self.writer().commit(WorkOff { engine: self.clone(), seen: schedule, aim, admitted }).await
     }

@@ -12,6 +12,7 @@ mod schedule;
 mod server;
 mod step;
 mod summary;
+mod token;
 mod transition;
 mod words;
 
@@ -32,8 +33,9 @@ pub(super) use schedule::{
 };
 pub(super) use server::{server, server_row};
 pub(super) use step::step;
+pub(super) use token::token;
 pub(super) use transition::{held, left, transition};
-pub(super) use words::{freshness_of, kind_of, outcome_word, role, run_state_word, status_word};
+pub(super) use words::{freshness_of, kind_of, outcome_word, role, role_of, run_state_word, status_word};
 
 use crate::domain::failure::Failure;
 use crate::domain::resource::{Difference, Observed};

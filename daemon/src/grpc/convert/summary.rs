@@ -49,6 +49,7 @@ fn waits(what: &str, w: &Waiting) -> String {
         WaitReason::Limit => "as many servers are at work as are allowed",
         WaitReason::Window => "the server's maintenance windows are closed",
         WaitReason::Drain => "nothing new is begun",
+        WaitReason::Access => "it cannot be told whether who asked may still do this",
     };
     let who = if w.who.is_empty() { String::new() } else { format!(" ({})", w.who) };
     let again = match (w.next_try, w.reason) {

@@ -61,6 +61,16 @@ pub(in crate::grpc) const fn role(word: Role) -> v1::Role {
     }
 }
 
+/// The role that is meant; none when none is said.
+pub(in crate::grpc) const fn role_of(word: v1::Role) -> Option<Role> {
+    match word {
+        v1::Role::Unspecified => None,
+        v1::Role::Viewer => Some(Role::Viewer),
+        v1::Role::Operator => Some(Role::Operator),
+        v1::Role::Admin => Some(Role::Admin),
+    }
+}
+
 pub(super) const fn identity(word: IdentityKind) -> v1::IdentityKind {
     match word {
         IdentityKind::Key => v1::IdentityKind::Key,
@@ -146,6 +156,7 @@ pub(super) const fn wait_reason(word: WaitReason) -> v1::WaitReason {
         WaitReason::Limit => v1::WaitReason::Limit,
         WaitReason::Window => v1::WaitReason::Window,
         WaitReason::Drain => v1::WaitReason::Drain,
+        WaitReason::Access => v1::WaitReason::Access,
     }
 }
 

@@ -8,20 +8,18 @@ use super::line::Line;
 
 /// Connections of strangers at the same time. They hear that they may not come in, and count for nothing else.
 const STRANGERS_MAX: usize = 8;
-/// One of so many places is kept for root.
-const KEPT_FOR_ROOT: usize = 16;
+/// One of so many places is kept for root and the daemon itself.
+const KEPT_FOR_HOUSE: usize = 16;
 
 /// Whose connection it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Who {
-    /// A user who is let in.
+    /// Root, or the daemon's own user: it asks itself whether it serves.
+    House,
+    /// Another user who is let in, or of whom it is not known yet.
     User(u32),
     /// Somebody who is not.
     Stranger,
-}
-
-impl Who {
-    const ROOT: Self = Self::User(0);
 }
 
 /// Everyone who is inside.
@@ -60,15 +58,15 @@ impl Crowd {
         let mut inside = self.inside();
         let has_room = match who {
             Who::Stranger => inside.make_room(|guest| guest == Who::Stranger, STRANGERS_MAX),
-            Who::ROOT => {
-                inside.make_room(|guest| guest == Who::ROOT, self.per_user)
+            Who::House => {
+                inside.make_room(|guest| guest == Who::House, self.per_user)
                     && inside.make_room(|guest| guest != Who::Stranger, self.places)
             }
             Who::User(_) => {
-                let roots = inside.count(|guest| guest == Who::ROOT);
-                let others = self.places.saturating_sub(roots.max(self.places / KEPT_FOR_ROOT));
+                let house = inside.count(|guest| guest == Who::House);
+                let others = self.places.saturating_sub(house.max((self.places / KEPT_FOR_HOUSE).max(1)));
                 inside.make_room(|guest| guest == who, self.per_user)
-                    && inside.make_room(|guest| !matches!(guest, Who::Stranger | Who::ROOT), others)
+                    && inside.make_room(|guest| !matches!(guest, Who::Stranger | Who::House), others)
             }
         };
         has_room.then(|| {
@@ -165,16 +163,15 @@ mod tests {
     }
 
     #[test]
-    fn one_user_takes_no_place_of_another_and_root_always_has_some() {
+    fn one_user_takes_no_place_of_another_and_the_house_always_has_some() {
         let crowd = Crowd::new(32, 16);
         let ann = enter(&crowd, Who::User(1), 16);
         let _asks: Vec<_> = ann.iter().map(|(line, _)| line.open(false)).collect();
         assert!(crowd.enter(Who::User(1), &line()).is_none());
         let bob = enter(&crowd, Who::User(2), 14);
         let _asks: Vec<_> = bob.iter().map(|(line, _)| line.open(false)).collect();
-        assert!(crowd.enter(Who::User(3), &line()).is_none(), "two places are kept for root");
-        let root = enter(&crowd, Who::User(0), 2);
-        assert_eq!(root.len(), 2);
+        assert!(crowd.enter(Who::User(3), &line()).is_none(), "two places are kept for the house");
+        assert_eq!(enter(&crowd, Who::House, 2).len(), 2);
     }
 
     #[test]

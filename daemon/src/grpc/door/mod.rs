@@ -10,6 +10,7 @@ mod socket;
 mod talk;
 
 use std::convert::Infallible;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -31,9 +32,8 @@ use self::crowd::{Crowd, Who};
 use self::line::Line;
 use self::talk::talk;
 use super::Leaving;
-use super::sparse::Sparse;
 use crate::auth::Gate;
-use crate::clock::Clock;
+use crate::clock::{Clock, Sparse};
 
 /// Pause after an accept that failed and could not be helped: without it a lack of file descriptors would be a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -50,6 +50,23 @@ pub(super) enum Peer {
         /// The user.
         uid: u32,
     },
+}
+
+impl Peer {
+    /// Who it is, as far as the system vouches for it.
+    pub(super) fn principal(self) -> String {
+        match self {
+            Self::Unix { uid } => format!("unix:{uid}"),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix { .. } => f.write_str("unix socket"),
+        }
+    }
 }
 
 /// How many may be inside at once.
@@ -148,12 +165,13 @@ where
         self.refill();
         // Without this nobody would know who asks.
         let Ok(peer) = stream.peer_cred() else { return };
-        let who = if self.gate.admit(peer.uid()).is_ok() { Who::User(peer.uid()) } else { Who::Stranger };
+        let uid = peer.uid();
+        let who = who(&self.gate, uid);
         let line = Line::new(Arc::clone(&self.manners.clock));
         let Some(place) = self.crowd.enter(who, &line) else {
             if let Some(more) = self.full.tell(self.manners.clock.monotonic()) {
                 tracing::warn!(
-                    uid = peer.uid(),
+                    uid,
                     more,
                     "a caller was turned away: every connection that it could have had waits for an answer (limits.connections_max, limits.connections_per_user_max)"
                 );
@@ -161,19 +179,13 @@ where
             return;
         };
         let (service, manners) = (self.service.clone(), Arc::clone(&self.manners));
-        let talking = talk(stream, line, Peer::Unix { uid: peer.uid() }, service, Arc::clone(&manners));
-        let is_stranger = who == Who::Stranger;
+        let talking = talk(stream, line, Peer::Unix { uid }, service, Arc::clone(&manners));
+        let gate = self.gate.clone();
         inside.spawn(async move {
             let _place = place;
-            if is_stranger {
-                // Long enough to hear why.
-                let until = manners.clock.monotonic() + manners.patience.first_request;
-                tokio::select! {
-                    () = talking => {}
-                    () = manners.clock.sleep_until(until) => {}
-                }
-            } else {
-                talking.await;
+            tokio::select! {
+                () = talking => {}
+                () = heard_why(&gate, uid, &manners) => {}
             }
         });
     }
@@ -208,6 +220,25 @@ where
         if self.spare.is_none() {
             self.spare = File::open(SPARE).ok();
         }
+    }
+}
+
+/// Whose connection it is, as far as that is known at once: nobody is looked up at the door.
+fn who(gate: &Gate, uid: u32) -> Who {
+    if gate.is_house(uid) {
+        Who::House
+    } else if gate.seems_strange(uid) {
+        Who::Stranger
+    } else {
+        Who::User(uid)
+    }
+}
+
+/// Until a stranger has had long enough to hear why it may not come in; for ever with anybody else. Whoever has asked is known by then.
+async fn heard_why(gate: &Gate, uid: u32, manners: &Manners) {
+    manners.clock.sleep_until(manners.clock.monotonic() + manners.patience.first_request).await;
+    if !gate.seems_strange(uid) {
+        std::future::pending::<()>().await;
     }
 }
 
