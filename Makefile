@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test demo bench worlds schedules kills kill-nine cuts catalogue million enrollments fmt lint
+.PHONY: help build test demo bench worlds schedules kills kill-nine watch-proof cuts catalogue million enrollments fmt lint
 .DEFAULT_GOAL := help
 
 help: ## List the tasks
@@ -31,6 +31,7 @@ demo: ## Watch settled do its main job on a throwaway server of its own
 
 bench: ## Measure settled beside raw baselines
 	@.ci/setup
+	$(CARGO) build --release --workspace --bins
 	$(CARGO) bench --package settled-tests
 
 worlds: ## Live 10 000 simulated worlds, each asserted after every step (SETTLED_SEEDS for more; tens of minutes)
@@ -51,6 +52,11 @@ kill-nine: ## Kill the daemon 1000 times on each store, stop one of three 100 ti
 	$(CARGO) build --workspace --bins
 	SETTLED_KILLS=1000 $(CARGO) test $(PROOF) kill_nine
 	SETTLED_PAUSES=100 $(CARGO) test $(PROOF) paused
+
+watch-proof: ## Cut 1000 connections of watchers and kill the daemon 100 times under load, on each store; judge all six promises of a watch
+	@.ci/setup
+	$(CARGO) build --workspace --bins
+	SETTLED_CUTS=1000 SETTLED_RESTARTS=100 $(CARGO) test $(PROOF) p10_watches_keep
 
 cuts: ## Pull the cable of a whole host for a minute in the middle of apt, and cut its power (as root; some minutes)
 	@.ci/setup

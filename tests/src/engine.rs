@@ -72,10 +72,14 @@ pub async fn engine(dir: &Path, queue_max: i64) -> Engine {
 }
 
 async fn engine_and_writer(dir: &Path, queue_max: i64) -> (Engine, Writer) {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let url = postgres::chosen(dir).await;
     let url = url.unwrap_or_else(|| format!("sqlite://{}", dir.join("settled.db").display()));
-    let opened = store::open(&url, None, Arc::clone(&clock)).await.expect("a new store opens");
+    engine_at(&url, queue_max).await
+}
+
+async fn engine_at(url: &str, queue_max: i64) -> (Engine, Writer) {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let opened = store::open(url, None, Arc::clone(&clock)).await.expect("a new store opens");
     let hub = Hub::new(&opened.writer);
     let sealer = Sealer::new([7; 32].into());
     let me = DaemonId(clock.ulid());
@@ -178,8 +182,16 @@ impl Served {
         Self::with_store_in(disk.path(), 1_000, dir, LIMITS).await
     }
 
+    /// On the store at this URL; its socket is in `dir`.
+    pub async fn at(url: &str, dir: TempDir) -> Self {
+        Self::with_engine(engine_at(url, 1_000).await, dir, LIMITS).await
+    }
+
     async fn with_store_in(store: &Path, queue_max: i64, dir: TempDir, limits: Limits) -> Self {
-        let (engine, writer) = engine_and_writer(store, queue_max).await;
+        Self::with_engine(engine_and_writer(store, queue_max).await, dir, limits).await
+    }
+
+    async fn with_engine((engine, writer): (Engine, Writer), dir: TempDir, limits: Limits) -> Self {
         let socket = dir.path().join("settled.sock");
         let (stop, leaving) = (CancellationToken::new(), watch::Sender::default());
         let listener = grpc::bind(&socket, None).await.expect("the socket can be bound");

@@ -108,6 +108,14 @@ impl Daemon {
         self.signal(Signal::KILL);
     }
 
+    /// The memory that it holds, in KiB.
+    pub fn resident_kb(&self) -> u64 {
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.0.pid())).expect("the process is there");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it holds memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     /// Stands still from now on, and does not notice.
     pub fn stop(&self) {
         self.signal(Signal::STOP);

@@ -116,15 +116,12 @@ impl Drains {
         if !self.drain.is_on() {
             return Leaving::No;
         }
-        let others_serve = self.engine.others_serve().await.unwrap_or_else(|error| {
+        let others_serve = self.engine.others_serve().await;
+        if let Err(error) = &others_serve {
             tracing::debug!(%error, "it is not known whether another daemon serves");
-            false
-        });
-        match (others_serve, self.draining()) {
-            (true, _) => Leaving::ToOthers,
-            (false, Some(Draining { until: Some(_), .. })) => Leaving::Alone,
-            (false, _) => Leaving::No,
         }
+        let said = *self.leaving.borrow();
+        leaving(said, others_serve.ok(), self.draining().is_some_and(|draining| draining.until.is_some()))
     }
 
     /// Nothing is at work any more. A stop tells that itself.
@@ -168,4 +165,31 @@ impl Drains {
 
 fn servers(n: usize) -> String {
     if n == 1 { "1 server is".to_owned() } else { format!("{n} servers are") }
+}
+
+/// What callers of a daemon that drains are told, after what they were told before: as long as it is not known whether others serve, nothing
+/// else. `stops`: the drain ends in a stop.
+fn leaving(said: Leaving, others_serve: Option<bool>, stops: bool) -> Leaving {
+    match (others_serve, stops) {
+        (None, _) => said,
+        (Some(true), _) => Leaving::ToOthers,
+        (Some(false), true) => Leaving::Alone,
+        (Some(false), false) => Leaving::No,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_nobody_knows_whether_others_serve_callers_are_told_what_they_were_told() {
+        for said in [Leaving::No, Leaving::Alone, Leaving::ToOthers] {
+            assert_eq!(leaving(said, None, true), said);
+            assert_eq!(leaving(said, None, false), said);
+        }
+        assert_eq!(leaving(Leaving::No, Some(true), false), Leaving::ToOthers);
+        assert_eq!(leaving(Leaving::ToOthers, Some(false), true), Leaving::Alone);
+        assert_eq!(leaving(Leaving::ToOthers, Some(false), false), Leaving::No);
+    }
 }

@@ -178,6 +178,11 @@ pub(super) fn draining() -> Status {
     leaving("DRAINING", "the daemon drains, and another one serves: connect again")
 }
 
+/// The status of a stream that begins on a connection that was told to end.
+pub(super) fn ending() -> Status {
+    leaving("ENDING", "this connection ends: connect again")
+}
+
 fn leaving(reason: &str, message: &str) -> Status {
     let mut details = ErrorDetails::with_error_info(reason, "settled", HashMap::new());
     details.set_retry_info(Some(TRY_AGAIN));

@@ -16,8 +16,8 @@ use crate::store::{Committed, Db, Store, StoreError};
 
 /// Largest piece of output, in bytes.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
-/// Most events that are kept ready: with pieces of output this bounds the memory of a slow reader.
-const READY_MAX: usize = 16;
+/// Most bytes of output that are kept ready, beside one piece: what a slow reader costs.
+const READY_BYTES: usize = 64 * 1024;
 /// Steps read at once.
 const STEPS: i64 = 64;
 /// Shortest time between two looks: on a busy daemon something is committed all the time.
@@ -67,6 +67,8 @@ pub struct Follower {
     looked_at: Duration,
     finished: bool,
     ready: VecDeque<Told>,
+    /// Bytes of output that the last look made ready.
+    ready_bytes: usize,
 }
 
 /// What was told of a step.
@@ -95,6 +97,7 @@ impl Follower {
             looked_at: clock.monotonic(),
             finished: false,
             ready: VecDeque::new(),
+            ready_bytes: 0,
         }
     }
 
@@ -108,6 +111,7 @@ impl Follower {
                 return Ok(None);
             }
             self.looked_at = clock.monotonic();
+            self.ready_bytes = 0;
             self.look().await?;
             if self.ready.is_empty() && !self.finished {
                 news::wait(&mut self.committed, clock).await;
@@ -204,7 +208,7 @@ impl Follower {
             self.tell_step(step);
         }
         while self.offset < end {
-            if self.ready.len() >= READY_MAX {
+            if self.ready_bytes >= READY_BYTES {
                 return Ok(false);
             }
             self.tell_output(db, step, over && step.truncated).await?;
@@ -245,6 +249,7 @@ impl Follower {
 
     fn push_output(&mut self, step: &StepRecord, data: Vec<u8>, truncated: bool) {
         self.told_cut |= truncated;
+        self.ready_bytes += data.len();
         let step_id = step.id.to_string();
         let offset = self.offset - data.len() as u64;
         self.ready.push_back(Told::Output { step_id, offset, data, next_offset: self.offset, truncated });

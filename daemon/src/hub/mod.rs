@@ -12,15 +12,18 @@ use crate::store::{Committed, Writer};
 
 pub mod follow;
 mod news;
+mod shelf;
 pub mod watching;
 
 pub use news::News;
+pub use shelf::Shelf;
 
 /// Wakes whoever waits for news.
 #[derive(Clone)]
 pub struct Hub {
     committed: watch::Receiver<Committed>,
     lanes: Arc<Lanes>,
+    shelf: Shelf,
 }
 
 /// Who works on which server, and for which servers nobody works yet.
@@ -61,12 +64,17 @@ impl Hub {
         let lanes = Arc::<Lanes>::default();
         let woken = Arc::clone(&lanes);
         writer.on_call(move |server| woken.wake(server));
-        Self { committed: writer.committed(), lanes }
+        Self { committed: writer.committed(), lanes, shelf: Shelf::default() }
     }
 
     /// Changes with every commit of this daemon, and with those of others that are heard of.
     pub fn committed(&self) -> watch::Receiver<Committed> {
         self.committed.clone()
+    }
+
+    /// Where all streams keep what they have read.
+    pub const fn shelf(&self) -> &Shelf {
+        &self.shelf
     }
 
     /// News of commits from here on.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::shelf::{Page, Shelf};
 use super::{Hub, news};
 use crate::clock::Clock;
 use crate::store::places::Place;
@@ -31,8 +32,10 @@ use wanted::Mask;
 
 /// Transitions read at once.
 const PAGE: i64 = 256;
-/// Characters of their objects that are read at once: a watcher that reads slowly keeps no more than these, and one object.
+/// Characters of their objects that are read at once, and one object.
 const PAGE_LENGTH: i64 = 1 << 20;
+/// What a transition takes beside its object, about.
+const ROW_BYTES: usize = 320;
 /// Objects that leave with their server, read at once.
 const LEAVING: i64 = 256;
 /// After so many transitions that do not match, the watcher is told how far was looked.
@@ -160,7 +163,9 @@ pub struct Watcher {
     silent_since: Duration,
     snapshot: Option<Snapshot>,
     held: Held,
-    page: VecDeque<TransitionRow>,
+    shelf: Shelf,
+    /// What was read and not looked at yet.
+    page: Option<Page<TransitionRow>>,
     commit: Commit,
     turn: Option<Turn>,
     ready: VecDeque<Seen>,
@@ -181,7 +186,7 @@ impl Watcher {
         let last = db.last_seq().await?;
         let mut ready = VecDeque::new();
         let (cursor, snapshot) = match start {
-            Start::Snapshot => (last, Some(Snapshot::of_all(&wanted))),
+            Start::Snapshot => (last, Some(Snapshot::of_all(&wanted, hub.shelf()))),
             Start::Now => {
                 ready.push_back(Seen::Bookmark { seq: last, snapshot_complete: false });
                 (last, None)
@@ -213,7 +218,8 @@ impl Watcher {
             silent_since: clock.monotonic(),
             snapshot,
             held: Held::default(),
-            page: VecDeque::new(),
+            shelf: hub.shelf().clone(),
+            page: None,
             commit: Commit::default(),
             turn: None,
             ready,
@@ -233,7 +239,7 @@ impl Watcher {
                 self.look_at_turn().await?;
             } else if self.is_at_an_end() {
                 self.end_commit();
-            } else if let Some(row) = self.page.pop_front() {
+            } else if let Some(row) = self.page.as_ref().and_then(Page::take) {
                 self.take(row)?;
             } else if self.has_news() {
                 self.look_at_transitions().await?;
@@ -300,6 +306,7 @@ impl Watcher {
 
     /// The next page of transitions.
     async fn look_at_transitions(&mut self) -> Result<(), WatchError> {
+        self.page = None;
         let mut reader = self.store.read().await?;
         let mut db = reader.db();
         // Before the page, so that a transition that it counts must be found in the page, or is gone.
@@ -319,7 +326,8 @@ impl Watcher {
         }
         self.places.learn(&mut db, &self.wanted, self.cursor, &rows).await?;
         drop(reader);
-        self.page = rows.into();
+        let bytes = rows.iter().map(|row| ROW_BYTES + row.object.len()).sum();
+        self.page = Some(self.shelf.keep(rows.into(), bytes));
         Ok(())
     }
 
@@ -366,7 +374,8 @@ impl Watcher {
         let (comes, goes) = (after.without(before), before.without(after));
         let stays = before.without(goes);
         self.ready.extend(self.commit.bare());
-        let coming = (!comes.is_empty()).then(|| Snapshot::of_server(&self.wanted, server, comes, stays));
+        let coming =
+            (!comes.is_empty()).then(|| Snapshot::of_server(&self.wanted, server, comes, stays, &self.shelf));
         let leaving = (!goes.is_empty()).then(|| {
             let (was, is) = (self.wanted.on(server, goes), self.wanted.on(server, after));
             Leaving::new(server.to_owned(), self.cursor, was, is)
@@ -376,8 +385,8 @@ impl Watcher {
 
     /// Whether the commit that is being looked at is known to end here. A commit has one time, and is there as a whole or not at all.
     fn is_at_an_end(&self) -> bool {
-        match self.page.front() {
-            Some(next) => self.commit.ends_before(next.at),
+        match self.page.as_ref().and_then(|page| page.peek(|next| next.at)) {
+            Some(next) => self.commit.ends_before(next),
             None => self.commit.is_open() && self.cursor == self.head,
         }
     }

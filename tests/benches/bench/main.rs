@@ -68,6 +68,7 @@ async fn main() -> anyhow::Result<()> {
     }
     if chosen.what("watch") {
         watch::bare_stream(&mut report).await?;
+        watch::idle(&mut report).await?;
     }
     if chosen.what("dispatch") {
         dispatch::dispatch(&mut report).await?;

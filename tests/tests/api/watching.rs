@@ -11,8 +11,8 @@ use settled_proto::v1::transitions_client::TransitionsClient;
 use settled_proto::v1::watch_request::Start;
 use settled_proto::v1::watch_response::Event;
 use settled_proto::v1::{
-    CancelRunRequest, Change, GetStatusRequest, Kind, Position, ResourceStatus, Transition, WatchFilter,
-    WatchRequest, WatchResponse,
+    CancelRunRequest, Change, GetStatusRequest, InstallRequest, Kind, Position, ResourceStatus, Transition,
+    WatchFilter, WatchRequest, WatchResponse,
 };
 use settled_tests::engine::{Served, install};
 use tonic::transport::Endpoint;
@@ -340,4 +340,69 @@ async fn p10_a_thousand_idle_watchers_ask_the_store_for_nothing() {
     for seen in soon("the news", all).await {
         assert!(matches!(seen, Ok(Seen::Changed { .. })), "{seen:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_a_hundred_slow_watchers_of_large_objects_keep_little_together_and_lose_nothing() {
+    /// What the shelf holds at most, and the page that was read last.
+    const KEPT_MAX: usize = (64 << 20) + (2 << 20);
+    /// Bytes of each parameter of a resource.
+    const LARGE: usize = 16_000;
+    let api = Served::start().await;
+    let start = now(&api).await;
+    api.server("web1").await;
+    for n in 0..24 {
+        let large = InstallRequest {
+            package: "script".to_owned(),
+            parameters: ["setup", "check", "teardown"]
+                .map(|name| (name.to_owned(), "x".repeat(LARGE)))
+                .into(),
+            ..install(&format!("{n}"), "web1", &format!("t{n}"))
+        };
+        api.resources().install(large).await.unwrap();
+    }
+    let end = i64::try_from(now(&api).await.seq).unwrap();
+    let (engine, clock) = (&api.engine, api.engine.clock());
+    let mut watchers = Vec::new();
+    for n in 0..100 {
+        let from =
+            || From::Since { generation: start.generation.clone(), seq: i64::try_from(start.seq).unwrap() };
+        let from = if n % 2 == 0 { From::Snapshot } else { from() };
+        let all = Wanted::new(Vec::new());
+        let mut watcher = Watcher::begin(engine.hub(), engine.store(), all, from, clock).await.unwrap();
+        let mut first = Vec::new();
+        for _ in 0..3 {
+            first.push(watcher.next(clock).await.unwrap());
+        }
+        watchers.push((watcher, first));
+        assert!(engine.hub().shelf().bytes() <= KEPT_MAX, "{}", engine.hub().shelf().bytes());
+    }
+    assert!(engine.hub().shelf().bytes() > KEPT_MAX / 2, "they do keep something");
+    for (watcher, seen) in &mut watchers {
+        loop {
+            match watcher.next(clock).await.unwrap() {
+                Seen::Bookmark { seq, .. } if seq == end => break,
+                last @ Seen::Changed { position: Some(seq), .. } if seq == end => {
+                    seen.push(last);
+                    break;
+                }
+                more => seen.push(more),
+            }
+        }
+        assert!(engine.hub().shelf().bytes() <= KEPT_MAX);
+        let changes = seen.iter().filter_map(|seen| match seen {
+            Seen::Changed { row, .. } => Some(row.seq),
+            _ => None,
+        });
+        let changes: Vec<_> = changes.collect();
+        let held = seen.iter().filter(|seen| matches!(seen, Seen::Held(_))).count();
+        let all: Vec<_> = (i64::try_from(start.seq).unwrap() + 1..=end).collect();
+        // A server with its registration, and each task with its run.
+        assert!(
+            changes == all && held == 0 || changes.is_empty() && held == 2 + 2 * 24,
+            "{changes:?} {held}"
+        );
+    }
+    drop(watchers);
+    assert_eq!(engine.hub().shelf().bytes(), 0);
 }

@@ -33,6 +33,8 @@ struct Talk {
     open: usize,
     /// One of the requests, now or before, was for a stream.
     has_streamed: bool,
+    /// The caller was told that the connection ends.
+    is_told: bool,
     /// Since when there is none, by the monotonic clock.
     quiet_since: Duration,
 }
@@ -52,7 +54,13 @@ impl Line {
     /// A connection that was accepted now.
     pub(super) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         let born = clock.monotonic();
-        let talk = Mutex::new(Talk { has_asked: false, open: 0, has_streamed: false, quiet_since: born });
+        let talk = Mutex::new(Talk {
+            has_asked: false,
+            open: 0,
+            has_streamed: false,
+            is_told: false,
+            quiet_since: born,
+        });
         let (heard, shown_out) = (AtomicU64::new(0), CancellationToken::new());
         Arc::new(Self { clock, born, heard, talk, shown_out })
     }
@@ -74,6 +82,16 @@ impl Line {
     /// Whether a stream was asked for, now or before.
     pub(super) fn has_streamed(&self) -> bool {
         self.talk().has_streamed
+    }
+
+    /// The caller is told that the connection ends. What it asks before it has heard of that is answered still.
+    pub(super) fn tell(&self) {
+        self.talk().is_told = true;
+    }
+
+    /// Whether the caller was told that the connection ends.
+    pub(super) fn is_told(&self) -> bool {
+        self.talk().is_told
     }
 
     /// Whether anything was ever asked.

@@ -22,6 +22,7 @@ use super::line::{Heard, Line, Silence};
 use super::{Manners, Peer};
 use crate::grpc::Leaving;
 use crate::grpc::kept::keeping;
+use crate::grpc::status;
 use crate::grpc::stream::{from_now, is_stream, leaves};
 
 /// HTTP/2 pings: a caller that died silently is noticed within the sum of both.
@@ -34,6 +35,8 @@ const STREAMS_MAX: u32 = 256;
 const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// Bytes that may arrive before somebody takes them: for one request, and for a whole connection.
 const WINDOW_BYTES: (u32, u32) = (256 << 10, 1 << 20);
+/// Bytes of answers that wait for one who does not read, for each request.
+const UNREAD_BYTES: usize = 64 << 10;
 /// Resets of requests that are answered with the end of the connection (rapid reset).
 const RESETS_MAX: usize = 20;
 /// How long an idle connection may take to agree to its end.
@@ -67,14 +70,36 @@ where
     };
     let Some(goodbye) = goodbye else { return };
     // Whoever asks at this moment is answered still, and asks elsewhere from then on.
+    line.tell();
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         ended = connection => {
             ended.unwrap_or_else(|error| tracing::debug!(%error, "a connection broke at its end"));
         }
         () = line.shown_out() => {}
-        () = manners.clock.sleep_until(manners.clock.monotonic() + goodbye) => {}
+        () = said(&line, &manners, goodbye) => {}
     }
+}
+
+/// Returns when a connection that was told to end has had its time: what was asked at the last moment, and is answered still, has as long as
+/// at a drain.
+async fn said(line: &Line, manners: &Manners, goodbye: Duration) {
+    let until = manners.clock.monotonic() + MOVE;
+    loop {
+        let now = manners.clock.monotonic();
+        if now >= until {
+            return;
+        }
+        manners.clock.sleep_until(until.min(now + goodbye)).await;
+        if line.quiet().is_some() {
+            return;
+        }
+    }
+}
+
+/// The answer to a stream that begins on a connection that was told to end: it would be cut without a word.
+fn ends(line: &Line, path: &str) -> Option<Response<Body>> {
+    (is_stream(path) && line.is_told()).then(|| status::ending().into_http())
 }
 
 /// Returns when the daemon begins to leave for others, if something has been streamed here: streams end then, and are to be opened elsewhere. A
@@ -97,6 +122,7 @@ fn builder() -> http2::Builder<TokioExecutor> {
         .keep_alive_timeout(KEEPALIVE_LIMIT)
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADER_BYTES_MAX)
+        .max_send_buf_size(UNREAD_BYTES)
         .max_pending_accept_reset_streams(RESETS_MAX)
         .initial_stream_window_size(stream)
         .initial_connection_window_size(connection);
@@ -125,10 +151,34 @@ where
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        if let Some(answer) = ends(&self.line, request.uri().path()) {
+            return Box::pin(std::future::ready(Ok(answer)));
+        }
         let open = self.line.open(is_stream(request.uri().path()));
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer);
         let answer = self.inner.call(request);
         Box::pin(async move { Ok(answer.await?.map(|body| keeping(body, open))) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    const WATCH: &str = "/settled.v1.Transitions/Watch";
+
+    #[test]
+    fn a_stream_that_begins_on_a_connection_that_ends_is_sent_on() {
+        let line = Line::new(Arc::new(SystemClock::new()));
+        assert!(ends(&line, WATCH).is_none());
+        line.tell();
+        let answer = ends(&line, WATCH).expect("it is turned away");
+        let status = tonic::Status::from_header_map(answer.headers()).expect("with a status");
+        assert_eq!(status.code(), Code::Unavailable);
+        assert!(ends(&line, "/settled.v1.Servers/Pause").is_none(), "a command is carried out still");
     }
 }

@@ -6,16 +6,21 @@
 //!
 //! A place is passed only when its object is handed out, so a page that was read can be dropped and read again.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use super::wanted::{Filter, server_of};
 use crate::domain::id::{ResourceId, RunId, ServerId};
+use crate::hub::Shelf;
+use crate::hub::shelf::Page;
 use crate::store::queries::{ResourceFilter, RunFilter};
 use crate::store::rows::{Kind, Object, RunRow};
 use crate::store::{Db, Store, StoreError};
 
 /// Objects read at once.
 const OBJECTS: i64 = 32;
+
+/// What an object takes beside what people and scripts gave it, about.
+const OBJECT_BYTES: usize = 2_048;
 
 /// Which objects are handed out, and after which of them.
 enum Part {
@@ -35,20 +40,25 @@ enum Part {
 pub(super) struct Scan {
     filter: Filter,
     part: Part,
-    page: VecDeque<Object>,
+    shelf: Shelf,
+    /// What was read and not handed out yet.
+    page: Option<Page<Object>>,
     /// What was read is the rest of this part.
     rest: bool,
 }
 
 impl Scan {
-    pub(super) fn new(filter: Filter) -> Self {
-        Self { filter, part: Part::Start, page: VecDeque::new(), rest: true }
+    pub(super) fn new(filter: Filter, shelf: &Shelf) -> Self {
+        Self { filter, part: Part::Start, shelf: shelf.clone(), page: None, rest: true }
     }
 
     /// The next object that the filter holds; `None` after the last.
     pub(super) async fn next(&mut self, store: &Store) -> Result<Option<Object>, StoreError> {
         loop {
-            if let Some(object) = self.page.pop_front() {
+            if self.page.as_ref().is_some_and(Page::was_dropped) {
+                (self.page, self.rest) = (None, false);
+            }
+            if let Some(object) = self.page.as_ref().and_then(Page::take) {
                 self.pass(&object);
                 if self.filter.holds(&object, &server_of(&object)) {
                     return Ok(Some(object));
@@ -60,7 +70,8 @@ impl Scan {
             } else {
                 let objects = self.read(&mut store.read().await?.db()).await?;
                 self.rest = i64::try_from(objects.len()).is_ok_and(|read| read < OBJECTS);
-                self.page = objects.into();
+                let bytes = objects.iter().map(weight).sum();
+                self.page = Some(self.shelf.keep(objects.into(), bytes));
             }
         }
     }
@@ -172,6 +183,19 @@ impl Scan {
             Part::Run { .. } | Part::Steps { .. } | Part::OpenEnrollments { .. } | Part::Done => Part::Done,
         }
     }
+}
+
+/// About how many bytes an object takes.
+fn weight(object: &Object) -> usize {
+    let texts =
+        |texts: &BTreeMap<String, String>| texts.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+    OBJECT_BYTES
+        + match object {
+            Object::Resource(r) => texts(&r.desired) + texts(&r.outputs),
+            Object::Run(_, row) => row.parameters.len() + row.outputs.len(),
+            Object::Enrollment(e) => e.payload.len(),
+            Object::Server(_) | Object::Step(_) | Object::Schedule(_) => 0,
+        }
 }
 
 fn runs(rows: Vec<RunRow>) -> Result<Vec<Object>, StoreError> {

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use super::places::look_up;
 use super::scan::Scan;
 use super::wanted::{Filter, Mask, Wanted, server_of};
+use crate::hub::Shelf;
 use crate::store::rows::Object;
 use crate::store::{Store, StoreError};
 
@@ -27,11 +28,12 @@ pub(super) struct Snapshot {
     jobs: VecDeque<Job>,
     /// The look that is under way, and what it leaves out.
     look: Option<(Scan, Vec<Filter>)>,
+    shelf: Shelf,
 }
 
 impl Snapshot {
     /// Of all that is wanted.
-    pub(super) fn of_all(wanted: &Wanted) -> Self {
+    pub(super) fn of_all(wanted: &Wanted, shelf: &Shelf) -> Self {
         let by_id = |filter: &Filter| wanted.admits_by_id(filter);
         let jobs = wanted.filters().map(|(no, filter)| match &filter.server {
             _ if by_id(filter) => {
@@ -41,18 +43,18 @@ impl Snapshot {
             Some(server) => Job::Server(no, server.clone()),
             None => Job::Servers(no, String::new()),
         });
-        Self { jobs: jobs.collect(), look: None }
+        Self { jobs: jobs.collect(), look: None, shelf: shelf.clone() }
     }
 
     /// Of what is on a server that comes, through these filters, without what the others hold.
-    pub(super) fn of_server(wanted: &Wanted, server: &str, comes: Mask, known: Mask) -> Self {
+    pub(super) fn of_server(wanted: &Wanted, server: &str, comes: Mask, known: Mask, shelf: &Shelf) -> Self {
         let mut told = wanted.on(server, known);
         let jobs = wanted.on(server, comes).into_iter().map(|filter| {
             let job = Job::Look(filter.clone(), told.clone());
             told.push(filter);
             job
         });
-        Self { jobs: jobs.collect(), look: None }
+        Self { jobs: jobs.collect(), look: None, shelf: shelf.clone() }
     }
 
     /// The next object; `None` after the last. `at`: the number as of which servers have their labels.
@@ -82,7 +84,7 @@ impl Snapshot {
 
     async fn begin(&mut self, job: Job, store: &Store, wanted: &Wanted, at: i64) -> Result<(), StoreError> {
         match job {
-            Job::Look(filter, without) => self.look = Some((Scan::new(filter), without)),
+            Job::Look(filter, without) => self.look = Some((Scan::new(filter, &self.shelf), without)),
             Job::Server(no, server) => self.admit(no, &[server], store, wanted, at).await?,
             Job::Servers(no, after) => {
                 let servers = store.read().await?.db().servers(&after, SERVERS).await?;
