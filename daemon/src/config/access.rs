@@ -1,4 +1,4 @@
-//! `[access]`: who may do what through the unix socket.
+//! `[access]`: who may do what.
 
 use std::fmt;
 
@@ -20,21 +20,31 @@ pub struct Access {
     pub admins: Vec<Grantee>,
 }
 
-/// Who is given a role, by numeric id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Longest name of a certificate, in bytes.
+const CERTIFICATE_BYTES_MAX: usize = 200;
+
+/// Who is given a role: users and groups by numeric id.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grantee {
     /// `unix:1000`: a user.
     User(u32),
     /// `unix-group:33`: whoever the system's user database has in the group.
     Group(u32),
+    /// `cert:NAME`: whoever shows a certificate of this name over TCP.
+    Certificate(String),
 }
 
 /// How one is written.
-const FORM: &str = "a name such as unix:1000 (a user by its numeric id) or unix-group:33 (a group)";
+const FORM: &str = "a name such as unix:1000 (a user by its numeric id), unix-group:33 (a group) or cert:NAME (a client's certificate by its URI or DNS name)";
 
 impl Grantee {
     fn read(text: &str) -> Option<Self> {
         let (kind, id) = text.split_once(':')?;
+        if kind == "cert" {
+            let fits = (1..=CERTIFICATE_BYTES_MAX).contains(&id.len());
+            return (fits && id.chars().all(|c| c.is_ascii_graphic()))
+                .then(|| Self::Certificate(id.to_owned()));
+        }
         let id = id.parse().ok()?;
         match kind {
             "unix" => Some(Self::User(id)),
@@ -44,7 +54,7 @@ impl Grantee {
     }
 
     /// Whether it stands for all whom a user namespace does not know.
-    pub(super) fn is_nobody(self) -> bool {
+    pub(super) fn is_nobody(&self) -> bool {
         matches!(self, Self::User(NOBODY) | Self::Group(NOBODY))
     }
 }
@@ -54,6 +64,7 @@ impl fmt::Display for Grantee {
         match self {
             Self::User(uid) => write!(f, "unix:{uid}"),
             Self::Group(gid) => write!(f, "unix-group:{gid}"),
+            Self::Certificate(name) => write!(f, "cert:{name}"),
         }
     }
 }

@@ -127,7 +127,7 @@ where
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let open = self.line.open(is_stream(request.uri().path()));
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.peer.clone());
         let answer = self.inner.call(request);
         Box::pin(async move { Ok(answer.await?.map(|body| keeping(body, open))) })
     }
