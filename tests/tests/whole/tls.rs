@@ -1,5 +1,6 @@
 //! Callers from the network: TLS 1.3 or nothing, certificates that are renewed under open connections, and silence that keeps nobody waiting.
 
+mod cli;
 mod who;
 mod world;
 
