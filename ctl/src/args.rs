@@ -464,6 +464,18 @@ mod tests {
             ("schedule show a --history 3", true),
             ("schedule fire a --request-id x", true),
             ("audit", true),
+            ("audit list --limit 3", true),
+            ("audit --limit 3", true),
+            ("completions zsh", true),
+            ("status -o yaml", true),
+            ("frobnicate", false),
+        ];
+        understood(&table);
+    }
+
+    #[test]
+    fn what_people_type_about_tokens_and_other_machines_is_understood() {
+        let table = [
             ("token create ci --role operator --days 30", true),
             ("token create ci --role operator --scope label:tier=web --scope server:db1", true),
             ("token create ci", false),
@@ -471,13 +483,15 @@ mod tests {
             ("token list --limit 3", true),
             ("token revoke ci --request-id x", true),
             ("token revoke", false),
-            ("audit list --limit 3", true),
-            ("audit --limit 3", true),
-            ("completions zsh", true),
-            ("status -o yaml", true),
-            ("frobnicate", false),
+            ("--endpoint https://a:1 --ca ca.pem --token-file t status", true),
+            ("status --endpoint https://a:1 --cert c --key k", true),
+            ("--token st_secret status", false),
         ];
-        for (line, good) in table {
+        understood(&table);
+    }
+
+    fn understood(table: &[(&str, bool)]) {
+        for &(line, good) in table {
             let words = std::iter::once("settlectl").chain(line.split(' '));
             let parsed = Cli::try_parse_from(words);
             assert_eq!(parsed.is_ok(), good, "{line}: {:?}", parsed.err().map(|e| e.to_string()));

@@ -121,7 +121,7 @@ fn is_loopback(host: &str) -> bool {
 /// The configuration file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct Settings {
     /// See [`Place::parse`].
     endpoint: Option<String>,
     /// See [`Credentials`]; relative paths begin at the file's directory.
@@ -176,9 +176,9 @@ fn from_file(path: &Path) -> Result<Option<Way>, Error> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::usage(format!("{} cannot be read: {e}.", path.display()))),
     };
-    let file: File = toml::from_str(&text)
+    let settings: Settings = toml::from_str(&text)
         .map_err(|e| Error::usage(format!("{} is not as it should be: {}", path.display(), e.message())))?;
-    let File { endpoint, ca, cert, key, token_file } = file;
+    let Settings { endpoint, ca, cert, key, token_file } = settings;
     let Some(endpoint) = endpoint else { return Ok(None) };
     let place =
         Place::parse(&endpoint).map_err(|e| Error::usage(format!("{}: endpoint: {e}", path.display())))?;

@@ -10,6 +10,9 @@ use tokio::process::Command;
 use super::world::{Authority, NAME, dns, free_address};
 use crate::cli::settlectl;
 
+/// An environment, what is typed, how it ends, and what it says.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], i32, &'a str);
+
 /// A daemon of its own process on TCP, and the files of a client.
 struct Site {
     home: Home,
@@ -88,7 +91,7 @@ async fn settlectl_comes_over_https_with_a_token_and_says_in_plain_words_what_is
 
     let strange = site.file("strange.pem").display().to_string();
     std::fs::write(&strange, Authority::new().pem()).unwrap();
-    let table: [(&[(&str, &str)], &[&str], i32, &str); 6] = [
+    let table: [Case; 6] = [
         (&whole[..2], &["--endpoint", &here, "whoami"], 4, "--token-file"),
         (&[], &["--endpoint", &here, "whoami"], 3, "--ca FILE"),
         (&whole, &["--ca", &strange, "whoami"], 3, "does not know"),
