@@ -10,9 +10,11 @@ CREATE TABLE meta (
 -- One row. Every writing transaction locks it first, so that number order is commit order.
 CREATE TABLE counter (
     one BIGINT PRIMARY KEY CHECK (one = 1),
-    seq BIGINT NOT NULL
+    seq BIGINT NOT NULL,
+    audited BIGINT NOT NULL,
+    audit_kept_from BIGINT NOT NULL
 );
-INSERT INTO counter (one, seq) VALUES (1, 0);
+INSERT INTO counter (one, seq, audited, audit_kept_from) VALUES (1, 0, 0, 1);
 
 -- Daemons that share this store. `packages`: the definitions that each has loaded, name and digest. `serves`: false while it drains.
 CREATE TABLE daemon (
@@ -301,6 +303,8 @@ CREATE TABLE transition (
     old_labels TEXT,
     object TEXT NOT NULL
 );
+-- What labels a server had at an earlier number, and what went from it since.
+CREATE INDEX transition_places ON transition (server_id, seq) WHERE old_labels IS NOT NULL OR change = 'gone';
 
 -- Commands that were answered, so that asking twice gives the same answer.
 CREATE TABLE request (
@@ -314,17 +318,32 @@ CREATE TABLE request (
 );
 CREATE INDEX request_at ON request (at);
 
+-- Who asked for what, from where, and what came of it. `seq`: its place in the order of commits, without gaps. `changes`: JSON, fields with
+-- what they were and are. `transitions_from` to `transitions_to`: the numbers of the transitions that went with it, if there were any.
+-- Nothing here is ever changed, and only what is older than `counter.audit_kept_from` can be taken away: triggers see to that.
 CREATE TABLE audit (
-    id TEXT COLLATE "C" PRIMARY KEY,
+    seq BIGINT PRIMARY KEY,
     at BIGINT NOT NULL,
-    principal TEXT NOT NULL,
-    method TEXT NOT NULL,
+    principal TEXT COLLATE "C" NOT NULL,
+    peer TEXT NOT NULL,
+    verb TEXT COLLATE "C" NOT NULL CHECK (verb IN ('view', 'operate', 'administer')),
+    method TEXT COLLATE "C" NOT NULL,
     object TEXT NOT NULL,
+    server TEXT COLLATE "C" NOT NULL,
     detail TEXT NOT NULL,
-    result TEXT NOT NULL,
-    run_id TEXT
+    result TEXT COLLATE "C" NOT NULL CHECK (result IN ('accepted', 'refused', 'done')),
+    code TEXT NOT NULL,
+    changes TEXT NOT NULL,
+    run_id TEXT COLLATE "C",
+    transitions_from BIGINT NOT NULL,
+    transitions_to BIGINT NOT NULL
 );
-CREATE INDEX audit_at ON audit (at);
+CREATE INDEX audit_at ON audit (at, seq);
+CREATE INDEX audit_principal ON audit (principal, at, seq);
+CREATE INDEX audit_verb ON audit (verb, at, seq);
+CREATE INDEX audit_method ON audit (method, at, seq);
+CREATE INDEX audit_server ON audit (server, at, seq);
+CREATE INDEX audit_result ON audit (result, at, seq);
 
 -- What is done again and again. `next_due`: the next time that its expression names; `fire_at`: when that is looked at, with its jitter.
 -- `open_runs`, `open_enrollments`: what it has made and that may be open still. `waiting`: occurrences that wait for those.
@@ -477,6 +496,7 @@ CREATE TABLE enrollment (
 CREATE INDEX enrollment_due ON enrollment (lifecycle_id, due, id) WHERE status = 'pending' AND work IS NULL;
 CREATE INDEX enrollment_by_due ON enrollment (due, id) WHERE status = 'pending' AND work IS NULL;
 CREATE INDEX enrollment_by_lifecycle ON enrollment (lifecycle_id, id);
+CREATE INDEX enrollment_by_server ON enrollment (server_id, id) WHERE server_id IS NOT NULL;
 CREATE INDEX enrollment_by_subject ON enrollment (subject_type, subject_id, id);
 CREATE INDEX enrollment_by_status ON enrollment (status, id);
 CREATE INDEX enrollment_by_lifecycle_status ON enrollment (lifecycle_id, status, id);

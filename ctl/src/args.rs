@@ -2,6 +2,7 @@
 
 #![expect(clippy::doc_markdown, reason = "these comments are the help that people read on a terminal")]
 
+mod audit;
 mod lifecycles;
 mod resources;
 mod runs;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use self::audit::{AuditArgs, AuditCommand, AuditFilterArgs, AuditListArgs};
 pub(crate) use self::lifecycles::{
     ApplyArgs, CreateArgs, DecideArgs, EnrollArgs, EnrollmentCommand, EnrollmentListArgs, EnrollmentShowArgs,
     LifecycleCommand,
@@ -201,7 +203,9 @@ pub(crate) enum Command {
     /// The daemon does this by itself all the time. Doing it twice changes nothing.
     Reconcile(ChangeArgs),
     /// Who asked for what: the accepted commands, newest first
-    #[command(after_help = "Example:\n  settlectl audit list --limit 20")]
+    #[command(
+        after_help = "Examples:\n  settlectl audit list --server web1 --result refused\n  settlectl audit show 4711"
+    )]
     Audit(AuditArgs),
     /// Print the completions for a shell
     #[command(after_help = "\
@@ -291,23 +295,6 @@ pub(crate) struct DrainArgs {
     pub(crate) wait: bool,
     #[command(flatten)]
     pub(crate) change: ChangeArgs,
-}
-
-/// `audit`, `audit list`.
-#[derive(Args, Debug)]
-#[command(args_conflicts_with_subcommands = true)]
-pub(crate) struct AuditArgs {
-    #[command(subcommand)]
-    pub(crate) command: Option<AuditCommand>,
-    #[command(flatten)]
-    pub(crate) page: PageArgs,
-}
-
-/// The verbs of the audit.
-#[derive(Debug, Subcommand)]
-pub(crate) enum AuditCommand {
-    /// Accepted commands, newest first
-    List(PageArgs),
 }
 
 /// Which part of a long list.
@@ -416,6 +403,7 @@ mod tests {
             ("run list --state queued --outcome failed --limit 5", true),
             ("run list --limit 0", false),
             ("watch --since 01GEN:42 --kind run --kind step", true),
+            ("watch --server a --server b --label x=y --resource a/b/c --package b", true),
             ("watch --since 42", false),
             ("watch --since 01GEN:42 --snapshot", false),
             ("package reload --request-id x", true),
@@ -463,19 +451,6 @@ mod tests {
             ("schedule list --paused", true),
             ("schedule show a --history 3", true),
             ("schedule fire a --request-id x", true),
-            ("audit", true),
-            ("audit list --limit 3", true),
-            ("audit --limit 3", true),
-            ("completions zsh", true),
-            ("status -o yaml", true),
-            ("frobnicate", false),
-        ];
-        understood(&table);
-    }
-
-    #[test]
-    fn what_people_type_about_tokens_and_other_machines_is_understood() {
-        let table = [
             ("token create ci --role operator --days 30", true),
             ("token create ci --role operator --scope label:tier=web --scope server:db1", true),
             ("token create ci", false),
@@ -486,15 +461,32 @@ mod tests {
             ("--endpoint https://a:1 --ca ca.pem --token-file t status", true),
             ("status --endpoint https://a:1 --cert c --key k", true),
             ("--token st_secret status", false),
+            ("completions zsh", true),
+            ("status -o yaml", true),
+            ("frobnicate", false),
         ];
-        understood(&table);
+        understands(&table);
     }
 
-    fn understood(table: &[(&str, bool)]) {
-        for &(line, good) in table {
+    #[test]
+    fn what_people_ask_of_the_audit_is_understood() {
+        understands(&[
+            ("audit", true),
+            ("audit list --limit 3", true),
+            ("audit --limit 3", true),
+            ("audit list --principal unix:7 --verb operate --result refused", true),
+            ("audit list --since yesterday", false),
+            ("audit show 12", true),
+            ("audit show x", false),
+            ("audit export --server web1", true),
+        ]);
+    }
+
+    fn understands(table: &[(&str, bool)]) {
+        for (line, good) in table {
             let words = std::iter::once("settlectl").chain(line.split(' '));
             let parsed = Cli::try_parse_from(words);
-            assert_eq!(parsed.is_ok(), good, "{line}: {:?}", parsed.err().map(|e| e.to_string()));
+            assert_eq!(parsed.is_ok(), *good, "{line}: {:?}", parsed.err().map(|e| e.to_string()));
         }
     }
 

@@ -1,6 +1,7 @@
 //! One function per command: ask the daemon, show the answer. It decides nothing that the daemon decides.
 
 mod admin;
+mod audit;
 mod create;
 mod enrollments;
 mod lifecycles;
@@ -80,7 +81,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
         Command::Token(command) => tokens::run(&open("token").await?, command).await,
         Command::Drain(args) => admin::drain(&open("drain").await?, &args).await,
         Command::Reconcile(change) => admin::reconcile(&open("reconcile").await?, &change).await,
-        Command::Audit(args) => admin::audit(&open("audit").await?, args).await,
+        Command::Audit(args) => audit::run(&open("audit").await?, args).await,
         Command::Completions { shell } => completions(shell, out),
     }
 }

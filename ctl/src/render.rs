@@ -1,6 +1,7 @@
 //! Turns messages of the contract into text. Pure: what is printed where is decided by [`out`].
 
 pub(crate) mod admin;
+pub(crate) mod audit;
 pub(crate) mod enrollments;
 mod grounds;
 pub(crate) mod json;

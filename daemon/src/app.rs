@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Gate, Grants, Role};
+use crate::auth::{Gate, Grants, Role, Scope};
 use crate::catalog::Catalog;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Grantee};
@@ -210,15 +210,23 @@ fn figures(
 /// The roles that the configuration gives.
 fn grants(access: &config::Access) -> Grants {
     let mut grants = Grants::default();
-    let config::Access { viewers, operators, admins } = access;
+    let config::Access { viewers, operators, admins, scoped } = access;
+    let mut give = |who: &Grantee, role, scope| match who {
+        Grantee::User(uid) => grants.user_on(*uid, role, scope),
+        Grantee::Group(gid) => grants.group_on(*gid, role, scope),
+        Grantee::Certificate(name) => grants.certificate_on(name, role, scope),
+    };
     for (list, role) in [(viewers, Role::Viewer), (operators, Role::Operator), (admins, Role::Admin)] {
         for who in list {
-            match who {
-                Grantee::User(uid) => grants.user(*uid, role),
-                Grantee::Group(gid) => grants.group(*gid, role),
-                Grantee::Certificate(name) => grants.certificate(name, role),
-            }
+            give(who, role, Scope::Whole);
         }
+    }
+    for config::Scoped { who, role, servers } in scoped {
+        let role = match role {
+            config::ScopedRole::Viewer => Role::Viewer,
+            config::ScopedRole::Operator => Role::Operator,
+        };
+        give(who, role, Scope::Of(servers.iter().map(|picked| picked.0.clone()).collect()));
     }
     grants
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use access::{Access, Grantee};
+pub use access::{Access, Grantee, Picked, Scoped, ScopedRole};
 pub use listen::{Listen, Tls};
 pub use load::{Faults, Flag, Sources, Surroundings};
 pub use packages::Demand;

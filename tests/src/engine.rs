@@ -132,6 +132,8 @@ pub struct Served {
     pub engine: Engine,
     /// Its writer, for who wants to be in its way.
     pub writer: Writer,
+    /// Who may what there: at first root and whoever runs the tests, everything.
+    pub gate: Gate,
     /// Stops it.
     pub stop: CancellationToken,
     /// Says that it leaves.
@@ -182,8 +184,9 @@ impl Served {
         let socket = dir.path().join("settled.sock");
         let (stop, leaving) = (CancellationToken::new(), watch::Sender::default());
         let listener = grpc::bind(&socket, None).await.expect("the socket can be bound");
+        let gate = Gate::new(rustix::process::geteuid().as_raw(), Grants::default(), engine.shared_clock());
         let parts = GrpcParts {
-            gate: Gate::new(rustix::process::geteuid().as_raw(), Grants::default(), engine.shared_clock()),
+            gate: gate.clone(),
             stop: stop.clone(),
             started_at: engine.clock().now(),
             steward: Arc::new(Idle),
@@ -193,7 +196,7 @@ impl Served {
         };
         let serving = Some(tokio::spawn(grpc::serve(listener, None, parts)));
         let channel = connect(&socket).await;
-        Self { engine, writer, stop, leaving, socket, serving, channel, _dir: dir }
+        Self { engine, writer, gate, stop, leaving, socket, serving, channel, _dir: dir }
     }
 
     client!(servers, ServersClient);

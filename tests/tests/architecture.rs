@@ -10,7 +10,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("secrets", &[]),
     ("clock", &["domain"]),
-    ("config", &[]),
+    ("config", &["auth"]),
     ("telemetry", &["config"]),
     ("process", &["clock", "config"]),
     ("catalog", &["domain"]),

@@ -2,11 +2,11 @@
 
 use settled_proto::v1::watch_request::Start;
 use settled_proto::v1::watch_response::Event;
-use settled_proto::v1::{Kind, Position, WatchRequest, WatchResponse};
+use settled_proto::v1::{Kind, Position, WatchFilter, WatchRequest, WatchResponse};
 use tonic::{Code, Status};
 
 use super::{Context, resources};
-use crate::args::WatchArgs;
+use crate::args::{WatchArgs, values};
 use crate::clock;
 use crate::errors::{Error, Exit, is_transient};
 use crate::patience::Patience;
@@ -53,13 +53,7 @@ impl Cursor {
 
 /// `watch`.
 pub(crate) async fn watch(ctx: &Context, args: WatchArgs) -> Result<Exit, Error> {
-    let request = WatchRequest {
-        start: None,
-        server: args.server,
-        resource_id: resources::id_of(ctx, args.resource).await?,
-        run_id: args.run,
-        kinds: args.kinds.into_iter().map(|word| Kind::from(word) as i32).collect(),
-    };
+    let request = WatchRequest { start: None, filters: filters(ctx, &args).await? };
     let mut cursor = Cursor { position: args.since, in_snapshot: args.snapshot };
     let mut patience = Patience::new(args.patience.patience, clock::instant());
     let ended = tokio::select! {
@@ -69,6 +63,31 @@ pub(crate) async fn watch(ctx: &Context, args: WatchArgs) -> Result<Exit, Error>
     };
     ended?;
     Err(Error { exit: Exit::Interrupted, lines: vec!["No longer watching.".to_owned(), cursor.resume()] })
+}
+
+/// One filter for each server, resource and run, and one for all labels. Resources by their ids, so that a watch that breaks goes on
+/// when they are gone.
+async fn filters(ctx: &Context, args: &WatchArgs) -> Result<Vec<WatchFilter>, Error> {
+    let mut filters = Vec::new();
+    for server in &args.servers {
+        filters.push(WatchFilter { server: server.clone(), ..WatchFilter::default() });
+    }
+    for address in &args.resources {
+        let resource = resources::id_of(ctx, Some(address.clone())).await?;
+        filters.push(WatchFilter { resource, ..WatchFilter::default() });
+    }
+    for run in &args.runs {
+        filters.push(WatchFilter { run_id: run.clone(), ..WatchFilter::default() });
+    }
+    let labels = values::map(&args.labels, "--label")?;
+    if filters.is_empty() || !labels.is_empty() {
+        filters.push(WatchFilter { labels: labels.into_iter().collect(), ..WatchFilter::default() });
+    }
+    for filter in &mut filters {
+        filter.package.clone_from(&args.package);
+        filter.kinds = args.kinds.iter().map(|word| Kind::from(*word) as i32).collect();
+    }
+    Ok(filters)
 }
 
 /// Streams until patience ends or the daemon refuses.
@@ -164,6 +183,7 @@ mod tests {
         WatchResponse {
             position: Some(Position { generation: "G".into(), seq }),
             event: snapshot_complete.map(|snapshot_complete| Event::Bookmark(Bookmark { snapshot_complete })),
+            commit_complete: true,
         }
     }
 

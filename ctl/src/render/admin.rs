@@ -1,9 +1,8 @@
-//! The daemon and its audit for people.
+//! The daemon for people.
 
 use jiff::Timestamp;
 use settled_proto::v1::{
-    AuditEntry, Daemon, Drain, GetStatusResponse, Reason, ReconcileResponse, Role, SettledRun, StaleRun,
-    WhoAmIResponse,
+    Daemon, Drain, GetStatusResponse, Reason, ReconcileResponse, Role, SettledRun, StaleRun, WhoAmIResponse,
 };
 
 use super::table::{self, Style};
@@ -40,7 +39,9 @@ pub(crate) fn status(s: &GetStatusResponse, style: Style, now: Timestamp) -> Str
 
 /// Who asks.
 pub(crate) fn whoami(answer: &WhoAmIResponse) -> String {
-    format!("{} ({})", text::clean(&answer.principal), word_or_empty::<Role>(answer.role))
+    let who = format!("{} ({})", text::clean(&answer.principal), word_or_empty::<Role>(answer.role));
+    let servers: Vec<_> = answer.servers.iter().map(|selector| text::clean(selector)).collect();
+    if servers.is_empty() { who } else { format!("{who} on {}", servers.join(", ")) }
 }
 
 /// How a daemon drains, and what it waits for.
@@ -149,33 +150,6 @@ fn stale_line(run: &StaleRun, now: Timestamp) -> String {
 /// `1 lane`, `2 lanes`.
 fn many(n: u64, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
-}
-
-/// How much of the detail of a command a table has room for; `-o wide` shows all.
-const DETAIL_MAX: usize = 60;
-
-/// Commands, newest first.
-pub(crate) fn audit(entries: &[AuditEntry], wide: bool, style: Style, now: Timestamp) -> String {
-    let mut headings = vec!["when", "who", "method", "object", "detail", "result", "run"];
-    if wide {
-        headings.push("id");
-    }
-    let rows = entries.iter().map(|a| {
-        let mut row = vec![
-            text::when(a.at.as_ref(), now),
-            text::clean(&a.principal),
-            text::clean(&a.method),
-            text::clean(&a.object),
-            if wide { text::clean(&a.detail) } else { text::short(&a.detail, DETAIL_MAX) },
-            text::clean(&a.result),
-            text::clean(&a.run_id),
-        ];
-        if wide {
-            row.push(text::clean(&a.id));
-        }
-        row
-    });
-    table::columns(&headings, rows.collect(), style)
 }
 
 #[cfg(test)]

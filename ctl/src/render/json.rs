@@ -5,19 +5,23 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use settled_proto::v1::{
-    AuditEntry, Cause, Change, CheckPackageResponse, CommandResponse, CreateServerResponse,
-    CreateTokenResponse, Daemon, DeleteServerResponse, Difference, Drain, EnrollmentTarget, Evidence,
-    Failure, Fate, FireScheduleResponse, FollowRunResponse, ForceUnlockServerResponse, Freshness,
-    GetStatusResponse, Grounds, IdentityKind, Kind, LaneHeld, LastOccurrence, LateEvidence, MissedPolicy,
-    Observed, Occurrence, OperationTarget, Outcome, OutputStream, Overlap, Package, Parameter, Presence,
-    Priority, Reach, Reason, ReconcileResponse, RefusedTarget, ReleasedLane, ReloadPackagesResponse,
-    Resource, ResourceStatus, Role, Run, RunDiagnostics, RunState, Schedule, ScheduleTarget, Server,
-    ServerStatus, SettledRun, StaleRun, Step, StepState, Supported, Token, WaitReason, Waiting,
-    WatchResponse, WhoAmIResponse, follow_run_response, schedule_target, transition, watch_response,
+    Cause, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, CreateTokenResponse, Daemon,
+    DeleteServerResponse, Difference, Drain, EnrollmentTarget, Evidence, Failure, Fate, FireScheduleResponse,
+    FollowRunResponse, ForceUnlockServerResponse, Freshness, GetStatusResponse, Grounds, IdentityKind, Kind,
+    LaneHeld, LastOccurrence, LateEvidence, MissedPolicy, Observed, Occurrence, OperationTarget, Outcome,
+    OutputStream, Overlap, Package, Parameter, Presence, Priority, Reach, Reason, ReconcileResponse,
+    RefusedTarget, ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role, Run, RunDiagnostics,
+    RunState, Schedule, ScheduleTarget, Server, ServerStatus, SettledRun, StaleRun, Step, StepState,
+    Supported, Token, WaitReason, Waiting, WatchResponse, WhoAmIResponse, follow_run_response,
+    schedule_target, transition, watch_response,
 };
 
+mod audit;
 mod lifecycles;
 
+#[cfg(test)]
+use audit::audit_change;
+pub(crate) use audit::{audit, audited};
 pub(crate) use lifecycles::{applied, cleaned, enrolled, enrollment, execution, lifecycle, ran};
 
 use super::text;
@@ -338,13 +342,16 @@ pub(crate) fn watch(r: &WatchResponse) -> Value {
     use watch_response::Event;
     let position =
         r.position.as_ref().map_or(Value::Null, |p| json!({ "generation": p.generation, "seq": p.seq }));
-    match &r.event {
-        None => json!({ "position": position }),
-        Some(Event::Bookmark(b)) => {
-            json!({ "position": position, "bookmark": { "snapshot_complete": b.snapshot_complete } })
-        }
-        Some(Event::Transition(t)) => json!({ "position": position, "transition": transition(t) }),
+    let mut value = json!({ "position": position, "commit_complete": r.commit_complete });
+    let event = match &r.event {
+        None => None,
+        Some(Event::Bookmark(b)) => Some(("bookmark", json!({ "snapshot_complete": b.snapshot_complete }))),
+        Some(Event::Transition(t)) => Some(("transition", transition(t))),
+    };
+    if let (Some((name, event)), Some(fields)) = (event, value.as_object_mut()) {
+        fields.insert(name.to_owned(), event);
     }
+    value
 }
 
 fn transition(t: &settled_proto::v1::Transition) -> Value {
@@ -411,6 +418,7 @@ pub(crate) fn whoami(answer: &WhoAmIResponse) -> Value {
     json!({
         "principal": answer.principal,
         "role": named::<Role>(answer.role),
+        "servers": answer.servers,
     })
 }
 
@@ -596,20 +604,6 @@ pub(crate) fn token(t: &Token) -> Value {
 /// The answer to `token create`: the only one with the secret.
 pub(crate) fn created_token(r: &CreateTokenResponse) -> Value {
     json!({ "token": maybe(r.token.as_ref(), token), "secret": r.secret })
-}
-
-/// A line of the audit.
-pub(crate) fn audit(a: &AuditEntry) -> Value {
-    json!({
-        "id": a.id,
-        "at": time(a.at.as_ref()),
-        "principal": a.principal,
-        "method": a.method,
-        "object": a.object,
-        "detail": a.detail,
-        "result": a.result,
-        "run_id": a.run_id,
-    })
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ pub(crate) fn line(t: &Transition) -> String {
             let status = word_or_empty::<EnrollmentStatus>(e.status);
             (enrollments::address(e), format!("{status}, {}", text::clean(&e.stage)))
         }
+        // Its server has lost the labels that the watch asks for.
+        None if t.change() == Change::Gone => (t.object_id.clone(), "out of sight".to_owned()),
         None => (t.object_id.clone(), String::new()),
     };
     let change = word_or_empty::<Change>(t.change);

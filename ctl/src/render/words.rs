@@ -1,9 +1,9 @@
 //! The words of the contract's enums: lower case, without the prefix. `None` stands for "not said".
 
 use settled_proto::v1::{
-    Activation, Cause, Change, EnrollmentStatus, Evidence, ExecutionOutcome, Fate, Freshness, IdentityKind,
-    Kind, MissedPolicy, Outcome, OutputStream, Overlap, Presence, Priority, Reach, Reason, ResourceStatus,
-    Role, RunState, ServerStatus, StepState, WaitReason,
+    Activation, AuditResult, Cause, Change, EnrollmentStatus, Evidence, ExecutionOutcome, Fate, Freshness,
+    IdentityKind, Kind, MissedPolicy, Outcome, OutputStream, Overlap, Presence, Priority, Reach, Reason,
+    ResourceStatus, Role, RunState, ServerStatus, StepState, Verb, WaitReason,
 };
 
 /// An enum of the contract, as its number arrives.
@@ -27,6 +27,7 @@ macro_rules! words {
 
 words! {
     Activation "ACTIVATION_"
+    AuditResult "AUDIT_RESULT_"
     Cause "CAUSE_"
     Change "CHANGE_"
     EnrollmentStatus "ENROLLMENT_STATUS_"
@@ -49,6 +50,7 @@ words! {
     RunState "RUN_STATE_"
     ServerStatus "SERVER_STATUS_"
     StepState "STEP_STATE_"
+    Verb "VERB_"
     WaitReason "WAIT_REASON_"
 }
 

@@ -240,7 +240,11 @@ impl Transitions for Service {
         };
         let changes = seqs.into_iter().map(|seq| {
             let event = Some(watch_response::Event::Transition(Transition { seq, ..Transition::default() }));
-            Ok(WatchResponse { position: Some(Position { generation: "G".into(), seq }), event })
+            Ok(WatchResponse {
+                position: Some(Position { generation: "G".into(), seq }),
+                event,
+                commit_complete: true,
+            })
         });
         Ok(Response::new(Box::pin(tokio_stream::iter(changes).chain(tokio_stream::pending()))))
     }

@@ -36,7 +36,12 @@ impl Grants {
 
     /// Gives whoever shows a certificate of this name a role on all servers.
     pub fn certificate(&mut self, name: &str, role: Role) {
-        self.certificates.entry(name.to_owned()).or_default().give(role, Scope::Whole);
+        self.certificate_on(name, role, Scope::Whole);
+    }
+
+    /// Gives whoever shows a certificate of this name a role on some servers.
+    pub fn certificate_on(&mut self, name: &str, role: Role, scope: Scope) {
+        self.certificates.entry(name.to_owned()).or_default().give(role, scope);
     }
 
     /// What is given to whoever shows a certificate of this name.

@@ -27,6 +27,17 @@ pub enum Role {
     Admin,
 }
 
+impl Verb {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::View => "view",
+            Self::Operate => "operate",
+            Self::Administer => "administer",
+        }
+    }
+}
+
 impl Role {
     /// Whether the role goes up to the verb.
     pub const fn may(self, verb: Verb) -> bool {

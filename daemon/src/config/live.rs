@@ -17,6 +17,7 @@ const LIVE: &[&str] = &[
     "listen.tls.cert",
     "listen.tls.key",
     "listen.tls.client_ca",
+    "access.scoped",
     "packages.dir",
     "run.queue_limit_s",
     "run.attempts",

@@ -345,7 +345,7 @@ fn without_excerpt(message: &str) -> String {
 mod tests {
     use std::io::Write;
 
-    use super::super::Grantee;
+    use super::super::{Grantee, ScopedRole};
     use super::*;
 
     fn env(settings: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -415,6 +415,30 @@ mod tests {
         assert_eq!(config.listen.unix_group.as_deref(), Some("007"));
         assert_eq!(config.access.viewers, [Grantee::User(1000), Grantee::Group(33)]);
         assert_eq!(config.lane.poll_s, 2);
+    }
+
+    #[test]
+    fn p14_a_role_on_some_servers_is_read_with_them_and_refused_by_name_when_it_cannot_be_meant() {
+        let scoped = |who: &str, role: &str, servers: &str| {
+            from_file(&format!("[[access.scoped]]\nwho = {who:?}\nrole = {role:?}\nservers = {servers}\n")).1
+        };
+        let config = scoped("unix-group:33", "operator", "['label:env=prod', 'server:web1']").unwrap();
+        let [given] = &config.access.scoped[..] else { panic!("{:?}", config.access) };
+        assert_eq!((&given.who, given.role), (&Grantee::Group(33), ScopedRole::Operator));
+        let servers: Vec<_> = given.servers.iter().map(|picked| picked.0.to_string()).collect();
+        assert_eq!(servers, ["label:env=prod", "server:web1"]);
+        for (who, role, servers, says) in [
+            ("ann", "viewer", "['server:web1']", "unix:1000 (a user"),
+            ("unix:1", "admin", "['server:web1']", "viewer, operator"),
+            ("unix:1", "viewer", "['web1']", "server:NAME"),
+            ("unix:1", "viewer", "['server:Web 1']", "must name a server"),
+            ("unix:1", "viewer", "['label:=x']", "must have a key"),
+            ("unix:1", "viewer", "[]", "on 0 servers: name 1 to"),
+            ("unix:65534", "viewer", "['server:web1']", "names 65534"),
+        ] {
+            let message = scoped(who, role, servers).unwrap_err().to_string();
+            assert!(message.contains("access.scoped") && message.contains(says), "{says}: {message}");
+        }
     }
 
     #[test]

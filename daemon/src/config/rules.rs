@@ -4,7 +4,7 @@
 //! name both sides and a value that is safe.
 
 use super::access::NOBODY;
-use super::{Access, BACKOFF_MAX_S, Config, Drain, Grantee, listen};
+use super::{BACKOFF_MAX_S, Config, Drain, Grantee, listen};
 
 /// How long after a start or a takeover nothing is settled by time, in seconds.
 pub const TAKEOVER_GRACE_S: u64 = 60;
@@ -292,7 +292,7 @@ fn ranges(config: &Config) -> impl Iterator<Item = Fault> {
 }
 
 fn texts(config: &Config) -> impl Iterator<Item = Fault> {
-    let others = [url(config), nobody(config), certificates(config), empty(config)];
+    let others = [url(config), nobody(config), scopes(config), certificates(config), empty(config)];
     others.into_iter().flatten().chain(listen::faults(config))
 }
 
@@ -307,9 +307,7 @@ fn url(config: &Config) -> Option<Fault> {
 }
 
 fn nobody(config: &Config) -> Option<Fault> {
-    let Access { viewers, operators, admins } = &config.access;
-    let lists = [("access.viewers", viewers), ("access.operators", operators), ("access.admins", admins)];
-    let (key, _) = lists.into_iter().find(|(_, list)| list.iter().any(Grantee::is_nobody))?;
+    let (key, _) = config.access.named().find(|(_, who)| who.is_nobody())?;
     Some(Fault {
         text: format!(
             "{key} names {NOBODY}, which stands for everybody outside the daemon's user namespace: name users and groups by their own id, \
@@ -321,11 +319,7 @@ fn nobody(config: &Config) -> Option<Fault> {
 
 /// A certificate is worth nothing when no authority vouches for it.
 fn certificates(config: &Config) -> Option<Fault> {
-    let Access { viewers, operators, admins } = &config.access;
-    let lists = [("access.viewers", viewers), ("access.operators", operators), ("access.admins", admins)];
-    let (key, who) = lists.into_iter().find_map(|(key, list)| {
-        Some((key, list.iter().find(|who| matches!(who, Grantee::Certificate(_)))?))
-    })?;
+    let (key, who) = config.access.named().find(|(_, who)| matches!(who, Grantee::Certificate(_)))?;
     config.listen.tls.client_ca.is_none().then(|| Fault {
         text: format!(
             "{key} names {who}, and no authority vouches for certificates, so nobody could show it: name the authority's file in \
@@ -333,6 +327,10 @@ fn certificates(config: &Config) -> Option<Fault> {
         ),
         keys: vec![key, "listen.tls.client_ca"],
     })
+}
+
+fn scopes(config: &Config) -> Option<Fault> {
+    config.access.misfit().map(|text| Fault { text, keys: vec!["access.scoped"] })
 }
 
 fn empty(config: &Config) -> Option<Fault> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::remains::complete;
 use super::stepping::{CLEARED_AWAY, NO_RECORD};
 use super::{Lane, Next, failures};
-use crate::domain::run::{Event, Repair, Run, StepFacts};
+use crate::domain::run::{Event, Repair, Retry, Run, StepFacts};
 use crate::domain::step::{Ended, StepId};
 use crate::engine::{Advance, LaneError, Prepared, StepEnd, log};
 use crate::remote::StepStatus;
@@ -98,9 +98,7 @@ impl Lane {
         let prepared = self.crew.engine.prepare_run(run).await.ok();
         let facts = StepFacts {
             next: self.next_timeout(prepared.as_ref(), id).await?,
-            busy: false,
-            hopeless: true,
-            final_code: false,
+            retry: Retry::Hopeless,
             retry_on_timeout: false,
             repair: Repair::No,
             outputs: None,

@@ -17,7 +17,7 @@ use crate::domain::failure::Failure;
 use crate::domain::id::ServerId;
 use crate::domain::operation::Operation;
 use crate::domain::params::Outputs;
-use crate::domain::run::{Event, Proof, Repair, Run, StepFacts, Subject};
+use crate::domain::run::{Event, Proof, Repair, Retry, Run, StepFacts, Subject};
 use crate::domain::server::{Reach, Server};
 use crate::domain::step::{Cause, Ended};
 use crate::domain::verdict::Reason;
@@ -233,9 +233,7 @@ impl Readings {
         }
         let facts = StepFacts {
             next: None,
-            busy: false,
-            hopeless: true,
-            final_code: false,
+            retry: Retry::Hopeless,
             retry_on_timeout: false,
             repair: Repair::No,
             outputs: told.ok(),

@@ -9,7 +9,7 @@ use super::{LIMIT, Lane, Next, failures};
 use crate::catalog::{PlannedStep, repair_dpkg};
 use crate::domain::grounds::Seen;
 use crate::domain::params::Outputs;
-use crate::domain::run::{Event, Phase, Progress, Repair, Run, RunState, StepFacts};
+use crate::domain::run::{Event, Phase, Progress, Repair, Retry, Run, RunState, StepFacts};
 use crate::domain::step::{Ended, StepId, StepState};
 use crate::domain::verdict::{Evidence, Outcome, Verdict};
 use crate::domain::waiting::WaitReason;
@@ -394,7 +394,9 @@ impl Lane {
         let facts = self.facts(run, id, &ended).await?;
         let work = self.work.as_ref().ok_or(LaneError::Lost)?;
         let mut facts = remains.complete(facts, work, &ended);
-        facts.hopeless = hopeless;
+        if hopeless {
+            facts.retry = Retry::Hopeless;
+        }
         self.store_end(run, id, ended, truncated, facts).await
     }
 
@@ -424,9 +426,11 @@ impl Lane {
         let now = self.crew.engine.clock().now();
         Ok(StepFacts {
             next: work.next_timeout(id),
-            busy: code.is_some_and(|code| step.is_busy(code, &last_lines)),
-            hopeless: false,
-            final_code: code.is_some_and(|code| step.final_codes.contains(&code)),
+            retry: match code {
+                Some(code) if step.is_busy(code, &last_lines) => Retry::Busy,
+                Some(code) if step.final_codes.contains(&code) => Retry::FinalCode,
+                _ => Retry::May,
+            },
             retry_on_timeout: work.prepared.plan.retry_on_timeout,
             repair: if work.is_repair(id) { Repair::Was } else { Repair::No },
             failure: failures::of_step(run.id, &step.title, ended, last_lines, now),

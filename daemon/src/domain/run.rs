@@ -185,12 +185,8 @@ pub enum Phase {
 pub struct StepFacts {
     /// Timeout of the step after it; `None` when it was the last.
     pub next: Option<Duration>,
-    /// Its exit code is declared as "another program holds the lock".
-    pub busy: bool,
-    /// Another try of this run cannot help, whatever its exit code says.
-    pub hopeless: bool,
-    /// Of its exit code the package says that trying again would not help.
-    pub final_code: bool,
+    /// What its end says of another try, if it did not end well.
+    pub retry: Retry,
     /// A timeout may be tried again.
     pub retry_on_timeout: bool,
     /// What it has to do with the repair of an interrupted dpkg.
@@ -202,6 +198,19 @@ pub struct StepFacts {
     pub failure: Failure,
     /// What was seen on the server beside the end.
     pub seen: Seen,
+}
+
+/// What the end of a try says of another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// It may go better.
+    May,
+    /// Another program held a lock: it is tried again, and uses no attempt.
+    Busy,
+    /// Another try of this run cannot help.
+    Hopeless,
+    /// Of its exit code the package says that trying again would not help.
+    FinalCode,
 }
 
 /// What a try has to do with the repair of an interrupted dpkg. The repair is a try of the step that was refused: it uses no attempt unless

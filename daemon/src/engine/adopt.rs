@@ -116,7 +116,7 @@ impl Command for Adopt {
         unit.insert_run(&mut run).await?;
         let answer = Engine::answer(Some(&resource), &run);
         let object = path_of(&resource);
-        self.asked.keep(unit, &answer, engine.clock().ulid().to_string(), object).await?;
+        self.asked.keep(unit, &answer, object).await?;
         unit.call(server.id);
         Ok(answer)
     }

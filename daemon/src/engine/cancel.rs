@@ -67,7 +67,7 @@ impl Command for Cancel {
         })?;
         self.engine.write_cancelled(unit, &mut run, &before).await?;
         let answer = Engine::answer(None, &run);
-        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), self.run.to_string()).await?;
+        self.asked.keep(unit, &answer, self.run.to_string()).await?;
         unit.call(server);
         Ok(answer)
     }

@@ -55,9 +55,8 @@ impl Command for AskToDrain {
                  end, or stop this one (systemctl stop settled), which leaves it running for the next start",
             ));
         }
-        let audit_id = self.engine.clock().ulid().to_string();
         let (answer, object) = (Answer::default(), format!("daemon {}", self.engine.me()));
-        self.asked.keep_with(unit, &answer, audit_id, object, self.order.word().to_owned()).await?;
+        self.asked.keep_with(unit, &answer, object, self.order.word().to_owned()).await?;
         Ok(true)
     }
 }

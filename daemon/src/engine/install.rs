@@ -215,15 +215,13 @@ impl InstallCommand {
         for (resource, work) in all {
             let detail = format!("required by {object}; {}", told(&resource, &work));
             let (path, answer) = (path_of(&resource), self.put(unit, resource, &work).await?);
-            let run = answer.run.as_ref().map(|run| run.id.clone());
-            self.asked.note(unit, self.engine.clock().ulid().to_string(), path, detail, run);
+            self.asked.note(unit, &answer, path, detail);
             required.extend(answer.run);
         }
         let (owner, detail) = (resource.id.to_string(), told(&resource, &work));
         let answer = Answer { required, ..self.put(unit, resource, &work).await? };
         self.engine.put_secrets(unit, &owner, &self.ask.secrets).await?;
-        let id = self.engine.clock().ulid().to_string();
-        self.asked.keep_with(unit, &answer, id, object, detail).await?;
+        self.asked.keep_with(unit, &answer, object, detail).await?;
         unit.call(server);
         Ok(answer)
     }

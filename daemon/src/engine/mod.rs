@@ -5,6 +5,7 @@
 
 mod accept;
 mod adopt;
+mod audit;
 mod cancel;
 mod definitions;
 mod drain;
@@ -46,13 +47,14 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+pub use audit::{Changed, Refused};
 pub use drain::DrainOrder;
 pub use drift::Sighting;
 pub use error::Refusal;
 pub use install::Install;
 pub use lane::{Advance, LaneError, LaneHold, Outline, StepEnd};
 pub use lease::Lease;
-pub use lifecycles::{ApplyLifecycle, Call, Change, Cleaning, Done, Enroll, LIFECYCLES_MAX, Task};
+pub use lifecycles::{ApplyLifecycle, Call, Change, Cleaning, Done, Enroll, LIFECYCLES_MAX, Taker, Task};
 pub use once::{Answer, Asked};
 pub use operate::Operate;
 pub use planned::Planned;
@@ -71,8 +73,11 @@ use crate::domain::freshness::Thresholds;
 use crate::domain::id::DaemonId;
 use crate::domain::timings::Timings;
 use crate::hub::Hub;
-use crate::secrets::Sealer;
+use crate::secrets::{Sealer, SecretError};
 use crate::store::{Store, Writer};
+
+/// Whose secrets those are that only leave and come back.
+const HIDDEN: &str = "hidden";
 
 /// Limits and durations that commands apply.
 #[derive(Debug, Clone, Copy)]
@@ -236,6 +241,18 @@ impl Engine {
     /// A keyed digest of a request's content: see [`Asked`].
     pub fn fingerprint(&self, content: &[u8]) -> String {
         self.inner.sealer.fingerprint(content)
+    }
+
+    /// Hides a text that leaves the installation and comes back to this place: nobody else can read, make or move it.
+    pub fn hide(&self, place: &str, text: &str) -> Result<Vec<u8>, SecretError> {
+        self.inner.sealer.seal(HIDDEN, place, text.as_bytes(), self.nonce())
+    }
+
+    /// What was hidden for this place; `None` when it was not.
+    pub fn reveal(&self, place: &str, hidden: &[u8]) -> Option<String> {
+        let sealer = &self.inner.sealer;
+        let text = sealer.open(HIDDEN, place, sealer.key_id(), hidden).ok()?;
+        String::from_utf8(text.to_vec()).ok()
     }
 
     fn writer(&self) -> &Writer {

@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Planned, Refusal};
+use super::{Planned, Refusal, audit};
+use crate::auth::Verb;
 use crate::store::rows::{
     EnrollmentRow, LifecycleRow, OccurrenceRow, ResourceRow, RunRow, ScheduleRow, ServerRow,
 };
 use crate::store::tokens::TokenRow;
-use crate::store::{AuditRow, Unit, Wants};
+use crate::store::{AuditResult, AuditRow, Unit, Wants};
 
 /// Longest request id, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -23,6 +24,10 @@ pub struct Asked {
     pub request_id: String,
     /// Keyed digest of the request's content.
     pub digest: String,
+    /// Where the request came from; empty for what settled does by itself.
+    pub peer: String,
+    /// What the method takes.
+    pub verb: Verb,
 }
 
 /// What a command answers: the objects as they were stored.
@@ -57,6 +62,15 @@ pub struct Answer {
     /// Only of a dry run: what else there is to tell.
     #[serde(skip)]
     pub plan: Option<Planned>,
+}
+
+impl Answer {
+    /// The server that it is about.
+    fn server_name(&self) -> Option<&str> {
+        let of_run = || self.run.as_ref().map(|run| run.server_name.as_str());
+        let of_resource = || self.resource.as_ref().map(|resource| resource.server_name.as_str());
+        self.server.as_ref().map(|server| server.name.as_str()).or_else(of_run).or_else(of_resource)
+    }
 }
 
 impl Asked {
@@ -105,10 +119,9 @@ impl Asked {
         &self,
         unit: &mut Unit<'_>,
         answer: &Answer,
-        audit_id: String,
         object: String,
     ) -> Result<(), Refusal> {
-        self.keep_with(unit, answer, audit_id, object, String::new()).await
+        self.keep_with(unit, answer, object, String::new()).await
     }
 
     /// The same; the audit tells `detail` too.
@@ -116,34 +129,27 @@ impl Asked {
         &self,
         unit: &mut Unit<'_>,
         answer: &Answer,
-        audit_id: String,
         object: String,
         detail: String,
     ) -> Result<(), Refusal> {
         let text = serde_json::to_string(answer)
             .map_err(|e| Refusal::Internal(format!("the answer cannot be kept: {e}")))?;
         unit.keep_request((&self.principal, self.method, &self.request_id), &self.digest, &text).await?;
-        self.note(unit, audit_id, object, detail, answer.run.as_ref().map(|run| run.id.clone()));
+        self.note(unit, answer, object, detail);
         Ok(())
     }
 
     /// Notes in the audit what an accepted command has done.
-    pub(super) fn note(
-        &self,
-        unit: &mut Unit<'_>,
-        id: String,
-        object: String,
-        detail: String,
-        run_id: Option<String>,
-    ) {
+    pub(super) fn note(&self, unit: &mut Unit<'_>, answer: &Answer, object: String, detail: String) {
+        let touched = unit.touched();
+        let server = answer.server_name().map(str::to_owned).or_else(|| audit::server_of(&touched));
         unit.audit(AuditRow {
-            id,
-            principal: self.principal.clone(),
-            method: self.method.to_owned(),
             object,
+            server: server.unwrap_or_default(),
             detail,
-            result: "accepted".to_owned(),
-            run_id,
+            changes: audit::changes(&touched),
+            run_id: answer.run.as_ref().map(|run| run.id.clone()),
+            ..audit::row(self, AuditResult::Accepted)
         });
     }
 }

@@ -185,8 +185,7 @@ impl OperateCommand {
 
         let answer = Engine::answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
-        let id = self.engine.clock().ulid().to_string();
-        self.asked.keep_with(unit, &answer, id, object, told(&resource, &work)).await?;
+        self.asked.keep_with(unit, &answer, object, told(&resource, &work)).await?;
         unit.call(resource.server);
         Ok(answer)
     }

@@ -49,7 +49,7 @@ impl Command for Reload {
             ..Answer::default()
         };
         KeepPackages(catalog.clone()).run(unit).await?;
-        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), "packages".to_owned()).await?;
+        self.asked.keep(unit, &answer, "packages".to_owned()).await?;
         Ok((answer, Some(catalog.clone())))
     }
 }

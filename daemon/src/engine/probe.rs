@@ -110,7 +110,7 @@ impl Probe {
         unit.insert_run(&mut run).await?;
         let answer = Engine::answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
-        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object).await?;
+        self.asked.keep(unit, &answer, object).await?;
         unit.call(resource.server);
         Ok(answer)
     }
@@ -129,7 +129,7 @@ impl Probe {
         unit.insert_run(&mut run).await?;
         let mut answer = Engine::answer(None, &run);
         answer.server = Some(ServerRow::from(&server));
-        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), server.name.clone()).await?;
+        self.asked.keep(unit, &answer, server.name.clone()).await?;
         unit.call(server.id);
         Ok(answer)
     }

@@ -1,13 +1,13 @@
-//! A person makes the reconciler look now: who asked is on record before it looks (P14), and what the look found is added to the record.
+//! A person makes the reconciler look now: who asked is on record before it looks (P14), and what the look found after it.
 
 use async_trait::async_trait;
 
-use super::{Answer, Asked, Engine, Refusal};
+use super::{Answer, Asked, Engine, Refusal, audit};
 use crate::domain::id::RunId;
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Reason;
 use crate::store::lanes::DeadLane;
-use crate::store::{Command, StoreError, Unit, Wants};
+use crate::store::{AuditResult, AuditRow, Command, StoreError, Unit, Wants};
 
 /// What one look of the reconciler found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Report {
     pub grace_until: Option<Timestamp>,
 }
 
+/// What the audit calls it.
+const OBJECT: &str = "installation";
 /// Most runs that a report names as likely stale.
 pub const STALE_MAX: i64 = 100;
 
@@ -70,7 +72,7 @@ impl Report {
 }
 
 struct NoteReport {
-    audit_id: String,
+    asked: Asked,
     detail: String,
 }
 
@@ -80,44 +82,44 @@ impl Command for NoteReport {
     type Refusal = StoreError;
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<(), StoreError> {
-        unit.complete_audit(&self.audit_id, &self.detail).await
+        let (object, detail) = (OBJECT.to_owned(), self.detail.clone());
+        unit.audit(AuditRow { object, detail, ..audit::row(&self.asked, AuditResult::Done) });
+        Ok(())
     }
 }
 
 struct AskToReconcile {
-    engine: Engine,
     asked: Asked,
 }
 
 #[async_trait]
 impl Command for AskToReconcile {
-    type Answer = Option<String>;
+    type Answer = bool;
     type Refusal = Refusal;
 
     fn wants(&self, wants: &mut Wants) {
         self.asked.wants(wants);
     }
 
-    async fn run(&self, unit: &mut Unit<'_>) -> Result<Option<String>, Refusal> {
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<bool, Refusal> {
         if self.asked.recall(unit).await?.is_some() {
-            return Ok(None);
+            return Ok(false);
         }
-        let audit_id = self.engine.clock().ulid().to_string();
-        self.asked.keep(unit, &Answer::default(), audit_id.clone(), "installation".to_owned()).await?;
-        Ok(Some(audit_id))
+        self.asked.keep(unit, &Answer::default(), OBJECT.to_owned()).await?;
+        Ok(true)
     }
 }
 
 impl Engine {
     /// Accepts that someone makes the reconciler look. What the look finds is not kept: asked again under the same id, it looks again,
-    /// and looking twice changes nothing. Answers the line of the audit, if it is a new one.
-    pub async fn accept_reconcile(&self, asked: Asked) -> Result<Option<String>, Refusal> {
+    /// and looking twice changes nothing. Answers whether this is new.
+    pub async fn accept_reconcile(&self, asked: Asked) -> Result<bool, Refusal> {
         asked.check()?;
-        self.writer().commit(AskToReconcile { engine: self.clone(), asked }).await
+        self.writer().commit(AskToReconcile { asked }).await
     }
 
-    /// Adds to that line what the look found.
-    pub async fn audit_reconcile(&self, audit_id: String, report: &Report) -> Result<(), StoreError> {
-        self.writer().commit(NoteReport { audit_id, detail: report.counts() }).await
+    /// Notes in the audit what the look has found.
+    pub async fn audit_reconcile(&self, asked: Asked, report: &Report) -> Result<(), StoreError> {
+        self.writer().commit(NoteReport { asked, detail: report.counts() }).await
     }
 }

@@ -134,8 +134,7 @@ impl Remove {
 
         let answer = Engine::answer(Some(&resource), &run);
         let object = format!("{}/{}/{}", resource.server_name, resource.package, resource.name);
-        let id = self.engine.clock().ulid().to_string();
-        self.asked.keep_with(unit, &answer, id, object, detail).await?;
+        self.asked.keep_with(unit, &answer, object, detail).await?;
         unit.call(resource.server);
         Ok(answer)
     }

@@ -122,7 +122,7 @@ impl Command for AddServerCommand {
         unit.insert_run(&mut run).await?;
         let mut answer = Engine::answer(None, &run);
         answer.server = Some(ServerRow::from(&server));
-        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), server.name.clone()).await?;
+        self.asked.keep(unit, &answer, server.name.clone()).await?;
         unit.call(server.id);
         Ok(answer)
     }

@@ -224,8 +224,7 @@ impl Command for ChangeServer {
             self.meet_again(unit, &server).await?;
         }
         let answer = Answer { server: Some(ServerRow::from(&server)), ..Answer::default() };
-        let id = self.engine.clock().ulid().to_string();
-        self.asked.keep_with(unit, &answer, id, server.name.clone(), detail).await?;
+        self.asked.keep_with(unit, &answer, server.name.clone(), detail).await?;
         unit.call(server.id);
         Ok(answer)
     }

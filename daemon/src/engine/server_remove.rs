@@ -54,7 +54,7 @@ impl Command for RemoveServer {
         }
         unit.delete_server(&mut server).await?;
         let answer = Answer { ids, ..Answer::default() };
-        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), server.name.clone()).await?;
+        self.asked.keep(unit, &answer, server.name.clone()).await?;
         Ok(answer)
     }
 }

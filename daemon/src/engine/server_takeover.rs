@@ -28,7 +28,6 @@ impl Takeover {
 }
 
 struct TakeOverServer {
-    engine: Engine,
     asked: Asked,
     server: String,
     how: Takeover,
@@ -51,8 +50,8 @@ impl Command for TakeOverServer {
         unit.update_server(&mut server).await?;
         unit.set_takeover(server.id, Some(self.how.word())).await?;
         let answer = Answer { server: Some(ServerRow::from(&server)), ..Answer::default() };
-        let (id, detail) = (self.engine.clock().ulid().to_string(), self.how.word().to_owned());
-        self.asked.keep_with(unit, &answer, id, server.name.clone(), detail).await?;
+        let detail = self.how.word().to_owned();
+        self.asked.keep_with(unit, &answer, server.name.clone(), detail).await?;
         unit.call(server.id);
         Ok(answer)
     }
@@ -103,7 +102,7 @@ impl Engine {
     ) -> Result<Answer, Refusal> {
         asked.check()?;
         let how = if force { Takeover::Forced } else { Takeover::Asked };
-        let command = TakeOverServer { engine: self.clone(), asked, server, how };
+        let command = TakeOverServer { asked, server, how };
         self.writer().commit(command).await
     }
 

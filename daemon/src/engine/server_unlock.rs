@@ -11,7 +11,6 @@ use crate::store::rows::ServerRow;
 use crate::store::{Command, Unit};
 
 struct UnlockServer {
-    engine: Engine,
     asked: Asked,
     server: String,
     reason: String,
@@ -41,8 +40,7 @@ impl Command for UnlockServer {
         let epoch = unit.force_lane(server.id).await?;
         unit.adopt_running(server.id, epoch).await?;
         let answer = Answer { server: Some(ServerRow::from(&server)), ids, ..Answer::default() };
-        let id = self.engine.clock().ulid().to_string();
-        self.asked.keep_with(unit, &answer, id, server.name.clone(), self.reason.clone()).await?;
+        self.asked.keep_with(unit, &answer, server.name.clone(), self.reason.clone()).await?;
         unit.call(server.id);
         Ok(answer)
     }
@@ -71,7 +69,7 @@ impl Engine {
     ) -> Result<Answer, Refusal> {
         asked.check()?;
         valid::reason(&reason).map_err(|message| Refusal::field("reason", message))?;
-        let command = UnlockServer { engine: self.clone(), asked, server, reason };
+        let command = UnlockServer { asked, server, reason };
         self.writer().commit(command).await
     }
 }

@@ -81,9 +81,9 @@ impl Command for CreateToken {
 
 impl CreateToken {
     async fn keep(&self, unit: &mut Unit<'_>, row: TokenRow, detail: String) -> Result<(), Refusal> {
-        let (id, object) = (self.engine.clock().ulid().to_string(), format!("{TOKEN}{}", row.name));
+        let object = format!("{TOKEN}{}", row.name);
         let answer = Answer { token: Some(Box::new(row)), ..Answer::default() };
-        self.asked.keep_with(unit, &answer, id, object, detail).await
+        self.asked.keep_with(unit, &answer, object, detail).await
     }
 }
 
@@ -104,7 +104,6 @@ fn of(answer: Answer) -> Result<TokenRow, Refusal> {
 }
 
 struct RevokeToken {
-    engine: Engine,
     asked: Asked,
     token: String,
 }
@@ -127,9 +126,9 @@ impl Command for RevokeToken {
         };
         unit.revoke_token(&live.id).await?;
         let row = TokenRow { revoked_at: Some(unit.now().0), ..live };
-        let (id, object) = (self.engine.clock().ulid().to_string(), format!("{TOKEN}{}", row.name));
+        let object = format!("{TOKEN}{}", row.name);
         let answer = Answer { token: Some(Box::new(row.clone())), ..Answer::default() };
-        self.asked.keep(unit, &answer, id, object).await?;
+        self.asked.keep(unit, &answer, object).await?;
         Ok(row)
     }
 }
@@ -163,6 +162,9 @@ impl Engine {
         if token.scope.len() > SELECTORS_MAX {
             problems.add("scope", format!("must be at most {SELECTORS_MAX}"));
         }
+        if token.role == Role::Admin && !token.scope.is_empty() {
+            problems.add("scope", "cannot be given to an admin, who changes what concerns all servers: leave it out, or give the role operator");
+        }
         problems.into_result()?;
         let secret = Token::new(&self.random_bits());
         let command = CreateToken { engine: self.clone(), asked, token, digest: secret.digest() };
@@ -173,7 +175,7 @@ impl Engine {
     /// Revokes a token, by its name or id.
     pub async fn revoke_token(&self, asked: Asked, token: String) -> Result<TokenRow, Refusal> {
         asked.check()?;
-        self.writer().commit(RevokeToken { engine: self.clone(), asked, token }).await
+        self.writer().commit(RevokeToken { asked, token }).await
     }
 
     async fn token_by_digest(&self, digest: &str) -> Result<Option<TokenRow>, StoreError> {

@@ -20,9 +20,19 @@ pub(super) fn told(resource: &Resource, work: &Work) -> String {
 }
 
 fn shown(value: &str) -> String {
-    if value.len() <= SHOWN_BYTES_MAX && !value.contains(char::is_control) {
-        return format!("{value:?}");
-    }
+    if is_short(value) { format!("{value:?}") } else { digest(value) }
+}
+
+/// The same where a value stands by itself.
+pub(super) fn plain(value: &str) -> String {
+    if is_short(value) { value.to_owned() } else { digest(value) }
+}
+
+fn is_short(value: &str) -> bool {
+    value.len() <= SHOWN_BYTES_MAX && !value.contains(char::is_control)
+}
+
+fn digest(value: &str) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(value)))
 }
 

@@ -4,12 +4,11 @@ use settled_proto::v1;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::asked::principal;
-use super::pages::Page;
 use super::{Api, check, convert};
+use crate::auth::Scope;
 use crate::domain::server::{Reach, Server};
 use crate::domain::time::Timestamp;
 use crate::engine::{Asked, DrainOrder, Refusal};
-use crate::store::AuditRow;
 
 /// Most held lanes that `status` names.
 const HELD_MAX: i64 = 5;
@@ -17,10 +16,22 @@ const HELD_MAX: i64 = 5;
 const DRAIN_RUNS_MAX: i64 = 100;
 
 impl Api {
+    /// What everybody may hear of it.
+    fn status_of_itself(&self) -> v1::GetStatusResponse {
+        let about = self.engine().store().about();
+        v1::GetStatusResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            installation_id: about.installation.to_string(),
+            generation: about.generation.clone(),
+            database: about.engine.clone(),
+            started_at: Some(convert::time(self.parts.started_at)),
+            ..v1::GetStatusResponse::default()
+        }
+    }
+
     async fn status(&self) -> Result<v1::GetStatusResponse, Refusal> {
         let engine = self.engine();
         let drain = self.drain_now().await?;
-        let about = engine.store().about();
         let now = engine.clock().now();
         let (counts, seq, rows, held) = {
             let mut reader = engine.store().read().await?;
@@ -37,12 +48,7 @@ impl Api {
         let warnings = self.parts.steward.warnings().into_iter();
         let warnings = warnings.chain(of_servers).chain(of_lanes).chain(more).chain(of_daemons).collect();
         Ok(v1::GetStatusResponse {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            installation_id: about.installation.to_string(),
-            generation: about.generation.clone(),
             seq: convert::count(seq),
-            database: about.engine.clone(),
-            started_at: Some(convert::time(self.parts.started_at)),
             runs_queued: convert::count(counts.queued),
             runs_running: convert::count(counts.running),
             servers: counts.reach.iter().map(|(reach, n)| (reach.clone(), convert::count(*n))).collect(),
@@ -50,6 +56,7 @@ impl Api {
             lanes: u32::try_from(engine.hub().at_work()).unwrap_or(u32::MAX),
             drain,
             daemons,
+            ..self.status_of_itself()
         })
     }
 
@@ -87,15 +94,6 @@ impl Api {
         });
         ordering.await.map_err(|error| Refusal::Internal(format!("the drain broke: {error}")))?
     }
-
-    async fn audit(&self, m: v1::ListAuditRequest) -> Result<v1::ListAuditResponse, Refusal> {
-        let list = v1::ListAuditRequest::default();
-        let page = Page::new(self.engine(), "Admin.ListAudit", &list, m.page_size, &m.page_token)?;
-        let rows = self.engine().store().read().await?.db().audited(&page.after, page.limit()).await?;
-        let (entries, next_page_token) =
-            page.cut(rows.into_iter().map(entry).collect(), |e: &v1::AuditEntry| &e.id);
-        Ok(v1::ListAuditResponse { entries, next_page_token })
-    }
 }
 
 /// A lane that has been held for too long, by what, and what to do.
@@ -128,25 +126,15 @@ fn warning(reach: &str, n: i64) -> Option<String> {
     }
 }
 
-fn entry((at, row): (i64, AuditRow)) -> v1::AuditEntry {
-    v1::AuditEntry {
-        id: row.id,
-        at: Some(convert::time(Timestamp(at))),
-        principal: row.principal,
-        method: row.method,
-        object: row.object,
-        detail: row.detail,
-        result: row.result,
-        run_id: row.run_id.unwrap_or_default(),
-    }
-}
-
 #[async_trait]
 impl v1::admin_server::Admin for Api {
     async fn get_status(
         &self,
-        _request: Request<v1::GetStatusRequest>,
+        request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        if !self.sight(&request)?.is_whole() {
+            return Ok(Response::new(self.status_of_itself()));
+        }
         self.status().await.map(Response::new).map_err(|r| self.refuse(r))
     }
 
@@ -155,8 +143,12 @@ impl v1::admin_server::Admin for Api {
         request: Request<v1::WhoAmIRequest>,
     ) -> Result<Response<v1::WhoAmIResponse>, Status> {
         let principal = principal(&request)?;
+        let servers = match &principal.scope {
+            Scope::Whole => Vec::new(),
+            Scope::Of(selectors) => selectors.iter().map(ToString::to_string).collect(),
+        };
         let (principal, role) = (principal.name.clone(), convert::role(principal.role).into());
-        Ok(Response::new(v1::WhoAmIResponse { principal, role }))
+        Ok(Response::new(v1::WhoAmIResponse { principal, role, servers }))
     }
 
     async fn reconcile(
@@ -164,10 +156,10 @@ impl v1::admin_server::Admin for Api {
         request: Request<v1::ReconcileRequest>,
     ) -> Result<Response<v1::ReconcileResponse>, Status> {
         let (asked, _) = self.asked("Admin.Reconcile", request)?;
-        let audit_id = self.engine().accept_reconcile(asked).await.map_err(|r| self.refuse(r))?;
+        let is_new = self.engine().accept_reconcile(asked.clone()).await.map_err(|r| self.refuse(r))?;
         let report = self.parts.steward.reconcile().await.map_err(|r| self.refuse(r))?;
-        if let Some(audit_id) = audit_id {
-            self.engine().audit_reconcile(audit_id, &report).await.map_err(|r| self.refuse(r))?;
+        if is_new {
+            self.engine().audit_reconcile(asked, &report).await.map_err(|r| self.refuse(r))?;
         }
         Ok(Response::new(convert::reconciled(&report)))
     }
@@ -213,5 +205,12 @@ impl v1::admin_server::Admin for Api {
         request: Request<v1::ListAuditRequest>,
     ) -> Result<Response<v1::ListAuditResponse>, Status> {
         self.audit(request.into_inner()).await.map(Response::new).map_err(|r| self.refuse(r))
+    }
+
+    async fn get_audit(
+        &self,
+        request: Request<v1::GetAuditRequest>,
+    ) -> Result<Response<v1::GetAuditResponse>, Status> {
+        self.audited(request.get_ref()).await.map(Response::new).map_err(|r| self.refuse(r))
     }
 }

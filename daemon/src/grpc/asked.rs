@@ -1,38 +1,110 @@
 //! Who asks for what under which request id: what every command hands to the engine beside its content (P2).
 
+use std::sync::Arc;
+
 use prost::Message;
 use settled_proto::v1;
 use tonic::{Request, Status};
 use zeroize::Zeroizing;
 
-use super::Api;
-use crate::auth::Principal;
+use super::door::Peer;
+use super::refusals::Traced;
+use super::{Api, methods};
+use crate::auth::{Principal, Verb};
 use crate::engine::Asked;
 
 /// A request that changes something, and so carries a request id.
 pub(super) trait Command: Message {
     fn request_id(&mut self) -> &mut String;
+
+    /// What it is about.
+    fn named(&self) -> Named;
+}
+
+/// What a request is about, as it says itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Named {
+    /// The object.
+    pub(super) object: String,
+    /// The server that it is, or is on; empty when the request names none.
+    pub(super) server: String,
+}
+
+impl Named {
+    fn object(name: &str) -> Self {
+        Self { object: name.to_owned(), server: String::new() }
+    }
+
+    fn server(name: &str) -> Self {
+        Self { object: name.to_owned(), server: name.to_owned() }
+    }
+
+    /// By its path, `web1/site/shop`, or by its id.
+    fn resource(path: &str) -> Self {
+        let server = path.split_once('/').map(|(server, _)| server).unwrap_or_default();
+        Self { object: path.to_owned(), server: server.to_owned() }
+    }
 }
 
 macro_rules! commands {
-    ($($name:ident)+) => {$(
-        impl Command for v1::$name {
+    ($($request:ident is $named:expr;)+) => {$(
+        impl Command for v1::$request {
             fn request_id(&mut self) -> &mut String {
                 &mut self.request_id
+            }
+
+            fn named(&self) -> Named {
+                let named: fn(&Self) -> Named = $named;
+                named(self)
             }
         }
     )+};
 }
 
 commands! {
-    CreateServerRequest UpdateServerRequest RekeyServerRequest TakeoverServerRequest ForceUnlockServerRequest ProbeServerRequest PauseServerRequest ResumeServerRequest DeleteServerRequest
-    InstallRequest UpdateResourceRequest RemoveResourceRequest PauseResourceRequest ResumeResourceRequest
-    RetryResourceRequest ProbeResourceRequest DoRequest AdoptRequest CancelRunRequest
-    ReloadPackagesRequest ReconcileRequest DrainRequest CreateTokenRequest RevokeTokenRequest
-    CreateScheduleRequest UpdateScheduleRequest PauseScheduleRequest ResumeScheduleRequest FireScheduleRequest DeleteScheduleRequest
-    ApplyLifecycleRequest RunLifecycleRequest DeleteLifecycleRequest EnrollRequest AdvanceEnrollmentRequest RetryEnrollmentRequest
-    ResetEnrollmentRequest DecideEnrollmentRequest DeleteEnrollmentRequest CleanLifecyclesRequest
-    CompleteTaskRequest FailTaskRequest DeferTaskRequest
+    CreateServerRequest is |m| Named::server(&m.name);
+    UpdateServerRequest is |m| Named::server(&m.server);
+    RekeyServerRequest is |m| Named::server(&m.server);
+    TakeoverServerRequest is |m| Named::server(&m.server);
+    ForceUnlockServerRequest is |m| Named::server(&m.server);
+    ProbeServerRequest is |m| Named::server(&m.server);
+    PauseServerRequest is |m| Named::server(&m.server);
+    ResumeServerRequest is |m| Named::server(&m.server);
+    DeleteServerRequest is |m| Named::server(&m.server);
+    InstallRequest is |m| Named::resource(&format!("{}/{}/{}", m.server, m.package, m.name));
+    AdoptRequest is |m| Named::resource(&format!("{}/{}/{}", m.server, m.package, m.name));
+    UpdateResourceRequest is |m| Named::resource(&m.resource);
+    RemoveResourceRequest is |m| Named::resource(&m.resource);
+    PauseResourceRequest is |m| Named::resource(&m.resource);
+    ResumeResourceRequest is |m| Named::resource(&m.resource);
+    RetryResourceRequest is |m| Named::resource(&m.resource);
+    ProbeResourceRequest is |m| Named::resource(&m.resource);
+    DoRequest is |m| Named::resource(&m.resource);
+    CancelRunRequest is |m| Named::object(&m.run_id);
+    ReloadPackagesRequest is |_| Named::object("packages");
+    ReconcileRequest is |_| Named::object("installation");
+    DrainRequest is |_| Named::object("daemon");
+    CreateTokenRequest is |m| Named::object(&format!("token:{}", m.name));
+    RevokeTokenRequest is |m| Named::object(&format!("token:{}", m.token));
+    CreateScheduleRequest is |m| Named::object(&m.name);
+    UpdateScheduleRequest is |m| Named::object(&m.schedule);
+    PauseScheduleRequest is |m| Named::object(&m.schedule);
+    ResumeScheduleRequest is |m| Named::object(&m.schedule);
+    FireScheduleRequest is |m| Named::object(&m.schedule);
+    DeleteScheduleRequest is |m| Named::object(&m.schedule);
+    ApplyLifecycleRequest is |_| Named::object("a lifecycle");
+    RunLifecycleRequest is |m| Named::object(&m.code);
+    DeleteLifecycleRequest is |m| Named::object(&m.code);
+    EnrollRequest is |m| Named::object(&format!("{}/{}", m.lifecycle, m.subject));
+    AdvanceEnrollmentRequest is |m| Named::object(&m.enrollment);
+    RetryEnrollmentRequest is |m| Named::object(&m.enrollment);
+    ResetEnrollmentRequest is |m| Named::object(&m.enrollment);
+    DecideEnrollmentRequest is |m| Named::object(&m.enrollment);
+    DeleteEnrollmentRequest is |m| Named::object(&m.enrollment);
+    CleanLifecyclesRequest is |_| Named::object("enrollments and their log");
+    CompleteTaskRequest is |m| Named::object(&m.task_id);
+    FailTaskRequest is |m| Named::object(&m.task_id);
+    DeferTaskRequest is |m| Named::object(&m.task_id);
 }
 
 impl Api {
@@ -43,16 +115,26 @@ impl Api {
         method: &'static str,
         request: Request<M>,
     ) -> Result<(Asked, M), Status> {
-        let principal = principal(&request)?.name.clone();
+        let (principal, peer) = (principal(&request)?.name.clone(), peer(&request));
+        let traced = request.extensions().get::<Arc<Traced>>().cloned();
         let mut message = request.into_inner();
+        if let Some(traced) = traced {
+            traced.names(message.named());
+        }
+        let verb = methods::named(method).map_or(Verb::Administer, |method| method.verb);
         let request_id = std::mem::take(message.request_id());
         let content = Zeroizing::new(message.encode_to_vec());
         let digest = self.engine().fingerprint(&content);
-        Ok((Asked { principal, method, request_id, digest }, message))
+        Ok((Asked { principal, method, request_id, digest, peer, verb }, message))
     }
 }
 
 /// Who asks, as the door has found out.
 pub(super) fn principal<T>(request: &Request<T>) -> Result<&Principal, Status> {
     request.extensions().get().ok_or_else(|| Status::permission_denied("nobody knows who is asking"))
+}
+
+/// Where a request came from, in words.
+pub(super) fn peer<T>(request: &Request<T>) -> String {
+    request.extensions().get().map(Peer::to_string).unwrap_or_default()
 }

@@ -127,8 +127,8 @@ fn place(after: &str) -> (i64, &str) {
     after.split_once(':').map_or((i64::MIN, ""), |(due, id)| (due.parse().unwrap_or(i64::MIN), id))
 }
 
-/// The place before which a page of the log goes on.
-fn before(after: &str) -> Option<(i64, i64)> {
+/// The place, a time and a number, after which a page of a log goes on.
+pub(super) fn before(after: &str) -> Option<(i64, i64)> {
     let (at, seq) = after.split_once(':')?;
     Some((at.parse().ok()?, seq.parse().ok()?))
 }

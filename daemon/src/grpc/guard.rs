@@ -10,13 +10,14 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Request, Response};
-use settled_proto::v1::Verb as WireVerb;
+use settled_proto::v1::{Scope as WireScope, Verb as WireVerb};
 use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::door::Peer;
+use super::refusals::Traced;
 use super::status;
 use crate::auth::{Gate, NotLetIn, Principal, Role, Scope, Stranger, Token, Turned, Verb};
 use crate::clock::{Clock, SparseEach};
@@ -77,12 +78,20 @@ struct Guard {
     open_health: bool,
     /// Tokens that are looked up at the same time.
     lookups: Semaphore,
-    rights: HashMap<&'static str, Verb>,
+    rights: HashMap<&'static str, Right>,
+}
+
+/// What a method needs.
+#[derive(Debug, Clone, Copy)]
+struct Right {
+    verb: Verb,
+    /// Whether the caller's role must hold on all servers; otherwise the method itself looks at its scope.
+    whole: bool,
 }
 
 impl GuardLayer {
     pub(super) fn new(gate: Gate, open_health: bool, clock: Arc<dyn Clock>) -> Self {
-        let right = |&(path, verb, _scope): &(&'static str, i32, i32)| Some((path, verb_of(verb)?));
+        let right = |&(path, verb, scope): &(&'static str, i32, i32)| Some((path, right_of(verb, scope)?));
         let rights = settled_proto::ACCESS.iter().filter_map(right).collect();
         Self {
             guard: Arc::new(Guard {
@@ -104,6 +113,17 @@ fn verb_of(number: i32) -> Option<Verb> {
         Ok(WireVerb::Administer) => Some(Verb::Administer),
         Ok(WireVerb::Unspecified) | Err(_) => None,
     }
+}
+
+/// The right that a method declares. What changes the fleet concerns all of it, whatever else it says of itself.
+fn right_of(verb: i32, scope: i32) -> Option<Right> {
+    let verb = verb_of(verb)?;
+    let whole = match WireScope::try_from(scope) {
+        Ok(WireScope::Installation) => true,
+        Ok(WireScope::Server | WireScope::Filtered | WireScope::None) => verb == Verb::Administer,
+        Ok(WireScope::Unspecified) | Err(_) => return None,
+    };
+    Some(Right { verb, whole })
 }
 
 impl Guard {
@@ -159,7 +179,7 @@ impl Guard {
 
     /// For what a method needs to be allowed, as far as that is to be looked up.
     fn asked(&self, path: &str) -> Option<Verb> {
-        (path != WHO_AM_I).then(|| self.rights.get(path).copied().unwrap_or(Verb::View))
+        (path != WHO_AM_I).then(|| self.rights.get(path).map_or(Verb::View, |right| right.verb))
     }
 
     async fn admit_uid(&self, path: &str, uid: Option<u32>) -> Result<Principal, Status> {
@@ -185,8 +205,13 @@ impl Guard {
                 "this settled has no method `{}`",
                 status::clipped(path, status::NAME_BYTES_MAX)
             ))),
-            Some(needed) if principal.role.may(needed) => Ok(principal),
-            Some(needed) => Err(self.denied(&principal, needed, path)),
+            Some(needed) if !principal.role.may(needed.verb) => {
+                Err(self.denied(&principal, needed.verb, path))
+            }
+            Some(needed) if needed.whole && !principal.scope.is_whole() => {
+                Err(self.confined(&principal, path))
+            }
+            Some(_) => Ok(principal),
         }
     }
 
@@ -196,6 +221,17 @@ impl Guard {
             tracing::warn!(uid, path, more, "a stranger was refused");
         }
         Status::permission_denied(stranger.to_string())
+    }
+
+    fn confined(&self, who: &Principal, path: &str) -> Status {
+        if let Some(more) = self.refused.tell(&who.name, self.clock.monotonic()) {
+            tracing::warn!(principal = who.name, scope = %who.scope, path, more, "a caller asked for more than its servers");
+        }
+        Status::permission_denied(format!(
+            "what {} may do here, it may do on some servers ({}), and this is about all of them: whoever runs this settled gives roles in \
+             [access] of its configuration",
+            who.name, who.scope
+        ))
     }
 
     fn denied(&self, who: &Principal, needed: Verb, path: &str) -> Status {
@@ -251,6 +287,9 @@ where
             let asks = Asks { peer: request.extensions().get().cloned(), token };
             match guard.admit(request.uri().path(), asks).await {
                 Ok(principal) => {
+                    if let Some(traced) = request.extensions().get::<Arc<Traced>>() {
+                        traced.asks(&principal.name);
+                    }
                     request.extensions_mut().insert(principal);
                     inner.call(request).await
                 }

@@ -3,13 +3,13 @@
 use settled_proto::v1;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::asked::principal;
+use super::asked::{peer, principal};
 use super::enrollments::point;
 use super::stream::Answers;
 use super::{Api, check, convert};
 use crate::catalog::DEFINITION_BYTES_MAX;
 use crate::domain::lifecycle::{CALLS, Lifecycle};
-use crate::engine::{Answer, ApplyLifecycle, Change, Done, Enroll, Refusal};
+use crate::engine::{Answer, ApplyLifecycle, Change, Done, Enroll, Refusal, Taker};
 
 /// Longest note of a person, in bytes.
 const NOTE_BYTES_MAX: usize = 500;
@@ -272,7 +272,7 @@ impl v1::lifecycles_server::Lifecycles for Api {
     type WorkStream = Answers<v1::Task>;
 
     async fn work(&self, request: Request<v1::WorkRequest>) -> Result<Response<Self::WorkStream>, Status> {
-        let who = principal(&request)?.name.clone();
+        let (principal, peer) = (principal(&request)?.name.clone(), peer(&request));
         let m = request.into_inner();
         check::name("queue", &m.queue).map_err(|r| self.refuse(r))?;
         if m.queue == CALLS {
@@ -281,7 +281,7 @@ impl v1::lifecycles_server::Lifecycles for Api {
             );
         }
         check::name("worker", &m.worker).map_err(|r| self.refuse(r))?;
-        Ok(Response::new(self.tasks(m.queue, m.worker, who)))
+        Ok(Response::new(self.tasks(Taker { queue: m.queue, worker: m.worker, principal, peer })))
     }
 
     async fn heartbeat(

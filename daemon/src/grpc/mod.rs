@@ -5,6 +5,7 @@
 
 mod admin;
 mod asked;
+mod audit;
 mod check;
 mod convert;
 mod deadline;
@@ -13,9 +14,11 @@ mod enrollments;
 mod guard;
 mod kept;
 mod lifecycles;
+mod methods;
 mod packages;
 mod pages;
 mod places;
+mod refusals;
 mod resources;
 mod runs;
 mod schedules;
@@ -23,6 +26,7 @@ mod serve;
 mod servers;
 mod shape;
 mod shares;
+mod sight;
 mod status;
 mod stream;
 mod tokens;

@@ -1,21 +1,26 @@
-//! Pages: bounded in rows and in bytes, with tokens that only this installation can make and that fit only the list they came from.
+//! Pages: bounded in rows, in bytes, and in what is looked at for them, with tokens that only this installation can make and read, and that fit
+//! only the list they came from.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message;
 
 use super::check;
+use super::sight::Sight;
 use crate::engine::{Engine, Refusal};
 
 /// Largest page, in bytes: well below the largest message.
 const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Length of the seal in a token, in characters.
-const SEAL_CHARS: usize = 16;
+/// Rows that are looked at for one page at most, however few of them its caller sees: then the page is short, or empty, and goes on.
+const LOOKED_AT_MAX: usize = 2_000;
+/// Rows that are read at once for a caller who may not see them all.
+const READ_AT_ONCE: i64 = 256;
 
 /// Which page of which list.
 pub(super) struct Page<'a> {
     engine: &'a Engine,
-    scope: Vec<u8>,
+    /// Where its tokens belong.
+    place: String,
     /// Key of the last row of the page before; empty for the first page.
     pub(super) after: String,
     size: usize,
@@ -31,8 +36,25 @@ impl<'a> Page<'a> {
         page_token: &str,
     ) -> Result<Self, Refusal> {
         let size = usize::try_from(check::page_size(page_size)?).unwrap_or(usize::MAX);
-        let scope = [method.as_bytes(), &list.encode_to_vec()].concat();
-        let mut page = Self { engine, scope, after: String::new(), size };
+        Self::of(engine, &[method.as_bytes(), &list.encode_to_vec()].concat(), size, page_token)
+    }
+
+    /// The same of a list that shows its caller only what it sees: a token is good for nobody who sees something else.
+    pub(super) fn seen_by(
+        sight: &Sight,
+        engine: &'a Engine,
+        (method, list): (&str, &impl Message),
+        page_size: u32,
+        page_token: &str,
+    ) -> Result<Self, Refusal> {
+        let size = usize::try_from(check::page_size(page_size)?).unwrap_or(usize::MAX);
+        let scope = [method.as_bytes(), &list.encode_to_vec(), b"\0", sight.words().as_bytes()].concat();
+        Self::of(engine, &scope, size, page_token)
+    }
+
+    fn of(engine: &'a Engine, scope: &[u8], size: usize, page_token: &str) -> Result<Self, Refusal> {
+        let place = engine.fingerprint(scope);
+        let mut page = Self { engine, place, after: String::new(), size };
         if !page_token.is_empty() {
             page.after = page.open(page_token).ok_or_else(|| {
                 Refusal::field("page_token", "is not one that this list gave out: begin again without it")
@@ -79,19 +101,60 @@ impl<'a> Page<'a> {
         (rows, next.unwrap_or_default())
     }
 
+    /// Begins to read rows of which not all are seen.
+    pub(super) fn scan(&self, sight: &Sight) -> Scan {
+        let limit = if sight.is_whole() { self.limit() } else { self.limit().max(READ_AT_ONCE) };
+        Scan {
+            after: self.after.clone(),
+            limit,
+            enough: self.size.saturating_add(1),
+            looked_at: 0,
+            is_over: false,
+        }
+    }
+
+    /// The token after a page that was cut of what was scanned, of which the rest may be seen by nobody.
+    pub(super) fn after_scan(&self, next: String, scan: &Scan) -> String {
+        if next.is_empty() && !scan.is_over { self.seal(&scan.after) } else { next }
+    }
+
     fn seal(&self, key: &str) -> String {
-        URL_SAFE_NO_PAD.encode(format!("{}{key}", self.proof(key)))
+        let hidden = self.engine.hide(&self.place, key).unwrap_or_else(|error| {
+            // Not an empty token: that would say that the list has ended.
+            tracing::error!(%error, "a page token could not be made");
+            vec![0]
+        });
+        URL_SAFE_NO_PAD.encode(hidden)
     }
 
     fn open(&self, token: &str) -> Option<String> {
-        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
-        let (proof, key) = text.split_at_checked(SEAL_CHARS)?;
-        (proof == self.proof(key)).then(|| key.to_owned())
+        self.engine.reveal(&self.place, &URL_SAFE_NO_PAD.decode(token).ok()?)
+    }
+}
+
+/// Reads on until there are enough rows for a page, or enough were looked at.
+pub(super) struct Scan {
+    /// Key of the last row that was read.
+    pub(super) after: String,
+    /// Rows to read at once.
+    pub(super) limit: i64,
+    enough: usize,
+    looked_at: usize,
+    is_over: bool,
+}
+
+impl Scan {
+    /// Whether to read on, with so many rows seen.
+    pub(super) const fn goes_on(&self, seen: usize) -> bool {
+        !self.is_over && seen < self.enough && self.looked_at < LOOKED_AT_MAX
     }
 
-    fn proof(&self, key: &str) -> String {
-        let mut proof = self.engine.fingerprint(&[&self.scope[..], b"\0", key.as_bytes()].concat());
-        proof.truncate(SEAL_CHARS);
-        proof
+    /// Notes what was read.
+    pub(super) fn has_read<R>(&mut self, rows: &[R], key: impl Fn(&R) -> String) {
+        self.looked_at += rows.len();
+        self.is_over = i64::try_from(rows.len()).unwrap_or(i64::MAX) < self.limit;
+        if let Some(last) = rows.last() {
+            self.after = key(last);
+        }
     }
 }

@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::convert::Place;
 use super::pages::Page;
+use super::sight::{Seen, Sight};
 use super::{Api, check, convert};
 use crate::domain::operation::Operation;
 use crate::domain::turn::Turn;
@@ -46,7 +47,6 @@ impl Api {
     }
 
     async fn operate(&self, asked: crate::engine::Asked, ask: Operate, dry_run: bool) -> Commanded {
-        check::path("resource", &ask.resource).map_err(|r| self.refuse(r))?;
         if dry_run {
             return self.planned(self.engine().plan_operate(asked, ask).await);
         }
@@ -64,6 +64,7 @@ impl Api {
 
     async fn list_resources(
         &self,
+        sight: &Sight,
         m: v1::ListResourcesRequest,
     ) -> Result<v1::ListResourcesResponse, Refusal> {
         let status: v1::ResourceStatus = check::word("status", m.status)?;
@@ -71,21 +72,30 @@ impl Api {
             check::name("package", &m.package)?;
         }
         let list = v1::ListResourcesRequest { page_size: 0, page_token: String::new(), ..m.clone() };
-        let page = Page::new(self.engine(), "Resources.List", &list, m.page_size, &m.page_token)?;
+        let list = ("Resources.List", &list);
+        let page = Page::seen_by(sight, self.engine(), list, m.page_size, &m.page_token)?;
         let mut reader = self.engine().store().read().await?;
         let mut db = reader.db();
         let server = if m.server.is_empty() {
             None
         } else {
             check::name("server", &m.server)?;
-            Some(targets::find_server(&mut db, &m.server).await?.id)
+            Some(sight.found(&mut db, &m.server).await?.id)
         };
         let package = Some(m.package).filter(|name| !name.is_empty());
         let filter = ResourceFilter { server, package, status: convert::status_word(status) };
-        let rows = db.resources(&filter, &page.after, page.limit()).await?;
-        let (resources, next_page_token) =
-            page.cut(rows.iter().map(convert::resource).collect(), |r: &v1::Resource| &r.id);
-        Ok(v1::ListResourcesResponse { resources, next_page_token })
+        let (mut scan, mut servers, mut seen) = (page.scan(sight), Seen::new(sight), Vec::new());
+        while scan.goes_on(seen.len()) {
+            let rows = db.resources(&filter, &scan.after, scan.limit).await?;
+            scan.has_read(&rows, |resource| resource.id.to_string());
+            for resource in &rows {
+                if servers.sees(&mut db, &resource.server.to_string()).await? {
+                    seen.push(convert::resource(resource));
+                }
+            }
+        }
+        let (resources, next) = page.cut(seen, |r: &v1::Resource| &r.id);
+        Ok(v1::ListResourcesResponse { resources, next_page_token: page.after_scan(next, &scan) })
     }
 
     fn checked_path(&self, path: &str) -> Result<(), Status> {
@@ -135,6 +145,7 @@ fn own(name: &str) -> Result<Operation, Refusal> {
 #[async_trait]
 impl v1::resources_server::Resources for Api {
     async fn install(&self, request: Request<v1::InstallRequest>) -> Commanded {
+        let sight = self.sight(&request)?;
         let (asked, m) = self.asked("Resources.Install", request)?;
         let ask = Install {
             server: m.server,
@@ -146,6 +157,7 @@ impl v1::resources_server::Resources for Api {
             with_requirements: m.with_requirements,
         };
         self.checked_install(&ask)?;
+        sight.server(&ask.server).await?;
         if m.dry_run {
             return self.planned(self.engine().plan_install(asked, ask).await);
         }
@@ -153,6 +165,7 @@ impl v1::resources_server::Resources for Api {
     }
 
     async fn adopt(&self, request: Request<v1::AdoptRequest>) -> Commanded {
+        let sight = self.sight(&request)?;
         let (asked, m) = self.asked("Resources.Adopt", request)?;
         let ask = Install {
             server: m.server,
@@ -164,11 +177,15 @@ impl v1::resources_server::Resources for Api {
             with_requirements: false,
         };
         self.checked_install(&ask)?;
+        sight.server(&ask.server).await?;
         self.commanded(self.engine().adopt(asked, ask).await)
     }
 
     async fn update(&self, request: Request<v1::UpdateResourceRequest>) -> Commanded {
+        let sight = self.sight(&request)?;
         let (asked, m) = self.asked("Resources.Update", request)?;
+        self.checked_path(&m.resource)?;
+        sight.resource(&m.resource).await?;
         self.checked_values(&m.parameters, &m.secrets)?;
         let ask = Operate {
             resource: m.resource,
@@ -181,8 +198,10 @@ impl v1::resources_server::Resources for Api {
     }
 
     async fn remove(&self, request: Request<v1::RemoveResourceRequest>) -> Commanded {
+        let sight = self.sight(&request)?;
         let (asked, m) = self.asked("Resources.Remove", request)?;
         self.checked_path(&m.resource)?;
+        sight.resource(&m.resource).await?;
         self.checked_values(&m.parameters, &BTreeMap::new())?;
         let turn = self.turn(m.queue_limit_s, m.priority)?;
         if m.dry_run {
@@ -192,32 +211,45 @@ impl v1::resources_server::Resources for Api {
     }
 
     async fn pause(&self, request: Request<v1::PauseResourceRequest>) -> Commanded {
+        let sight = self.sight(&request)?;
         let (asked, m) = self.asked("Resources.Pause", request)?;
+        self.checked_path(&m.resource)?;
+        sight.resource(&m.resource).await?;
         let turn = self.turn(m.queue_limit_s, m.priority)?;
         self.operate(asked, plain(m.resource, Operation::Pause, turn), false).await
     }
 
     async fn resume(&self, request: Request<v1::ResumeResourceRequest>) -> Commanded {
+        let sight = self.sight(&request)?;
         let (asked, m) = self.asked("Resources.Resume", request)?;
+        self.checked_path(&m.resource)?;
+        sight.resource(&m.resource).await?;
         let turn = self.turn(m.queue_limit_s, m.priority)?;
         self.operate(asked, plain(m.resource, Operation::Resume, turn), false).await
     }
 
     async fn retry(&self, request: Request<v1::RetryResourceRequest>) -> Commanded {
+        let sight = self.sight(&request)?;
         let (asked, m) = self.asked("Resources.Retry", request)?;
         self.checked_path(&m.resource)?;
+        sight.resource(&m.resource).await?;
         let turn = self.turn(m.queue_limit_s, m.priority)?;
         self.commanded(self.engine().retry(asked, m.resource, turn).await)
     }
 
     async fn probe(&self, request: Request<v1::ProbeResourceRequest>) -> Commanded {
+        let sight = self.sight(&request)?;
         let (asked, m) = self.asked("Resources.Probe", request)?;
         self.checked_path(&m.resource)?;
+        sight.resource(&m.resource).await?;
         self.commanded(self.engine().probe_resource(asked, m.resource).await)
     }
 
     async fn r#do(&self, request: Request<v1::DoRequest>) -> Commanded {
+        let sight = self.sight(&request)?;
         let (asked, m) = self.asked("Resources.Do", request)?;
+        self.checked_path(&m.resource)?;
+        sight.resource(&m.resource).await?;
         let operation = own(&m.operation).map_err(|r| self.refuse(r))?;
         self.checked_values(&m.parameters, &BTreeMap::new())?;
         let turn = self.turn(m.queue_limit_s, m.priority)?;
@@ -226,8 +258,10 @@ impl v1::resources_server::Resources for Api {
     }
 
     async fn get(&self, request: Request<v1::GetResourceRequest>) -> Result<Response<v1::Resource>, Status> {
+        let sight = self.sight(&request)?;
         let path = request.into_inner().resource;
         self.checked_path(&path)?;
+        sight.resource(&path).await?;
         let mut reader = self.engine().store().read().await.map_err(|e| self.refuse(e))?;
         let resource = targets::find_resource(&mut reader.db(), &path).await.map_err(|r| self.refuse(r))?;
         Ok(Response::new(convert::resource(&resource)))
@@ -237,6 +271,7 @@ impl v1::resources_server::Resources for Api {
         &self,
         request: Request<v1::ListResourcesRequest>,
     ) -> Result<Response<v1::ListResourcesResponse>, Status> {
-        self.list_resources(request.into_inner()).await.map(Response::new).map_err(|r| self.refuse(r))
+        let sight = self.sight(&request)?;
+        self.list_resources(&sight, request.into_inner()).await.map(Response::new).map_err(|r| self.refuse(r))
     }
 }

@@ -7,12 +7,13 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::pages::Page;
 use super::places::Places;
+use super::sight::{Seen, Sight};
 use super::stream::{Answers, until_stopped};
 use super::{Api, check, convert};
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::run::Run;
 use crate::domain::time::Timestamp;
-use crate::engine::{Refusal, targets};
+use crate::engine::Refusal;
 use crate::hub::follow::{Follower, Told};
 use crate::store::queries::RunFilter;
 use crate::store::rows::RunRow;
@@ -28,7 +29,7 @@ impl Api {
         Places::new(self.parts.steward.draining())
     }
 
-    async fn get_run(&self, id: RunId) -> Result<v1::Run, Refusal> {
+    pub(super) async fn get_run(&self, id: RunId) -> Result<v1::Run, Refusal> {
         let row = self.run_row(id).await?;
         let run: Run = row.clone().try_into()?;
         let now = self.engine().clock().now();
@@ -48,13 +49,17 @@ impl Api {
         Ok(v1::Run { step_titles, steps, diagnostics: Some(diagnostics), ..run })
     }
 
-    async fn list_runs(&self, m: v1::ListRunsRequest) -> Result<v1::ListRunsResponse, Refusal> {
+    async fn list_runs(
+        &self,
+        sight: &Sight,
+        m: v1::ListRunsRequest,
+    ) -> Result<v1::ListRunsResponse, Refusal> {
         let state: v1::RunState = check::word("state", m.state)?;
         let outcome: v1::Outcome = check::word("outcome", m.outcome)?;
         let freshness: v1::Freshness = check::word("freshness", m.freshness)?;
         let resource: Option<ResourceId> = check::optional_id("resource_id", &m.resource_id)?;
         let list = v1::ListRunsRequest { page_size: 0, page_token: String::new(), ..m.clone() };
-        let page = Page::new(self.engine(), "Runs.List", &list, m.page_size, &m.page_token)?;
+        let page = Page::seen_by(sight, self.engine(), ("Runs.List", &list), m.page_size, &m.page_token)?;
         let now = self.engine().clock().now();
         let mut reader = self.engine().store().read().await?;
         let mut db = reader.db();
@@ -62,7 +67,7 @@ impl Api {
             None
         } else {
             check::name("server", &m.server)?;
-            Some(targets::find_server(&mut db, &m.server).await?.id)
+            Some(sight.found(&mut db, &m.server).await?.id)
         };
         let filter = RunFilter {
             server,
@@ -71,14 +76,20 @@ impl Api {
             outcome: convert::outcome_word(outcome),
             freshness: convert::freshness_of(freshness).map(|word| (word, now)),
         };
-        let rows = db.runs(&filter, &page.after, page.limit()).await?;
-        let (mut places, mut runs) = (self.places(), Vec::with_capacity(rows.len()));
-        for row in &rows {
-            let place = places.of(&mut db, row).await?;
-            runs.push(convert::run(row, place.as_ref(), now)?);
+        let (mut scan, mut servers) = (page.scan(sight), Seen::new(sight));
+        let (mut places, mut runs) = (self.places(), Vec::new());
+        while scan.goes_on(runs.len()) {
+            let rows = db.runs(&filter, &scan.after, scan.limit).await?;
+            scan.has_read(&rows, |row| row.id.clone());
+            for row in &rows {
+                if servers.sees(&mut db, &row.server_id).await? {
+                    let place = places.of(&mut db, row).await?;
+                    runs.push(convert::run(row, place.as_ref(), now)?);
+                }
+            }
         }
-        let (runs, next_page_token) = page.cut(runs, |r: &v1::Run| &r.id);
-        Ok(v1::ListRunsResponse { runs, next_page_token })
+        let (runs, next) = page.cut(runs, |r: &v1::Run| &r.id);
+        Ok(v1::ListRunsResponse { runs, next_page_token: page.after_scan(next, &scan) })
     }
 
     fn story(&self, follower: Follower) -> impl Stream<Item = Result<v1::FollowRunResponse, Status>> + use<> {
@@ -140,7 +151,9 @@ async fn diagnostics(
 #[async_trait]
 impl v1::runs_server::Runs for Api {
     async fn get(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::Run>, Status> {
+        let sight = self.sight(&request)?;
         let id = self.checked_run(&request.into_inner().run_id)?;
+        sight.run(id).await?;
         self.get_run(id).await.map(Response::new).map_err(|r| self.refuse(r))
     }
 
@@ -148,12 +161,15 @@ impl v1::runs_server::Runs for Api {
         &self,
         request: Request<v1::ListRunsRequest>,
     ) -> Result<Response<v1::ListRunsResponse>, Status> {
-        self.list_runs(request.into_inner()).await.map(Response::new).map_err(|r| self.refuse(r))
+        let sight = self.sight(&request)?;
+        self.list_runs(&sight, request.into_inner()).await.map(Response::new).map_err(|r| self.refuse(r))
     }
 
     async fn cancel(&self, request: Request<v1::CancelRunRequest>) -> Result<Response<v1::Run>, Status> {
+        let sight = self.sight(&request)?;
         let (asked, m) = self.asked("Runs.Cancel", request)?;
         let id = self.checked_run(&m.run_id)?;
+        sight.run(id).await?;
         let answer = self.engine().cancel(asked, id).await.map_err(|r| self.refuse(r))?;
         self.run_of(&answer).map(Response::new)
     }
@@ -164,8 +180,10 @@ impl v1::runs_server::Runs for Api {
         &self,
         request: Request<v1::FollowRunRequest>,
     ) -> Result<Response<Self::FollowStream>, Status> {
+        let sight = self.sight(&request)?;
         let m = request.into_inner();
         let id = self.checked_run(&m.run_id)?;
+        sight.run(id).await?;
         self.run_row(id).await.map_err(|r| self.refuse(r))?;
         let engine = self.engine();
         let follower = Follower::new(engine.hub(), engine.store(), id, m.output_offset, engine.clock());

@@ -31,6 +31,7 @@ use tower::Layer as _;
 use super::deadline::DeadlineLayer;
 use super::door::{Door, Manners, Network, Socket, Tcp, fitting};
 use super::guard::GuardLayer;
+use super::refusals::on_record;
 use super::shares::SharesLayer;
 use super::wire::WireLayer;
 use super::{Api, GrpcParts, Leaving, Places};
@@ -129,6 +130,7 @@ pub async fn serve(
     let service = SharesLayer::new(limits.portions, Arc::clone(&clock)).layer(service);
     let service = DeadlineLayer::new(Arc::clone(&clock)).layer(service);
     let service = GuardLayer::new(parts.gate.clone(), open_health, Arc::clone(&clock)).layer(service);
+    let service = on_record(service, api);
     let manners = Arc::new(Manners {
         clock,
         patience: limits.patience,

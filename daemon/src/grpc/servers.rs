@@ -4,6 +4,7 @@ use settled_proto::v1;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::pages::Page;
+use super::sight::Sight;
 use super::{Api, check, convert};
 use crate::engine::{AddServer, Answer, EditPolicy, EditServer, Login, Refusal, targets};
 
@@ -34,13 +35,22 @@ impl Api {
         Ok(v1::CreateServerResponse { server: Some(self.server_of(answer)?), run: Some(run) })
     }
 
-    async fn list_servers(&self, m: v1::ListServersRequest) -> Result<v1::ListServersResponse, Refusal> {
-        let list = v1::ListServersRequest::default();
-        let page = Page::new(self.engine(), "Servers.List", &list, m.page_size, &m.page_token)?;
-        let rows = self.engine().store().read().await?.db().servers(&page.after, page.limit()).await?;
-        let (servers, next_page_token) =
-            page.cut(rows.iter().map(convert::server).collect(), |s: &v1::Server| &s.name);
-        Ok(v1::ListServersResponse { servers, next_page_token })
+    async fn list_servers(
+        &self,
+        sight: &Sight,
+        m: v1::ListServersRequest,
+    ) -> Result<v1::ListServersResponse, Refusal> {
+        let list = ("Servers.List", &v1::ListServersRequest::default());
+        let page = Page::seen_by(sight, self.engine(), list, m.page_size, &m.page_token)?;
+        let mut reader = self.engine().store().read().await?;
+        let (mut scan, mut seen) = (page.scan(sight), Vec::new());
+        while scan.goes_on(seen.len()) {
+            let rows = reader.db().servers(&scan.after, scan.limit).await?;
+            scan.has_read(&rows, |server| server.name.clone());
+            seen.extend(rows.iter().filter(|server| sight.covers(server)).map(convert::server));
+        }
+        let (servers, next) = page.cut(seen, |s: &v1::Server| &s.name);
+        Ok(v1::ListServersResponse { servers, next_page_token: page.after_scan(next, &scan) })
     }
 
     fn server_of(&self, answer: Answer) -> Result<v1::Server, Status> {
@@ -89,8 +99,10 @@ impl v1::servers_server::Servers for Api {
     }
 
     async fn get(&self, request: Request<v1::GetServerRequest>) -> Result<Response<v1::Server>, Status> {
+        let sight = self.sight(&request)?;
         let name = request.into_inner().server;
         self.named_server(&name)?;
+        sight.server(&name).await?;
         let mut reader = self.engine().store().read().await.map_err(|e| self.refuse(e))?;
         let server = targets::find_server(&mut reader.db(), &name).await.map_err(|r| self.refuse(r))?;
         Ok(Response::new(convert::server(&server)))
@@ -100,7 +112,8 @@ impl v1::servers_server::Servers for Api {
         &self,
         request: Request<v1::ListServersRequest>,
     ) -> Result<Response<v1::ListServersResponse>, Status> {
-        self.list_servers(request.into_inner()).await.map(Response::new).map_err(|r| self.refuse(r))
+        let sight = self.sight(&request)?;
+        self.list_servers(&sight, request.into_inner()).await.map(Response::new).map_err(|r| self.refuse(r))
     }
 
     async fn update(
@@ -158,15 +171,19 @@ impl v1::servers_server::Servers for Api {
     }
 
     async fn probe(&self, request: Request<v1::ProbeServerRequest>) -> Result<Response<v1::Run>, Status> {
+        let sight = self.sight(&request)?;
         let (asked, m) = self.asked("Servers.Probe", request)?;
         self.named_server(&m.server)?;
+        sight.server(&m.server).await?;
         let answer = self.engine().probe_server(asked, m.server).await.map_err(|r| self.refuse(r))?;
         self.run_of(&answer).map(Response::new)
     }
 
     async fn pause(&self, request: Request<v1::PauseServerRequest>) -> Result<Response<v1::Server>, Status> {
+        let sight = self.sight(&request)?;
         let (asked, m) = self.asked("Servers.Pause", request)?;
         self.named_server(&m.server)?;
+        sight.server(&m.server).await?;
         let answer = self.engine().pause_server(asked, m.server).await.map_err(|r| self.refuse(r))?;
         self.server_of(answer).map(Response::new)
     }
@@ -175,8 +192,10 @@ impl v1::servers_server::Servers for Api {
         &self,
         request: Request<v1::ResumeServerRequest>,
     ) -> Result<Response<v1::Server>, Status> {
+        let sight = self.sight(&request)?;
         let (asked, m) = self.asked("Servers.Resume", request)?;
         self.named_server(&m.server)?;
+        sight.server(&m.server).await?;
         let answer = self.engine().resume_server(asked, m.server).await.map_err(|r| self.refuse(r))?;
         self.server_of(answer).map(Response::new)
     }

@@ -214,7 +214,7 @@ fn varint(rest: &mut &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use settled_proto::v1::{InstallRequest, Position, WatchRequest, watch_request::Start};
+    use settled_proto::v1::{InstallRequest, Position, WatchFilter, WatchRequest, watch_request::Start};
 
     use super::*;
 
@@ -227,7 +227,13 @@ mod tests {
 
     fn watch() -> WatchRequest {
         let start = Some(Start::Since(Position { generation: "G".to_owned(), seq: u64::MAX }));
-        WatchRequest { start, server: "web".to_owned(), kinds: vec![1, 2, -1], ..WatchRequest::default() }
+        let filter = WatchFilter {
+            server: "web".to_owned(),
+            labels: [("a".to_owned(), "b".to_owned())].into(),
+            kinds: vec![1, 2, -1],
+            ..WatchFilter::default()
+        };
+        WatchRequest { start, filters: vec![filter] }
     }
 
     #[test]

@@ -10,20 +10,38 @@ use super::stream::{Answers, until_stopped};
 use super::{Api, check, convert, status};
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::engine::{Refusal, targets};
-use crate::hub::watching::{Seen, Start, WatchError, Watcher};
+use crate::hub::watching::{FILTERS_MAX, Filter, Seen, Start, Wanted, WatchError, Watcher};
 use crate::store::StoreError;
-use crate::store::queries::TransitionFilter;
+use crate::store::rows::Kind;
 
 /// Most kinds in a filter: there are only so many, and repeating them says nothing.
 const KINDS_MAX: usize = 16;
 
+/// Most labels of one filter.
+const LABELS_MAX: usize = 16;
+
 impl Api {
-    async fn filter(&self, m: &v1::WatchRequest, start: &Start) -> Result<TransitionFilter, Refusal> {
-        let resource: Option<ResourceId> = check::optional_id("resource_id", &m.resource_id)?;
-        let run: Option<RunId> = check::optional_id("run_id", &m.run_id)?;
-        Ok(TransitionFilter {
+    async fn wanted(&self, filters: &[v1::WatchFilter], start: &Start) -> Result<Wanted, Refusal> {
+        if filters.len() > FILTERS_MAX {
+            return Err(Refusal::field("filters", format!("must be at most {FILTERS_MAX}")));
+        }
+        let mut wanted = Vec::with_capacity(filters.len());
+        for filter in filters {
+            wanted.push(self.filter(filter, start).await?);
+        }
+        Ok(Wanted::new(wanted))
+    }
+
+    async fn filter(&self, m: &v1::WatchFilter, start: &Start) -> Result<Filter, Refusal> {
+        if m.labels.len() > LABELS_MAX {
+            return Err(Refusal::field("filters.labels", format!("must be at most {LABELS_MAX}")));
+        }
+        let run: Option<RunId> = check::optional_id("filters.run_id", &m.run_id)?;
+        Ok(Filter {
             server: self.server_filter(&m.server, start).await?,
-            resource: resource.map(|id| id.to_string()),
+            labels: m.labels.clone(),
+            resource: self.resource_filter(&m.resource, start).await?,
+            package: package(&m.package)?,
             run: run.map(|id| id.to_string()),
             kinds: kinds(&m.kinds)?,
         })
@@ -35,10 +53,24 @@ impl Api {
         if named.is_empty() {
             return Ok(None);
         }
-        check::name("server", named)?;
+        check::name("filters.server", named)?;
         let found = targets::find_server(&mut self.engine().store().read().await?.db(), named).await;
         match (found, start, named.parse::<ServerId>()) {
             (Ok(server), ..) => Ok(Some(server.id.to_string())),
+            (Err(Refusal::NotFound { .. }), Start::Since { .. }, Ok(id)) => Ok(Some(id.to_string())),
+            (Err(refusal), ..) => Err(refusal),
+        }
+    }
+
+    /// The same of a resource.
+    async fn resource_filter(&self, named: &str, start: &Start) -> Result<Option<String>, Refusal> {
+        if named.is_empty() {
+            return Ok(None);
+        }
+        check::path("filters.resource", named)?;
+        let found = targets::find_resource(&mut self.engine().store().read().await?.db(), named).await;
+        match (found, start, named.parse::<ResourceId>()) {
+            (Ok(resource), ..) => Ok(Some(resource.id.to_string())),
             (Err(Refusal::NotFound { .. }), Start::Since { .. }, Ok(id)) => Ok(Some(id.to_string())),
             (Err(refusal), ..) => Err(refusal),
         }
@@ -57,16 +89,19 @@ impl Api {
     }
 
     fn response(&self, seen: &Seen) -> Result<v1::WatchResponse, StoreError> {
-        let (seq, event) = match seen {
-            Seen::Held(object) => (None, Event::Transition(convert::held(object)?)),
-            Seen::Changed(row) => (Some(row.seq), Event::Transition(convert::transition(row)?)),
+        let (seq, commit_complete, event) = match seen {
+            Seen::Held(object) => (None, false, Event::Transition(convert::held(object)?)),
+            Seen::Left(left) => (None, false, Event::Transition(convert::left(left))),
+            Seen::Changed { row, position, commit_complete } => {
+                (*position, *commit_complete, Event::Transition(convert::transition(row)?))
+            }
             Seen::Bookmark { seq, snapshot_complete } => {
-                (Some(*seq), Event::Bookmark(v1::Bookmark { snapshot_complete: *snapshot_complete }))
+                (Some(*seq), true, Event::Bookmark(v1::Bookmark { snapshot_complete: *snapshot_complete }))
             }
         };
         let generation = || self.engine().store().about().generation.clone();
         let position = seq.map(|seq| v1::Position { generation: generation(), seq: convert::count(seq) });
-        Ok(v1::WatchResponse { position, event: Some(event) })
+        Ok(v1::WatchResponse { position, event: Some(event), commit_complete })
     }
 
     fn watch_ended(&self, error: WatchError) -> Status {
@@ -87,14 +122,22 @@ fn start(start: Option<WireStart>) -> Result<Start, Refusal> {
     }
 }
 
-fn kinds(numbers: &[i32]) -> Result<Vec<String>, Refusal> {
+fn package(named: &str) -> Result<Option<String>, Refusal> {
+    if named.is_empty() {
+        return Ok(None);
+    }
+    check::name("filters.package", named)?;
+    Ok(Some(named.to_owned()))
+}
+
+fn kinds(numbers: &[i32]) -> Result<Vec<Kind>, Refusal> {
     if numbers.len() > KINDS_MAX {
-        return Err(Refusal::field("kinds", format!("must be at most {KINDS_MAX}")));
+        return Err(Refusal::field("filters.kinds", format!("must be at most {KINDS_MAX}")));
     }
     let mut kinds = Vec::with_capacity(numbers.len());
     for &number in numbers {
-        match convert::kind_of(check::word("kinds", number)?) {
-            Some(kind) => kinds.push(kind.to_string()),
+        match convert::kind_of(check::word("filters.kinds", number)?) {
+            Some(kind) => kinds.push(kind),
             None => return Ok(Vec::new()),
         }
     }
@@ -108,9 +151,9 @@ impl v1::transitions_server::Transitions for Api {
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let m = request.into_inner();
         let start = start(m.start.clone()).map_err(|r| self.refuse(r))?;
-        let filter = self.filter(&m, &start).await.map_err(|r| self.refuse(r))?;
+        let wanted = self.wanted(&m.filters, &start).await.map_err(|r| self.refuse(r))?;
         let engine = self.engine();
-        let watcher = Watcher::begin(engine.hub(), engine.store(), filter, start, engine.clock())
+        let watcher = Watcher::begin(engine.hub(), engine.store(), wanted, start, engine.clock())
             .await
             .map_err(|e| self.watch_ended(e))?;
         Ok(Response::new(until_stopped(self.changes(watcher), &self.parts)))

@@ -9,19 +9,12 @@ use tonic::{Response, Status};
 use super::stream::{Answers, until_stopped};
 use super::{Api, convert};
 use crate::domain::enrollment::TaskId;
-use crate::engine::{Asked, Done, Refusal, Task};
+use crate::engine::{Asked, Done, Refusal, Taker, Task};
 use crate::hub::News;
 use crate::store::enrollments::Seen;
 
 /// Offers that are looked at for one task: others may be faster.
 const OFFERS: i64 = 16;
-
-/// Who asks for tasks, and of which queue.
-struct Taker {
-    queue: String,
-    worker: String,
-    principal: String,
-}
 
 /// A task that was taken, on its way to its worker. If it does not get there it goes back, and no attempt is used.
 struct Taken {
@@ -48,9 +41,8 @@ impl Drop for Taken {
 
 impl Api {
     /// The tasks of a queue, one after the other: what is sent ahead of its worker would lose its lease unread.
-    pub(super) fn tasks(&self, queue: String, worker: String, principal: String) -> Answers<v1::Task> {
-        let news = self.engine().hub().news();
-        let taker = Arc::new(Taker { queue, worker, principal });
+    pub(super) fn tasks(&self, taker: Taker) -> Answers<v1::Task> {
+        let (news, taker) = (self.engine().hub().news(), Arc::new(taker));
         let tasks = stream::unfold((self.clone(), news, None), move |(api, mut news, before)| {
             let taker = Arc::clone(&taker);
             async move {
@@ -91,9 +83,9 @@ impl Api {
         drop(reader);
         for offer in offers.map_err(|error| self.refuse(error))? {
             // Whoever reads may go at any moment, also while the store takes note: that is done whether or not anybody waits for it.
-            let taking = self.errands.spawn(self.clone().take(offer, Arc::clone(taker)));
-            let taken = taking.await.map_err(|error| self.refuse(Refusal::Internal(error.to_string())))?;
-            if let Some(task) = taken.map_err(|refusal| self.refuse(refusal))? {
+            let errand = self.errands.spawn(self.clone().take(offer, Arc::clone(taker)));
+            let found = errand.await.map_err(|error| self.refuse(Refusal::Internal(error.to_string())))?;
+            if let Some(task) = found.map_err(|refusal| self.refuse(refusal))? {
                 return Ok(Some(task));
             }
         }
@@ -102,13 +94,12 @@ impl Api {
 
     /// Takes a task, unless others were faster.
     async fn take(self, offer: Seen, taker: Arc<Taker>) -> Result<Option<Taken>, Refusal> {
-        let (worker, who) = (taker.worker.clone(), taker.principal.clone());
-        let task = self.engine().take_task(offer, worker, who).await?;
+        let task = self.engine().take_task(offer, Taker::clone(&taker)).await?;
         Ok(task.map(|task| Taken { api: self, taker, task: Some(task) }))
     }
 
     async fn give_back(&self, task: TaskId, taker: &Taker) {
-        if let Err(error) = self.engine().give_back_task(task, taker.principal.clone()).await {
+        if let Err(error) = self.engine().give_back_task(task, taker).await {
             tracing::warn!(
                 %task, worker = taker.worker, %error, "a task that did not reach its worker could not be given back; it comes again after its lease"
             );

@@ -8,22 +8,33 @@ use tokio::sync::watch;
 
 use super::{Hub, news};
 use crate::clock::Clock;
-use crate::store::queries::TransitionFilter;
-use crate::store::rows::{Object, TransitionRow};
+use crate::store::places::Place;
+use crate::store::rows::{Change, Kind, Object, TransitionRow};
 use crate::store::{Committed, Store, StoreError};
 
+mod commit;
 mod held;
+mod leaving;
+mod places;
+mod scan;
 mod snapshot;
+mod wanted;
 
+pub use wanted::{FILTERS_MAX, Filter, Sees, Wanted};
+
+use commit::Commit;
 use held::Held;
+use leaving::Leaving;
+use places::Places;
 use snapshot::Snapshot;
+use wanted::Mask;
 
 /// Transitions read at once.
 const PAGE: i64 = 256;
 /// Characters of their objects that are read at once: a watcher that reads slowly keeps no more than these, and one object.
 const PAGE_LENGTH: i64 = 1 << 20;
-/// Objects of a snapshot read at once.
-const OBJECTS: i64 = 32;
+/// Objects that leave with their server, read at once.
+const LEAVING: i64 = 256;
 /// After so many transitions that do not match, the watcher is told how far was looked.
 const SKIPPED_MAX: usize = 1_000;
 /// After so long without an event, the watcher is told that all is well.
@@ -85,11 +96,20 @@ pub enum Start {
 /// What a watcher is told.
 #[derive(Debug, Clone)]
 pub enum Seen {
-    /// An object as it stood when the snapshot was taken. No position: an incomplete snapshot cannot be resumed.
+    /// An object as it stood when the snapshot was taken, or when its server came. No position: one that is not complete cannot be resumed.
     Held(Box<Object>),
-    /// A committed change, which is also the position.
-    Changed(Box<TransitionRow>),
-    /// Everything up to this position was looked at.
+    /// An object that went with its server's labels. No position.
+    Left(Left),
+    /// A committed change.
+    Changed {
+        /// The change.
+        row: Box<TransitionRow>,
+        /// Where to go on from; `None` until the coming or leaving of a server is complete.
+        position: Option<i64>,
+        /// Nothing more comes of its commit.
+        commit_complete: bool,
+    },
+    /// Everything up to this position was looked at, and it is the end of a commit.
     Bookmark {
         /// The position.
         seq: i64,
@@ -98,21 +118,51 @@ pub enum Seen {
     },
 }
 
+/// An object that is not the watcher's any more, since its server has other labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// The number of the change of labels.
+    pub seq: i64,
+    /// What it is.
+    pub kind: Kind,
+    /// Its id.
+    pub object: String,
+    /// Its server.
+    pub server: String,
+    /// Its resource.
+    pub resource: Option<String>,
+    /// Its run.
+    pub run: Option<String>,
+}
+
+/// A server whose labels changed so that other filters admit it: first what comes, then what goes.
+struct Turn {
+    coming: Option<Snapshot>,
+    leaving: Option<Leaving>,
+}
+
 /// One watch. Pulled, never pushed.
 pub struct Watcher {
     store: Store,
     committed: watch::Receiver<Committed>,
-    filter: TransitionFilter,
+    wanted: Wanted,
+    places: Places,
     /// Number of the last transition looked at.
     cursor: i64,
     /// Number of the last transition that was heard of.
     heard: i64,
-    /// The position that the watcher knows.
-    told: i64,
+    /// Number of the last transition that there was at the last look.
+    head: i64,
+    /// The end of a commit up to which everything was looked at.
+    settled: i64,
+    /// Transitions that were not told since something was.
     skipped: usize,
     silent_since: Duration,
     snapshot: Option<Snapshot>,
     held: Held,
+    page: VecDeque<TransitionRow>,
+    commit: Commit,
+    turn: Option<Turn>,
     ready: VecDeque<Seen>,
 }
 
@@ -121,7 +171,7 @@ impl Watcher {
     pub async fn begin(
         hub: &Hub,
         store: &Store,
-        filter: TransitionFilter,
+        wanted: Wanted,
         start: Start,
         clock: &dyn Clock,
     ) -> Result<Self, WatchError> {
@@ -131,7 +181,7 @@ impl Watcher {
         let last = db.last_seq().await?;
         let mut ready = VecDeque::new();
         let (cursor, snapshot) = match start {
-            Start::Snapshot => (last, Some(Snapshot::new(filter.clone()))),
+            Start::Snapshot => (last, Some(Snapshot::of_all(&wanted))),
             Start::Now => {
                 ready.push_back(Seen::Bookmark { seq: last, snapshot_complete: false });
                 (last, None)
@@ -153,14 +203,19 @@ impl Watcher {
         Ok(Self {
             store: store.clone(),
             committed,
-            filter,
+            wanted,
+            places: Places::default(),
             cursor,
             heard: last,
-            told: cursor,
+            head: last,
+            settled: cursor,
             skipped: 0,
             silent_since: clock.monotonic(),
             snapshot,
             held: Held::default(),
+            page: VecDeque::new(),
+            commit: Commit::default(),
+            turn: None,
             ready,
         })
     }
@@ -174,38 +229,71 @@ impl Watcher {
             }
             if self.snapshot.is_some() {
                 self.look_at_objects().await?;
+            } else if self.turn.is_some() {
+                self.look_at_turn().await?;
+            } else if self.is_at_an_end() {
+                self.end_commit();
+            } else if let Some(row) = self.page.pop_front() {
+                self.take(row)?;
             } else if self.has_news() {
                 self.look_at_transitions().await?;
             } else if clock.monotonic() >= self.silent_since + SILENCE_MAX {
-                self.bookmark(self.cursor);
+                self.bookmark();
             } else {
                 // The store is not asked again before there is something in it.
                 news::wait_until(&mut self.committed, clock, self.silent_since + SILENCE_MAX).await;
+                self.hear();
             }
         }
     }
 
-    /// Whether there is something to look at.
+    /// Whether there is something to look at. What is heard of is believed once: should the store not have it, only more news does.
     fn has_news(&mut self) -> bool {
-        self.heard = self.heard.max(self.committed.borrow_and_update().seq);
-        self.heard > self.cursor
+        if self.committed.has_changed().unwrap_or(false) {
+            self.hear();
+        }
+        self.heard > self.cursor || self.commit.is_open()
     }
 
-    /// The next page of the snapshot.
+    fn hear(&mut self) {
+        self.heard = self.heard.max(self.committed.borrow_and_update().seq);
+    }
+
+    /// The next object of the snapshot.
     async fn look_at_objects(&mut self) -> Result<(), WatchError> {
         let Some(snapshot) = &mut self.snapshot else { return Ok(()) };
-        let page = snapshot.next(&mut self.store.read().await?.db(), OBJECTS).await?;
-        let Some(objects) = page else {
+        if let Some(object) = snapshot.next(&self.store, &self.wanted, self.cursor).await? {
+            self.hold(object);
+        } else {
             self.snapshot = None;
             self.ready.push_back(Seen::Bookmark { seq: self.cursor, snapshot_complete: true });
-            return Ok(());
-        };
-        for object in objects {
-            let (id, seq) = identity(&object);
-            if seq > self.cursor {
-                self.held.add(id, seq);
+        }
+        Ok(())
+    }
+
+    /// Tells an object as it stands, which may be after changes that are still to be looked at.
+    fn hold(&mut self, object: Object) {
+        if object.seq() > self.cursor {
+            self.held.add(object.id(), object.seq());
+        }
+        self.ready.push_back(Seen::Held(Box::new(object)));
+    }
+
+    /// More of what comes or goes with a server.
+    async fn look_at_turn(&mut self) -> Result<(), WatchError> {
+        let Some(turn) = &mut self.turn else { return Ok(()) };
+        if let Some(coming) = &mut turn.coming {
+            match coming.next(&self.store, &self.wanted, self.cursor).await? {
+                Some(object) => self.hold(object),
+                None => turn.coming = None,
             }
-            self.ready.push_back(Seen::Held(Box::new(object)));
+        } else if let Some(leaving) = &mut turn.leaving {
+            match leaving.next(&mut self.store.read().await?.db(), LEAVING).await? {
+                Some(left) => self.ready.extend(left.into_iter().map(Seen::Left)),
+                None => turn.leaving = None,
+            }
+        } else {
+            self.turn = None;
         }
         Ok(())
     }
@@ -216,10 +304,12 @@ impl Watcher {
         let mut db = reader.db();
         // Before the page, so that a transition that it counts must be found in the page, or is gone.
         let last = db.last_seq().await?;
+        self.head = last;
         if last <= self.cursor {
             self.heard = self.cursor;
             return Ok(());
         }
+        self.heard = self.heard.max(last);
         let rows = db.page_of_transitions(self.cursor, PAGE, PAGE_LENGTH).await?;
         // Numbers have no holes, so a hole is what was removed for its age.
         let whole = rows.iter().zip(self.cursor + 1..).all(|(row, expected)| row.seq == expected);
@@ -227,47 +317,81 @@ impl Watcher {
             let oldest = db.oldest_transition().await?.map_or(last, |seq| seq - 1);
             return Err(WatchError::Compacted { asked: self.cursor, oldest });
         }
+        self.places.learn(&mut db, &self.wanted, self.cursor, &rows).await?;
         drop(reader);
-        self.take(rows);
+        self.page = rows.into();
         Ok(())
     }
 
-    fn take(&mut self, rows: Vec<TransitionRow>) {
-        let boundary = rows.windows(2).rev().find(|pair| pair[0].at != pair[1].at).map(|pair| pair[0].seq);
-        for row in rows {
-            self.cursor = row.seq;
-            if self.filter.matches(&row) && !self.held.has(&row.object_id, row.seq) {
-                self.skipped = 0;
-                self.told = row.seq;
-                self.ready.push_back(Seen::Changed(Box::new(row)));
-            } else {
-                self.skipped += 1;
-            }
-        }
+    fn take(&mut self, row: TransitionRow) -> Result<(), WatchError> {
+        let before = self.places.of(&self.wanted, &row.server_id);
+        let after = self.mask_after(&row, before)?;
+        let held = self.held.has(&row.object_id, row.seq);
+        let was = self.wanted.matches(before, &row)?;
+        let seen = was && (before == after || self.wanted.matches(after, &row)?);
+        self.cursor = row.seq;
+        self.commit.pass(row.at);
         self.held.pass(self.cursor);
-        // A commit has one time, so where the time changes there is no commit to fall into.
-        if let Some(boundary) = boundary.filter(|_| self.skipped >= SKIPPED_MAX) {
-            self.bookmark(boundary);
+        if before != after {
+            self.begin_turn(&row.server_id, before, after);
+        }
+        if seen && !held {
+            self.skipped = 0;
+            self.ready.extend(self.commit.tell(Box::new(row)));
+        } else {
+            self.skipped += 1;
+        }
+        Ok(())
+    }
+
+    /// The filters that admit the server after this change.
+    fn mask_after(&mut self, row: &TransitionRow, before: Mask) -> Result<Mask, WatchError> {
+        if row.kind != Kind::Server.as_str() || !self.wanted.asks_for_places() {
+            return Ok(before);
+        }
+        if row.change()? == Change::Gone {
+            self.places.forget(&row.server_id);
+        } else if row.old_labels.is_some()
+            && let Object::Server(server) = row.object()?
+        {
+            let place = Place { name: server.name, labels: server.labels };
+            return Ok(self.places.turn(&self.wanted, &row.server_id, &place));
+        }
+        Ok(before)
+    }
+
+    /// A server is admitted by other filters than before. To its commit's end there is nothing to go on from, so that whoever breaks
+    /// off begins with this again.
+    fn begin_turn(&mut self, server: &str, before: Mask, after: Mask) {
+        let (comes, goes) = (after.without(before), before.without(after));
+        let stays = before.without(goes);
+        self.ready.extend(self.commit.bare());
+        let coming = (!comes.is_empty()).then(|| Snapshot::of_server(&self.wanted, server, comes, stays));
+        let leaving = (!goes.is_empty()).then(|| {
+            let (was, is) = (self.wanted.on(server, goes), self.wanted.on(server, after));
+            Leaving::new(server.to_owned(), self.cursor, was, is)
+        });
+        self.turn = Some(Turn { coming, leaving });
+    }
+
+    /// Whether the commit that is being looked at is known to end here. A commit has one time, and is there as a whole or not at all.
+    fn is_at_an_end(&self) -> bool {
+        match self.page.front() {
+            Some(next) => self.commit.ends_before(next.at),
+            None => self.commit.is_open() && self.cursor == self.head,
         }
     }
 
-    fn bookmark(&mut self, seq: i64) {
-        if seq < self.told {
-            return;
+    fn end_commit(&mut self) {
+        self.settled = self.cursor;
+        self.ready.extend(self.commit.end(self.cursor));
+        if self.skipped >= SKIPPED_MAX && self.ready.is_empty() {
+            self.bookmark();
         }
+    }
+
+    fn bookmark(&mut self) {
         self.skipped = 0;
-        self.told = seq;
-        self.ready.push_back(Seen::Bookmark { seq, snapshot_complete: false });
-    }
-}
-
-fn identity(object: &Object) -> (String, i64) {
-    match object {
-        Object::Server(s) => (s.id.to_string(), s.seq),
-        Object::Resource(r) => (r.id.to_string(), r.seq),
-        Object::Run(_, row) => (row.id.clone(), row.seq),
-        Object::Step(s) => (s.id.to_string(), s.seq),
-        Object::Schedule(s) => (s.id.to_string(), s.seq),
-        Object::Enrollment(e) => (e.id.to_string(), e.seq),
+        self.ready.push_back(Seen::Bookmark { seq: self.settled, snapshot_complete: false });
     }
 }

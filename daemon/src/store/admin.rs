@@ -150,13 +150,6 @@ impl Db<'_> {
 }
 
 impl Unit<'_> {
-    /// Adds to the audit what came of a command, once: what stands there stays.
-    pub async fn complete_audit(&mut self, id: &str, detail: &str) -> Result<(), StoreError> {
-        let sql = "UPDATE audit SET detail = $2 WHERE id = $1 AND detail = ''";
-        let done = on!(self.writing().await?, c => sqlx::query(sql).bind(id).bind(detail).execute(c).await.map(|d| d.rows_affected()))?;
-        self.guarded(done)
-    }
-
     /// Stores this daemon's lease, new or renewed: as long from the lease time as `until` is from the unit's time.
     pub async fn renew_lease(
         &mut self,

@@ -87,9 +87,16 @@ impl Db<'_> {
         })
     }
 
-    /// Enrollments that are not completed, in order of id, after this one.
-    pub async fn open_enrollments(&mut self, after: &str, limit: i64) -> Result<Vec<Enrollment>, StoreError> {
-        let page = Page::of("enrollment").such_that("status <> 'completed'").after(after);
+    /// Enrollments that are not completed, of one server's subjects or of all, in order of id, after this one.
+    pub async fn open_enrollments(
+        &mut self,
+        server: Option<&str>,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<Enrollment>, StoreError> {
+        let server = server.map(str::to_owned);
+        let page =
+            Page::of("enrollment").only("server_id", server).such_that("status <> 'completed'").after(after);
         let rows: Vec<EnrollmentRow> = page.fetch(self, limit).await?;
         rows.into_iter().map(TryInto::try_into).collect()
     }

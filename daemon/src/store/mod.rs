@@ -10,6 +10,7 @@ mod db;
 mod sets;
 
 pub mod admin;
+mod audit;
 mod bell;
 pub mod enrollments;
 pub mod lanes;
@@ -18,6 +19,7 @@ mod lookup;
 mod open;
 mod origin;
 mod page;
+pub mod places;
 pub mod queries;
 pub mod retention;
 pub mod rows;
@@ -34,12 +36,13 @@ use std::sync::Arc;
 use sqlx::error::ErrorKind;
 use sqlx::{PgPool, SqlitePool};
 
+pub use audit::{AuditFilter, AuditRecord, AuditResult, AuditRow};
 pub use bell::Committed;
 pub use db::{Db, Reader};
 pub use lookup::Lookup;
 pub use open::{OpenError, Opened, open, sqlite_path};
 pub use sealed::SealedRow;
-pub use unit::{AuditRow, Unit, Wants};
+pub use unit::{Touched, Unit, Wants};
 pub use writer::{Command, Writer};
 
 /// Why the store could not do what was asked.

@@ -266,6 +266,7 @@ async fn identity(conn: &mut Conn, origin: &Origin, clock: &dyn Clock) -> Result
         }
         origin.note(db).await?;
     }
+    db.guard_audit().await?;
     conn.end().await?;
     Ok(Identity { installation, generation, seq })
 }

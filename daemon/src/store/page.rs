@@ -76,6 +76,14 @@ impl Page {
         self.that(&format!("(at, seq) < (${}, ${place})", place - 1))
     }
 
+    /// The other way round: what is newer, or has a larger number at this time.
+    pub(super) fn newer(mut self, than: Option<(i64, i64)>) -> Self {
+        let Some((at, seq)) = than else { return self };
+        self.values.extend([Value::Number(at), Value::Number(seq)]);
+        let place = self.values.len();
+        self.that(&format!("(at, seq) > (${}, ${place})", place - 1))
+    }
+
     /// Only runs that are this fresh at this time, if that is given. What is open, and what was reconciled, stand in small indexes of their
     /// own; nearly all that is completed is `terminal`.
     pub(super) fn fresh(self, freshness: Option<(Freshness, Timestamp)>) -> Self {
@@ -135,6 +143,7 @@ mod tests {
     use super::Page;
     use crate::domain::freshness::Freshness;
     use crate::domain::time::Timestamp;
+    use crate::store::audit::AuditFilter;
     use crate::store::lifecycles::{EnrollmentFilter, ExecutionFilter};
     use crate::store::queries::{ResourceFilter, RunFilter};
 
@@ -199,7 +208,17 @@ mod tests {
         let pages = pages.chain(enrollments.iter().flat_map(|f| [f.page(""), f.page("y")]));
         let pages = pages.chain(executions.iter().flat_map(|f| [f.page(None), f.page(Some((5, 5)))]));
         let mut conn = empty_store().await;
-        for page in pages.chain([Page::of("audit").before(""), Page::of("audit").before("y")]) {
+        let audits = [
+            AuditFilter::default(),
+            AuditFilter { oldest_first: true, ..AuditFilter::default() },
+            AuditFilter { principal: some(), ..AuditFilter::default() },
+            AuditFilter { verb: some(), since: since.map(Timestamp), ..AuditFilter::default() },
+            AuditFilter { method: some(), until: until.map(Timestamp), ..AuditFilter::default() },
+            AuditFilter { server: some(), oldest_first: true, ..AuditFilter::default() },
+            AuditFilter { result: some(), ..AuditFilter::default() },
+        ];
+        let pages = pages.chain(audits.iter().flat_map(|f| [f.page(None), f.page(Some((5, 5)))]));
+        for page in pages {
             let plan = plan(&mut conn, &page).await;
             let [line] = &plan[..] else { panic!("{}: sorted or scanned: {plan:?}", page.statement()) };
             assert!(line.contains("USING INDEX") && !line.contains("TEMP"), "{}: {line}", page.statement());

@@ -2,7 +2,7 @@
 
 use super::page::Page;
 use super::rows::{ResourceRow, RunRow, ServerRow, StepRecord, StepRow, TransitionRow};
-use super::{AuditRow, Db, StoreError, Unit};
+use super::{Db, StoreError, Unit};
 use crate::domain::freshness::Freshness;
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::resource::{Resource, WHOLE_SERVER};
@@ -19,25 +19,6 @@ pub struct RequestRow {
     pub digest: String,
     /// The answer, as JSON.
     pub answer: String,
-}
-
-#[derive(sqlx::FromRow)]
-struct AuditColumns {
-    at: i64,
-    id: String,
-    principal: String,
-    method: String,
-    object: String,
-    detail: String,
-    result: String,
-    run_id: Option<String>,
-}
-
-impl From<AuditColumns> for (i64, AuditRow) {
-    fn from(c: AuditColumns) -> Self {
-        let AuditColumns { at, id, principal, method, object, detail, result, run_id } = c;
-        (at, AuditRow { id, principal, method, object, detail, result, run_id })
-    }
 }
 
 /// Which resources.
@@ -85,29 +66,6 @@ impl RunFilter {
             .only("outcome", self.outcome.clone())
             .fresh(self.freshness)
             .before(before)
-    }
-}
-
-/// Which transitions. All given parts must match.
-#[derive(Debug, Clone, Default)]
-pub struct TransitionFilter {
-    /// Only of this server.
-    pub server: Option<String>,
-    /// Only of this resource.
-    pub resource: Option<String>,
-    /// Only of this run.
-    pub run: Option<String>,
-    /// Only of these kinds; empty means all.
-    pub kinds: Vec<String>,
-}
-
-impl TransitionFilter {
-    /// Whether a transition matches.
-    pub fn matches(&self, row: &TransitionRow) -> bool {
-        self.server.as_ref().is_none_or(|id| *id == row.server_id)
-            && self.resource.as_ref().is_none_or(|id| row.resource_id.as_ref() == Some(id))
-            && self.run.as_ref().is_none_or(|id| row.run_id.as_ref() == Some(id))
-            && (self.kinds.is_empty() || self.kinds.contains(&row.kind))
     }
 }
 
@@ -436,12 +394,6 @@ impl Db<'_> {
     pub async fn package_source(&mut self, digest: &str) -> Result<Option<String>, StoreError> {
         let sql = "SELECT source FROM package WHERE digest = $1";
         Ok(on!(self, c => sqlx::query_scalar(sql).bind(digest).fetch_optional(c).await)?)
-    }
-
-    /// Audited commands, newest first: (time, row), before `before` (empty: from the newest).
-    pub async fn audited(&mut self, before: &str, limit: i64) -> Result<Vec<(i64, AuditRow)>, StoreError> {
-        let rows: Vec<AuditColumns> = Page::of("audit").before(before).fetch(self, limit).await?;
-        Ok(rows.into_iter().map(Into::into).collect())
     }
 }
 

@@ -47,10 +47,6 @@ impl Unit<'_> {
                 horizon.runs,
             ),
             (
-                "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT $2)",
-                horizon.audit,
-            ),
-            (
                 // For as long as the audit can tell what was done with them.
                 "DELETE FROM token WHERE id IN (SELECT id FROM token WHERE revoked_at < $1 ORDER BY revoked_at LIMIT $2)",
                 horizon.audit,
@@ -63,6 +59,9 @@ impl Unit<'_> {
                 self.wrote_nothing();
             }
             gone += rows;
+        }
+        if horizon.audit != KEPT {
+            gone += self.expire_audit(horizon.audit, batch).await?;
         }
         self.forget_all();
         Ok(gone)

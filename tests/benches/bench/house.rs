@@ -52,7 +52,9 @@ impl House {
 
     pub(crate) fn asked(&self, method: &'static str) -> Asked {
         let request_id = self.clock.ulid().to_string();
-        Asked { principal: "unix:0".to_owned(), method, request_id, digest: "digest".to_owned() }
+        let (principal, digest) = ("unix:0".to_owned(), "digest".to_owned());
+        let (peer, verb) = ("bench".to_owned(), settled::auth::Verb::Operate);
+        Asked { principal, method, request_id, digest, peer, verb }
     }
 
     pub(crate) async fn add_server(&self, name: String) -> anyhow::Result<()> {

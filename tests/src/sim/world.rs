@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use settled::auth::{Gate, Grants};
+use settled::auth::{Gate, Grants, Verb};
 use settled::catalog::Catalog;
 use settled::clock::Clock as _;
 use settled::domain::freshness::Thresholds;
@@ -257,6 +257,8 @@ impl World {
             method,
             request_id: format!("request-{}", self.asked),
             digest: "digest".to_owned(),
+            peer: "test".to_owned(),
+            verb: Verb::Operate,
         }
     }
 

@@ -11,7 +11,7 @@ use settled_proto::v1::{
     ListServersRequest, ListTokensRequest, PauseResourceRequest, PauseServerRequest, ProbeResourceRequest,
     ProbeServerRequest, ReconcileRequest, RekeyServerRequest, ReloadPackagesRequest, RemoveResourceRequest,
     ResumeResourceRequest, ResumeServerRequest, RetryResourceRequest, RevokeTokenRequest,
-    TakeoverServerRequest, UpdateResourceRequest, UpdateServerRequest, WatchRequest, Windows,
+    TakeoverServerRequest, UpdateResourceRequest, UpdateServerRequest, WatchFilter, WatchRequest, Windows,
     watch_request::Start,
 };
 use settled_tests::engine::{Served, install};
@@ -220,11 +220,16 @@ async fn runs_transitions_packages_and_admin_name_the_field() {
         api.runs(), cancel, CancelRunRequest { run_id: "01ARZ3NDEKTSV4RRFFQ69G5FAV".into(), ..Default::default() }
             => ["request_id"];
         api.runs(), follow, FollowRunRequest { run_id: "x".into(), output_offset: 0 } => ["run_id"];
-        api.transitions(), watch, WatchRequest { server: text(64), ..Default::default() } => ["server"];
-        api.transitions(), watch, WatchRequest { resource_id: "a/b/c".into(), ..Default::default() } => ["resource_id"];
-        api.transitions(), watch, WatchRequest { run_id: "x".into(), ..Default::default() } => ["run_id"];
-        api.transitions(), watch, WatchRequest { kinds: vec![9], ..Default::default() } => ["kinds"];
-        api.transitions(), watch, WatchRequest { kinds: vec![1; 100], ..Default::default() } => ["kinds"];
+        api.transitions(), watch, only(WatchFilter { server: text(64), ..Default::default() }) => ["filters.server"];
+        api.transitions(), watch, only(WatchFilter { resource: "a/b".into(), ..Default::default() }) => ["resource"];
+        api.transitions(), watch, only(WatchFilter { resource: text(192), ..Default::default() }) => ["filters.resource"];
+        api.transitions(), watch, only(WatchFilter { package: text(64), ..Default::default() }) => ["filters.package"];
+        api.transitions(), watch, only(WatchFilter { labels: (0..17).map(|n| (n.to_string(), String::new())).collect(), ..Default::default() })
+            => ["filters.labels"];
+        api.transitions(), watch, WatchRequest { filters: vec![WatchFilter::default(); 33], ..Default::default() } => ["filters"];
+        api.transitions(), watch, only(WatchFilter { run_id: "x".into(), ..Default::default() }) => ["filters.run_id"];
+        api.transitions(), watch, only(WatchFilter { kinds: vec![9], ..Default::default() }) => ["filters.kinds"];
+        api.transitions(), watch, only(WatchFilter { kinds: vec![1; 100], ..Default::default() }) => ["filters.kinds"];
         api.transitions(), watch, WatchRequest { start: Some(Start::Snapshot(false)), ..Default::default() } => ["snapshot"];
         api.transitions(), watch, WatchRequest { start: Some(Start::FromNow(false)), ..Default::default() } => ["from_now"];
         api.packages(), get, GetPackageRequest { package: String::new() } => ["package"];
@@ -237,6 +242,7 @@ async fn runs_transitions_packages_and_admin_name_the_field() {
         api.admin(), create_token, CreateTokenRequest { request_id: id(), name: "ci".into(), role: 4, ..Default::default() } => ["role"];
         api.admin(), create_token, CreateTokenRequest { request_id: id(), name: "ci".into(), role: 1, days: 3651, ..Default::default() } => ["days"];
         api.admin(), create_token, CreateTokenRequest { request_id: id(), name: "ci".into(), role: 1, scope: vec!["web1".into()], ..Default::default() } => ["scope"];
+        api.admin(), create_token, CreateTokenRequest { request_id: id(), name: "ci".into(), role: 3, scope: vec!["server:web1".into()], ..Default::default() } => ["scope"];
         api.admin(), create_token, CreateTokenRequest { name: "ci".into(), role: 1, ..Default::default() } => ["request_id"];
         api.admin(), revoke_token, RevokeTokenRequest { request_id: id(), ..Default::default() } => ["token"];
         api.admin(), revoke_token, RevokeTokenRequest { token: "ci".into(), ..Default::default() } => ["request_id"];
@@ -244,6 +250,10 @@ async fn runs_transitions_packages_and_admin_name_the_field() {
         api.admin(), list_audit, ListAuditRequest { page_size: 501, ..Default::default() } => ["page_size"];
         api.admin(), list_audit, ListAuditRequest { page_token: "x".into(), ..Default::default() } => ["page_token"];
     }
+}
+
+fn only(filter: WatchFilter) -> WatchRequest {
+    WatchRequest { filters: vec![filter], ..WatchRequest::default() }
 }
 
 /// A message as it is, without anybody's idea of its shape.
@@ -286,7 +296,7 @@ impl Decoder for Raw {
 }
 
 /// How a method answers these bytes. A stream counts as an answer when its first message does.
-async fn answer(api: &Served, path: &'static str, messages: Vec<Vec<u8>>) -> Status {
+pub(crate) async fn answer(api: &Served, path: &'static str, messages: Vec<Vec<u8>>) -> Status {
     let mut client = tonic::client::Grpc::new(api.channel()).max_encoding_message_size(64 << 20);
     client.ready().await.unwrap();
     let request = tonic::Request::new(tokio_stream::iter(messages));

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use settled_proto::v1::{
-    CancelRunRequest, CreateServerRequest, DeleteServerRequest, DoRequest, GetResourceRequest, GetRunRequest,
-    GetServerRequest, InstallRequest, ListAuditRequest, ListResourcesRequest, Outcome, ReconcileRequest,
-    RemoveResourceRequest, ResourceStatus, RunState, UpdateResourceRequest, WaitReason,
+    AuditEntry, AuditResult, CancelRunRequest, CreateServerRequest, DeleteServerRequest, DoRequest,
+    GetResourceRequest, GetRunRequest, GetServerRequest, InstallRequest, ListAuditRequest,
+    ListResourcesRequest, Outcome, ReconcileRequest, RemoveResourceRequest, ResourceStatus, RunState,
+    UpdateResourceRequest, WaitReason,
 };
 use settled_tests::engine::{Served, install};
 use tonic::Code;
@@ -202,7 +203,7 @@ async fn p14_accepted_commands_are_in_the_audit_with_their_principal_and_run() {
         (newest.principal.as_str(), newest.object.as_str()),
         (&*format!("unix:{uid}"), "web1/scheduled_task/a")
     );
-    assert_eq!((newest.result.as_str(), run.principal.as_str()), ("accepted", newest.principal.as_str()));
+    assert_eq!((newest.result(), run.principal.as_str()), (AuditResult::Accepted, newest.principal.as_str()));
 }
 
 #[tokio::test]
@@ -223,10 +224,12 @@ async fn p14_who_makes_the_reconciler_look_is_in_the_audit_once() {
         assert_eq!(report.examined, 3);
     }
     let audit = api.admin().list_audit(ListAuditRequest::default()).await.unwrap().into_inner();
-    let told = |e: &settled_proto::v1::AuditEntry| (e.method.clone(), e.object.clone(), e.detail.clone());
+    let told = |e: &AuditEntry| (e.method.clone(), e.object.clone(), e.result(), e.detail.clone());
     let entries: Vec<_> = audit.entries.iter().map(told).collect();
+    let line =
+        |result, detail: &str| ("Admin.Reconcile".into(), "installation".into(), result, detail.into());
     let found = "examined 3, settled 0, released 0, likely stale 0";
-    assert_eq!(entries, [("Admin.Reconcile".into(), "installation".into(), found.into())]);
+    assert_eq!(entries, [line(AuditResult::Done, found), line(AuditResult::Accepted, "")]);
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ const STRANGER: u32 = 54_321;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// So many connections as this user, who need not be us.
-async fn callers(socket: &Path, uid: Option<u32>, count: usize) -> Vec<UnixStream> {
+pub(crate) async fn callers(socket: &Path, uid: Option<u32>, count: usize) -> Vec<UnixStream> {
     let socket: PathBuf = socket.to_owned();
     // A thread of its own: it does not come back from being somebody else.
     let (send, come) = tokio::sync::oneshot::channel();
@@ -36,6 +36,13 @@ async fn callers(socket: &Path, uid: Option<u32>, count: usize) -> Vec<UnixStrea
         send.send(all).unwrap();
     });
     soon("the callers", come).await.unwrap()
+}
+
+/// Everybody reaches its socket.
+pub(crate) fn open_to_all(api: &Served) {
+    for (path, mode) in [(api.socket().parent().unwrap(), 0o755), (api.socket(), 0o666)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
 }
 
 /// Waits until the other side has ended it.
@@ -79,7 +86,7 @@ async fn status(channel: Channel) -> Result<(), Status> {
 }
 
 /// A channel over a connection that is there already.
-async fn over(caller: UnixStream) -> Channel {
+pub(crate) async fn over(caller: UnixStream) -> Channel {
     caller.set_nonblocking(true).unwrap();
     let mut caller = Some(TokioIo::new(tokio::net::UnixStream::from_std(caller).unwrap()));
     let connector = tower::service_fn(move |_| {
@@ -115,11 +122,7 @@ async fn a_stranger_takes_no_place_and_hears_why() {
         ..LIMITS
     })
     .await;
-    let open_to_all = |path: &Path, mode| {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-    };
-    open_to_all(api.socket().parent().unwrap(), 0o755);
-    open_to_all(api.socket(), 0o666);
+    open_to_all(&api);
     let ours = callers(api.socket(), None, 8).await;
     // Each has asked for a place before the first stranger comes.
     soon("an answer", status(api.channel())).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use settled::domain::failure::Failure;
 use settled::domain::grounds::Seen;
 use settled::domain::id::{RunId, ServerId};
-use settled::domain::run::{Event as RunEvent, Repair, StepFacts};
+use settled::domain::run::{Event as RunEvent, Repair, Retry, StepFacts};
 use settled::domain::step::{Cause, Ended, StepId, StepState as DomainState};
 use settled::domain::time::Timestamp;
 use settled::engine::{Advance, LaneHold, Outline, StepEnd};
@@ -76,9 +76,7 @@ impl<'a> Work<'a> {
         };
         let facts = StepFacts {
             next: None,
-            busy: false,
-            hopeless: false,
-            final_code: false,
+            retry: Retry::May,
             retry_on_timeout: false,
             repair: Repair::No,
             outputs: Some(std::collections::BTreeMap::new()),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod audit;
 mod bad_input;
 mod commands;
 mod contract;
@@ -11,12 +12,15 @@ mod full_disk;
 mod leaving;
 mod lifecycles;
 mod limits;
+mod permissions;
 mod reading;
 mod schedules;
+mod scopes;
 mod servers;
 mod socket;
 mod tokens;
 mod watching;
+mod watching_filters;
 mod workers;
 
 use std::time::Duration;

@@ -7,7 +7,8 @@ use settled_proto::v1::watch_response::Event;
 use settled_proto::v1::{
     Change, CreateScheduleRequest, DeleteScheduleRequest, EnrollmentTarget, Fate, FireScheduleRequest,
     GetScheduleRequest, Kind, ListOccurrencesRequest, ListSchedulesRequest, MissedPolicy, NextTimesRequest,
-    OperationTarget, Overlap, PauseScheduleRequest, ScheduleTarget, UpdateScheduleRequest, WatchRequest,
+    OperationTarget, Overlap, PauseScheduleRequest, ScheduleTarget, UpdateScheduleRequest, WatchFilter,
+    WatchRequest,
 };
 use settled_tests::engine::{Served, install};
 use tonic::{Code, Status};
@@ -182,8 +183,7 @@ async fn p10_a_schedule_is_in_the_snapshot_and_its_changes_follow() {
     let made = api.schedules().create(new("look")).await.unwrap().into_inner();
     let watch = WatchRequest {
         start: Some(Start::Snapshot(true)),
-        kinds: vec![Kind::Schedule.into()],
-        ..WatchRequest::default()
+        filters: vec![WatchFilter { kinds: vec![Kind::Schedule.into()], ..WatchFilter::default() }],
     };
     let mut events = api.transitions().watch(watch).await.unwrap().into_inner();
     let mut next = async || loop {

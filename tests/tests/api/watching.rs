@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use settled::domain::time::Timestamp;
-use settled::hub::watching::{Seen, Start as From, Watcher};
-use settled::store::queries::TransitionFilter;
+use settled::hub::watching::{Seen, Start as From, Wanted, Watcher};
 use settled::store::retention::Horizon;
 use settled_proto::v1::transitions_client::TransitionsClient;
 use settled_proto::v1::watch_request::Start;
 use settled_proto::v1::watch_response::Event;
 use settled_proto::v1::{
-    CancelRunRequest, Change, GetStatusRequest, Kind, Position, ResourceStatus, Transition, WatchRequest,
-    WatchResponse,
+    CancelRunRequest, Change, GetStatusRequest, Kind, Position, ResourceStatus, Transition, WatchFilter,
+    WatchRequest, WatchResponse,
 };
 use settled_tests::engine::{Served, install};
 use tonic::transport::Endpoint;
@@ -62,6 +61,10 @@ async fn now(api: &Served) -> Position {
 
 fn since(position: Position) -> WatchRequest {
     WatchRequest { start: Some(Start::Since(position)), ..WatchRequest::default() }
+}
+
+fn only(start: WatchRequest, filters: impl Into<Vec<WatchFilter>>) -> WatchRequest {
+    WatchRequest { filters: filters.into(), ..start }
 }
 
 fn snapshot() -> WatchRequest {
@@ -233,12 +236,12 @@ async fn p10_filters_narrow_and_bookmarks_tell_how_far_was_looked() {
     let api = Served::start().await;
     api.server("web1").await;
     let other = api.server("web2").await;
-    let ask = WatchRequest {
+    let filter = WatchFilter {
         server: "web2".to_owned(),
         kinds: vec![Kind::Resource.into()],
-        ..WatchRequest::default()
+        ..WatchFilter::default()
     };
-    let mut stream = watch(&api, ask).await.unwrap();
+    let mut stream = watch(&api, only(WatchRequest::default(), [filter])).await.unwrap();
     let begin = next(&mut stream).await.position.unwrap();
     install_many(&api, "web1", "t", 10).await;
     let looked = now(&api).await;
@@ -253,8 +256,11 @@ async fn p10_filters_narrow_and_bookmarks_tell_how_far_was_looked() {
     api.resources().install(install("x", "web2", "mine")).await.unwrap();
     let t = next_change(&mut stream).await;
     assert_eq!((t.kind(), t.server_id), (Kind::Resource, other.id));
-    let nowhere = WatchRequest { server: "nowhere".to_owned(), ..WatchRequest::default() };
-    assert_eq!(watch(&api, nowhere).await.unwrap_err().code(), Code::NotFound);
+    let nowhere = WatchFilter { server: "nowhere".to_owned(), ..WatchFilter::default() };
+    assert_eq!(
+        watch(&api, only(WatchRequest::default(), [nowhere])).await.unwrap_err().code(),
+        Code::NotFound
+    );
 }
 
 #[tokio::test]
@@ -281,10 +287,12 @@ async fn a_snapshot_holds_open_runs_and_a_resources_whole_history_on_request() {
     let kinds = |held: Vec<(Kind, String)>| held.into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
     // The registration is open, the install is over.
     assert_eq!(kinds(held(snapshot()).await), [Kind::Server, Kind::Resource, Kind::Run]);
-    let of_resource = WatchRequest { resource_id: resource.id.clone(), ..snapshot() };
-    assert_eq!(held(of_resource).await, [(Kind::Resource, resource.id), (Kind::Run, run.id.clone())]);
-    let of_run = WatchRequest { run_id: run.id.clone(), ..snapshot() };
-    assert_eq!(held(of_run).await, [(Kind::Run, run.id)]);
+    let of = |resource: &str| WatchFilter { resource: resource.to_owned(), ..WatchFilter::default() };
+    let history = [(Kind::Resource, resource.id.clone()), (Kind::Run, run.id.clone())];
+    assert_eq!(held(only(snapshot(), [of(&resource.id)])).await, history);
+    assert_eq!(held(only(snapshot(), [of("web1/scheduled_task/a")])).await, history);
+    let of_run = WatchFilter { run_id: run.id.clone(), ..WatchFilter::default() };
+    assert_eq!(held(only(snapshot(), [of_run])).await, [(Kind::Run, run.id)]);
 }
 
 #[tokio::test]
@@ -293,8 +301,8 @@ async fn the_last_transition_of_an_object_carries_its_last_state() {
     let start = now(&api).await;
     api.server("web1").await;
     api.resources().install(install("i", "web1", "a")).await.unwrap();
-    let mut stream =
-        watch(&api, WatchRequest { kinds: vec![Kind::Resource.into()], ..since(start) }).await.unwrap();
+    let filter = WatchFilter { kinds: vec![Kind::Resource.into()], ..WatchFilter::default() };
+    let mut stream = watch(&api, only(since(start), [filter])).await.unwrap();
     let t = next_change(&mut stream).await;
     assert_eq!(t.change(), Change::Created);
     let Some(settled_proto::v1::transition::Object::Resource(resource)) = t.object else {
@@ -309,7 +317,7 @@ async fn p10_a_thousand_idle_watchers_ask_the_store_for_nothing() {
     let (engine, clock) = (&api.engine, api.engine.clock());
     let mut watchers = Vec::new();
     for _ in 0..1_000 {
-        let all = TransitionFilter::default();
+        let all = Wanted::new(Vec::new());
         let watcher = Watcher::begin(engine.hub(), engine.store(), all, From::Now, clock).await;
         watchers.push(watcher.unwrap());
     }
@@ -330,6 +338,6 @@ async fn p10_a_thousand_idle_watchers_ask_the_store_for_nothing() {
     api.server("web").await;
     let all = join_all(watchers.iter_mut().map(|watcher| watcher.next(clock)));
     for seen in soon("the news", all).await {
-        assert!(matches!(seen, Ok(Seen::Changed(_))), "{seen:?}");
+        assert!(matches!(seen, Ok(Seen::Changed { .. })), "{seen:?}");
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use settled::clock::Clock as _;
 use settled::domain::enrollment::{Enrollment, Status, TaskId, Work};
 use settled::domain::id::RunId;
-use settled::engine::{Answer, ApplyLifecycle, Change, Done, Enroll, Lease, Refusal};
+use settled::engine::{Answer, ApplyLifecycle, Change, Done, Enroll, Lease, Refusal, Taker};
 use settled::lifecycles::Keeper;
 use settled::store::lifecycles::ExecutionFilter;
 use settled::store::rows::ExecutionRow;
@@ -151,7 +151,8 @@ impl House {
         let now = engine.clock().now();
         let offers = engine.store().read().await.unwrap().db().offers(queue, now, 10).await.unwrap();
         let offer = offers.into_iter().next()?;
-        engine.take_task(offer, "worker-1".to_owned(), "unix:0".to_owned()).await.unwrap().map(|task| task.id)
+        let [queue, worker, principal, peer] = [queue, "worker-1", "unix:0", "test"].map(str::to_owned);
+        engine.take_task(offer, Taker { queue, worker, principal, peer }).await.unwrap().map(|task| task.id)
     }
 
     async fn done(&mut self, task: TaskId, done: Done) -> Result<Answer, Refusal> {

@@ -7,6 +7,7 @@ use settled::domain::run::Run;
 use settled::domain::turn::{Priority, Turn};
 use settled::domain::verdict::{Evidence, Outcome, Reason};
 use settled::engine::{Answer, Install, Refusal};
+use settled::store::AuditFilter;
 use settled_tests::scripted::Play;
 use settled_tests::sim::World;
 
@@ -98,9 +99,18 @@ async fn p1_requirements_are_installed_in_front_all_in_one_and_each_once() {
         succeeded(&required);
         assert!(required.id < run.id && required.verdict().unwrap().at <= run.verdict().unwrap().at);
     }
-    let audit = w.daemon.engine.store().read().await.unwrap().db().audited("", 10).await.unwrap();
-    let of =
-        |object: &str| audit.iter().find(|(_, row)| row.object == object).map(|(_, row)| row.detail.clone());
+    let audit = w
+        .daemon
+        .engine
+        .store()
+        .read()
+        .await
+        .unwrap()
+        .db()
+        .audited(&AuditFilter::default(), None, 10)
+        .await
+        .unwrap();
+    let of = |object: &str| audit.iter().find(|row| row.object == object).map(|row| row.detail.clone());
     assert!(of("alpha/house/house").unwrap().starts_with("required by alpha/guest/anna; definition sha256:"));
     assert!(of(GUEST).unwrap().contains("wants=\"garden\""));
 
@@ -225,6 +235,8 @@ async fn a_dry_run_tells_requirements_steps_and_places_and_stores_nothing() {
         method: "Resources.Install",
         request_id: String::new(),
         digest: String::new(),
+        peer: String::new(),
+        verb: settled::auth::Verb::Operate,
     };
     let engine = &w.daemon.engine;
     let answer = engine.plan_install(asked.clone(), guest("garden", true)).await.unwrap();

@@ -24,7 +24,8 @@ const GROWTH_MAX_KB: u64 = 64 * 1024;
 
 fn asked(n: usize) -> Asked {
     let (principal, digest) = ("unix:0".to_owned(), "d".to_owned());
-    Asked { principal, method: "Lifecycles.Enroll", request_id: format!("r{n}"), digest }
+    let (peer, verb) = ("test".to_owned(), settled::auth::Verb::Operate);
+    Asked { principal, method: "Lifecycles.Enroll", request_id: format!("r{n}"), digest, peer, verb }
 }
 
 async fn enroll_all(engine: &Engine, count: usize) {

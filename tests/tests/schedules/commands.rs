@@ -5,6 +5,7 @@ use std::time::Duration;
 use settled::clock::Clock as _;
 use settled::domain::schedule::{Cause, Chore, Fate, Missed, On, Overlap, Schedule, Target};
 use settled::engine::{Asked, EditSchedule, Refusal};
+use settled::store::AuditFilter;
 use settled::store::rows::{Change, Object};
 
 use crate::fixture::{HOUR, House, MINUTE, every, refused_field, servers, work};
@@ -129,13 +130,14 @@ pub(crate) async fn every_change_is_a_transition(house: House) {
     assert_eq!(seen[0].1.missed_within, Some(24 * HOUR), "all within a day, when nobody says");
     let last: Schedule = (*gone.schedule.unwrap()).try_into().unwrap();
     assert_eq!(last, seen[3].1);
-    let audit = engine.store().read().await.unwrap().db().audited("", 5).await.unwrap();
-    let methods: Vec<_> = audit.iter().rev().map(|(_, row)| row.method.as_str()).collect();
+    let audit =
+        engine.store().read().await.unwrap().db().audited(&AuditFilter::default(), None, 5).await.unwrap();
+    let methods: Vec<_> = audit.iter().rev().map(|row| row.method.as_str()).collect();
     assert_eq!(
         methods,
         ["Schedules.Update", "Schedules.Pause", "Schedules.Pause", "Schedules.Resume", "Schedules.Delete"]
     );
-    assert_eq!(audit[4].1.detail, "missed: none -> all");
+    assert_eq!(audit[4].detail, "missed: none -> all");
 }
 
 pub(crate) async fn firing_by_hand_is_whoever_asks_and_moves_no_time(house: House) {

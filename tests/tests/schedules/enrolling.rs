@@ -6,6 +6,7 @@ use settled::domain::enrollment::{Enrollment, Status};
 use settled::domain::id::EnrollmentId;
 use settled::domain::schedule::{Enrolling, Fate, Overlap, Target, Whom};
 use settled::engine::{ApplyLifecycle, Change, EditSchedule, Refusal};
+use settled::store::AuditFilter;
 
 use crate::fixture::{House, MINUTE, every, refused_field};
 
@@ -62,8 +63,8 @@ pub(crate) async fn p1_an_occurrence_and_whom_it_enrolls_are_one_commit(house: H
     assert_eq!((first.subject.id.as_str(), first.payload.as_str()), ("7", "{\"a\":1}"));
     assert_eq!((first.principal.as_str(), first.created_at), ("unix:0", occurrence.at));
     let mut reader = house.engine().store().read().await.unwrap();
-    let audit = reader.db().audited("", 3).await.unwrap();
-    let told: Vec<_> = audit.iter().map(|(_, row)| (row.object.as_str(), row.detail.as_str())).collect();
+    let audit = reader.db().audited(&AuditFilter::default(), None, 3).await.unwrap();
+    let told: Vec<_> = audit.iter().map(|row| (row.object.as_str(), row.detail.as_str())).collect();
     assert!(told.contains(&("c/user/7", "created, by the schedule look")), "{told:?}");
     assert!(told.contains(&("look", "due; 2 enrolled")), "{told:?}");
 }

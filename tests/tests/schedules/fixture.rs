@@ -130,6 +130,8 @@ impl House {
             method,
             request_id: format!("request-{n}"),
             digest: "d".to_owned(),
+            peer: "test".to_owned(),
+            verb: settled::auth::Verb::Operate,
         }
     }
 

@@ -9,6 +9,7 @@ use settled::domain::schedule::{Fate, Overlap, WAITING_MAX};
 use settled::domain::verdict::Outcome;
 use settled::engine::EditSchedule;
 use settled::scheduler::Firing;
+use settled::store::AuditFilter;
 use settled_tests::users::Users;
 
 use crate::fixture::{House, MINUTE, every};
@@ -87,7 +88,7 @@ pub(crate) async fn p14_what_is_fired_by_hand_and_waits_is_for_whoever_fired_it(
     assert_eq!(second.principal.as_deref(), Some("unix:1000"));
     assert_eq!(house.run(second.runs[0]).await.principal, "unix:1000");
     let mut reader = house.engine().store().read().await.unwrap();
-    let (_, row) = reader.db().audited("", 1).await.unwrap().remove(0);
+    let row = reader.db().audited(&AuditFilter::default(), None, 1).await.unwrap().remove(0);
     assert_eq!((row.method.as_str(), row.principal.as_str()), ("Schedules.Fire", "unix:1000"));
     drop(reader);
     // The right of whoever fired it counts, not that of the schedule's owner.
@@ -114,11 +115,12 @@ pub(crate) async fn p14_who_may_not_any_more_gets_no_run(house: House) {
         occurrence.why
     );
     let mut reader = house.engine().store().read().await.unwrap();
-    let (_, row) = reader.db().audited("", 1).await.unwrap().remove(0);
+    let row = reader.db().audited(&AuditFilter::default(), None, 1).await.unwrap().remove(0);
     assert_eq!(
-        (row.method.as_str(), row.principal.as_str(), &row.result),
-        ("Schedules.Fire", "unix:4711", &occurrence.why)
+        (row.method.as_str(), row.principal.as_str(), row.result.as_str()),
+        ("Schedules.Fire", "unix:4711", "refused")
     );
+    assert!(row.detail.ends_with(&occurrence.why), "{row:?}");
     // Whoever may, takes it over.
     house.edit(EditSchedule { overlap: Some(Overlap::Queue), ..EditSchedule::default() }).await.unwrap();
     house.go(MINUTE).await;

@@ -6,6 +6,7 @@ use settled::clock::Clock as _;
 use settled::domain::schedule::{Fate, Missed, Overlap};
 use settled::domain::time::Timestamp;
 use settled::engine::EditSchedule;
+use settled::store::AuditFilter;
 use settled::store::rows::Kind;
 
 use crate::fixture::{HOUR, House, MINUTE, every};
@@ -32,11 +33,8 @@ pub(crate) async fn p1_a_due_time_makes_its_run_and_its_record_in_one_commit(hou
     let schedule = house.schedule("look").await;
     assert_eq!(schedule.next_due, Some(due + HOUR));
     assert_eq!(schedule.open_runs, occurrence.runs);
-    let audit = reader.db().audited("", 2).await.unwrap();
-    assert!(
-        audit.iter().all(|(_, row)| row.method == "Schedules.Fire" && row.principal == "unix:0"),
-        "{audit:?}"
-    );
+    let audit = reader.db().audited(&AuditFilter::default(), None, 2).await.unwrap();
+    assert!(audit.iter().all(|row| row.method == "Schedules.Fire" && row.principal == "unix:0"), "{audit:?}");
 }
 
 pub(crate) async fn p2_of_three_daemons_one_fires(house: House) {
@@ -56,8 +54,8 @@ pub(crate) async fn p2_of_three_daemons_one_fires(house: House) {
         house.cancel(last.runs[0]).await;
     }
     let mut reader = house.engine().store().read().await.unwrap();
-    let audit = reader.db().audited("", 100).await.unwrap();
-    let runs = audit.iter().filter(|(_, row)| row.method == "Schedules.Fire" && row.run_id.is_some()).count();
+    let audit = reader.db().audited(&AuditFilter::default(), None, 100).await.unwrap();
+    let runs = audit.iter().filter(|row| row.method == "Schedules.Fire" && row.run_id.is_some()).count();
     assert_eq!(runs, 6, "one run each");
 }
 

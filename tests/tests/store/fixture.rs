@@ -13,14 +13,14 @@ use settled::domain::grounds::Seen;
 use settled::domain::id::{DaemonId, ResourceId, RunId, ServerId};
 use settled::domain::operation::Operation;
 use settled::domain::resource::{Declared, Resource, ResourceStatus};
-use settled::domain::run::{Event, Repair, Run, RunState, StepFacts, Subject};
+use settled::domain::run::{Event, Repair, Retry, Run, RunState, StepFacts, Subject};
 use settled::domain::server::{IdentityKind, Policy, Reach, Server, ServerStatus};
 use settled::domain::step::StepState;
 use settled::domain::time::Timestamp;
 use settled::domain::timings::Timings;
 use settled::domain::turn::Priority;
 use settled::store::rows::StepRecord;
-use settled::store::{Command, Opened, Reader, StoreError, Unit, Writer, open};
+use settled::store::{AuditResult, AuditRow, Command, Opened, Reader, StoreError, Unit, Writer, open};
 use settled_tests::postgres::Postgres;
 use tempfile::TempDir;
 
@@ -199,9 +199,7 @@ pub(crate) fn failure(run: RunId, message: &str) -> Failure {
 pub(crate) fn facts(run: RunId) -> StepFacts {
     StepFacts {
         next: None,
-        busy: false,
-        hopeless: false,
-        final_code: false,
+        retry: Retry::May,
         retry_on_timeout: false,
         repair: Repair::No,
         outputs: Some(BTreeMap::new()),
@@ -322,5 +320,21 @@ pub(crate) fn new_step(run: &Run, now: Timestamp) -> StepRecord {
         late: None,
         version: 1,
         seq: 0,
+    }
+}
+
+/// A row of the audit.
+pub(crate) fn audit_row(method: &str, object: &str) -> AuditRow {
+    AuditRow {
+        principal: "unix:0".to_owned(),
+        peer: "test".to_owned(),
+        verb: "operate",
+        method: method.to_owned(),
+        object: object.to_owned(),
+        server: String::new(),
+        detail: String::new(),
+        result: AuditResult::Accepted,
+        changes: String::new(),
+        run_id: None,
     }
 }

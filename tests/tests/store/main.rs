@@ -73,6 +73,7 @@ conformance! {
     retention::what_is_kept_has_no_holes_and_begins_where_it_says,
     retention::old_runs_go_with_their_steps_and_output_in_batches,
     retention::the_audit_goes_by_its_own_age_in_batches,
+    retention::p14_a_row_of_the_audit_cannot_be_changed_or_taken_out_of_the_middle,
     retention::nothing_old_means_nothing_written,
     opening::a_store_is_opened_again_as_the_same_installation,
     opening::a_newer_database_is_refused,

@@ -2,9 +2,9 @@
 
 use futures::future::join_all;
 use settled::store::rows::TransitionRow;
-use settled::store::{AuditRow, StoreError};
+use settled::store::{AuditFilter, StoreError};
 
-use crate::fixture::{House, new_resource, new_server, write};
+use crate::fixture::{House, audit_row, new_resource, new_server, write};
 
 pub(crate) async fn p1_what_is_acknowledged_is_there_for_every_reader(house: House) {
     let server = house.server("web1").await;
@@ -190,26 +190,20 @@ pub(crate) async fn a_command_that_panics_harms_no_neighbour(house: House) {
 
 pub(crate) async fn a_refused_command_leaves_no_trace_in_the_audit(house: House) {
     let commands = (0..100).map(|n| {
-        let (id, house) = (house.clock.ulid().to_string(), &house);
+        let house = &house;
         let server = new_server(&*house.clock, &format!("s{n}"));
         async move {
             house
                 .write(move |unit| {
-                    let (id, mut server) = (id.clone(), server.clone());
+                    let mut server = server.clone();
                     Box::pin(async move {
-                        unit.audit(AuditRow {
-                            id,
-                            principal: "unix:0".into(),
-                            method: "Servers.Add".into(),
-                            object: server.name.clone(),
-                            detail: String::new(),
-                            result: "accepted".into(),
-                            run_id: None,
-                        });
                         if server.name.ends_with('3') {
+                            unit.audit(audit_row("Servers.Add", &server.name));
                             return Err(StoreError::Conflict);
                         }
-                        unit.insert_server(&mut server).await
+                        unit.insert_server(&mut server).await?;
+                        unit.audit(audit_row("Servers.Add", &server.name));
+                        Ok(())
                     })
                 })
                 .await
@@ -217,10 +211,16 @@ pub(crate) async fn a_refused_command_leaves_no_trace_in_the_audit(house: House)
         }
     });
     let accepted = join_all(commands).await.into_iter().filter(|ok| *ok).count();
-    let audited = house.read().await.db().audited("", 1_000).await.unwrap();
+    let audited = house.read().await.db().audited(&AuditFilter::default(), None, 1_000).await.unwrap();
     assert_eq!((accepted, audited.len()), (90, 90));
-    assert!(audited.iter().all(|(at, row)| *at > 0 && !row.object.ends_with('3')));
-    assert!(audited.is_sorted_by(|(_, a), (_, b)| a.id >= b.id));
+    assert!(audited.iter().all(|row| row.at > 0 && !row.object.ends_with('3')));
+    // Numbered without gaps, and each with the one transition that was committed with it.
+    assert!(audited.iter().map(|row| row.seq).eq((1..=90).rev()));
+    for row in &audited {
+        assert_eq!(row.transitions_from, row.transitions_to, "{row:?}");
+        let with = house.read().await.db().transitions(row.transitions_from - 1, 1).await.unwrap();
+        assert!(with[0].object.contains(&row.object), "{row:?}: {with:?}");
+    }
 }
 
 /// Two daemons on one database: one order of numbers, no deadlock.

@@ -3,9 +3,9 @@
 use settled::domain::run::Event;
 use settled::domain::time::Timestamp;
 use settled::store::retention::Horizon;
-use settled::store::{AuditRow, Db, StoreError};
+use settled::store::{AuditFilter, Db, StoreError};
 
-use crate::fixture::{House, TIMINGS};
+use crate::fixture::{House, TIMINGS, audit_row};
 
 const NEVER: Timestamp = Timestamp(0);
 const ALWAYS: Timestamp = Timestamp(i64::MAX);
@@ -14,9 +14,11 @@ async fn expire(house: &House, horizon: Horizon, batch: i64) -> u64 {
     house.write(move |unit| Box::pin(async move { unit.expire(horizon, batch).await })).await.unwrap()
 }
 
-async fn run_sql(house: &House, sql: &'static str) -> Result<(), StoreError> {
+async fn run_sql(house: &House, sql: &str) -> Result<(), StoreError> {
+    let sql = sql.to_owned();
     house
         .write(move |unit| {
+            let sql = sqlx::AssertSqlSafe(sql.clone());
             Box::pin(async move {
                 match unit.db().await? {
                     Db::Sqlite(c) => sqlx::query(sql).execute(&mut **c).await.map(drop)?,
@@ -81,16 +83,23 @@ pub(crate) async fn old_runs_go_with_their_steps_and_output_in_batches(house: Ho
 }
 
 pub(crate) async fn the_audit_goes_by_its_own_age_in_batches(house: House) {
-    for n in 0..5 {
-        let row = AuditRow {
-            id: format!("a{n}"),
-            principal: "unix:0".to_owned(),
-            method: "Servers.Pause".to_owned(),
-            object: "web1".to_owned(),
-            detail: String::new(),
-            result: "accepted".to_owned(),
-            run_id: None,
-        };
+    for n in 1..=5 {
+        let at = if n < 4 { 10 } else { 2000 };
+        let row = format!(
+            "INSERT INTO audit VALUES ({n}, {at}, 'unix:0', '', 'operate', 'Servers.Pause', 'web1', 'web1', '', 'accepted', '', '', NULL, 1, 0)"
+        );
+        run_sql(&house, &row).await.unwrap();
+    }
+    let horizon = |audit| Horizon { runs: ALWAYS, transitions: ALWAYS, requests: ALWAYS, audit };
+    assert_eq!(expire(&house, horizon(NEVER), 10).await, 0, "other ages are no matter");
+    assert_eq!(expire(&house, horizon(Timestamp(1000)), 2).await, 2);
+    assert_eq!(expire(&house, horizon(Timestamp(1000)), 2).await, 1);
+    assert_eq!(expire(&house, horizon(Timestamp(1000)), 2).await, 0, "the young stay");
+}
+
+pub(crate) async fn p14_a_row_of_the_audit_cannot_be_changed_or_taken_out_of_the_middle(house: House) {
+    for n in 0..3 {
+        let row = audit_row("Servers.Pause", &format!("web{n}"));
         house
             .write(move |unit| {
                 unit.audit(row.clone());
@@ -99,12 +108,23 @@ pub(crate) async fn the_audit_goes_by_its_own_age_in_batches(house: House) {
             .await
             .unwrap();
     }
-    run_sql(&house, "UPDATE audit SET at = CASE WHEN id < 'a3' THEN 10 ELSE 2000 END").await.unwrap();
-    let horizon = |audit| Horizon { runs: ALWAYS, transitions: ALWAYS, requests: ALWAYS, audit };
-    assert_eq!(expire(&house, horizon(NEVER), 10).await, 0, "other ages are no matter");
-    assert_eq!(expire(&house, horizon(Timestamp(1000)), 2).await, 2);
-    assert_eq!(expire(&house, horizon(Timestamp(1000)), 2).await, 1);
-    assert_eq!(expire(&house, horizon(Timestamp(1000)), 2).await, 0, "the young stay");
+    let rows = || async { house.read().await.db().audited(&AuditFilter::default(), None, 10).await.unwrap() };
+    let before = rows().await;
+    assert_eq!(before.len(), 3);
+    for sql in [
+        "UPDATE audit SET principal = 'unix:1' WHERE seq = 2",
+        "UPDATE audit SET at = 0",
+        "DELETE FROM audit WHERE seq = 2",
+        "DELETE FROM audit WHERE seq = 1",
+        "DELETE FROM audit",
+    ] {
+        let refused = run_sql(&house, sql).await.unwrap_err().to_string();
+        assert!(refused.contains("the audit"), "{sql}: {refused}");
+    }
+    assert_eq!(rows().await, before);
+    let all = Horizon { runs: NEVER, transitions: NEVER, requests: NEVER, audit: ALWAYS };
+    assert_eq!(expire(&house, all, 2).await, 2, "age takes the oldest");
+    assert_eq!(rows().await, before[..1]);
 }
 
 pub(crate) async fn nothing_old_means_nothing_written(house: House) {

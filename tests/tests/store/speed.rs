@@ -9,7 +9,7 @@ use settled::domain::step::{Cause, Ended};
 use settled::store::AuditRow;
 use sqlx::Connection as _;
 
-use crate::fixture::{House, TIMINGS, facts, new_resource, new_run, new_step, started};
+use crate::fixture::{House, TIMINGS, audit_row, facts, new_resource, new_run, new_step, started};
 
 /// Accepts an install, as the engine does: resource, run, request id, audit.
 async fn accept(house: &House, server: &Server, name: String) -> Run {
@@ -24,15 +24,8 @@ async fn accept(house: &House, server: &Server, name: String) -> Run {
                 unit.insert_resource(&mut resource).await?;
                 unit.insert_run(&mut run).await?;
                 unit.keep_request(("unix:0", "Resources.Install", &id), "d", "{}").await?;
-                unit.audit(AuditRow {
-                    id,
-                    principal: "unix:0".into(),
-                    method: "Resources.Install".into(),
-                    object: resource.name.clone(),
-                    detail: String::new(),
-                    result: "accepted".into(),
-                    run_id: Some(run.id.to_string()),
-                });
+                let run_id = Some(run.id.to_string());
+                unit.audit(AuditRow { run_id, ..audit_row("Resources.Install", &resource.name) });
                 Ok(run)
             })
         })

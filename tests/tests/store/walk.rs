@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use settled::domain::run::{Event, Proof, Repair, Run, StepFacts};
+use settled::domain::run::{Event, Proof, Repair, Retry, Run, StepFacts};
 use settled::domain::step::{Cause, Ended};
 use settled::domain::time::Timestamp;
 use settled::domain::verdict::{Outcome, Reason};
@@ -84,9 +84,12 @@ impl Walk {
     fn facts(&mut self, run: &Run, timeout: Duration) -> StepFacts {
         StepFacts {
             next: self.random.random_bool(0.6).then_some(timeout),
-            busy: self.random.random_bool(0.3),
-            hopeless: self.random.random_bool(0.1),
-            final_code: self.random.random_bool(0.1),
+            retry: match self.random.random_range(0..10) {
+                0..3 => Retry::Busy,
+                3 => Retry::Hopeless,
+                4 => Retry::FinalCode,
+                _ => Retry::May,
+            },
             retry_on_timeout: self.random.random_bool(0.5),
             repair: Repair::No,
             ..facts(run.id)

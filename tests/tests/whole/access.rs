@@ -18,12 +18,14 @@ const SOCKET: u32 = 41_000;
 const OPERATOR: u32 = 41_001;
 const ADMIN: u32 = 41_002;
 const STRANGER: u32 = 41_003;
+/// Sees one server.
+const CONFINED: u32 = 41_004;
 /// The system user `daemon`, whom the user database has in the group of the same number.
 const VIEWER: u32 = 1;
 
 /// What the configuration says at first, and when the operator has become a viewer.
-const ROLES: &str =
-    "[access]\nviewers = ['unix-group:1']\noperators = ['unix:41001']\nadmins = ['unix:41002']\n";
+const ROLES: &str = "[access]\nviewers = ['unix-group:1']\noperators = ['unix:41001']\nadmins = ['unix:41002']\n\
+     [[access.scoped]]\nwho = 'unix:41004'\nrole = 'viewer'\nservers = ['server:web']\n";
 
 const DEMOTED: &str = "[access]\nviewers = ['unix:41001']\n";
 
@@ -81,6 +83,7 @@ async fn p14_other_users_are_what_the_configuration_makes_them_and_are_told_so()
         (VIEWER, "unix:1 (viewer)"),
         (OPERATOR, "unix:41001 (operator)"),
         (ADMIN, "unix:41002 (admin)"),
+        (CONFINED, "unix:41004 (viewer) on server:web"),
     ];
     for (uid, words) in roles {
         assert_eq!(house.says(uid, &["whoami"]).await, (0, words.to_owned()));
@@ -103,6 +106,23 @@ async fn p14_other_users_are_what_the_configuration_makes_them_and_are_told_so()
     let (exit, words) = house.says(STRANGER, &["whoami"]).await;
     assert_eq!(exit, 4, "{words}");
     assert!(words.contains("name unix:41003 in access.viewers"), "{words}");
+
+    // All of that is on record, by whom and why.
+    let (exit, words) = house.says(ADMIN, &["-o", "json", "audit", "list", "--result", "refused"]).await;
+    assert_eq!(exit, 0, "{words}");
+    let audit: serde_json::Value = serde_json::from_str(&words).unwrap();
+    let told = |entry: &serde_json::Value| {
+        ["principal", "method", "code"].map(|field| entry[field].as_str().unwrap().to_owned())
+    };
+    let told: Vec<_> = audit["entries"].as_array().unwrap().iter().rev().map(told).collect();
+    let expected = [
+        ["unix:1", "Resources.Retry", "PERMISSION_DENIED"],
+        ["unix:1", "Admin.Reconcile", "PERMISSION_DENIED"],
+        ["unix:41001", "Admin.Reconcile", "PERMISSION_DENIED"],
+        ["unix:41001", "Resources.Retry", "NOT_FOUND"],
+        ["unix:41003", "Admin.WhoAmI", "PERMISSION_DENIED"],
+    ];
+    assert_eq!(told, expected.map(|row| row.map(ToOwned::to_owned)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 use settled_proto::v1::{
-    ApplyLifecycleResponse, CleanLifecyclesResponse, EnrollResponse, Enrollment, Execution, Lifecycle,
-    RunLifecycleResponse,
+    ApplyLifecycleResponse, AuditChange, AuditEntry, CleanLifecyclesResponse, EnrollResponse, Enrollment,
+    Execution, GetAuditResponse, Lifecycle, RunLifecycleResponse,
 };
 use settled_proto::v1::{Bookmark, Position, Transition};
 
@@ -83,6 +83,8 @@ fn no_field_of_the_contract_is_forgotten() {
         ("Token", token(&Token::default())),
         ("CreateTokenResponse", created_token(&CreateTokenResponse::default())),
         ("AuditEntry", audit(&AuditEntry::default())),
+        ("AuditChange", audit_change(&AuditChange::default())),
+        ("GetAuditResponse", audited(&GetAuditResponse::default())),
         ("CommandResponse", command(&CommandResponse::default())),
         ("CreateServerResponse", created_server(&CreateServerResponse::default())),
         ("DeleteServerResponse", deleted_server(&DeleteServerResponse::default())),
@@ -131,10 +133,13 @@ fn a_change_names_its_object_by_kind() {
     };
     let position = Some(Position { generation: "G".into(), seq: 7 });
     let event = Some(watch_response::Event::Transition(change));
-    let value = watch(&WatchResponse { position: position.clone(), event });
+    let value = watch(&WatchResponse { position: position.clone(), event, commit_complete: true });
     assert_eq!(value["position"], json!({ "generation": "G", "seq": 7 }));
     assert_eq!(value["transition"]["change"], "gone");
     assert_eq!(value["transition"]["resource"]["id"], "01X");
     let event = Some(watch_response::Event::Bookmark(Bookmark { snapshot_complete: true }));
-    assert_eq!(watch(&WatchResponse { position, event })["bookmark"]["snapshot_complete"], true);
+    assert_eq!(
+        watch(&WatchResponse { position, event, commit_complete: true })["bookmark"]["snapshot_complete"],
+        true
+    );
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{Phase, Position, Repair, Run, RunState, StepFacts};
+use super::{Phase, Position, Repair, Retry, Run, RunState, StepFacts};
 use crate::domain::failure::Failure;
 use crate::domain::step::{Cause, Ended};
 use crate::domain::time::Timestamp;
@@ -18,7 +18,7 @@ impl Run {
             Ended::Rejected { why } if self.cancel_requested || why == "cancelled-before-start" => {
                 self.complete_cancelled(self.evidence_so_far(), now);
             }
-            Ended::Rejected { .. } if facts.hopeless => {
+            Ended::Rejected { .. } if facts.retry == Retry::Hopeless => {
                 self.fail(Reason::StepFailed, self.evidence_so_far(), facts.failure, false, now);
             }
             Ended::Rejected { why } => {
@@ -55,13 +55,13 @@ impl Run {
             _ if cause == Cause::Deadline && !facts.retry_on_timeout => {
                 self.fail(Reason::Timeout, Evidence::ExitRecord, facts.failure, false, now);
             }
-            _ if facts.busy && cause == Cause::Itself => {
+            _ if facts.retry == Retry::Busy && cause == Cause::Itself => {
                 self.another_try(facts.failure.message.clone(), facts.failure, now, timings);
             }
-            _ if facts.final_code && cause == Cause::Itself => {
+            _ if facts.retry == Retry::FinalCode && cause == Cause::Itself => {
                 self.fail(Reason::FinalCode, Evidence::ExitRecord, facts.failure, false, now);
             }
-            _ if (facts.hopeless || code == 0) && cause == Cause::Itself => {
+            _ if (facts.retry == Retry::Hopeless || code == 0) && cause == Cause::Itself => {
                 self.fail(Reason::StepFailed, Evidence::ExitRecord, facts.failure, false, now);
             }
             _ => {

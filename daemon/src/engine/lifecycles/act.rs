@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::super::{Answer, Asked, Engine, Install, Operate, Refusal, targets};
 use super::gate::Names;
 use super::scripts;
+use crate::auth::Verb;
 use crate::domain::enrollment::{Enrollment, Event, Work};
 use crate::domain::id::RunId;
 use crate::domain::lifecycle::{Action, CALLS, Given, Stage, Target, Then};
@@ -168,6 +169,8 @@ fn asked(enrollment: &Enrollment) -> Asked {
         method: "Lifecycles.Stage",
         request_id: format!("{}.{}", enrollment.id, enrollment.work_no),
         digest: String::new(),
+        peer: String::new(),
+        verb: Verb::Operate,
     }
 }
 

@@ -183,9 +183,9 @@ impl Apply {
             ..Answer::default()
         };
         if !self.ask.dry {
-            let (id, object) = (self.engine.clock().ulid().to_string(), lifecycle.code.clone());
+            let object = lifecycle.code.clone();
             let detail = format!("{word}; version {}", lifecycle.revision);
-            self.asked.keep_with(unit, &answer, id, object, detail).await?;
+            self.asked.keep_with(unit, &answer, object, detail).await?;
         }
         Ok(answer)
     }

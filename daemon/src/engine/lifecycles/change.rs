@@ -89,8 +89,8 @@ impl Command for ChangeEnrollment {
         let object = format!("{}/{}", before.code, before.subject);
         let after = self.change(unit, before).await?;
         let answer = Answer { enrollment: Some(Box::new(EnrollmentRow::from(&after))), ..Answer::default() };
-        let (id, detail) = (self.engine.clock().ulid().to_string(), self.change.word().to_owned());
-        self.asked.keep_with(unit, &answer, id, object, detail).await?;
+        let detail = self.change.word().to_owned();
+        self.asked.keep_with(unit, &answer, object, detail).await?;
         Ok(answer)
     }
 }

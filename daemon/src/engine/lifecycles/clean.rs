@@ -34,7 +34,6 @@ impl Command for Clean {
 
 /// Someone asked for it: that is on record before anything goes.
 struct AskToClean {
-    engine: Engine,
     asked: Asked,
 }
 
@@ -51,8 +50,7 @@ impl Command for AskToClean {
         if self.asked.recall(unit).await?.is_some() {
             return Ok(());
         }
-        let id = self.engine.clock().ulid().to_string();
-        self.asked.keep(unit, &Answer::default(), id, "enrollments and their log".to_owned()).await
+        self.asked.keep(unit, &Answer::default(), "enrollments and their log".to_owned()).await
     }
 }
 
@@ -60,7 +58,7 @@ impl Engine {
     /// The same because someone asked for it. Asked again under the same id, it cleans again: what is gone is gone.
     pub async fn accept_cleaning(&self, asked: Asked, cleaning: Cleaning) -> Result<(u64, u64), Refusal> {
         asked.check()?;
-        self.writer().commit(AskToClean { engine: self.clone(), asked }).await?;
+        self.writer().commit(AskToClean { asked }).await?;
         Ok(self.clean_lifecycles(cleaning).await?)
     }
 

@@ -235,8 +235,7 @@ impl Command for EnrollCommand {
             ..Answer::default()
         };
         let object = format!("{}/{}", enrollment.code, enrollment.subject);
-        let id = self.engine.clock().ulid().to_string();
-        self.asked.keep_with(unit, &answer, id, object, word.to_owned()).await?;
+        self.asked.keep_with(unit, &answer, object, word.to_owned()).await?;
         Ok(answer)
     }
 }

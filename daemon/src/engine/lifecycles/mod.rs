@@ -28,7 +28,7 @@ pub use change::Change;
 pub use clean::Cleaning;
 pub use enroll::Enroll;
 pub use webhook::Call;
-pub use work::{Done, Task};
+pub use work::{Done, Taker, Task};
 
 use super::{Engine, Refusal};
 use crate::catalog::parse_lifecycle;

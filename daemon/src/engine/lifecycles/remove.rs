@@ -47,7 +47,7 @@ impl Command for RemoveLifecycle {
         unit.delete_secrets(&lifecycle.id.to_string()).await?;
         let answer =
             Answer { lifecycle: Some(Box::new(LifecycleRow::from(&lifecycle))), ..Answer::default() };
-        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), self.code.clone()).await?;
+        self.asked.keep(unit, &answer, self.code.clone()).await?;
         Ok(answer)
     }
 }

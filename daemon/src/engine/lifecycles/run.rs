@@ -55,7 +55,7 @@ impl Command for RunLifecycles {
         let ids = lifecycles.into_iter().map(|lifecycle| lifecycle.code).collect();
         let answer = Answer { ids, ..Answer::default() };
         let object = if self.code.is_empty() { "all lifecycles" } else { &self.code };
-        self.asked.keep(unit, &answer, self.engine.clock().ulid().to_string(), object.to_owned()).await?;
+        self.asked.keep(unit, &answer, object.to_owned()).await?;
         Ok(answer)
     }
 }

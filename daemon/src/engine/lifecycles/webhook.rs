@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::super::{Asked, Engine, Refusal};
-use super::{Done, Task, payload};
-use crate::auth::SETTLED;
+use super::{Done, Taker, Task, payload};
+use crate::auth::{SETTLED, Verb};
 use crate::domain::enrollment::{Enrollment, TaskId};
 use crate::domain::id::LifecycleId;
-use crate::domain::lifecycle::{Action, Flow};
+use crate::domain::lifecycle::{Action, CALLS, Flow};
 use crate::domain::time::Timestamp;
 use crate::secrets::signature;
 use crate::store::Unit;
@@ -59,7 +59,9 @@ impl Engine {
         seen: Seen,
         daemon: String,
     ) -> Result<Option<(TaskId, Result<Call, String>)>, Refusal> {
-        let Some(task) = self.take_task(seen, daemon, SETTLED.to_owned()).await? else { return Ok(None) };
+        let (queue, principal) = (CALLS.to_owned(), SETTLED.to_owned());
+        let taker = Taker { queue, worker: daemon, principal, peer: String::new() };
+        let Some(task) = self.take_task(seen, taker).await? else { return Ok(None) };
         let id = task.id;
         match self.call(task).await {
             Ok(call) => Ok(Some((id, Ok(call)))),
@@ -76,6 +78,8 @@ impl Engine {
             // Every time that it is taken it has a number of its own (P2).
             request_id: task.to_string(),
             digest: String::new(),
+            peer: String::new(),
+            verb: Verb::Operate,
         };
         self.end_task(asked, task, done).await.map(drop)
     }

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::super::{Answer, Asked, Engine, Refusal};
+use super::super::{Answer, Asked, Engine, Refusal, audit};
 use super::payload;
 use super::step::{Happening, Log, by_itself, closed};
 use super::{AtStage, gate::shown};
-use crate::auth::SETTLED;
+use crate::auth::{SETTLED, Verb};
 use crate::domain::enrollment::{Enrollment, Event, Outcome, TaskId, Work};
 use crate::domain::lifecycle::{Action, LEASE_DEFAULT, Lifecycle};
 use crate::domain::time::Timestamp;
 use crate::store::enrollments::Seen;
 use crate::store::rows::EnrollmentRow;
-use crate::store::{AuditRow, Command, StoreError, Unit, Wants};
+use crate::store::{AuditResult, AuditRow, Command, StoreError, Unit, Wants};
 
 /// A task as a worker gets it.
 #[derive(Debug, Clone)]
@@ -25,6 +25,33 @@ pub struct Task {
     pub enrollment: Enrollment,
     /// Until when without a word.
     pub lease_until: Timestamp,
+}
+
+/// Who takes tasks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taker {
+    /// The queue that it takes them from.
+    pub queue: String,
+    /// What it calls itself.
+    pub worker: String,
+    /// The principal whose they are.
+    pub principal: String,
+    /// Where it takes them from.
+    pub peer: String,
+}
+
+impl Taker {
+    /// Every time that a task is taken it has a number of its own (P2).
+    fn asked(&self, task: TaskId) -> Asked {
+        Asked {
+            principal: self.principal.clone(),
+            method: "Lifecycles.Work",
+            request_id: task.to_string(),
+            digest: String::new(),
+            peer: self.peer.clone(),
+            verb: Verb::Operate,
+        }
+    }
 }
 
 /// What a worker says when it is done, for now or for good.
@@ -57,8 +84,7 @@ impl Done {
 struct Take {
     engine: Engine,
     seen: Seen,
-    worker: String,
-    principal: String,
+    taker: Taker,
 }
 
 struct Heartbeat {
@@ -75,14 +101,9 @@ struct End {
 }
 
 impl Engine {
-    /// Takes a task for a worker of a principal; `None`: somebody else was faster.
-    pub async fn take_task(
-        &self,
-        seen: Seen,
-        worker: String,
-        principal: String,
-    ) -> Result<Option<Task>, Refusal> {
-        self.writer().commit(Take { engine: self.clone(), seen, worker, principal }).await
+    /// Takes a task; `None`: somebody else was faster.
+    pub async fn take_task(&self, seen: Seen, taker: Taker) -> Result<Option<Task>, Refusal> {
+        self.writer().commit(Take { engine: self.clone(), seen, taker }).await
     }
 
     /// A worker lives; answers until when it has the task now.
@@ -103,16 +124,10 @@ impl Engine {
     }
 
     /// A task has not reached the worker that took it: it is offered again at once, and no attempt is used.
-    pub async fn give_back_task(&self, task: TaskId, principal: String) -> Result<(), Refusal> {
+    pub async fn give_back_task(&self, task: TaskId, taker: &Taker) -> Result<(), Refusal> {
         let why = "a worker: it was taken, and its worker went away before it got it".to_owned();
-        let asked = Asked {
-            principal,
-            method: "Lifecycles.Work",
-            // Every time that it is taken it has a number of its own (P2).
-            request_id: task.to_string(),
-            digest: String::new(),
-        };
-        self.end_task(asked, task, Done::Deferred { until: self.clock().now(), why }).await.map(drop)
+        let done = Done::Deferred { until: self.clock().now(), why };
+        self.end_task(taker.asked(task), task, done).await.map(drop)
     }
 
     /// The enrollment of a task, which the principal must have.
@@ -170,30 +185,26 @@ impl Command for Take {
             return Ok(None);
         }
         let lease_until = unit.now() + lease(&at.stage()?.action);
-        let (worker, taken_by) = (self.worker.clone(), self.principal.clone());
+        let (worker, taken_by) = (self.taker.worker.clone(), self.taker.principal.clone());
         let work = Work::Task { queue, worker, taken_by, lease_until };
         let happening = Happening { event: Event::Began(work), rules: at.rules()?, payload: None, log: None };
         let enrollment = self.engine.happens(unit, &before, happening).await?;
-        self.note(unit, &enrollment);
         let id = TaskId { enrollment: enrollment.id, work_no: enrollment.work_no };
+        self.note(unit, id, &enrollment);
         Ok(Some(Task { id, enrollment, lease_until }))
     }
 }
 
 impl Take {
     /// What settled takes for itself, to send a webhook, is noted with what came of it.
-    fn note(&self, unit: &mut Unit<'_>, enrollment: &Enrollment) {
-        if self.principal == SETTLED {
+    fn note(&self, unit: &mut Unit<'_>, task: TaskId, enrollment: &Enrollment) {
+        if self.taker.principal == SETTLED {
             return;
         }
         unit.audit(AuditRow {
-            id: self.engine.clock().ulid().to_string(),
-            principal: self.principal.clone(),
-            method: "Lifecycles.Work".to_owned(),
             object: format!("{}/{}", enrollment.code, enrollment.subject),
-            detail: format!("{}: taken by the worker {}", enrollment.stage, self.worker),
-            result: "accepted".to_owned(),
-            run_id: None,
+            detail: format!("{}: taken by the worker {}", enrollment.stage, self.taker.worker),
+            ..audit::row(&self.taker.asked(task), AuditResult::Accepted)
         });
     }
 }
@@ -242,10 +253,9 @@ impl Command for End {
         let happening = self.happening(unit, &before, &lifecycle, &at).await?;
         let after = self.engine.happens(unit, &before, happening).await?;
         let answer = Answer { enrollment: Some(Box::new(EnrollmentRow::from(&after))), ..Answer::default() };
-        let (id, object) =
-            (self.engine.clock().ulid().to_string(), format!("{}/{}", before.code, before.subject));
+        let object = format!("{}/{}", before.code, before.subject);
         self.asked
-            .keep_with(unit, &answer, id, object, format!("{}: {}", before.stage, self.done.told()))
+            .keep_with(unit, &answer, object, format!("{}: {}", before.stage, self.done.told()))
             .await?;
         Ok(answer)
     }

@@ -72,8 +72,7 @@ impl Command for Add {
             other => other?,
         }
         let answer = Answer { schedule: Some(Box::new(ScheduleRow::from(&schedule))), ..Answer::default() };
-        let audit_id = self.engine.clock().ulid().to_string();
-        self.asked.keep_with(unit, &answer, audit_id, self.name.clone(), schedule.cron.clone()).await?;
+        self.asked.keep_with(unit, &answer, self.name.clone(), schedule.cron.clone()).await?;
         Ok(answer)
     }
 }

@@ -63,8 +63,7 @@ impl Command for ByHand {
             occurrence: Some(Box::new(OccurrenceRow::from(&occurrence))),
             ..Answer::default()
         };
-        let audit_id = self.engine.clock().ulid().to_string();
-        self.asked.keep_with(unit, &answer, audit_id, schedule.name.clone(), "by hand".to_owned()).await?;
+        self.asked.keep_with(unit, &answer, schedule.name.clone(), "by hand".to_owned()).await?;
         Ok(answer)
     }
 }

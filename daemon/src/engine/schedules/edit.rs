@@ -174,9 +174,8 @@ impl Command for Edit {
         }
         unit.update_schedule(&mut schedule).await?;
         let answer = Answer { schedule: Some(Box::new(ScheduleRow::from(&schedule))), ..Answer::default() };
-        let audit_id = self.engine.clock().ulid().to_string();
         let detail = told(&before, &schedule);
-        self.asked.keep_with(unit, &answer, audit_id, schedule.name.clone(), detail).await?;
+        self.asked.keep_with(unit, &answer, schedule.name.clone(), detail).await?;
         Ok(answer)
     }
 }

@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{Answer, Asked, Engine, Enroll, Refusal, valid};
+use super::super::{Answer, Asked, Engine, Enroll, Refusal, audit, valid};
 use super::aim::{Aim, Ask, labelled};
 use crate::domain::enrollment::{Enrollment, Status};
 use crate::domain::id::EnrollmentId;
 use crate::domain::schedule::{Enrolling, Overlap, Schedule, TARGETS_MAX, Whom};
 use crate::store::queries::ResourceFilter;
 use crate::store::rows::EnrollmentRow;
-use crate::store::{AuditRow, Db, StoreError, Unit};
+use crate::store::{AuditResult, AuditRow, Db, StoreError, Unit};
 
 /// The word for an enrollment that is there and stays as it is.
 pub(super) const UNCHANGED: &str = "unchanged";
@@ -125,13 +125,9 @@ impl Engine {
             word => (found, word),
         };
         unit.audit(AuditRow {
-            id: self.clock().ulid().to_string(),
-            principal: asked.principal,
-            method: asked.method.to_owned(),
             object: format!("{}/{}", enrollment.code, enrollment.subject),
             detail: format!("{word}, by the schedule {}", schedule.name),
-            result: "accepted".to_owned(),
-            run_id: None,
+            ..audit::row(&asked, AuditResult::Accepted)
         });
         let enrollment = Some(Box::new(EnrollmentRow::from(&enrollment)));
         Ok(Answer { enrollment, ..Answer::default() })

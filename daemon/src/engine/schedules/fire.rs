@@ -1,14 +1,15 @@
 //! One occurrence comes about: it waits, is left out, or its runs and enrollments are accepted. All of it within the unit of the caller.
 
-use super::super::{Answer, Asked, Engine, Refusal};
+use super::super::{Answer, Asked, Engine, Refusal, audit};
 use super::aim::Aim;
 use super::enrolling::UNCHANGED;
 use super::{enrolling, left, open_runs};
+use crate::auth::Verb;
 use crate::domain::id::{EnrollmentId, RunId};
 use crate::domain::run::{Event, Run};
 use crate::domain::schedule::{Cause, Fate, Last, Occurrence, Overlap, Schedule, WAITING_MAX};
 use crate::domain::time::Timestamp;
-use crate::store::{AuditRow, StoreError, Unit};
+use crate::store::{AuditResult, AuditRow, StoreError, Unit};
 
 /// Refusals that an occurrence tells one by one.
 const REFUSED_MAX: usize = 20;
@@ -168,6 +169,8 @@ impl Firing<'_> {
             // The same occurrence cannot ask for the same thing twice (P2).
             request_id: format!("{}.{}.{target}", schedule.id, occurrence.due.0),
             digest: self.engine.fingerprint(target.as_bytes()),
+            peer: String::new(),
+            verb: Verb::Operate,
         }
     }
 
@@ -210,17 +213,13 @@ impl Firing<'_> {
     }
 
     fn note(&self, unit: &mut Unit<'_>, schedule: &Schedule, occurrence: &Occurrence) {
-        let result =
-            if occurrence.fate == Fate::Fired { "accepted".to_owned() } else { occurrence.why.clone() };
-        unit.audit(AuditRow {
-            id: self.engine.clock().ulid().to_string(),
-            principal: done_for(schedule, occurrence).to_owned(),
-            method: "Schedules.Fire".to_owned(),
-            object: schedule.name.clone(),
-            detail: format!("{}; {}", occurrence.cause, amount(occurrence)),
-            result,
-            run_id: None,
-        });
+        let asked = self.asked(schedule, occurrence, "");
+        let (result, why) = match occurrence.fate {
+            Fate::Fired => (AuditResult::Accepted, String::new()),
+            _ => (AuditResult::Refused(String::new()), format!("; {}", occurrence.why)),
+        };
+        let detail = format!("{}; {}{why}", occurrence.cause, amount(occurrence));
+        unit.audit(AuditRow { object: schedule.name.clone(), detail, ..audit::row(&asked, result) });
     }
 }
 

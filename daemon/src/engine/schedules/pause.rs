@@ -8,7 +8,6 @@ use crate::store::rows::ScheduleRow;
 use crate::store::{Command, Unit, Wants};
 
 struct Pause {
-    engine: Engine,
     asked: Asked,
     schedule: String,
     paused: bool,
@@ -18,13 +17,13 @@ impl Engine {
     /// Pauses a schedule. Runs that it has made go on.
     pub async fn pause_schedule(&self, asked: Asked, schedule: String) -> Result<Answer, Refusal> {
         asked.check()?;
-        self.writer().commit(Pause { engine: self.clone(), asked, schedule, paused: true }).await
+        self.writer().commit(Pause { asked, schedule, paused: true }).await
     }
 
     /// Ends the pause of a schedule.
     pub async fn resume_schedule(&self, asked: Asked, schedule: String) -> Result<Answer, Refusal> {
         asked.check()?;
-        self.writer().commit(Pause { engine: self.clone(), asked, schedule, paused: false }).await
+        self.writer().commit(Pause { asked, schedule, paused: false }).await
     }
 }
 
@@ -56,8 +55,7 @@ impl Command for Pause {
             unit.update_schedule(&mut schedule).await?;
         }
         let answer = Answer { schedule: Some(Box::new(ScheduleRow::from(&schedule))), ..Answer::default() };
-        let audit_id = self.engine.clock().ulid().to_string();
-        self.asked.keep(unit, &answer, audit_id, schedule.name.clone()).await?;
+        self.asked.keep(unit, &answer, schedule.name.clone()).await?;
         Ok(answer)
     }
 }

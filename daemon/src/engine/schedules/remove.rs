@@ -8,7 +8,6 @@ use crate::store::rows::ScheduleRow;
 use crate::store::{Command, Unit, Wants};
 
 struct Remove {
-    engine: Engine,
     asked: Asked,
     schedule: String,
 }
@@ -17,7 +16,7 @@ impl Engine {
     /// Removes a schedule.
     pub async fn remove_schedule(&self, asked: Asked, schedule: String) -> Result<Answer, Refusal> {
         asked.check()?;
-        self.writer().commit(Remove { engine: self.clone(), asked, schedule }).await
+        self.writer().commit(Remove { asked, schedule }).await
     }
 }
 
@@ -45,8 +44,7 @@ impl Command for Remove {
         left::waiting(unit, &mut schedule, "the schedule was removed").await?;
         unit.delete_schedule(&mut schedule).await?;
         let answer = Answer { schedule: Some(Box::new(ScheduleRow::from(&schedule))), ..Answer::default() };
-        let audit_id = self.engine.clock().ulid().to_string();
-        self.asked.keep(unit, &answer, audit_id, schedule.name.clone()).await?;
+        self.asked.keep(unit, &answer, schedule.name.clone()).await?;
         Ok(answer)
     }
 }

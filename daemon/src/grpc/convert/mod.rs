@@ -34,7 +34,7 @@ pub(super) use schedule::{
 pub(super) use server::{server, server_row};
 pub(super) use step::step;
 pub(super) use token::token;
-pub(super) use transition::{held, transition};
+pub(super) use transition::{held, left, transition};
 pub(super) use words::{freshness_of, kind_of, outcome_word, role, role_of, run_state_word, status_word};
 
 use crate::domain::failure::Failure;

@@ -6,8 +6,9 @@ use settled_proto::v1::transition::Object as Wire;
 use super::run::run_as_stored;
 use super::{count, server, step, time, words};
 use crate::domain::time::Timestamp;
+use crate::hub::watching::Left;
 use crate::store::StoreError;
-use crate::store::rows::{Kind, Object, TransitionRow};
+use crate::store::rows::{Object, TransitionRow};
 
 /// A committed change.
 pub(in crate::grpc) fn transition(row: &TransitionRow) -> Result<v1::Transition, StoreError> {
@@ -26,8 +27,22 @@ pub(in crate::grpc) fn held(object: &Object) -> Result<v1::Transition, StoreErro
     Ok(v1::Transition { change: v1::Change::Snapshot.into(), ..wire(object)? })
 }
 
+/// An object that went with its server's labels: only what it was, and not what it has become since.
+pub(in crate::grpc) fn left(left: &Left) -> v1::Transition {
+    v1::Transition {
+        seq: count(left.seq),
+        kind: words::kind(left.kind).into(),
+        change: v1::Change::Gone.into(),
+        object_id: left.object.clone(),
+        server_id: left.server.clone(),
+        resource_id: left.resource.clone().unwrap_or_default(),
+        run_id: left.run.clone().unwrap_or_default(),
+        ..v1::Transition::default()
+    }
+}
+
 fn wire(object: &Object) -> Result<v1::Transition, StoreError> {
-    let kind = words::kind(kind_of(object)).into();
+    let kind = words::kind(object.kind()).into();
     Ok(match object {
         Object::Server(s) => v1::Transition {
             seq: count(s.seq),
@@ -83,15 +98,4 @@ fn wire(object: &Object) -> Result<v1::Transition, StoreError> {
             ..v1::Transition::default()
         },
     })
-}
-
-const fn kind_of(object: &Object) -> Kind {
-    match object {
-        Object::Server(_) => Kind::Server,
-        Object::Resource(_) => Kind::Resource,
-        Object::Run(..) => Kind::Run,
-        Object::Step(_) => Kind::Step,
-        Object::Schedule(_) => Kind::Schedule,
-        Object::Enrollment(_) => Kind::Enrollment,
-    }
 }

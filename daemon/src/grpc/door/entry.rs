@@ -1,6 +1,7 @@
 //! The ways in: the unix socket, where the kernel vouches for the user, and TCP with TLS, where a caller is known by its address until it
 //! shows who it is.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::crowd::Who;
 use super::tls::Tls;
-use crate::auth::Gate;
+use crate::auth::{CERTIFICATE, Gate};
 
 /// Who is at the other end of a connection, as far as is known before anything is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,27 @@ pub(in crate::grpc) enum Peer {
         /// Whose certificate was shown, if one was that an authority vouches for.
         certificate: Option<Arc<str>>,
     },
+}
+
+impl Peer {
+    /// Who it is, as far as the system or an authority vouches for it.
+    pub(in crate::grpc) fn principal(&self) -> String {
+        match self {
+            Self::Unix { uid } => format!("unix:{uid}"),
+            Self::Network { certificate: Some(name), .. } => format!("{CERTIFICATE}{name}"),
+            // One name for all of them: whoever comes from many addresses is no more than one.
+            Self::Network { certificate: None, .. } => "stranger".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix { .. } => f.write_str("unix socket"),
+            Self::Network { address, .. } => write!(f, "TLS from {address}"),
+        }
+    }
 }
 
 /// A way in. Callers do not hold it: when it is dropped nobody can come any more, whoever is inside.

@@ -77,6 +77,44 @@ pub enum Object {
     Enrollment(Enrollment),
 }
 
+impl Object {
+    /// What it is.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Server(_) => Kind::Server,
+            Self::Resource(_) => Kind::Resource,
+            Self::Run(..) => Kind::Run,
+            Self::Step(_) => Kind::Step,
+            Self::Schedule(_) => Kind::Schedule,
+            Self::Enrollment(_) => Kind::Enrollment,
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> String {
+        match self {
+            Self::Server(s) => s.id.to_string(),
+            Self::Resource(r) => r.id.to_string(),
+            Self::Run(_, row) => row.id.clone(),
+            Self::Step(s) => s.id.to_string(),
+            Self::Schedule(s) => s.id.to_string(),
+            Self::Enrollment(e) => e.id.to_string(),
+        }
+    }
+
+    /// Number of its last change.
+    pub const fn seq(&self) -> i64 {
+        match self {
+            Self::Server(s) => s.seq,
+            Self::Resource(r) => r.seq,
+            Self::Run(_, row) => row.seq,
+            Self::Step(s) => s.seq,
+            Self::Schedule(s) => s.seq,
+            Self::Enrollment(e) => e.seq,
+        }
+    }
+}
+
 impl TransitionRow {
     /// How the object changed.
     pub fn change(&self) -> Result<Change, StoreError> {
@@ -102,6 +140,16 @@ impl TransitionRow {
                 Object::Enrollment(from_json::<EnrollmentRow>("enrollment", &self.object)?.try_into()?)
             }
         })
+    }
+
+    /// The package of the object, which only resources and runs have.
+    pub fn package(&self) -> Result<Option<String>, StoreError> {
+        #[derive(serde::Deserialize)]
+        struct Packaged {
+            #[serde(default)]
+            package: Option<String>,
+        }
+        from_json::<Packaged>("package", &self.object).map(|packaged| packaged.package)
     }
 
     /// The labels that a server had before, if they changed.

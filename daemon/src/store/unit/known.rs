@@ -104,13 +104,17 @@ impl Known {
     async fn load_servers(&mut self, db: &mut Db<'_>, ids: &[ServerId]) -> Result<(), StoreError> {
         let found: Vec<ServerRow> = fetch_all!(db, SERVERS, ids, id => id.to_string());
         self.servers.extend(ids.iter().map(|id| (*id, None)));
-        found.into_iter().try_for_each(|row| Server::try_from(row).map(|server| self.put_server(server)))
+        found
+            .into_iter()
+            .try_for_each(|row| Server::try_from(row).map(|server| drop(self.put_server(server))))
     }
 
     async fn load_servers_by_name(&mut self, db: &mut Db<'_>, names: Vec<String>) -> Result<(), StoreError> {
         let found: Vec<ServerRow> = fetch_all!(db, SERVERS_BY_NAME, &names, name => name);
         self.server_names.extend(names.into_iter().map(|name| (name, None)));
-        found.into_iter().try_for_each(|row| Server::try_from(row).map(|server| self.put_server(server)))
+        found
+            .into_iter()
+            .try_for_each(|row| Server::try_from(row).map(|server| drop(self.put_server(server))))
     }
 
     async fn load_lanes(&mut self, db: &mut Db<'_>, servers: &[ServerId]) -> Result<(), StoreError> {
@@ -136,7 +140,7 @@ impl Known {
         self.resources.extend(ids.iter().map(|id| (*id, None)));
         found
             .into_iter()
-            .try_for_each(|row| Resource::try_from(row).map(|resource| self.put_resource(resource)))
+            .try_for_each(|row| Resource::try_from(row).map(|resource| drop(self.put_resource(resource))))
     }
 
     async fn load_paths(&mut self, db: &mut Db<'_>, paths: Vec<Path>) -> Result<(), StoreError> {
@@ -144,7 +148,7 @@ impl Known {
         self.paths.extend(paths.into_iter().map(|path| (path, None)));
         found
             .into_iter()
-            .try_for_each(|row| Resource::try_from(row).map(|resource| self.put_resource(resource)))
+            .try_for_each(|row| Resource::try_from(row).map(|resource| drop(self.put_resource(resource))))
     }
 
     async fn load_runs(&mut self, db: &mut Db<'_>, ids: &[RunId]) -> Result<(), StoreError> {
@@ -176,15 +180,17 @@ impl Known {
         Ok(())
     }
 
-    pub(super) fn put_server(&mut self, server: Server) {
+    /// Keeps a server; answers how it was known before, if it was.
+    pub(super) fn put_server(&mut self, server: Server) -> Option<Server> {
         self.server_names.insert(server.name.clone(), Some(server.id));
-        self.servers.insert(server.id, Some(server));
+        self.servers.insert(server.id, Some(server)).flatten()
     }
 
-    pub(super) fn put_resource(&mut self, resource: Resource) {
+    /// Keeps a resource; answers how it was known before, if it was.
+    pub(super) fn put_resource(&mut self, resource: Resource) -> Option<Resource> {
         let path = (resource.server, resource.package.clone(), resource.name.clone());
         self.paths.insert(path, Some(resource.id));
-        self.resources.insert(resource.id, Some(resource));
+        self.resources.insert(resource.id, Some(resource)).flatten()
     }
 
     /// Keeps a run that was written, and counts its queue.

@@ -15,31 +15,40 @@ mod wants;
 
 pub use wants::Wants;
 
+use std::collections::HashSet;
+
 use known::Known;
 use pending::Pending;
 
+use super::audit::AuditRow;
 use super::rows::TransitionRow;
 use super::{Db, StoreError};
-use crate::domain::id::ServerId;
+use crate::domain::id::{ResourceId, ServerId};
+use crate::domain::resource::Resource;
+use crate::domain::server::Server;
 use crate::domain::time::Timestamp;
 
-/// A command for the audit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditRow {
-    /// ULID.
-    pub id: String,
-    /// Who asked.
-    pub principal: String,
-    /// Which method.
-    pub method: String,
-    /// Of which object.
-    pub object: String,
-    /// What else is to be known of it: a reason, what was there before; may be empty.
-    pub detail: String,
-    /// `accepted`, or why not.
-    pub result: String,
-    /// The run that came of it.
-    pub run_id: Option<String>,
+/// A row of the audit with its number, and the numbers of the transitions of its command, from the first to the last; none when the first
+/// is larger.
+struct Audited {
+    seq: i64,
+    row: AuditRow,
+    transitions: (i64, i64),
+}
+
+/// What a command has done to a server or a resource: how it was, if it was there, and how it is, if it is there still.
+#[derive(Debug, Clone)]
+pub enum Touched {
+    /// A server.
+    Server(Option<Server>, Option<Server>),
+    /// A resource.
+    Resource(Option<Resource>, Option<Resource>),
+}
+
+/// How an object was before the command that runs now.
+enum Before {
+    Server(ServerId, Option<Server>),
+    Resource(ResourceId, Option<Resource>),
 }
 
 /// A transaction in progress.
@@ -53,7 +62,12 @@ pub struct Unit<'c> {
     /// A set did not come back whole: whose fault it is shows when the commands run one by one.
     spoilt: bool,
     transitions: Vec<TransitionRow>,
-    audit: Vec<AuditRow>,
+    audited: i64,
+    audit: Vec<Audited>,
+    /// The last number before what is noted next.
+    began_at: i64,
+    /// What that has changed, as it was before.
+    before: Vec<Before>,
     called: Vec<ServerId>,
 }
 
@@ -61,6 +75,8 @@ pub struct Unit<'c> {
 pub(super) struct Done {
     /// The last number.
     pub(super) seq: i64,
+    /// The last number of the audit.
+    pub(super) audited: i64,
     /// Servers whose lanes have news.
     pub(super) called: Vec<ServerId>,
 }
@@ -74,8 +90,8 @@ pub(super) struct Mark {
 }
 
 impl<'c> Unit<'c> {
-    /// A unit on a connection that has begun its transaction and locked the counter, which stands at `seq`.
-    pub(super) fn new(db: Db<'c>, now: Timestamp, seq: i64) -> Self {
+    /// A unit on a connection that has begun its transaction and locked the counter, which stands at `seq` and `audited`.
+    pub(super) fn new(db: Db<'c>, now: Timestamp, seq: i64, audited: i64) -> Self {
         Self {
             db,
             now,
@@ -85,7 +101,10 @@ impl<'c> Unit<'c> {
             pending: Pending::default(),
             spoilt: false,
             transitions: Vec::new(),
+            audited,
             audit: Vec::new(),
+            began_at: seq,
+            before: Vec::new(),
             called: Vec::new(),
         }
     }
@@ -95,12 +114,16 @@ impl<'c> Unit<'c> {
         self.known.load(&mut self.db, wants).await
     }
 
-    pub(super) const fn mark(&self) -> Mark {
+    /// A command begins.
+    pub(super) fn mark(&mut self) -> Mark {
+        self.before.clear();
+        self.began_at = self.seq;
         Mark { writes: self.writes, audit: self.audit.len(), called: self.called.len() }
     }
 
     /// Forgets a refused command; false when it had written, so that nothing of this unit may be committed.
     pub(super) fn forget(&mut self, since: Mark) -> bool {
+        self.audited -= i64::try_from(self.audit.len() - since.audit).unwrap_or(0);
         self.audit.truncate(since.audit);
         self.called.truncate(since.called);
         self.writes == since.writes
@@ -190,7 +213,7 @@ impl<'c> Unit<'c> {
         pending::write_audit(&mut self.db, &self.audit, self.now).await?;
         self.called.sort_unstable();
         self.called.dedup();
-        Ok(Done { seq: self.seq, called: self.called })
+        Ok(Done { seq: self.seq, audited: self.audited, called: self.called })
     }
 
     /// Once this is committed, the server's lane is told to look again, here and in every daemon on this store.
@@ -198,8 +221,40 @@ impl<'c> Unit<'c> {
         self.called.push(server);
     }
 
-    /// Notes a command for the audit; written with the rest of the unit.
+    /// Notes a command, or a part of it, for the audit, with the transitions that it has made since it began or since the last part; written
+    /// with the rest of the unit.
     pub fn audit(&mut self, row: AuditRow) {
-        self.audit.push(row);
+        self.audited += 1;
+        let transitions = (self.began_at + 1, self.seq);
+        self.audit.push(Audited { seq: self.audited, row, transitions });
+        self.before.clear();
+        self.began_at = self.seq;
+    }
+
+    /// What the command has done to servers and resources since it began or since the last part that was noted, each once.
+    pub fn touched(&self) -> Vec<Touched> {
+        let (mut seen, mut touched) = (HashSet::new(), Vec::new());
+        for before in &self.before {
+            match before {
+                Before::Server(id, before) if seen.insert(id.0) => {
+                    let now = self.known.servers.get(id).cloned().flatten();
+                    touched.push(Touched::Server(before.clone(), now));
+                }
+                Before::Resource(id, before) if seen.insert(id.0) => {
+                    let now = self.known.resources.get(id).cloned().flatten();
+                    touched.push(Touched::Resource(before.clone(), now));
+                }
+                Before::Server(..) | Before::Resource(..) => {}
+            }
+        }
+        touched
+    }
+
+    fn replaced_server(&mut self, id: ServerId, before: Option<Server>) {
+        self.before.push(Before::Server(id, before));
+    }
+
+    fn replaced_resource(&mut self, id: ResourceId, before: Option<Resource>) {
+        self.before.push(Before::Resource(id, before));
     }
 }

@@ -61,7 +61,7 @@ impl Unit<'_> {
         }
         let found = self.db.server_by_name(name).await?;
         match &found {
-            Some(server) => self.known.put_server(server.clone()),
+            Some(server) => drop(self.known.put_server(server.clone())),
             None => drop(self.known.server_names.insert(name.to_owned(), None)),
         }
         Ok(found)
@@ -125,7 +125,7 @@ impl Unit<'_> {
         }
         let found = self.db.resource_by_path(server, package, name).await?;
         match &found {
-            Some(resource) => self.known.put_resource(resource.clone()),
+            Some(resource) => drop(self.known.put_resource(resource.clone())),
             None => drop(self.known.paths.insert(path, None)),
         }
         Ok(found)
@@ -177,7 +177,8 @@ impl Unit<'_> {
         let lane = "INSERT INTO lane (server_id, owner, epoch) VALUES ($1, NULL, 0)";
         on!(self.writing().await?, c => sqlx::query(lane).bind(&r.id).execute(c).await.map(drop))?;
         self.known.lanes.remove(&server.id);
-        self.known.put_server(server.clone());
+        let before = self.known.put_server(server.clone());
+        self.replaced_server(server.id, before);
         self.record(TransitionRow::of_server(&r, Change::Created));
         Ok(())
     }
@@ -185,7 +186,7 @@ impl Unit<'_> {
     /// Stores a changed server, if nobody changed it meanwhile. The version rises here.
     pub async fn update_server(&mut self, server: &mut Server) -> Result<(), StoreError> {
         let seen = server.version;
-        let before = self.server(server.id).await?.filter(|before| before.labels != server.labels);
+        let other_labels = self.server(server.id).await?.filter(|before| before.labels != server.labels);
         server.version += 1;
         server.updated_at = self.now;
         server.seq = self.next_seq();
@@ -200,9 +201,10 @@ impl Unit<'_> {
             &r.via, &r.time_zone, &r.windows, r.repair_dpkg, &r.held,
         ).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done)?;
-        self.known.put_server(server.clone());
+        let before = self.known.put_server(server.clone());
+        self.replaced_server(server.id, before);
         let mut transition = TransitionRow::of_server(&r, Change::Updated);
-        transition.old_labels = before.map(|before| ServerRow::from(&before).labels);
+        transition.old_labels = other_labels.map(|before| ServerRow::from(&before).labels);
         self.record(transition);
         Ok(())
     }
@@ -215,7 +217,8 @@ impl Unit<'_> {
         let done = on!(self.writing().await?, c => bind!(sqlx::query(sql), &r.id, r.version).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done)?;
         self.delete_secrets(&r.id).await?;
-        self.known.servers.insert(server.id, None);
+        let before = self.known.servers.insert(server.id, None).flatten();
+        self.replaced_server(server.id, before);
         self.known.server_names.insert(server.name.clone(), None);
         self.known.lanes.insert(server.id, None);
         self.record(TransitionRow::of_server(&r, Change::Gone));
@@ -227,7 +230,8 @@ impl Unit<'_> {
         resource.seq = self.next_seq();
         let r = ResourceRow::from(&*resource);
         self.gathering(&r.id).await?.resource_inserts.push(r.clone());
-        self.known.put_resource(resource.clone());
+        let before = self.known.put_resource(resource.clone());
+        self.replaced_resource(resource.id, before);
         self.record(TransitionRow::of_resource(&r, Change::Created));
         Ok(())
     }
@@ -241,7 +245,8 @@ impl Unit<'_> {
         resource.seq = self.next_seq();
         let r = ResourceRow::from(&*resource);
         self.gathering(&r.id).await?.resource_updates.push((seen, r.clone()));
-        self.known.put_resource(resource.clone());
+        let before = self.known.put_resource(resource.clone());
+        self.replaced_resource(resource.id, before);
         self.record(TransitionRow::of_resource(&r, Change::Updated));
         Ok(())
     }
@@ -262,7 +267,8 @@ impl Unit<'_> {
             .execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done)?;
         self.delete_secrets(&r.id).await?;
-        self.known.resources.insert(resource.id, None);
+        let before = self.known.resources.insert(resource.id, None).flatten();
+        self.replaced_resource(resource.id, before);
         self.known.paths.insert((resource.server, resource.package.clone(), resource.name.clone()), None);
         self.record(TransitionRow::of_resource(&r, Change::Gone));
         Ok(())

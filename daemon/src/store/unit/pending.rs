@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use super::AuditRow;
+use super::Audited;
 use crate::domain::time::Timestamp;
 use crate::store::rows::{ResourceRow, RunRow, StepRow, TransitionRow};
 use crate::store::sets::Sets;
@@ -254,7 +254,24 @@ static INSERT_TRANSITIONS: LazyLock<Sets> = LazyLock::new(|| {
 });
 
 static INSERT_AUDIT: LazyLock<Sets> = LazyLock::new(|| {
-    Sets::insert("audit", &["id", "at", "principal", "method", "object", "detail", "result", "run_id"], "")
+    let columns = [
+        "seq",
+        "at",
+        "principal",
+        "peer",
+        "verb",
+        "method",
+        "object",
+        "server",
+        "detail",
+        "result",
+        "code",
+        "changes",
+        "run_id",
+        "transitions_from",
+        "transitions_to",
+    ];
+    Sets::insert("audit", &columns, "")
 });
 
 impl Pending {
@@ -331,12 +348,9 @@ pub(super) async fn write_transitions(db: &mut Db<'_>, rows: &[TransitionRow]) -
 }
 
 /// Writes rows of the audit.
-pub(super) async fn write_audit(
-    db: &mut Db<'_>,
-    rows: &[AuditRow],
-    now: Timestamp,
-) -> Result<(), StoreError> {
+pub(super) async fn write_audit(db: &mut Db<'_>, rows: &[Audited], now: Timestamp) -> Result<(), StoreError> {
     execute_all!(db, INSERT_AUDIT, rows, a =>
-        &a.id, now.0, &a.principal, &a.method, &a.object, &a.detail, &a.result, &a.run_id);
+        a.seq, now.0, &a.row.principal, &a.row.peer, a.row.verb, &a.row.method, &a.row.object, &a.row.server, &a.row.detail,
+        a.row.result.words().0, a.row.result.words().1, &a.row.changes, &a.row.run_id, a.transitions.0, a.transitions.1);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Workers outside: leases, heartbeats, and what they may say.
 
-use settled::store::AuditRow;
+use settled::store::{AuditFilter, AuditRecord};
 
 use super::*;
 
@@ -114,19 +114,24 @@ async fn p2_what_a_worker_says_twice_is_said_once_and_audited() {
         assert_eq!(rows[0], rows[1], "its answer was lost, and it asked again: {done:?}");
     }
     assert_eq!(h.log().await, ["one 1 failed", "one 2 succeeded"]);
-    let audit = h.w.daemon.engine.store().read().await.unwrap().db().audited("", 20).await.unwrap();
-    let told: Vec<_> = audit
-        .iter()
-        .map(|(_, row)| row)
-        .filter(|row| row.method == "Lifecycles.Complete")
-        .map(|r| &r.detail)
-        .collect();
+    let audit =
+        h.w.daemon
+            .engine
+            .store()
+            .read()
+            .await
+            .unwrap()
+            .db()
+            .audited(&AuditFilter::default(), None, 20)
+            .await
+            .unwrap();
+    let told: Vec<_> =
+        audit.iter().filter(|row| row.method == "Lifecycles.Complete").map(|r| &r.detail).collect();
     assert_eq!(told.len(), 3, "{told:?}");
     assert!(told.iter().any(|detail| detail.starts_with("one: deferred until 2026-")), "{told:?}");
-    let taken: Vec<_> =
-        audit.iter().map(|(_, row)| row).filter(|row| row.method == "Lifecycles.Work").collect();
+    let taken: Vec<_> = audit.iter().filter(|row| row.method == "Lifecycles.Work").collect();
     assert_eq!(taken.len(), 3, "{taken:?}");
-    let told = |row: &AuditRow| (row.principal.clone(), row.object.clone(), row.detail.clone());
+    let told = |row: &AuditRecord| (row.principal.clone(), row.object.clone(), row.detail.clone());
     let expected = ["unix:0", "c/user/1", "one: taken by the worker worker-1"].map(ToOwned::to_owned);
     assert_eq!(told(taken[0]), expected.into());
 }

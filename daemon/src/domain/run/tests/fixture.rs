@@ -11,7 +11,9 @@ use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::operation::Operation;
 use crate::domain::params::{Outputs, Params};
 use crate::domain::resource::{Declared, ResourceStatus};
-use crate::domain::run::{Event, Phase, Position, Progress, Repair, Run, RunState, StepFacts, Subject};
+use crate::domain::run::{
+    Event, Phase, Position, Progress, Repair, Retry, Run, RunState, StepFacts, Subject,
+};
 use crate::domain::step::{Cause, Ended};
 use crate::domain::time::Timestamp;
 use crate::domain::timings::Timings;
@@ -130,9 +132,7 @@ pub(super) fn more() -> StepFacts {
 pub(super) fn last() -> StepFacts {
     StepFacts {
         next: None,
-        busy: false,
-        hopeless: false,
-        final_code: false,
+        retry: Retry::May,
         retry_on_timeout: false,
         repair: Repair::No,
         outputs: Some(Outputs::new()),

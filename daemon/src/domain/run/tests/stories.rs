@@ -7,7 +7,7 @@ use crate::domain::consequence::{self, After};
 use crate::domain::operation::Operation;
 use crate::domain::params::{Outputs, Params};
 use crate::domain::resource::{Applied, Fate, Resource, ResourceStatus};
-use crate::domain::run::{Event, Proof, Repair, Run, StepFacts, Subject};
+use crate::domain::run::{Event, Proof, Repair, Retry, Run, StepFacts, Subject};
 use crate::domain::step::{Cause, Ended};
 use crate::domain::verdict::{Evidence, Outcome, Reason};
 use crate::domain::waiting::WaitReason;
@@ -21,7 +21,7 @@ fn fail() -> Event {
 }
 
 fn busy() -> Event {
-    exited(75, Cause::Itself, StepFacts { busy: true, ..last() })
+    exited(75, Cause::Itself, StepFacts { retry: Retry::Busy, ..last() })
 }
 
 /// (outcome, reason, evidence)
@@ -485,7 +485,7 @@ fn outputs_reach_the_resource_with_success_alone_and_an_empty_one_takes_a_value_
     assert_eq!(after(Operation::Update, told()), "path=/srv", "all anew");
     assert_eq!(after(Operation::Own("renew".into()), told()), "path=/srv release=r1");
     assert_eq!(after(Operation::Update, wrote(&[("path", "/srv")], more())), "port=80 release=r1");
-    let failed = exited(1, Cause::Itself, StepFacts { hopeless: true, ..last() });
+    let failed = exited(1, Cause::Itself, StepFacts { retry: Retry::Hopeless, ..last() });
     assert_eq!(after(Operation::Update, failed), "port=80 release=r1");
 }
 

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::fixture::*;
-use crate::domain::run::{Event, Phase, Proof, Run, RunState, StepFacts};
+use crate::domain::run::{Event, Phase, Proof, Retry, Run, RunState, StepFacts};
 use crate::domain::step::{Cause, Ended};
 use crate::domain::verdict::{Outcome, Reason, Verdict};
 use crate::domain::waiting::WaitReason;
@@ -51,9 +51,9 @@ abandoned: lost             | -                                  | failed:lost/n
 ";
 
 fn events() -> Vec<(&'static str, Event)> {
-    let busy = || StepFacts { busy: true, ..last() };
-    let hopeless = || StepFacts { hopeless: true, ..last() };
-    let final_code = || StepFacts { final_code: true, ..last() };
+    let busy = || StepFacts { retry: Retry::Busy, ..last() };
+    let hopeless = || StepFacts { retry: Retry::Hopeless, ..last() };
+    let final_code = || StepFacts { retry: Retry::FinalCode, ..last() };
     let patient = || StepFacts { retry_on_timeout: true, ..last() };
     let refused = |outcome| Event::Refused(outcome, Reason::Forbidden, failure("no"));
     vec![

@@ -1,0 +1,215 @@
+//! Puts refusals on record (P14): whoever asks for a change and does not get it, or for anything that is not for him, is in the audit with what
+//! he asked for and why not.
+//!
+//! It is a commit of its own, since what was refused has written nothing. What one principal can make the audit hold is bounded: a flood of
+//! refusals costs a row a second, and the row after it says how many are missing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use http::{Request, Response};
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::{Service, ServiceExt as _, service_fn};
+
+use super::asked::Named;
+use super::door::Peer;
+use super::{Api, methods, status};
+use crate::auth::Verb;
+use crate::engine::Refused;
+
+/// Refusals of one principal that are kept at once.
+const BURST: u32 = 60;
+/// How long it takes until another one is kept.
+const EVERY: Duration = Duration::from_secs(1);
+/// Principals of whom is remembered how many were not kept.
+const REMEMBERED_MAX: usize = 4_096;
+
+/// What is found out of a request on its way in.
+#[derive(Default)]
+pub(super) struct Traced {
+    principal: OnceLock<String>,
+    named: OnceLock<Named>,
+}
+
+impl Traced {
+    /// Who asks. What is said first counts.
+    pub(super) fn asks(&self, principal: &str) {
+        self.principal.get_or_init(|| principal.to_owned());
+    }
+
+    /// What the request is about.
+    pub(super) fn names(&self, named: Named) {
+        self.named.get_or_init(|| named);
+    }
+}
+
+/// The services behind the record.
+pub(super) fn on_record<S>(
+    inner: S,
+    api: Api,
+) -> impl Service<Request<Body>, Response = Response<Body>, Error = S::Error, Future: Send> + Clone
+where
+    S: Service<Request<Body>, Response = Response<Body>, Future: Send> + Clone + Send,
+    S::Error: Send,
+{
+    let record = Arc::new(Record { api, kept: Mutex::default() });
+    service_fn(move |mut request: Request<Body>| {
+        let (inner, record) = (inner.clone(), Arc::clone(&record));
+        async move {
+            let traced = Arc::new(Traced::default());
+            let (path, peer) = (request.uri().path().to_owned(), request.extensions().get::<Peer>().cloned());
+            request.extensions_mut().insert(Arc::clone(&traced));
+            let answer = inner.oneshot(request).await?;
+            if let Some(status) = Status::from_header_map(answer.headers()) {
+                record.keep(&path, peer, &traced, &status).await;
+            }
+            Ok(answer)
+        }
+    })
+}
+
+struct Record {
+    api: Api,
+    /// By principal.
+    kept: Mutex<HashMap<String, Kept>>,
+}
+
+/// How many refusals of a principal may be kept now, and how many were not.
+struct Kept {
+    left: u32,
+    since: Duration,
+    missing: u64,
+}
+
+impl Record {
+    async fn keep(&self, path: &str, peer: Option<Peer>, traced: &Traced, status: &Status) {
+        let Some(method) = methods::at(path).filter(|method| concerns(method.verb, status.code())) else {
+            return;
+        };
+        let unknown = || peer.as_ref().map(Peer::principal).unwrap_or_default();
+        let principal = traced.principal.get().cloned().unwrap_or_else(unknown);
+        let Some(missing) = self.may_keep(&principal) else { return };
+        let unnamed = Named::default();
+        let named = traced.named.get().unwrap_or(&unnamed);
+        let clipped = |text: &str| status::clipped(text, status::NAME_BYTES_MAX);
+        let why = match missing {
+            0 => status.message().to_owned(),
+            n => format!("{} ({n} more refusals since the one before are not on record)", status.message()),
+        };
+        let refused = Refused {
+            principal,
+            peer: peer.map(|peer| peer.to_string()).unwrap_or_default(),
+            verb: method.verb,
+            method: method.name.clone(),
+            object: clipped(&named.object),
+            server: clipped(&named.server),
+            code: word(status.code()).to_owned(),
+            why,
+        };
+        let api = self.api.clone();
+        // Whoever goes away meanwhile is on record all the same.
+        let commit = self.api.errands.spawn(async move {
+            if let Err(error) = api.engine().note_refusal(refused).await {
+                tracing::warn!(%error, "a refusal could not be put on record");
+            }
+        });
+        if commit.await.is_err() {
+            tracing::error!("putting a refusal on record broke");
+        }
+    }
+
+    /// Whether a refusal of this principal is kept; then also how many were not since the last.
+    fn may_keep(&self, principal: &str) -> Option<u64> {
+        let now = self.api.engine().clock().monotonic();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= REMEMBERED_MAX && !kept.contains_key(principal) {
+            kept.retain(|_, kept| !kept.is_whole(now));
+        }
+        let fresh = Kept { left: BURST, since: now, missing: 0 };
+        kept.entry(principal.to_owned()).or_insert(fresh).take(now)
+    }
+}
+
+impl Kept {
+    fn refill(&mut self, now: Duration) {
+        let more = now.saturating_sub(self.since).as_secs() / EVERY.as_secs();
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        self.left = self.left.saturating_add(more).min(BURST);
+        self.since += EVERY.saturating_mul(more);
+    }
+
+    fn take(&mut self, now: Duration) -> Option<u64> {
+        self.refill(now);
+        let Some(left) = self.left.checked_sub(1) else {
+            self.missing += 1;
+            return None;
+        };
+        self.left = left;
+        Some(std::mem::take(&mut self.missing))
+    }
+
+    /// Nothing is to be remembered of it.
+    fn is_whole(&mut self, now: Duration) -> bool {
+        self.refill(now);
+        self.left == BURST && self.missing == 0
+    }
+}
+
+/// Whether an answer is a refusal that belongs on record: of a change, or of anything for want of a right.
+fn concerns(verb: Verb, code: Code) -> bool {
+    match code {
+        Code::PermissionDenied | Code::Unauthenticated => true,
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::ResourceExhausted
+        | Code::Unimplemented => verb != Verb::View,
+        // Nobody has refused it: it went wrong, or its caller went away.
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => false,
+    }
+}
+
+/// A code as the contract writes it.
+const fn word(code: Code) -> &'static str {
+    match code {
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+        _ => "UNKNOWN",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p14_a_flood_of_refusals_costs_a_row_a_second_and_says_how_many_are_missing() {
+        let mut kept = Kept { left: BURST, since: Duration::ZERO, missing: 0 };
+        let rows: Vec<_> = (0..1_000).filter_map(|_| kept.take(Duration::ZERO)).collect();
+        assert_eq!(rows, [0; BURST as usize]);
+        assert_eq!(kept.take(Duration::from_millis(1_500)), Some(940));
+        assert_eq!(kept.take(Duration::from_millis(1_999)), None);
+        assert_eq!(kept.take(Duration::from_secs(2)), Some(1));
+        assert!(!kept.is_whole(Duration::from_secs(2)));
+        assert!(kept.is_whole(Duration::from_secs(3_600)));
+    }
+}

@@ -1,0 +1,76 @@
+//! Which filters admit which server, as of the transition that a watch has come to. Bounded: what is not remembered is asked of the store,
+//! which knows from the transitions that it keeps what labels a server had then.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::wanted::{Mask, Wanted};
+use crate::store::places::Place;
+use crate::store::rows::TransitionRow;
+use crate::store::{Db, StoreError};
+
+/// Servers that are remembered: more than one page of transitions can name.
+const PLACES_MAX: usize = 1_024;
+
+/// The masks of servers, by their ids.
+#[derive(Default)]
+pub(super) struct Places(HashMap<String, Mask>);
+
+impl Places {
+    /// Learns of the servers in a page of transitions that comes after this number.
+    pub(super) async fn learn(
+        &mut self,
+        db: &mut Db<'_>,
+        wanted: &Wanted,
+        after: i64,
+        rows: &[TransitionRow],
+    ) -> Result<(), StoreError> {
+        if !wanted.asks_for_places() {
+            return Ok(());
+        }
+        let named: BTreeSet<&str> = rows.iter().map(|row| row.server_id.as_str()).collect();
+        if self.0.len() + named.len() > PLACES_MAX {
+            self.0.clear();
+        }
+        for server in named {
+            if !server.is_empty() && !self.0.contains_key(server) {
+                let mask = look_up(db, wanted, server, after).await?;
+                self.0.insert(server.to_owned(), mask);
+            }
+        }
+        Ok(())
+    }
+
+    /// The filters that admit what is on a server, of which was learned.
+    pub(super) fn of(&self, wanted: &Wanted, server: &str) -> Mask {
+        if server.is_empty() {
+            wanted.nowhere()
+        } else if wanted.asks_for_places() {
+            self.0.get(server).copied().unwrap_or_default()
+        } else {
+            wanted.at(server, None)
+        }
+    }
+
+    /// A server's labels changed.
+    pub(super) fn turn(&mut self, wanted: &Wanted, server: &str, place: &Place) -> Mask {
+        let mask = wanted.at(server, Some(place));
+        self.0.insert(server.to_owned(), mask);
+        mask
+    }
+
+    /// A server is gone.
+    pub(super) fn forget(&mut self, server: &str) {
+        self.0.remove(server);
+    }
+}
+
+/// The filters that admitted a server right after a transition.
+pub(super) async fn look_up(
+    db: &mut Db<'_>,
+    wanted: &Wanted,
+    server: &str,
+    after: i64,
+) -> Result<Mask, StoreError> {
+    let place = db.place_at(server, after).await?;
+    Ok(wanted.at(server, place.as_ref()))
+}
