@@ -69,6 +69,12 @@ Where settled listens:
   /etc/settlectl.toml, else the first socket that exists of ./.settled/settled.sock and
   /run/settled/settled.sock.
 
+On another machine (https://HOST:PORT):
+  --ca FILE names the authorities to trust, --token-file FILE or --cert and --key say who you are; else
+  SETTLECTL_CA, SETTLECTL_TOKEN_FILE, SETTLECTL_CERT, SETTLECTL_KEY, else the keys 'ca', 'token_file',
+  'cert' and 'key' beside 'endpoint' in the same file. A token that a file names is shown to the
+  endpoint of that file only.
+
 Output:
   -o json prints one object per line with the field names of the gRPC contract: enums as lower-case
   words, times as RFC 3339, 64-bit numbers as numbers, absent values as null, bytes as base64.
@@ -89,7 +95,7 @@ pub(crate) struct Cli {
 /// What every command takes.
 #[derive(Args, Debug)]
 pub(crate) struct Global {
-    /// Where settled listens: unix:/path/to/settled.sock or http://127.0.0.1:PORT
+    /// Where settled listens: unix:/path/to/settled.sock, or https://HOST:PORT on another machine
     #[arg(
         long,
         global = true,
@@ -98,6 +104,8 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) endpoint: Option<String>,
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArgs,
     /// How to print: for people, or for programs
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     #[arg(help_heading = "Global options")]
@@ -208,6 +216,31 @@ Examples:
         /// The shell
         shell: Shell,
     },
+}
+
+/// Whom to trust, and who one is, on another machine.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct CredentialArgs {
+    /// With https: the authorities to trust (PEM), instead of this machine's
+    #[arg(long, global = true, env = "SETTLECTL_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// With https: the certificate to show (PEM)
+    #[arg(long, global = true, env = "SETTLECTL_CERT", value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+    /// With https: the key of that certificate (PEM)
+    #[arg(long, global = true, env = "SETTLECTL_KEY", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// With https: the file that holds the token to show. The token itself is never typed
+    #[arg(long, global = true, env = "SETTLECTL_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+impl From<CredentialArgs> for crate::connect::Credentials {
+    fn from(args: CredentialArgs) -> Self {
+        let CredentialArgs { ca, cert, key, token_file } = args;
+        Self { ca, cert, key, token_file }
+    }
 }
 
 /// The verbs of packages.
@@ -425,6 +458,9 @@ mod tests {
             ("token list --limit 3", true),
             ("token revoke ci --request-id x", true),
             ("token revoke", false),
+            ("--endpoint https://a:1 --ca ca.pem --token-file t status", true),
+            ("status --endpoint https://a:1 --cert c --key k", true),
+            ("--token st_secret status", false),
             ("completions zsh", true),
             ("status -o yaml", true),
             ("frobnicate", false),

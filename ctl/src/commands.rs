@@ -37,8 +37,8 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
         return completions(shell, out);
     }
     // What can be seen to be wrong here is told before anyone is asked.
-    let place = connect::find(cli.global.endpoint.as_deref())?;
-    let open = async |group| Ok::<_, Error>(Context { client: Client::connect(&place, group).await?, out });
+    let way = connect::find(cli.global.endpoint.as_deref(), cli.global.credentials.into())?;
+    let open = async |group| Ok::<_, Error>(Context { client: Client::connect(&way, group).await?, out });
     match cli.command {
         Command::Install(args) => {
             let (parameters, secrets) = (args.values.parameters()?, args.values.secrets()?);

@@ -2,6 +2,7 @@
 //! It never prints and knows no command.
 
 mod endpoint;
+mod tls;
 
 use std::io;
 use std::time::Duration;
@@ -15,10 +16,14 @@ use settled_proto::v1::runs_client::RunsClient;
 use settled_proto::v1::schedules_client::SchedulesClient;
 use settled_proto::v1::servers_client::ServersClient;
 use settled_proto::v1::transitions_client::TransitionsClient;
-use tonic::transport::Channel;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
-pub(crate) use self::endpoint::{Place, find};
+pub(crate) use self::endpoint::{Credentials, Place, Way, find};
+pub(crate) use self::tls::refused_by_daemon;
 use crate::clock;
 use crate::errors::{Error, Exit, causes, is_transient, timed_out};
 
@@ -36,16 +41,32 @@ const REPEATS: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(
 /// A daemon that was reached.
 #[derive(Clone)]
 pub(crate) struct Client {
-    channel: Channel,
+    wire: Wire,
     /// The group of commands that was typed, for the names of flags in errors.
     command: &'static str,
+}
+
+/// The connection, and who we say that we are.
+type Wire = InterceptedService<Channel, Bearer>;
+
+/// The token that goes with every request, if one does. It is marked as sensitive, so that no layer logs it.
+#[derive(Clone)]
+pub(crate) struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
 }
 
 macro_rules! service {
     ($name:ident, $client:ident) => {
         /// The service, with the limits of the contract.
-        pub(crate) fn $name(&self) -> $client<Channel> {
-            $client::new(self.channel.clone())
+        pub(crate) fn $name(&self) -> $client<Wire> {
+            $client::new(self.wire.clone())
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX)
         }
@@ -63,17 +84,25 @@ impl Client {
     service!(admin, AdminClient);
 
     /// Connects now, so that an absent daemon is told before anything is asked of it.
-    pub(crate) async fn connect(place: &Place, command: &'static str) -> Result<Self, Error> {
-        let endpoint = tonic::transport::Endpoint::from_shared(place.uri())
+    pub(crate) async fn connect(way: &Way, command: &'static str) -> Result<Self, Error> {
+        let place = &way.place;
+        let endpoint = Endpoint::from_shared(place.uri())
             .map_err(|e| Error::usage(format!("'{place}' is not an endpoint: {e}.")))?
             .connect_timeout(CONNECT_LIMIT)
             .http2_keep_alive_interval(KEEPALIVE_EVERY)
             .keep_alive_timeout(KEEPALIVE_LIMIT)
             .keep_alive_while_idle(true);
-        match endpoint.connect().await {
-            Ok(channel) => Ok(Self { channel, command }),
-            Err(error) => Err(no_connection(place, &error)),
-        }
+        // A token goes through TLS or nowhere.
+        let (connected, token) = match place {
+            Place::Network { host, port } => {
+                let token = way.credentials.token_file.as_deref().map(tls::bearer).transpose()?;
+                let connector = tls::connector(&way.credentials, host, *port)?;
+                (endpoint.connect_with_connector(connector).await, token)
+            }
+            Place::Socket(_) | Place::Loopback(_) => (endpoint.connect().await, None),
+        };
+        let channel = connected.map_err(|error| no_connection(place, &error))?;
+        Ok(Self { wire: InterceptedService::new(channel, Bearer(token)), command })
     }
 
     /// One question, one answer. Sent again when the connection breaks: reading twice harms nothing, and a command
@@ -126,6 +155,9 @@ pub(crate) fn limited<Q>(question: Q) -> Request<Q> {
 
 /// Each way of not getting through, in one sentence with the next thing to do.
 fn no_connection(place: &Place, error: &tonic::transport::Error) -> Error {
+    if let Some(error) = causes(error).find_map(tls::tls_error) {
+        return tls::explain(&place.to_string(), error);
+    }
     let words = causes(error).last().map_or_else(|| error.to_string(), ToString::to_string);
     let kind =
         causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).last().map(io::Error::kind);
@@ -148,6 +180,14 @@ fn explain(place: &Place, kind: Option<io::ErrorKind>, words: &str) -> Error {
         (Place::Socket(path), Some(io::ErrorKind::PermissionDenied)) => Error::unreachable(
             format!("You may not open settled's socket {}.", path.display()),
             "Use sudo, or have yourself added to the group that owns the socket.",
+        ),
+        (Place::Network { .. }, Some(io::ErrorKind::ConnectionRefused)) => Error::unreachable(
+            format!("Nobody listens at {place}."),
+            "Is it what listen.tcp says in the daemon's configuration, and does settled run there?",
+        ),
+        (Place::Network { .. }, _) => Error::unreachable(
+            format!("settled cannot be reached at {place}: {words}."),
+            "Is it what listen.tcp says in the daemon's configuration, and does every firewall in between let you through?",
         ),
         (Place::Loopback(_), Some(io::ErrorKind::ConnectionRefused)) => {
             Error::unreachable(format!("settled does not run: nobody listens at {place}."), start)

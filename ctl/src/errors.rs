@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use tonic::{Code, Status};
 use tonic_types::{PreconditionViolation, StatusExt as _};
 
+use crate::connect::refused_by_daemon;
 use crate::render::text;
 
 /// How `settlectl` ends.
@@ -139,6 +140,10 @@ fn headline(status: &Status, exit: Exit) -> String {
     let message = text::clean(status.message());
     match (exit, message.is_empty()) {
         (Exit::Unreachable, _) if timed_out(status) => "settled did not answer in time.".to_owned(),
+        (Exit::Unreachable, _) if causes(status).find_map(refused_by_daemon).is_some() => {
+            let why = causes(status).find_map(refused_by_daemon).unwrap_or_default();
+            format!("settled does not let you in: {why}.")
+        }
         (Exit::Unreachable, _) if status.source().is_some() => {
             format!("The connection to settled broke: {}.", root_cause(status))
         }
@@ -238,8 +243,11 @@ pub(crate) fn flag_of(field: &str, command: &str) -> String {
 /// What to do about an answer, where its code alone tells it.
 fn next_step(status: &Status) -> Option<&'static str> {
     match status.code() {
-        Code::PermissionDenied | Code::Unauthenticated => {
+        Code::PermissionDenied => {
             Some("Use sudo, or ask the administrator of this settled to allow your user.")
+        }
+        Code::Unauthenticated => {
+            Some("Say who you are: --token-file FILE (SETTLECTL_TOKEN_FILE), or --cert FILE --key FILE")
         }
         Code::Unimplemented => Some("This settled does not know the command: is it older than settlectl?"),
         Code::Internal | Code::Unknown | Code::DataLoss if status.source().is_none() => {

@@ -7,6 +7,7 @@ mod living;
 mod metrics;
 mod reload;
 mod steward;
+mod tls;
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -61,6 +62,7 @@ use drain::Drains;
 use living::Living;
 use reload::Reloading;
 use steward::{Now, Servant};
+use tls::Certificates;
 
 /// What a test may bring in place of the real thing.
 pub struct Parts {
@@ -88,6 +90,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let Parts { clock, remote, anew } = parts;
     make_private_dir(&config.data_dir)?;
     let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref()).await?;
+    let network = tls::listen(&config).await?;
     let counted = count(config.listen.metrics).await?;
     let house =
         with_more_time(&process.systemd, &*clock, open(&config, &process, Arc::clone(&clock), remote))
@@ -97,6 +100,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let drains = Arc::new(Drains::new(house.engine.clone(), house.crew.drain.clone(), &process));
 
     let living = Arc::new(Living::new(config.clone()));
+    let certificates = Certificates::watched(network.as_ref(), &living, &clock, &stop);
     let look_every = duties::look_every(&config);
     let reconciler = Reconciler::new(house.engine.clone(), house.crew.lease.clone(), duties::LOOK_EVERY_MAX);
     let reconciler = Arc::new(Now::new(reconciler, Arc::clone(&clock)));
@@ -106,6 +110,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
         drains: Arc::clone(&drains),
         hearts: process.hearts.clone(),
         patience: process.patience(),
+        certificates: certificates.clone(),
     };
     let parts = GrpcParts {
         engine: house.engine.clone(),
@@ -116,7 +121,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
         limits: limits(&config),
         leaving: drains.leaving(),
     };
-    let serving = tokio::spawn(grpc::serve(listener, parts));
+    let serving = tokio::spawn(grpc::serve(listener, network, parts));
     let working =
         tokio::spawn(dispatch::run(house.crew.clone(), alive(&process, Part::Dispatcher), stop.clone()));
     let holds = {
@@ -147,6 +152,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
         gate: house.crew.gate.clone(),
         permits: Arc::clone(&house.crew.permits),
         drains: Arc::clone(&drains),
+        certificates,
     };
     tokio::spawn(reloading.serve(process.clone(), stop.clone()));
 
@@ -205,13 +211,14 @@ fn figures(
 fn grants(access: &config::Access) -> Grants {
     let mut grants = Grants::default();
     let config::Access { viewers, operators, admins, scoped } = access;
-    let mut give = |who, role, scope| match who {
-        Grantee::User(uid) => grants.user_on(uid, role, scope),
-        Grantee::Group(gid) => grants.group_on(gid, role, scope),
+    let mut give = |who: &Grantee, role, scope| match who {
+        Grantee::User(uid) => grants.user_on(*uid, role, scope),
+        Grantee::Group(gid) => grants.group_on(*gid, role, scope),
+        Grantee::Certificate(name) => grants.certificate_on(name, role, scope),
     };
     for (list, role) in [(viewers, Role::Viewer), (operators, Role::Operator), (admins, Role::Admin)] {
         for who in list {
-            give(*who, role, Scope::Whole);
+            give(who, role, Scope::Whole);
         }
     }
     for config::Scoped { who, role, servers } in scoped {
@@ -219,7 +226,7 @@ fn grants(access: &config::Access) -> Grants {
             config::ScopedRole::Viewer => Role::Viewer,
             config::ScopedRole::Operator => Role::Operator,
         };
-        give(*who, role, Scope::Of(servers.iter().map(|picked| picked.0.clone()).collect()));
+        give(who, role, Scope::Of(servers.iter().map(|picked| picked.0.clone()).collect()));
     }
     grants
 }
@@ -270,9 +277,10 @@ async fn detach(engine: &Engine, clock: &dyn Clock) {
     }
 }
 
-/// Checks what only the parts themselves can check: the packages, and whom webhooks trust.
+/// Checks what only the parts themselves can check: the packages, whom webhooks trust, and what callers from the network are shown.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     check_trust(config)?;
+    tls::check(config)?;
     load_catalog(config).map(drop)
 }
 
@@ -326,7 +334,8 @@ async fn open(
         remote,
         lease,
         installation,
-        gate: Gate::new(rustix::process::geteuid().as_raw(), grants(&config.access), Arc::clone(&clock)),
+        gate: Gate::new(rustix::process::geteuid().as_raw(), grants(&config.access), Arc::clone(&clock))
+            .with_tokens(Arc::new(engine.clone())),
         permits: Arc::new(Semaphore::new(config.lane.at_work_max as usize)),
         settings: dispatch::Settings {
             unreachable_retry: config.lane.unreachable_retry(),
@@ -347,7 +356,11 @@ fn limits(config: &Config) -> grpc::Limits {
     grpc::Limits {
         places: grpc::Places {
             all: limits.connections_max as usize,
-            per_user: limits.connections_per_user_max as usize,
+            per_one: limits.connections_per_user_max as usize,
+        },
+        network_places: grpc::Places {
+            all: limits.network_connections_max as usize,
+            per_one: limits.connections_per_address_max as usize,
         },
         patience: grpc::Patience {
             handshake: limits.handshake(),

@@ -3,23 +3,24 @@
 //! A [`Config`] that exists is one that works: every value is in its range and all timings agree with each other.
 //! It knows nobody else in the house. A reload makes a new one.
 //!
-//! `load` gathers the layers and translates their errors, `access` names who may do what, `rules` holds the ranges and the cross checks, `packages` what the timings must
+//! `load` gathers the layers and translates their errors, `access` names who may do what, `listen` where callers come in, `rules` holds the ranges and the cross checks, `packages` what the timings must
 //! bear of package definitions, `live` what can change while the daemon runs.
 
 mod access;
+mod listen;
 mod live;
 mod load;
 mod packages;
 mod rules;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use access::{Access, Grantee, Picked, Scoped, ScopedRole};
+pub use listen::{Listen, Tls};
 pub use load::{Faults, Flag, Sources, Surroundings};
 pub use packages::Demand;
 pub use rules::{LOOK_EVERY_MAX_S, TAKEOVER_GRACE_S};
@@ -73,18 +74,6 @@ pub struct Config {
 pub struct Database {
     /// `sqlite://PATH`, the path as it stands, or `postgres://USER@HOST/NAME`. May hold a password: `Debug` leaves it out.
     pub url: String,
-}
-
-/// `[listen]`
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-pub struct Listen {
-    /// Path of the unix socket: absolute, at most 107 bytes.
-    pub unix: PathBuf,
-    /// Group that owns the socket (mode 0660); without it the daemon's own group.
-    pub unix_group: Option<String>,
-    /// Where figures are served in the text form of Prometheus: a loopback address with a port. Off when it is left out.
-    pub metrics: Option<SocketAddr>,
 }
 
 /// `[packages]`
@@ -247,6 +236,10 @@ pub struct Limits {
     pub connections_max: u32,
     /// How many of them one user may have.
     pub connections_per_user_max: u32,
+    /// How many connections from the network there may be at once, beside those.
+    pub network_connections_max: u32,
+    /// How many of them may come from one address; of IPv6, from one network of 64 bits.
+    pub connections_per_address_max: u32,
     /// How long a new connection may take to begin with HTTP/2. Seconds.
     pub handshake_s: u64,
     /// How long it may take until its first request has come. Seconds.
@@ -304,7 +297,7 @@ impl Config {
         Self {
             data_dir: data_dir.to_owned(),
             database: Database { url: sqlite_url(&data_dir.join("settled.db")) },
-            listen: Listen { unix: surroundings.socket(data_dir), unix_group: None, metrics: None },
+            listen: Listen::on(surroundings.socket(data_dir)),
             access: Access::default(),
             packages: Packages::default(),
             run: Run::default(),
@@ -489,6 +482,8 @@ impl Default for Limits {
         Self {
             connections_max: 256,
             connections_per_user_max: 192,
+            network_connections_max: 256,
+            connections_per_address_max: 64,
             handshake_s: 5,
             first_request_s: 10,
             idle_s: 300,

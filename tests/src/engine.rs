@@ -50,7 +50,8 @@ pub const TIMINGS: Timings = Timings {
 
 /// Limits of the defaults.
 pub const LIMITS: Limits = Limits {
-    places: Places { all: 256, per_user: 192 },
+    places: Places { all: 256, per_one: 192 },
+    network_places: Places { all: 256, per_one: 64 },
     patience: Patience {
         handshake: Duration::from_secs(5),
         first_request: Duration::from_secs(10),
@@ -205,7 +206,7 @@ impl Served {
             leaving: leaving.subscribe(),
             engine: engine.clone(),
         };
-        let serving = Some(tokio::spawn(grpc::serve(listener, parts)));
+        let serving = Some(tokio::spawn(grpc::serve(listener, None, parts)));
         let channel = connect(&socket).await;
         Self { engine, writer, gate, stop, leaving, socket, serving, channel, _dir: dir }
     }

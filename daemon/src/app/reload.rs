@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::drain::Drains;
 use super::living::Living;
+use super::tls::{self, Certificates};
 use super::{load_catalog, thresholds};
 use crate::auth::Gate;
 use crate::config::Config;
@@ -37,6 +38,7 @@ pub(super) struct Reloading {
     pub(super) gate: Gate,
     pub(super) permits: Arc<Semaphore>,
     pub(super) drains: Arc<Drains>,
+    pub(super) certificates: Option<Arc<Certificates>>,
 }
 
 impl Reloading {
@@ -71,12 +73,16 @@ impl Reloading {
             );
         }
         telemetry::filter(&new.log.level)?;
+        let credentials = tls::read(&new)?;
         let catalog = load_catalog(&new)?;
         let packages = self.engine.replace_packages(catalog).await;
         let packages = packages.context("the store does not take the package definitions")?;
         (self.anew.log)(&new.log.level)?;
         self.engine.set_limits(limits(&new));
         self.gate.replace(super::grants(&new.access));
+        if let (Some(certificates), Some(credentials)) = (&self.certificates, credentials) {
+            certificates.replace(credentials);
+        }
         resize(&self.permits, old.lane.at_work_max, new.lane.at_work_max);
         self.living.applied(new);
         Ok(packages)

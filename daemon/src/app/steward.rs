@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use super::drain::Drains;
 use super::fit::{misfits, read_catalog};
 use super::living::Living;
+use super::tls::Certificates;
 use crate::catalog::{Catalog, FileProblem, Problem, parse};
 use crate::clock::Clock;
 use crate::dispatch::Mode;
@@ -62,6 +63,8 @@ pub(super) struct Servant {
     pub(super) hearts: Hearts,
     /// How late a part may be.
     pub(super) patience: Duration,
+    /// What callers from the network are shown, if there are any.
+    pub(super) certificates: Option<Arc<Certificates>>,
 }
 
 #[async_trait]
@@ -113,6 +116,7 @@ impl Steward for Servant {
         let refused = self.living.why_refused().map(|why| {
             format!("The last reload was refused, and everything stays as it was: {why}. Mend it, then: systemctl reload settled")
         });
-        still.chain(refused).collect()
+        let certificates = self.certificates.iter().flat_map(|certificates| certificates.warnings());
+        still.chain(refused).chain(certificates).collect()
     }
 }

@@ -1,12 +1,16 @@
-//! The gate: who is let in through the unix socket, and as what. What the configuration gives can be replaced while the daemon runs.
+//! The gate: who is let in, and as what. What the configuration gives can be replaced while the daemon runs.
+
+mod network;
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::groups::{Found, Groups};
 use super::members::{Members, UserDatabase};
-use super::{Grants, Held, Principal, Role, SETTLED, Scope, Verb};
+use super::{CERTIFICATE, Grants, Held, Principal, Role, SETTLED, Scope, TOKEN, Verb};
 use crate::clock::Clock;
+
+pub use network::{NotLetIn, Shown, Tokens};
 
 /// Why a caller is not let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,13 +35,41 @@ impl fmt::Display for Stranger {
 pub struct Unclear {
     /// Whom it is about.
     principal: String,
-    /// Whether the user database answered, and does not know the user.
-    unknown: bool,
+    /// Who cannot tell.
+    silent: Silent,
+}
+
+/// Who cannot tell what somebody may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Silent {
+    /// The user database, which answered that it does not know the user, or did not answer.
+    Users {
+        /// It answered.
+        unknown: bool,
+    },
+    /// The store, and why.
+    Store(String),
+}
+
+impl Unclear {
+    const fn users(principal: String, unknown: bool) -> Self {
+        Self { principal, silent: Silent::Users { unknown } }
+    }
+
+    const fn store(principal: String, why: String) -> Self {
+        Self { principal, silent: Silent::Store(why) }
+    }
 }
 
 impl fmt::Display for Unclear {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let why = if self.unknown { "does not know this user" } else { "does not answer" };
+        let unknown = match &self.silent {
+            Silent::Users { unknown } => *unknown,
+            Silent::Store(why) => {
+                return write!(f, "nobody can tell whether {} is good still: {why}", self.principal);
+            }
+        };
+        let why = if unknown { "does not know this user" } else { "does not answer" };
         write!(
             f,
             "the user database of the daemon's machine {why}, so nobody can tell which groups {} is in",
@@ -66,12 +98,14 @@ pub enum Standing {
     Unknown(Unclear),
 }
 
-/// Who is let in through the unix socket. Clones share what is given.
+/// Who is let in. Clones share what is given.
 #[derive(Clone)]
 pub struct Gate {
     daemon_uid: u32,
     grants: Arc<RwLock<Grants>>,
     groups: Arc<Groups>,
+    /// What knows tokens, if anybody comes with one.
+    tokens: Option<Arc<dyn Tokens>>,
 }
 
 impl Gate {
@@ -87,7 +121,12 @@ impl Gate {
         members: Arc<dyn Members>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { daemon_uid, grants: Arc::new(RwLock::new(grants)), groups: Groups::new(members, clock) }
+        Self {
+            daemon_uid,
+            grants: Arc::new(RwLock::new(grants)),
+            groups: Groups::new(members, clock),
+            tokens: None,
+        }
     }
 
     /// Gives these roles from here on, and no others.
@@ -123,7 +162,7 @@ impl Gate {
             match self.groups.of(uid).await {
                 Found::In(groups) => held = held.and(&grants.of(&groups)),
                 Found::NobodyKnows { .. } => {}
-                Found::Failed => return Err(Turned::Later(Unclear { principal: name, unknown: false })),
+                Found::Failed => return Err(Turned::Later(Unclear::users(name, false))),
             }
         }
         let role = held.role().ok_or(Turned::Away(Stranger { uid }))?;
@@ -137,13 +176,19 @@ impl Gate {
         if principal == SETTLED {
             return Standing::May(Scope::Whole);
         }
+        if let Some(token) = principal.strip_prefix(TOKEN) {
+            return self.token_standing(token, verb).await;
+        }
+        if let Some(certificate) = principal.strip_prefix(CERTIFICATE) {
+            return self.certificate_standing(certificate, verb);
+        }
         let Some(uid) = principal.strip_prefix("unix:").and_then(|uid| uid.parse().ok()) else {
             return Standing::MayNot;
         };
         let grants = self.grants();
         let mut held = self.own(uid, &grants);
         if grants.has_groups_for(verb) && !held.is_whole(verb) {
-            let unclear = |unknown| Standing::Unknown(Unclear { principal: principal.to_owned(), unknown });
+            let unclear = |unknown| Standing::Unknown(Unclear::users(principal.to_owned(), unknown));
             match self.groups.of(uid).await {
                 Found::In(groups) => held = held.and(&grants.of(&groups)),
                 Found::NobodyKnows { gone: true } => {}

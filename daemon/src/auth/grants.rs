@@ -1,15 +1,16 @@
-//! What the configuration gives to users and groups.
+//! What the configuration gives to users, groups and certificates.
 
 use std::collections::BTreeMap;
 
 use super::{Held, Role, Scope, Verb};
 
-/// The roles that the configuration gives, by numeric id. Who is given several has them all: the highest counts, and each holds on the
+/// The roles that the configuration gives, to users and groups by numeric id and to certificates by name. Who is given several has them all: the highest counts, and each holds on the
 /// servers for which it was given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
     users: BTreeMap<u32, Held>,
     groups: BTreeMap<u32, Held>,
+    certificates: BTreeMap<String, Held>,
 }
 
 impl Grants {
@@ -31,6 +32,21 @@ impl Grants {
     /// Gives the members of a group a role on some servers.
     pub fn group_on(&mut self, gid: u32, role: Role, scope: Scope) {
         self.groups.entry(gid).or_default().give(role, scope);
+    }
+
+    /// Gives whoever shows a certificate of this name a role on all servers.
+    pub fn certificate(&mut self, name: &str, role: Role) {
+        self.certificate_on(name, role, Scope::Whole);
+    }
+
+    /// Gives whoever shows a certificate of this name a role on some servers.
+    pub fn certificate_on(&mut self, name: &str, role: Role, scope: Scope) {
+        self.certificates.entry(name.to_owned()).or_default().give(role, scope);
+    }
+
+    /// What is given to whoever shows a certificate of this name.
+    pub(super) fn of_certificate(&self, name: &str) -> Held {
+        self.certificates.get(name).cloned().unwrap_or_default()
     }
 
     /// What is given to a user itself.

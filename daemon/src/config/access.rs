@@ -1,4 +1,4 @@
-//! `[access]`: who may do what through the unix socket.
+//! `[access]`: who may do what.
 
 use std::fmt;
 
@@ -52,14 +52,14 @@ pub struct Picked(pub Selector);
 
 impl Access {
     /// Everybody who is named, with the key that names them.
-    pub(super) fn named(&self) -> impl Iterator<Item = (&'static str, Grantee)> {
+    pub(super) fn named(&self) -> impl Iterator<Item = (&'static str, &Grantee)> {
         let lists = [
             ("access.viewers", &self.viewers),
             ("access.operators", &self.operators),
             ("access.admins", &self.admins),
         ];
-        let all = lists.into_iter().flat_map(|(key, list)| list.iter().map(move |who| (key, *who)));
-        all.chain(self.scoped.iter().map(|scoped| ("access.scoped", scoped.who)))
+        let all = lists.into_iter().flat_map(|(key, list)| list.iter().map(move |who| (key, who)));
+        all.chain(self.scoped.iter().map(|scoped| ("access.scoped", &scoped.who)))
     }
 
     /// A scope that can be none: it names no servers, or too many.
@@ -79,21 +79,31 @@ impl Access {
     }
 }
 
-/// Who is given a role, by numeric id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Longest name of a certificate, in bytes.
+const CERTIFICATE_BYTES_MAX: usize = 200;
+
+/// Who is given a role: users and groups by numeric id.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grantee {
     /// `unix:1000`: a user.
     User(u32),
     /// `unix-group:33`: whoever the system's user database has in the group.
     Group(u32),
+    /// `cert:NAME`: whoever shows a certificate of this name over TCP.
+    Certificate(String),
 }
 
 /// How one is written.
-const FORM: &str = "a name such as unix:1000 (a user by its numeric id) or unix-group:33 (a group)";
+const FORM: &str = "a name such as unix:1000 (a user by its numeric id), unix-group:33 (a group) or cert:NAME (a client's certificate by its URI or DNS name)";
 
 impl Grantee {
     fn read(text: &str) -> Option<Self> {
         let (kind, id) = text.split_once(':')?;
+        if kind == "cert" {
+            let fits = (1..=CERTIFICATE_BYTES_MAX).contains(&id.len());
+            return (fits && id.chars().all(|c| c.is_ascii_graphic()))
+                .then(|| Self::Certificate(id.to_owned()));
+        }
         let id = id.parse().ok()?;
         match kind {
             "unix" => Some(Self::User(id)),
@@ -103,7 +113,7 @@ impl Grantee {
     }
 
     /// Whether it stands for all whom a user namespace does not know.
-    pub(super) fn is_nobody(self) -> bool {
+    pub(super) fn is_nobody(&self) -> bool {
         matches!(self, Self::User(NOBODY) | Self::Group(NOBODY))
     }
 }
@@ -113,6 +123,7 @@ impl fmt::Display for Grantee {
         match self {
             Self::User(uid) => write!(f, "unix:{uid}"),
             Self::Group(gid) => write!(f, "unix-group:{gid}"),
+            Self::Certificate(name) => write!(f, "cert:{name}"),
         }
     }
 }

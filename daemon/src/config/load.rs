@@ -13,7 +13,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::de::DeserializeOwned;
 
-use super::{Config, SYSTEM_DATA_DIR, SYSTEM_RUNTIME_DIR, rules};
+use super::{Config, SYSTEM_DATA_DIR, SYSTEM_RUNTIME_DIR, Tls, rules};
 
 /// Variables that begin so are configuration; two underscores part the levels: `SETTLED_LANE__RENEW_S`.
 const ENV_PREFIX: &str = "SETTLED_";
@@ -215,6 +215,9 @@ impl Setting {
                 text.trim().parse::<u64>().map_or_else(|_| Value::from(text), Value::from)
             }
             Some(Value::Array(..)) => list(text),
+            Some(Value::Bool(..)) => {
+                text.trim().parse::<bool>().map_or_else(|_| Value::from(text), Value::from)
+            }
             _ => Value::from(text),
         };
         Self { name, key, value }
@@ -245,7 +248,16 @@ impl Provider for Setting {
 
 fn make_absolute(config: &mut Config, surroundings: &Surroundings) {
     let Config { data_dir, listen, packages, ssh, secrets, webhook, .. } = config;
-    let optional = [&mut packages.dir, &mut ssh.agent, &mut secrets.key_file, &mut webhook.ca_file];
+    let Tls { cert, key, client_ca } = &mut listen.tls;
+    let optional = [
+        &mut packages.dir,
+        &mut ssh.agent,
+        &mut secrets.key_file,
+        &mut webhook.ca_file,
+        cert,
+        key,
+        client_ca,
+    ];
     let optional = optional.into_iter().flatten();
     for path in [data_dir, &mut listen.unix].into_iter().chain(optional) {
         *path = surroundings.absolute(path);
@@ -290,12 +302,6 @@ fn sentence(error: &figment::Error) -> String {
 fn unknown(field: &str, path: &str, known: &[&str], from: &str) -> String {
     let section = path.strip_suffix(field).unwrap_or(path).trim_end_matches('.');
     let key = if section.is_empty() { field.to_owned() } else { format!("{section}.{field}") };
-    if key == "listen.tcp" {
-        return format!(
-            "listen.tcp{from} cannot be set yet: TCP comes with authentication, in a later version. \
-             Use listen.unix, and reach it from elsewhere through SSH"
-        );
-    }
     let place = if section.is_empty() { "At the top level".to_owned() } else { format!("In [{section}]") };
     format!(
         "{key}{from} is no setting of settled: mend its name or remove it. {place} there are: {}",
@@ -418,7 +424,7 @@ mod tests {
         };
         let config = scoped("unix-group:33", "operator", "['label:env=prod', 'server:web1']").unwrap();
         let [given] = &config.access.scoped[..] else { panic!("{:?}", config.access) };
-        assert_eq!((given.who, given.role), (Grantee::Group(33), ScopedRole::Operator));
+        assert_eq!((&given.who, given.role), (&Grantee::Group(33), ScopedRole::Operator));
         let servers: Vec<_> = given.servers.iter().map(|picked| picked.0.to_string()).collect();
         assert_eq!(servers, ["label:env=prod", "server:web1"]);
         for (who, role, servers, says) in [
@@ -481,13 +487,16 @@ mod tests {
     }
 
     #[test]
-    fn tcp_is_refused_with_the_reason() {
+    fn p13_tcp_without_a_certificate_is_refused_with_the_reason() {
         for message in [
             refused("[listen]\ntcp = '0.0.0.0:7443'\n"),
-            from_env(&[("SETTLED_LISTEN__TCP", "x")]).unwrap_err().to_string(),
+            from_env(&[("SETTLED_LISTEN__TCP", "0.0.0.0:7443")]).unwrap_err().to_string(),
         ] {
-            assert!(message.contains("listen.tcp") && message.contains("authentication"), "{message}");
+            assert!(message.contains("listen.tcp = 0.0.0.0:7443 needs listen.tls.cert"), "{message}");
         }
+        assert!(refused("[listen]\ntcp_health = true\n").contains("would do nothing"));
+        let env = [("SETTLED_LISTEN__TCP_HEALTH", "true")];
+        assert!(from_env(&env).unwrap_err().to_string().contains("would do nothing"), "read as what it is");
     }
 
     #[test]

@@ -3,10 +3,8 @@
 //! Every cross rule has the same form, "this value is at least so much, because of those", so that each message can
 //! name both sides and a value that is safe.
 
-use std::path::Path;
-
 use super::access::NOBODY;
-use super::{BACKOFF_MAX_S, Config, Drain};
+use super::{BACKOFF_MAX_S, Config, Drain, Grantee, listen};
 
 /// How long after a start or a takeover nothing is settled by time, in seconds.
 pub const TAKEOVER_GRACE_S: u64 = 60;
@@ -15,8 +13,6 @@ pub const TAKEOVER_GRACE_S: u64 = 60;
 pub const LOOK_EVERY_MAX_S: u64 = 5;
 
 const DAY_S: u64 = 86_400;
-/// `sun_path` has 108 bytes, the last of them is zero.
-const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// A value that must not be smaller than others demand.
 pub(super) struct Rule {
@@ -136,6 +132,12 @@ pub(super) const RULES: &[Rule] = &[
         least: |c| u64::from(c.limits.connections_per_user_max) + 1,
     },
     Rule {
+        raise: "limits.network_connections_max",
+        because_of: &["limits.connections_per_address_max"],
+        why: "one address could take every place, those of others too",
+        least: |c| u64::from(c.limits.connections_per_address_max) + 1,
+    },
+    Rule {
         raise: "limits.body_bytes_max",
         because_of: &["limits.body_bytes_per_principal_max"],
         why: "one principal could take the room of all others",
@@ -206,6 +208,13 @@ pub(super) const NUMBERS: &[Number] = &[
     number("retention.executions_days", |c| u64::from(c.retention.executions_days), 1, 36_500),
     number("limits.connections_max", |c| u64::from(c.limits.connections_max), 2, 100_000),
     number("limits.connections_per_user_max", |c| u64::from(c.limits.connections_per_user_max), 1, 100_000),
+    number("limits.network_connections_max", |c| u64::from(c.limits.network_connections_max), 2, 100_000),
+    number(
+        "limits.connections_per_address_max",
+        |c| u64::from(c.limits.connections_per_address_max),
+        1,
+        100_000,
+    ),
     number("limits.handshake_s", |c| c.limits.handshake_s, 1, 60),
     number("limits.first_request_s", |c| c.limits.first_request_s, 1, 300),
     number("limits.idle_s", |c| c.limits.idle_s, 1, DAY_S),
@@ -283,9 +292,8 @@ fn ranges(config: &Config) -> impl Iterator<Item = Fault> {
 }
 
 fn texts(config: &Config) -> impl Iterator<Item = Fault> {
-    [url(config), socket(&config.listen.unix), metrics(config), nobody(config), scopes(config), empty(config)]
-        .into_iter()
-        .flatten()
+    let others = [url(config), nobody(config), scopes(config), certificates(config), empty(config)];
+    others.into_iter().flatten().chain(listen::faults(config))
 }
 
 fn url(config: &Config) -> Option<Fault> {
@@ -298,30 +306,6 @@ fn url(config: &Config) -> Option<Fault> {
     Some(Fault { text: text.to_owned(), keys: vec!["database.url"] })
 }
 
-fn socket(path: &Path) -> Option<Fault> {
-    let bytes = path.as_os_str().len();
-    (bytes > SOCKET_PATH_BYTES_MAX).then(|| Fault {
-        text: format!(
-            "listen.unix is {bytes} bytes long, and a socket's path may have {SOCKET_PATH_BYTES_MAX}: \
-             set listen.unix to a shorter path, such as {}/settled.sock",
-            super::SYSTEM_RUNTIME_DIR
-        ),
-        keys: vec!["listen.unix"],
-    })
-}
-
-fn metrics(config: &Config) -> Option<Fault> {
-    let address = config.listen.metrics.filter(|address| !address.ip().is_loopback())?;
-    Some(Fault {
-        text: format!(
-            "listen.metrics = {address} can be reached from elsewhere, and whoever reaches it is answered: \
-             use a loopback address such as 127.0.0.1:{}",
-            address.port()
-        ),
-        keys: vec!["listen.metrics"],
-    })
-}
-
 fn nobody(config: &Config) -> Option<Fault> {
     let (key, _) = config.access.named().find(|(_, who)| who.is_nobody())?;
     Some(Fault {
@@ -330,6 +314,18 @@ fn nobody(config: &Config) -> Option<Fault> {
              and run the daemon without a namespace of its own (no PrivateUsers= in its unit)"
         ),
         keys: vec![key],
+    })
+}
+
+/// A certificate is worth nothing when no authority vouches for it.
+fn certificates(config: &Config) -> Option<Fault> {
+    let (key, who) = config.access.named().find(|(_, who)| matches!(who, Grantee::Certificate(_)))?;
+    config.listen.tls.client_ca.is_none().then(|| Fault {
+        text: format!(
+            "{key} names {who}, and no authority vouches for certificates, so nobody could show it: name the authority's file in \
+             listen.tls.client_ca, or leave {who} out"
+        ),
+        keys: vec![key, "listen.tls.client_ca"],
     })
 }
 
@@ -347,6 +343,9 @@ fn empty(config: &Config) -> Option<Fault> {
         ("ssh.agent", path(&config.ssh.agent)),
         ("secrets.key_file", path(&config.secrets.key_file)),
         ("webhook.ca_file", path(&config.webhook.ca_file)),
+        ("listen.tls.cert", path(&config.listen.tls.cert)),
+        ("listen.tls.key", path(&config.listen.tls.key)),
+        ("listen.tls.client_ca", path(&config.listen.tls.client_ca)),
         ("log.level", config.log.level.trim().is_empty()),
     ]
     .into_iter()
@@ -378,6 +377,7 @@ mod tests {
         &[("limits.first_request_s", "4")],
         &[("limits.idle_s", "9")],
         &[("limits.connections_max", "192")],
+        &[("limits.network_connections_max", "64")],
         &[("limits.body_bytes_max", "16777216")],
         &[("limits.requests_burst", "4999")],
     ];

@@ -65,7 +65,7 @@ pub use server_edit::{EditServer, Login};
 pub use server_policy::{EditPolicy, opening};
 pub use server_takeover::Takeover;
 pub use settle::Settled;
-pub use tokens::{NewToken, Shown, TOKEN_DAYS_MAX};
+pub use tokens::{NewToken, TOKEN_DAYS_MAX};
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Answer, Asked, Engine, Refusal, valid};
-use crate::auth::{Role, TOKEN, Token};
+use crate::auth::{Held, Role, SELECTORS_MAX, Scope, Selector, Shown, TOKEN, Token, Tokens};
 use crate::domain::time::Timestamp;
 use crate::store::tokens::TokenRow;
 use crate::store::{Command, StoreError, Unit, Wants};
@@ -26,23 +26,10 @@ pub struct NewToken {
     pub name: String,
     /// What its bearer may do.
     pub role: Role,
-    /// What it is for; empty: everything.
-    pub scope: Vec<String>,
+    /// For which servers; empty: for all of them.
+    pub scope: Vec<Selector>,
     /// How long it is good for, in days; 0: for as long as they usually are.
     pub days: u32,
-}
-
-/// What a token is that somebody shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Shown {
-    /// A good one.
-    Good(Box<TokenRow>),
-    /// One that was good until this time.
-    Expired(Timestamp),
-    /// One that was revoked.
-    Revoked,
-    /// One that this settled has not made, or has forgotten.
-    Unknown,
 }
 
 struct CreateToken {
@@ -67,6 +54,7 @@ impl Command for CreateToken {
             return Ok((of(answer)?, false));
         }
         let NewToken { name, role, scope, days } = &self.token;
+        let scope: Vec<_> = scope.iter().map(ToString::to_string).collect();
         if let Some(live) = unit.db().await?.live_token(name).await? {
             return Err(exists(&live));
         }
@@ -76,7 +64,7 @@ impl Command for CreateToken {
             id: self.engine.clock().ulid().to_string(),
             name: name.clone(),
             role: role.to_string(),
-            scope: TokenRow::scope_text(scope),
+            scope: TokenRow::scope_text(&scope),
             principal: self.asked.principal.clone(),
             created_at: now.0,
             expires_at: (now + Duration::from_secs(u64::from(days) * 86_400)).0,
@@ -171,6 +159,12 @@ impl Engine {
         if token.days > TOKEN_DAYS_MAX {
             problems.add("days", format!("must be 1 to {TOKEN_DAYS_MAX}, or 0 for {DAYS_DEFAULT}"));
         }
+        if token.scope.len() > SELECTORS_MAX {
+            problems.add("scope", format!("must be at most {SELECTORS_MAX}"));
+        }
+        if token.role == Role::Admin && !token.scope.is_empty() {
+            problems.add("scope", "cannot be given to an admin, who changes what concerns all servers: leave it out, or give the role operator");
+        }
         problems.into_result()?;
         let secret = Token::new(&self.random_bits());
         let command = CreateToken { engine: self.clone(), asked, token, digest: secret.digest() };
@@ -184,26 +178,12 @@ impl Engine {
         self.writer().commit(RevokeToken { asked, token }).await
     }
 
-    /// What a token is that somebody shows. Nothing is remembered between two requests: what was revoked is worthless at once.
-    pub async fn shown_token(&self, token: &Token) -> Result<Shown, StoreError> {
-        let found = self.store().read().await?.db().token_by_digest(&token.digest()).await?;
-        let now = self.clock().now();
-        Ok(match found {
-            None => Shown::Unknown,
-            Some(row) if row.revoked_at.is_some() => Shown::Revoked,
-            Some(row) if row.expires_at <= now.0 => Shown::Expired(Timestamp(row.expires_at)),
-            Some(row) => {
-                self.note_use(&row, now);
-                Shown::Good(Box::new(row))
-            }
-        })
+    async fn token_by_digest(&self, digest: &str) -> Result<Option<TokenRow>, StoreError> {
+        self.store().read().await?.db().token_by_digest(digest).await
     }
 
-    /// The token of this name, if it is good now.
-    pub async fn good_token(&self, name: &str) -> Result<Option<TokenRow>, StoreError> {
-        let found = self.store().read().await?.db().live_token(name).await?;
-        let now = self.clock().now().0;
-        Ok(found.filter(|row| row.name == name && row.expires_at > now))
+    async fn live_token(&self, name: &str) -> Result<Option<TokenRow>, StoreError> {
+        self.store().read().await?.db().live_token(name).await
     }
 
     /// Notes when a token was used, to the minute, and keeps nobody waiting for that.
@@ -222,6 +202,41 @@ impl Engine {
             engine.inner.uses.end(&id);
         });
     }
+}
+
+#[async_trait]
+impl Tokens for Engine {
+    async fn shown(&self, token: &Token) -> Result<Shown, String> {
+        let found = self.token_by_digest(&token.digest()).await.map_err(|error| error.to_string())?;
+        let now = self.clock().now();
+        Ok(match found {
+            None => Shown::Unknown,
+            Some(row) if row.revoked_at.is_some() => Shown::Revoked,
+            Some(row) if row.expires_at <= now.0 => Shown::Expired,
+            Some(row) => {
+                self.note_use(&row, now);
+                Shown::Good { held: held(&row)?, name: row.name }
+            }
+        })
+    }
+
+    async fn held(&self, name: &str) -> Result<Option<Held>, String> {
+        let found = self.live_token(name).await.map_err(|error| error.to_string())?;
+        let now = self.clock().now().0;
+        found.filter(|row| row.name == name && row.expires_at > now).map(|row| held(&row)).transpose()
+    }
+}
+
+/// What a token gives.
+fn held(row: &TokenRow) -> Result<Held, String> {
+    let broken = || format!("the record of the token {} cannot be read", row.name);
+    let role = Role::parse(&row.role).ok_or_else(broken)?;
+    let selectors = row.scope().map_err(|_| broken())?;
+    let selectors =
+        selectors.iter().map(|text| text.parse().map_err(|_| broken())).collect::<Result<Vec<_>, _>>()?;
+    let mut held = Held::default();
+    held.give(role, if selectors.is_empty() { Scope::Whole } else { Scope::Of(selectors) });
+    Ok(held)
 }
 
 /// The tokens whose use is being noted, so that a hundred requests at once are noted once.

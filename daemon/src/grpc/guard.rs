@@ -1,13 +1,17 @@
-//! The guard behind the door: every request comes through here, with the user id that the kernel vouches for. A method that declares no
+//! The guard behind the door: every request comes through here, with the user id that the kernel vouches for, or with what a caller from the
+//! network shows. A method that declares no
 //! right is not let through (P14).
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
+use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Request, Response};
 use settled_proto::v1::{Scope as WireScope, Verb as WireVerb};
+use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
@@ -15,7 +19,7 @@ use tower::{Layer, Service};
 use super::door::Peer;
 use super::refusals::Traced;
 use super::status;
-use crate::auth::{Gate, Principal, Role, Stranger, Turned, Verb};
+use crate::auth::{Gate, NotLetIn, Principal, Role, Scope, Stranger, Token, Turned, Verb};
 use crate::clock::{Clock, SparseEach};
 
 /// Open to every caller who was let in; they tell nothing of servers.
@@ -28,6 +32,38 @@ const OPEN: [&str; 3] = [
 /// Tells its caller all that it is.
 const WHO_AM_I: &str = "/settled.v1.Admin/WhoAmI";
 
+/// Health, by whichever method.
+const HEALTH: &str = "/grpc.health.v1.Health/";
+
+/// The principal of those whom Health answers without knowing them. It is let in nowhere else.
+const ANYBODY: &str = "anybody";
+
+/// Tokens that are looked up at the same time: the store has other readers.
+const LOOKUPS_MAX: usize = 2;
+
+/// What a caller from the network is told who does not say who it is.
+const NOBODY: &str = "settled does not know who asks: over TCP, show a token (authorization: Bearer TOKEN) or a client certificate";
+
+/// What is told to whoever shows a token through the unix socket.
+const NOT_HERE: &str = "a token counts over TCP with TLS only: through the unix socket the kernel says who asks, so leave it out, or whoever sends it is \
+                        taken for somebody else than it thinks";
+
+/// What a request says of who sends it.
+struct Asks {
+    peer: Option<Peer>,
+    token: Option<HeaderValue>,
+}
+
+/// The token in an `authorization` header. The error is a sentence, and tells nothing of what was sent.
+fn bearer(header: &HeaderValue) -> Result<Token, String> {
+    let form = || "the authorization is not of the form `Bearer TOKEN`".to_owned();
+    let (scheme, token) = header.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(form)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(form());
+    }
+    Token::read(token.trim()).map_err(|error| error.to_string())
+}
+
 /// Puts the guard before all services.
 #[derive(Clone)]
 pub(super) struct GuardLayer {
@@ -38,6 +74,10 @@ struct Guard {
     gate: Gate,
     clock: Arc<dyn Clock>,
     refused: SparseEach,
+    /// Health answers whoever asks over TCP.
+    open_health: bool,
+    /// Tokens that are looked up at the same time.
+    lookups: Semaphore,
     rights: HashMap<&'static str, Right>,
 }
 
@@ -50,10 +90,19 @@ struct Right {
 }
 
 impl GuardLayer {
-    pub(super) fn new(gate: Gate, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(gate: Gate, open_health: bool, clock: Arc<dyn Clock>) -> Self {
         let right = |&(path, verb, scope): &(&'static str, i32, i32)| Some((path, right_of(verb, scope)?));
         let rights = settled_proto::ACCESS.iter().filter_map(right).collect();
-        Self { guard: Arc::new(Guard { gate, clock, refused: SparseEach::default(), rights }) }
+        Self {
+            guard: Arc::new(Guard {
+                gate,
+                clock,
+                refused: SparseEach::default(),
+                open_health,
+                lookups: Semaphore::new(LOOKUPS_MAX),
+                rights,
+            }),
+        }
     }
 }
 
@@ -79,8 +128,58 @@ fn right_of(verb: i32, scope: i32) -> Option<Right> {
 
 impl Guard {
     /// Who asks, if it may.
-    async fn admit(&self, path: &str, peer: Option<Peer>) -> Result<Principal, Status> {
-        self.admit_uid(path, peer.map(|Peer::Unix { uid }| uid)).await
+    async fn admit(&self, path: &str, asks: Asks) -> Result<Principal, Status> {
+        match asks.peer {
+            Some(Peer::Unix { .. }) if asks.token.is_some() => Err(Status::unauthenticated(NOT_HERE)),
+            Some(Peer::Unix { uid }) => self.admit_uid(path, Some(uid)).await,
+            Some(Peer::Network { address, certificate }) => {
+                self.admit_network(path, address, certificate.as_deref(), asks.token).await
+            }
+            None => self.admit_uid(path, None).await,
+        }
+    }
+
+    /// Who asks from the network: whoever shows a token, or else a certificate.
+    async fn admit_network(
+        &self,
+        path: &str,
+        address: IpAddr,
+        certificate: Option<&str>,
+        token: Option<HeaderValue>,
+    ) -> Result<Principal, Status> {
+        if self.open_health && path.starts_with(HEALTH) {
+            let name = ANYBODY.to_owned();
+            return Ok(Principal { name, role: Role::Viewer, scope: Scope::NOTHING });
+        }
+        let asked = self.asked(path);
+        let admitted = match (token, certificate) {
+            (Some(header), _) => {
+                let token = bearer(&header).map_err(|words| self.unknown(address, path, words))?;
+                // Few at once, so that those who show what nobody knows do not take the store from others.
+                let _looks = self.lookups.acquire().await;
+                self.gate.admit_token(&token, asked).await
+            }
+            (None, Some(name)) => self.gate.admit_certificate(name, asked),
+            (None, None) => return Err(self.unknown(address, path, NOBODY.to_owned())),
+        };
+        match admitted {
+            Ok(principal) => self.let_in(path, principal),
+            Err(NotLetIn::Later(why)) => Err(status::later(NotLetIn::Later(why).to_string())),
+            Err(refused) => Err(self.unknown(address, path, refused.to_string())),
+        }
+    }
+
+    /// Refuses a caller from the network of whom nothing is known that counts.
+    fn unknown(&self, address: IpAddr, path: &str, words: String) -> Status {
+        if let Some(more) = self.refused.tell(&address.to_string(), self.clock.monotonic()) {
+            tracing::warn!(%address, path, more, why = words, "a caller from the network was refused");
+        }
+        Status::unauthenticated(words)
+    }
+
+    /// For what a method needs to be allowed, as far as that is to be looked up.
+    fn asked(&self, path: &str) -> Option<Verb> {
+        (path != WHO_AM_I).then(|| self.rights.get(path).map_or(Verb::View, |right| right.verb))
     }
 
     async fn admit_uid(&self, path: &str, uid: Option<u32>) -> Result<Principal, Status> {
@@ -89,17 +188,19 @@ impl Guard {
                 "the system does not tell who is asking: connect through the unix socket",
             )
         })?;
-        let needed = self.rights.get(path).copied();
-        let asked = if path == WHO_AM_I { None } else { Some(needed.map_or(Verb::View, |right| right.verb)) };
-        let principal = match self.gate.admit(uid, asked).await {
-            Ok(principal) => principal,
-            Err(Turned::Away(stranger)) => return Err(self.strange(&stranger, path)),
-            Err(Turned::Later(unclear)) => return Err(status::unclear(&unclear)),
-        };
+        match self.gate.admit(uid, self.asked(path)).await {
+            Ok(principal) => self.let_in(path, principal),
+            Err(Turned::Away(stranger)) => Err(self.strange(&stranger, path)),
+            Err(Turned::Later(unclear)) => Err(status::unclear(&unclear)),
+        }
+    }
+
+    /// Lets somebody who is known through to a method, if that is within its role.
+    fn let_in(&self, path: &str, principal: Principal) -> Result<Principal, Status> {
         if OPEN.iter().any(|open| path.starts_with(open)) {
             return Ok(principal);
         }
-        match needed {
+        match self.rights.get(path).copied() {
             None => Err(Status::unimplemented(format!(
                 "this settled has no method `{}`",
                 status::clipped(path, status::NAME_BYTES_MAX)
@@ -181,8 +282,10 @@ where
         let mut inner = std::mem::replace(&mut self.inner, ready);
         let guard = Arc::clone(&self.guard);
         Box::pin(async move {
-            let peer = request.extensions().get().copied();
-            match guard.admit(request.uri().path(), peer).await {
+            // Nobody behind the guard sees a token.
+            let token = request.headers_mut().remove(AUTHORIZATION);
+            let asks = Asks { peer: request.extensions().get().cloned(), token };
+            match guard.admit(request.uri().path(), asks).await {
                 Ok(principal) => {
                     if let Some(traced) = request.extensions().get::<Arc<Traced>>() {
                         traced.asks(&principal.name);
@@ -210,7 +313,7 @@ mod tests {
 
     fn guard_of(grants: Grants) -> Arc<Guard> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        GuardLayer::new(Gate::new(900, grants, Arc::clone(&clock)), clock).guard
+        GuardLayer::new(Gate::new(900, grants, Arc::clone(&clock)), false, clock).guard
     }
 
     #[test]
@@ -267,6 +370,30 @@ mod tests {
         assert!(refusals > 40, "{refusals}");
     }
 
+    #[tokio::test]
+    async fn p14_from_the_network_nobody_is_let_in_anywhere_who_shows_nothing_that_counts() {
+        let guard = guard();
+        let paths = settled_proto::ACCESS.iter().map(|&(path, ..)| path);
+        let others = ["/grpc.health.v1.Health/Check", "/settled.v1.Resources/Explode", "/", ""];
+        let certificates = [None, Some("a.site".into())];
+        for path in paths.chain(OPEN).chain(others) {
+            for certificate in &certificates {
+                for token in [None, Some("Bearer st_x"), Some("Basic cm9vdDo="), Some("Bearer"), Some("")] {
+                    let peer = Peer::Network {
+                        address: [192, 0, 2, 1].into(),
+                        certificate: Clone::clone(certificate),
+                    };
+                    let token = token.map(HeaderValue::from_static);
+                    let status = guard.admit(path, Asks { peer: Some(peer), token }).await.unwrap_err();
+                    assert_eq!(status.code(), Code::Unauthenticated, "{path}: {status:?}");
+                }
+            }
+        }
+        let asks =
+            Asks { peer: Some(Peer::Unix { uid: 0 }), token: Some(HeaderValue::from_static("Bearer st_x")) };
+        assert_eq!(guard.admit(WHO_AM_I, asks).await.unwrap_err().code(), Code::Unauthenticated);
+    }
+
     /// A user database that is away.
     struct Away;
 
@@ -283,7 +410,7 @@ mod tests {
         grants.group(50, Role::Operator);
         grants.user(1002, Role::Operator);
         let gate = Gate::with_members(900, grants, Arc::new(Away), Arc::clone(&clock));
-        let guard = GuardLayer::new(gate, clock).guard;
+        let guard = GuardLayer::new(gate, false, clock).guard;
         let install = "/settled.v1.Resources/Install";
         let status = guard.admit_uid(install, Some(1001)).await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{}", status.message());

@@ -43,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 
-pub use door::{BindError, Patience, Places, bind};
+pub use door::{BindError, Credentials, Network, Patience, Places, Tls, TlsError, TlsFiles, bind};
 pub use serve::{NotServing, ServeError, answers, serve};
 pub use shares::Portions;
 
@@ -86,8 +86,10 @@ pub enum Leaving {
 /// What callers may take of the daemon.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// How many may be connected at once.
+    /// How many may be connected at once through the socket.
     pub places: door::Places,
+    /// How many from the network.
+    pub network_places: door::Places,
     /// How long a connection may be silent.
     pub patience: door::Patience,
     /// How long the message of a request may take to arrive.

@@ -59,7 +59,7 @@ where
         let (inner, record) = (inner.clone(), Arc::clone(&record));
         async move {
             let traced = Arc::new(Traced::default());
-            let (path, peer) = (request.uri().path().to_owned(), request.extensions().get::<Peer>().copied());
+            let (path, peer) = (request.uri().path().to_owned(), request.extensions().get::<Peer>().cloned());
             request.extensions_mut().insert(Arc::clone(&traced));
             let answer = inner.oneshot(request).await?;
             if let Some(status) = Status::from_header_map(answer.headers()) {
@@ -88,7 +88,7 @@ impl Record {
         let Some(method) = methods::at(path).filter(|method| concerns(method.verb, status.code())) else {
             return;
         };
-        let unknown = || peer.map(Peer::principal).unwrap_or_default();
+        let unknown = || peer.as_ref().map(Peer::principal).unwrap_or_default();
         let principal = traced.principal.get().cloned().unwrap_or_else(unknown);
         let Some(missing) = self.may_keep(&principal) else { return };
         let unnamed = Named::default();

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::OptionFuture;
 use settled_proto::MESSAGE_BYTES_MAX;
 use settled_proto::v1::admin_server::AdminServer;
 use settled_proto::v1::lifecycles_server::LifecyclesServer;
@@ -28,12 +29,12 @@ use tonic_health::server::HealthReporter;
 use tower::Layer as _;
 
 use super::deadline::DeadlineLayer;
-use super::door::{Door, Manners};
+use super::door::{Door, Manners, Network, Socket, Tcp, fitting};
 use super::guard::GuardLayer;
 use super::refusals::on_record;
 use super::shares::SharesLayer;
 use super::wire::WireLayer;
-use super::{Api, GrpcParts, Leaving};
+use super::{Api, GrpcParts, Leaving, Places};
 use crate::clock::Clock;
 
 /// Why serving ended before it was told to.
@@ -98,7 +99,11 @@ macro_rules! service {
 }
 
 /// Serves until `parts.stop` is cancelled: then nobody comes in, streams end with UNAVAILABLE, and what is in flight has a second.
-pub async fn serve(listener: UnixListener, parts: GrpcParts) -> Result<(), ServeError> {
+pub async fn serve(
+    listener: UnixListener,
+    network: Option<Network>,
+    parts: GrpcParts,
+) -> Result<(), ServeError> {
     let parts = Arc::new(parts);
     let errands = TaskTracker::new();
     let api = Api { parts: Arc::clone(&parts), errands: errands.clone() };
@@ -117,23 +122,33 @@ pub async fn serve(listener: UnixListener, parts: GrpcParts) -> Result<(), Serve
         .add_service(service!(AdminServer, api))
         .add_service(service!(SchedulesServer, api))
         .prepare();
+    let open_health = network.as_ref().is_some_and(|network| network.open_health);
     let clock = parts.engine.shared_clock();
     let limits = parts.limits;
     // From the inside out: what stands last here comes first.
     let service = WireLayer::new(limits.body, Arc::clone(&clock))?.layer(routes);
     let service = SharesLayer::new(limits.portions, Arc::clone(&clock)).layer(service);
     let service = DeadlineLayer::new(Arc::clone(&clock)).layer(service);
-    let service = GuardLayer::new(parts.gate.clone(), Arc::clone(&clock)).layer(service);
+    let service = GuardLayer::new(parts.gate.clone(), open_health, Arc::clone(&clock)).layer(service);
     let service = on_record(service, api);
-    let manners = Manners {
+    let manners = Arc::new(Manners {
         clock,
         patience: limits.patience,
         stop: parts.stop.clone(),
         leaving: parts.leaving.clone(),
+    });
+    let (places, network_places) = match &network {
+        Some(_) => fitting(limits.places, limits.network_places),
+        None => fitting(limits.places, Places { all: 0, per_one: 0 }),
     };
-    let door = Door::new(listener, parts.gate.clone(), service, limits.places, manners);
+    let from_network = network.map(|Network { listener, tls, .. }| {
+        let entry = Tcp { listener, tls };
+        Door::new(entry, parts.gate.clone(), service.clone(), network_places, Arc::clone(&manners)).serve()
+    });
+    let socket = Socket { listener, gate: parts.gate.clone() };
+    let door = Door::new(socket, parts.gate.clone(), service, places, manners);
     let told = tell_health(health, parts.leaving.clone(), parts.stop.clone());
-    tokio::join!(door.serve(), told);
+    tokio::join!(door.serve(), OptionFuture::from(from_network), told);
     errands.close();
     errands.wait().await;
     Ok(())

@@ -168,6 +168,11 @@ pub(super) fn unclear(unclear: &Unclear) -> Status {
     Status::with_error_details(Code::Unavailable, message, ErrorDetails::with_retry_info(Some(TRY_AGAIN)))
 }
 
+/// The status of a request of which nobody can tell at the moment whether it is allowed.
+pub(super) fn later(message: String) -> Status {
+    Status::with_error_details(Code::Unavailable, message, ErrorDetails::with_retry_info(Some(TRY_AGAIN)))
+}
+
 /// The status with which streams end when the daemon stops.
 pub(super) fn stopping() -> Status {
     leaving("STOPPING", "the daemon is stopping: connect again")

@@ -4,6 +4,7 @@ use settled_proto::v1;
 
 use super::pages::Page;
 use super::{Api, check, convert};
+use crate::auth::{BadSelector, Selector};
 use crate::engine::{Asked, NewToken, Refusal};
 
 impl Api {
@@ -14,7 +15,7 @@ impl Api {
     ) -> Result<v1::CreateTokenResponse, Refusal> {
         let role = convert::role_of(check::word("role", m.role)?)
             .ok_or_else(|| Refusal::field("role", "is missing: viewer, operator or admin"))?;
-        let scope = scope(m.scope)?;
+        let scope = scope(&m.scope)?;
         let new = NewToken { name: m.name, role, scope, days: m.days };
         let (row, secret) = self.engine().create_token(asked, new).await?;
         let secret = secret.map(|secret| secret.expose().to_owned()).unwrap_or_default();
@@ -41,10 +42,9 @@ impl Api {
     }
 }
 
-/// What a token is for, each as it is written.
-fn scope(words: Vec<String>) -> Result<Vec<String>, Refusal> {
-    if words.is_empty() {
-        return Ok(words);
-    }
-    Err(Refusal::field("scope", "is not served yet: leave it out, and the token is for every server"))
+/// For which servers a token is.
+fn scope(words: &[String]) -> Result<Vec<Selector>, Refusal> {
+    let read =
+        |word: &String| word.parse().map_err(|bad: BadSelector| Refusal::field("scope", bad.to_string()));
+    words.iter().map(read).collect()
 }

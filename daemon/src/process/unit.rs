@@ -26,6 +26,9 @@ pub fn render(config: &Config, file: Option<&Path>) -> Result<String, String> {
         config.packages.dir.as_ref(),
         config.secrets.key_file.as_ref(),
         config.webhook.ca_file.as_ref(),
+        config.listen.tls.cert.as_ref(),
+        config.listen.tls.key.as_ref(),
+        config.listen.tls.client_ca.as_ref(),
     ];
     for path in paths.into_iter().flatten().map(PathBuf::as_path).chain(file) {
         refuse_hidden(path)?;

@@ -242,6 +242,7 @@ async fn runs_transitions_packages_and_admin_name_the_field() {
         api.admin(), create_token, CreateTokenRequest { request_id: id(), name: "ci".into(), role: 4, ..Default::default() } => ["role"];
         api.admin(), create_token, CreateTokenRequest { request_id: id(), name: "ci".into(), role: 1, days: 3651, ..Default::default() } => ["days"];
         api.admin(), create_token, CreateTokenRequest { request_id: id(), name: "ci".into(), role: 1, scope: vec!["web1".into()], ..Default::default() } => ["scope"];
+        api.admin(), create_token, CreateTokenRequest { request_id: id(), name: "ci".into(), role: 3, scope: vec!["server:web1".into()], ..Default::default() } => ["scope"];
         api.admin(), create_token, CreateTokenRequest { name: "ci".into(), role: 1, ..Default::default() } => ["request_id"];
         api.admin(), revoke_token, RevokeTokenRequest { request_id: id(), ..Default::default() } => ["token"];
         api.admin(), revoke_token, RevokeTokenRequest { token: "ci".into(), ..Default::default() } => ["request_id"];

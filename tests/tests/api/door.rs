@@ -107,7 +107,7 @@ async fn a_thousand_silent_callers_do_not_keep_one_who_speaks_waiting() {
     let newcomer = soon("a connection", connect(api.socket())).await;
     soon("an answer", status(newcomer)).await.unwrap();
     soon("an answer to who was there before", status(api.channel())).await.unwrap();
-    few(&silent, LIMITS.places.per_user).await;
+    few(&silent, LIMITS.places.per_one).await;
     // The stream of before was not ended for them.
     api.server("web").await;
     soon("the news", watch.message()).await.unwrap().expect("a stream has no end");
@@ -116,7 +116,7 @@ async fn a_thousand_silent_callers_do_not_keep_one_who_speaks_waiting() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_takes_no_place_and_hears_why() {
     let api = Served::with_limits(Limits {
-        places: Places { all: 16, per_user: 12 },
+        places: Places { all: 16, per_one: 12 },
         // Nobody is to go because of time here.
         patience: Patience { handshake: MINUTE, first_request: MINUTE, idle: MINUTE },
         ..LIMITS

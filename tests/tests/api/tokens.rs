@@ -1,7 +1,6 @@
 //! Tokens over the socket's API: the secret is told once and never kept, names are taken until they are revoked, the audit has it all.
 
-use settled::auth::Token;
-use settled::engine::Shown;
+use settled::auth::{Role as Has, Shown, Token, Tokens as _};
 use settled_proto::v1::{CreateTokenRequest, ListAuditRequest, ListTokensRequest, RevokeTokenRequest, Role};
 use settled_tests::engine::Served;
 use settled_tests::patience::until;
@@ -53,21 +52,23 @@ async fn p14_what_a_token_is_shows_at_once_and_its_use_is_noted() {
     let api = Served::start().await;
     let answer = api.admin().create_token(new("t1", "ci")).await.unwrap().into_inner();
     let secret = Token::read(&answer.secret).unwrap();
-    let shown = async || api.engine.shown_token(&secret).await.unwrap();
-    assert!(matches!(shown().await, Shown::Good(row) if row.name == "ci"));
+    let shown = async || api.engine.shown(&secret).await.unwrap();
+    assert!(
+        matches!(shown().await, Shown::Good { name, held } if name == "ci" && held.role() == Some(Has::Operator))
+    );
     let stranger = Token::new(&[9; 32].into());
-    assert_eq!(api.engine.shown_token(&stranger).await.unwrap(), Shown::Unknown);
+    assert_eq!(api.engine.shown(&stranger).await.unwrap(), Shown::Unknown);
     until("its use is noted", async || {
         let page = api.admin().list_tokens(ListTokensRequest::default()).await.unwrap().into_inner();
         page.tokens[0].last_used.is_some().then_some(())
     })
     .await;
 
-    assert!(api.engine.good_token("ci").await.unwrap().is_some());
+    assert!(api.engine.held("ci").await.unwrap().is_some());
     let revoked = api.admin().revoke_token(revocation("r1", "ci")).await.unwrap().into_inner();
     assert!(revoked.token.as_ref().unwrap().revoked_at.is_some());
     assert_eq!(shown().await, Shown::Revoked);
-    assert!(api.engine.good_token("ci").await.unwrap().is_none());
+    assert!(api.engine.held("ci").await.unwrap().is_none());
     let again = api.admin().revoke_token(revocation("r1", "ci")).await.unwrap().into_inner();
     assert_eq!(again, revoked);
     let gone = api.admin().revoke_token(revocation("r2", "ci")).await.unwrap_err();

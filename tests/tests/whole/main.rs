@@ -22,4 +22,5 @@ mod servers;
 mod shared;
 mod still;
 mod systemd;
+mod tls;
 mod webhooks;

@@ -2,6 +2,7 @@
 //! with an open request is never ended for another one. What the connections speak is not known here.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::line::Line;
@@ -13,11 +14,13 @@ const KEPT_FOR_HOUSE: usize = 16;
 
 /// Whose connection it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Who {
+pub(in crate::grpc) enum Who {
     /// Root, or the daemon's own user: it asks itself whether it serves.
     House,
     /// Another user who is let in, or of whom it is not known yet.
     User(u32),
+    /// Whoever comes from this address, through a door of its own.
+    Address(IpAddr),
     /// Somebody who is not.
     Stranger,
 }
@@ -26,8 +29,8 @@ pub(super) enum Who {
 pub(super) struct Crowd {
     /// Connections at the same time, without those of strangers.
     places: usize,
-    /// Of these, for one user.
-    per_user: usize,
+    /// Of these, for one user or one address.
+    per_one: usize,
     inside: Mutex<Inside>,
 }
 
@@ -45,8 +48,8 @@ struct Guest {
 
 impl Crowd {
     /// Nobody is inside yet.
-    pub(super) fn new(places: usize, per_user: usize) -> Arc<Self> {
-        Arc::new(Self { places, per_user, inside: Mutex::default() })
+    pub(super) fn new(places: usize, per_one: usize) -> Arc<Self> {
+        Arc::new(Self { places, per_one, inside: Mutex::default() })
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -59,13 +62,17 @@ impl Crowd {
         let has_room = match who {
             Who::Stranger => inside.make_room(|guest| guest == Who::Stranger, STRANGERS_MAX),
             Who::House => {
-                inside.make_room(|guest| guest == Who::House, self.per_user)
+                inside.make_room(|guest| guest == Who::House, self.per_one)
                     && inside.make_room(|guest| guest != Who::Stranger, self.places)
+            }
+            Who::Address(_) => {
+                inside.make_room(|guest| guest == who, self.per_one)
+                    && inside.make_room(|_| true, self.places)
             }
             Who::User(_) => {
                 let house = inside.count(|guest| guest == Who::House);
                 let others = self.places.saturating_sub(house.max((self.places / KEPT_FOR_HOUSE).max(1)));
-                inside.make_room(|guest| guest == who, self.per_user)
+                inside.make_room(|guest| guest == who, self.per_one)
                     && inside.make_room(|guest| !matches!(guest, Who::Stranger | Who::House), others)
             }
         };
@@ -182,6 +189,22 @@ mod tests {
         assert!(users.iter().all(|(line, _)| !is_out(line)));
         let inside = strangers.iter().filter(|(line, _)| !is_out(line)).count();
         assert_eq!(inside, STRANGERS_MAX);
+    }
+
+    #[test]
+    fn one_address_takes_no_place_of_another() {
+        let crowd = Crowd::new(8, 6);
+        let [one, other] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(|address| Who::Address(address.into()));
+        let busy = enter(&crowd, one, 6);
+        let _asks: Vec<_> = busy.iter().map(|(line, _)| line.open(false)).collect();
+        assert!(crowd.enter(one, &line()).is_none());
+        let silent = enter(&crowd, other, 2);
+        let newcomer = enter(&crowd, other, 1);
+        assert_eq!(
+            [is_out(&silent[0].0), is_out(&silent[1].0), is_out(&newcomer[0].0)],
+            [true, false, false]
+        );
+        assert!(busy.iter().all(|(line, _)| !is_out(line)));
     }
 
     #[test]

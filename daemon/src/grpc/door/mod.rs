@@ -1,16 +1,18 @@
 //! The door: everyone who comes in comes through here. It knows who knocks before a word is said, has a bounded number of places, and
 //! ends whoever is silent, so that many who say nothing keep nobody waiting who speaks.
 //!
-//! What is asked it does not know. The accept loop is the unix socket's; everything behind it takes any stream of bytes, with
-//! whoever is at its other end (`Peer`).
+//! What is asked it does not know. There are two, each with places of its own: the unix socket, and TCP with TLS (`Entry`). Everything
+//! behind them takes any stream of bytes, with whoever is at its other end (`Peer`).
 
 mod crowd;
+mod entry;
+mod expiry;
 mod line;
 mod socket;
 mod talk;
+mod tls;
 
 use std::convert::Infallible;
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -19,16 +21,20 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use http::{Request, Response};
 use rustix::io::Errno;
-use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower::Service;
 
+pub(super) use entry::Peer;
 pub use socket::{BindError, bind};
+pub use tls::{Credentials, Network, Tls, TlsError, TlsFiles};
+
+pub(super) use self::entry::{Socket, Tcp};
 
 use self::crowd::{Crowd, Who};
+use self::entry::{Caller as _, Entry};
 use self::line::Line;
 use self::talk::talk;
 use super::Leaving;
@@ -42,40 +48,13 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// What a spare file descriptor is spent on.
 const SPARE: &str = "/dev/null";
 
-/// Who is at the other end of a connection, as the system vouches for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Peer {
-    /// A process of this user, through the unix socket.
-    Unix {
-        /// The user.
-        uid: u32,
-    },
-}
-
-impl Peer {
-    /// Who it is, as far as the system vouches for it.
-    pub(super) fn principal(self) -> String {
-        match self {
-            Self::Unix { uid } => format!("unix:{uid}"),
-        }
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix { .. } => f.write_str("unix socket"),
-        }
-    }
-}
-
 /// How many may be inside at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Places {
     /// Connections of everyone together.
     pub all: usize,
-    /// Connections of one user.
-    pub per_user: usize,
+    /// Connections of one user, or of one address.
+    pub per_one: usize,
 }
 
 /// How long a connection may be silent.
@@ -100,8 +79,8 @@ pub(super) struct Manners {
 }
 
 /// Lets callers in until the stop.
-pub(super) struct Door<S> {
-    listener: UnixListener,
+pub(super) struct Door<E, S> {
+    entry: E,
     gate: Gate,
     service: S,
     crowd: Arc<Crowd>,
@@ -112,25 +91,18 @@ pub(super) struct Door<S> {
     lack: Sparse,
 }
 
-impl<S> Door<S>
+impl<E, S> Door<E, S>
 where
+    E: Entry,
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
     /// A door to `service`.
-    pub(super) fn new(
-        listener: UnixListener,
-        gate: Gate,
-        service: S,
-        places: Places,
-        manners: Manners,
-    ) -> Self {
-        let all = fitting(places.all);
-        let crowd = Crowd::new(all, places.per_user.min(all));
-        let manners = Arc::new(manners);
+    pub(super) fn new(entry: E, gate: Gate, service: S, places: Places, manners: Arc<Manners>) -> Self {
+        let crowd = Crowd::new(places.all, places.per_one.min(places.all));
         let spare = File::open(SPARE).ok();
         let (full, lack) = <(Sparse, Sparse)>::default();
-        Self { listener, gate, service, crowd, manners, spare, full, lack }
+        Self { entry, gate, service, crowd, manners, spare, full, lack }
     }
 
     /// Lets callers in until the stop; then nobody, and what is in flight has a second.
@@ -142,8 +114,9 @@ where
                 biased;
                 () = manners.stop.cancelled() => break,
                 Some(_) = inside.join_next() => {}
-                caller = accept(&self.listener) => match caller {
-                    Ok(stream) => self.let_in(stream, &mut inside),
+                caller = self.entry.accept() => match caller {
+                    Ok(None) => {}
+                    Ok(Some((caller, who))) => self.let_in(caller, who, &mut inside),
                     Err(error) => self.could_not_accept(&error, &mut inside).await,
                 },
             }
@@ -161,31 +134,36 @@ where
     }
 
     /// Lets a caller in, if there is a place for it.
-    fn let_in(&mut self, stream: UnixStream, inside: &mut JoinSet<()>) {
+    fn let_in(&mut self, caller: E::Caller, who: Who, inside: &mut JoinSet<()>) {
         self.refill();
-        // Without this nobody would know who asks.
-        let Ok(peer) = stream.peer_cred() else { return };
-        let uid = peer.uid();
-        let who = who(&self.gate, uid);
         let line = Line::new(Arc::clone(&self.manners.clock));
         let Some(place) = self.crowd.enter(who, &line) else {
             if let Some(more) = self.full.tell(self.manners.clock.monotonic()) {
                 tracing::warn!(
-                    uid,
+                    ?who,
                     more,
-                    "a caller was turned away: every connection that it could have had waits for an answer (limits.connections_max, limits.connections_per_user_max)"
+                    "a caller was turned away: every connection that it could have had waits for an answer ({})",
+                    self.entry.limits()
                 );
             }
             return;
         };
-        let (service, manners) = (self.service.clone(), Arc::clone(&self.manners));
-        let talking = talk(stream, line, Peer::Unix { uid }, service, Arc::clone(&manners));
-        let gate = self.gate.clone();
+        let (gate, service, manners) = (self.gate.clone(), self.service.clone(), Arc::clone(&self.manners));
         inside.spawn(async move {
             let _place = place;
+            let clock = &manners.clock;
+            let born = clock.monotonic();
+            let greeted = tokio::select! {
+                greeted = caller.greet() => greeted,
+                () = line.shown_out() => None,
+                () = manners.stop.cancelled() => None,
+                () = clock.sleep_until(born + manners.patience.handshake) => None,
+            };
+            let Some((io, peer)) = greeted else { return };
+            let talking = talk(io, line, peer.clone(), service, Arc::clone(&manners));
             tokio::select! {
                 () = talking => {}
-                () = heard_why(&gate, uid, &manners) => {}
+                () = heard_why(&gate, &peer, &manners) => {}
             }
         });
     }
@@ -208,7 +186,7 @@ where
                 () = pause => {}
             }
         } else if self.spare.take().is_some() {
-            drop(accept(&self.listener).now_or_never());
+            drop(self.entry.accept().now_or_never());
             self.refill();
         } else {
             pause.await;
@@ -223,27 +201,13 @@ where
     }
 }
 
-/// Whose connection it is, as far as that is known at once: nobody is looked up at the door.
-fn who(gate: &Gate, uid: u32) -> Who {
-    if gate.is_house(uid) {
-        Who::House
-    } else if gate.seems_strange(uid) {
-        Who::Stranger
-    } else {
-        Who::User(uid)
-    }
-}
-
 /// Until a stranger has had long enough to hear why it may not come in; for ever with anybody else. Whoever has asked is known by then.
-async fn heard_why(gate: &Gate, uid: u32, manners: &Manners) {
+async fn heard_why(gate: &Gate, peer: &Peer, manners: &Manners) {
     manners.clock.sleep_until(manners.clock.monotonic() + manners.patience.first_request).await;
-    if !gate.seems_strange(uid) {
+    let is_strange = matches!(peer, Peer::Unix { uid } if gate.seems_strange(*uid));
+    if !is_strange {
         std::future::pending::<()>().await;
     }
-}
-
-async fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
-    listener.accept().await.map(|(stream, _)| stream)
 }
 
 fn is_lack(error: &io::Error) -> bool {
@@ -251,15 +215,20 @@ fn is_lack(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| lacks.contains(&errno))
 }
 
-/// So many connections, but no more than half of the files that may be open: the rest of the daemon needs some, too.
-fn fitting(wanted: usize) -> usize {
+/// So many connections through both doors, but no more than half of the files that may be open: the rest of the daemon needs some, too.
+pub(super) fn fitting(socket: Places, network: Places) -> (Places, Places) {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let half = usize::try_from(limit.unwrap_or(u64::MAX) / 2).unwrap_or(usize::MAX);
-    if half < wanted {
-        tracing::warn!(
-            connections = half,
-            "limits.connections_max = {wanted} is more than half of the files that may be open (LimitNOFILE of the unit): it is held to that half"
-        );
+    let wanted = socket.all.saturating_add(network.all);
+    if wanted <= half {
+        return (socket, network);
     }
-    wanted.min(half)
+    tracing::warn!(
+        connections = half,
+        "limits.connections_max and limits.network_connections_max are more together ({wanted}) than half of the files that may be open \
+         (LimitNOFILE of the unit): they are held to that half"
+    );
+    // The socket comes first: it is the way in that is left when the network is not well.
+    let all = socket.all.min(half);
+    (Places { all, ..socket }, Places { all: network.all.min(half - all), ..network })
 }

@@ -156,7 +156,7 @@ where
         }
         let open = self.line.open(is_stream(request.uri().path()));
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.peer.clone());
         let answer = self.inner.call(request);
         Box::pin(async move { Ok(answer.await?.map(|body| keeping(body, open))) })
     }
