@@ -451,6 +451,16 @@ mod tests {
             ("schedule list --paused", true),
             ("schedule show a --history 3", true),
             ("schedule fire a --request-id x", true),
+            ("--token st_secret status", false),
+            ("completions zsh", true),
+            ("frobnicate", false),
+        ];
+        understands(&table);
+    }
+
+    #[test]
+    fn what_people_ask_of_the_audit_and_of_tokens_is_understood() {
+        understands(&[
             ("token create ci --role operator --days 30", true),
             ("token create ci --role operator --scope label:tier=web --scope server:db1", true),
             ("token create ci", false),
@@ -460,17 +470,7 @@ mod tests {
             ("token revoke", false),
             ("--endpoint https://a:1 --ca ca.pem --token-file t status", true),
             ("status --endpoint https://a:1 --cert c --key k", true),
-            ("--token st_secret status", false),
-            ("completions zsh", true),
             ("status -o yaml", true),
-            ("frobnicate", false),
-        ];
-        understands(&table);
-    }
-
-    #[test]
-    fn what_people_ask_of_the_audit_is_understood() {
-        understands(&[
             ("audit", true),
             ("audit list --limit 3", true),
             ("audit --limit 3", true),

@@ -31,9 +31,9 @@ async fn p2_p14_a_secret_is_told_once_and_a_repeated_request_answers_the_token_w
 
     let again = api.admin().create_token(new("t1", "ci")).await.unwrap().into_inner();
     assert_eq!((again.token, again.secret.as_str()), (Some(token.clone()), ""));
-    let taken = api.admin().create_token(new("t2", "ci")).await.unwrap_err();
-    assert_eq!(taken.code(), Code::AlreadyExists, "{taken:?}");
-    let info = taken.get_error_details().resource_info().cloned().unwrap();
+    let refused = api.admin().create_token(new("t2", "ci")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::AlreadyExists, "{refused:?}");
+    let info = refused.get_error_details().resource_info().cloned().unwrap();
     assert_eq!((info.resource_type.as_str(), info.resource_name), ("token", token.id.clone()));
 
     let listed = api.admin().list_tokens(ListTokensRequest::default()).await.unwrap().into_inner().tokens;
@@ -42,8 +42,8 @@ async fn p2_p14_a_secret_is_told_once_and_a_repeated_request_answers_the_token_w
     assert!(audit.iter().all(|entry| entry.object == "token:ci"), "{audit:?}");
     let results: Vec<_> = audit.iter().map(|entry| (entry.code.as_str(), entry.detail.as_str())).collect();
     let accepted = ("", "operator, everywhere, for 90 days");
-    assert_eq!(results, [("ALREADY_EXISTS", taken.message()), accepted]);
-    let told = format!("{listed:?}{audit:?}{taken:?}");
+    assert_eq!(results, [("ALREADY_EXISTS", refused.message()), accepted]);
+    let told = format!("{listed:?}{audit:?}{refused:?}");
     assert!(!told.contains(&secret), "{told}");
 }
 

@@ -11,8 +11,8 @@ use settled::lifecycles::Keeper;
 use settled::store::{Command, StoreError, Unit};
 use settled_proto::v1::lifecycles_client::LifecyclesClient;
 use settled_proto::v1::{
-    ApplyLifecycleRequest, DeferTaskRequest, EnrollRequest, Enrollment, EnrollmentStatus, GetEnrollmentRequest,
-    GetStatusRequest, ListAuditRequest, WorkRequest,
+    ApplyLifecycleRequest, DeferTaskRequest, EnrollRequest, Enrollment, EnrollmentStatus,
+    GetEnrollmentRequest, GetStatusRequest, ListAuditRequest, WorkRequest,
 };
 use settled_tests::engine::Served;
 use tokio::sync::Notify;

@@ -64,7 +64,7 @@ async fn prove(engine: Engine) {
     let channel = home.channel();
     let mut daemon = home.start();
     home.serves().await;
-    let begin = now(&channel).await;
+    let first = now(&channel).await;
     let proxy = Proxy::start(home.path("proxy.sock"), &home.socket(), cuts, seed);
     let (stop, (told, end)) = (CancellationToken::new(), watch::channel(None));
 
@@ -81,7 +81,7 @@ async fn prove(engine: Engine) {
         daemon
     };
     let watching = futures::future::join_all(kinds_of_watchers().map(|(whole, kind)| {
-        let watcher = Watcher { socket: proxy.socket.clone(), begin: begin.clone(), whole, kind };
+        let watcher = Watcher { socket: proxy.socket.clone(), first: first.clone(), whole, kind };
         watcher.watch(end.clone())
     }));
     let working = async {
@@ -139,14 +139,14 @@ async fn now(channel: &Channel) -> Position {
 /// One who watches, whatever becomes of the connection.
 struct Watcher {
     socket: std::path::PathBuf,
-    begin: Position,
+    first: Position,
     whole: bool,
     kind: Option<Kind>,
 }
 
 impl Watcher {
     async fn watch(self, end: watch::Receiver<Option<u64>>) -> Journal {
-        let (mut entries, mut position) = (Vec::new(), self.begin.seq);
+        let (mut entries, mut position) = (Vec::new(), self.first.seq);
         loop {
             entries.push(Entry::Since(position));
             self.stream(&mut entries, &mut position, end.clone()).await;
@@ -172,7 +172,7 @@ impl Watcher {
         let Ok(channel) = endpoint.connect().await else { return };
         let filters =
             self.kind.map(|kind| WatchFilter { kinds: vec![kind.into()], ..WatchFilter::default() });
-        let since = Position { seq: *position, ..self.begin.clone() };
+        let since = Position { seq: *position, ..self.first.clone() };
         let request =
             WatchRequest { start: Some(Start::Since(since)), filters: filters.into_iter().collect() };
         let mut stream = match TransitionsClient::new(channel).watch(request).await {
