@@ -136,7 +136,8 @@ impl Groups {
                         "the groups of a user cannot be looked up: what they would give it waits"
                     );
                 }
-                (Found::Failed, before)
+                // Only looks that were answered count together.
+                (Found::Failed, None)
             }
         };
         if kept.len() >= USERS_MAX && !kept.contains_key(&uid) {

@@ -140,6 +140,13 @@ fn fields_of_resource(resource: &Resource) -> BTreeMap<String, String> {
     parameters.chain(secrets).chain([status]).collect()
 }
 
+/// What a caller has written, so that it can be kept whatever it is: a database takes no NUL.
+fn storable(text: &str) -> String {
+    let mut text = text.replace(char::is_control, " ");
+    text.truncate(text.floor_char_boundary(REFUSAL_BYTES_MAX));
+    text
+}
+
 struct Note(Refused);
 
 #[async_trait]
@@ -148,18 +155,16 @@ impl Command for Note {
     type Refusal = StoreError;
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<(), StoreError> {
-        let refused = self.0.clone();
-        let mut detail = refused.why;
-        detail.truncate(detail.floor_char_boundary(REFUSAL_BYTES_MAX));
+        let refused = &self.0;
         unit.audit(AuditRow {
-            principal: refused.principal,
-            peer: refused.peer,
+            principal: refused.principal.clone(),
+            peer: refused.peer.clone(),
             verb: refused.verb.as_str(),
-            method: refused.method,
-            object: refused.object,
-            server: refused.server,
-            detail,
-            result: AuditResult::Refused(refused.code),
+            method: refused.method.clone(),
+            object: storable(&refused.object),
+            server: storable(&refused.server),
+            detail: storable(&refused.why),
+            result: AuditResult::Refused(refused.code.clone()),
             changes: String::new(),
             run_id: None,
         });

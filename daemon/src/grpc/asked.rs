@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::door::Peer;
 use super::refusals::Traced;
 use super::{Api, methods};
-use crate::auth::{Principal, Verb};
+use crate::auth::{Principal, Token, Verb};
 use crate::engine::Asked;
 
 /// A request that changes something, and so carries a request id.
@@ -44,6 +44,11 @@ impl Named {
         let server = path.split_once('/').map(|(server, _)| server).unwrap_or_default();
         Self { object: path.to_owned(), server: server.to_owned() }
     }
+}
+
+/// A token by its name. Whoever gives the token itself by mistake must not find it on record.
+fn token(named: &str) -> String {
+    if Token::read(named).is_ok() { "token: (a secret)".to_owned() } else { format!("token:{named}") }
 }
 
 macro_rules! commands {
@@ -85,7 +90,7 @@ commands! {
     ReconcileRequest is |_| Named::object("installation");
     DrainRequest is |_| Named::object("daemon");
     CreateTokenRequest is |m| Named::object(&format!("token:{}", m.name));
-    RevokeTokenRequest is |m| Named::object(&format!("token:{}", m.token));
+    RevokeTokenRequest is |m| Named::object(&token(&m.token));
     CreateScheduleRequest is |m| Named::object(&m.name);
     UpdateScheduleRequest is |m| Named::object(&m.schedule);
     PauseScheduleRequest is |m| Named::object(&m.schedule);

@@ -12,6 +12,8 @@ use crate::store::{AuditFilter, AuditRecord, StoreError};
 
 /// Transitions that are shown with one entry, at most.
 const TRANSITIONS_MAX: i64 = 100;
+/// Characters of their objects together, at most: an answer is well below the largest message.
+const SHOWN_CHARS_MAX: i64 = 1 << 20;
 
 impl Api {
     pub(super) async fn audit(&self, m: v1::ListAuditRequest) -> Result<v1::ListAuditResponse, Refusal> {
@@ -36,8 +38,11 @@ impl Api {
         let row = found.ok_or_else(|| Refusal::NotFound { what: "audit entry", name: seq.to_string() })?;
         let (from, to) =
             (row.transitions_from, row.transitions_to.min(row.transitions_from + TRANSITIONS_MAX - 1));
-        let transitions =
-            if from <= to { db.transitions(from - 1, to - from + 1).await? } else { Vec::new() };
+        let transitions = if from <= to {
+            db.page_of_transitions(from - 1, to - from + 1, SHOWN_CHARS_MAX).await?
+        } else {
+            Vec::new()
+        };
         let transitions = transitions.iter().filter(|kept| kept.seq <= to).map(convert::transition);
         let transitions = transitions.collect::<Result<_, _>>()?;
         let run_id = row.run_id.clone();

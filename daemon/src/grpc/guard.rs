@@ -127,8 +127,17 @@ fn right_of(verb: i32, scope: i32) -> Option<Right> {
 }
 
 impl Guard {
-    /// Who asks, if it may.
-    async fn admit(&self, path: &str, asks: Asks) -> Result<Principal, Status> {
+    /// Who asks, if it may. Whoever is known and may not is on record by its name, too.
+    async fn admit(&self, path: &str, asks: Asks, traced: Option<&Traced>) -> Result<Principal, Status> {
+        let principal = self.known(path, asks).await?;
+        if let Some(traced) = traced {
+            traced.asks(&principal.name);
+        }
+        self.let_in(path, principal)
+    }
+
+    /// Who asks.
+    async fn known(&self, path: &str, asks: Asks) -> Result<Principal, Status> {
         match asks.peer {
             Some(Peer::Unix { .. }) if asks.token.is_some() => Err(Status::unauthenticated(NOT_HERE)),
             Some(Peer::Unix { uid }) => self.admit_uid(path, Some(uid)).await,
@@ -163,7 +172,7 @@ impl Guard {
             (None, None) => return Err(self.unknown(address, path, NOBODY.to_owned())),
         };
         match admitted {
-            Ok(principal) => self.let_in(path, principal),
+            Ok(principal) => Ok(principal),
             Err(NotLetIn::Later(why)) => Err(status::later(NotLetIn::Later(why).to_string())),
             Err(refused) => Err(self.unknown(address, path, refused.to_string())),
         }
@@ -189,7 +198,7 @@ impl Guard {
             )
         })?;
         match self.gate.admit(uid, self.asked(path)).await {
-            Ok(principal) => self.let_in(path, principal),
+            Ok(principal) => Ok(principal),
             Err(Turned::Away(stranger)) => Err(self.strange(&stranger, path)),
             Err(Turned::Later(unclear)) => Err(status::unclear(&unclear)),
         }
@@ -285,11 +294,9 @@ where
             // Nobody behind the guard sees a token.
             let token = request.headers_mut().remove(AUTHORIZATION);
             let asks = Asks { peer: request.extensions().get().cloned(), token };
-            match guard.admit(request.uri().path(), asks).await {
+            let traced = request.extensions().get::<Arc<Traced>>().cloned();
+            match guard.admit(request.uri().path(), asks, traced.as_deref()).await {
                 Ok(principal) => {
-                    if let Some(traced) = request.extensions().get::<Arc<Traced>>() {
-                        traced.asks(&principal.name);
-                    }
                     request.extensions_mut().insert(principal);
                     inner.call(request).await
                 }
@@ -322,6 +329,12 @@ mod tests {
         assert!(!settled_proto::ACCESS.is_empty());
     }
 
+    /// What becomes of a user who asks through the socket.
+    async fn of_user(guard: &Guard, path: &str, uid: Option<u32>) -> Result<Principal, Status> {
+        let peer = uid.map(|uid| Peer::Unix { uid });
+        guard.admit(path, Asks { peer, token: None }, None).await
+    }
+
     #[tokio::test]
     async fn p14_strangers_are_refused_everywhere_and_undeclared_methods_for_everyone() {
         let install = "/settled.v1.Resources/Install";
@@ -339,10 +352,10 @@ mod tests {
             ("/settled.v1.Resources/Install/", Some(0), Some(Code::Unimplemented)),
         ];
         for (path, uid, refused) in table {
-            let admitted = guard().admit_uid(path, uid).await;
+            let admitted = of_user(&guard(), path, uid).await;
             assert_eq!(admitted.err().map(|s| s.code()), refused, "{path} as {uid:?}");
         }
-        let status = guard().admit_uid(install, Some(1001)).await.unwrap_err();
+        let status = of_user(&guard(), install, Some(1001)).await.unwrap_err();
         assert!(status.message().contains("access.admins"), "{}", status.message());
     }
 
@@ -358,7 +371,7 @@ mod tests {
         for &(path, verb, _) in settled_proto::ACCESS {
             let needed = Role::that_may(verb_of(verb).unwrap());
             for (uid, role) in roles {
-                let admitted = guard.admit_uid(path, Some(uid)).await;
+                let admitted = of_user(&guard, path, Some(uid)).await;
                 assert_eq!(admitted.is_ok(), role >= needed, "{path} as {role}");
                 if let Err(status) = admitted {
                     refusals += 1;
@@ -384,14 +397,14 @@ mod tests {
                         certificate: Clone::clone(certificate),
                     };
                     let token = token.map(HeaderValue::from_static);
-                    let status = guard.admit(path, Asks { peer: Some(peer), token }).await.unwrap_err();
+                    let status = guard.admit(path, Asks { peer: Some(peer), token }, None).await.unwrap_err();
                     assert_eq!(status.code(), Code::Unauthenticated, "{path}: {status:?}");
                 }
             }
         }
         let asks =
             Asks { peer: Some(Peer::Unix { uid: 0 }), token: Some(HeaderValue::from_static("Bearer st_x")) };
-        assert_eq!(guard.admit(WHO_AM_I, asks).await.unwrap_err().code(), Code::Unauthenticated);
+        assert_eq!(guard.admit(WHO_AM_I, asks, None).await.unwrap_err().code(), Code::Unauthenticated);
     }
 
     /// A user database that is away.
@@ -412,10 +425,10 @@ mod tests {
         let gate = Gate::with_members(900, grants, Arc::new(Away), Arc::clone(&clock));
         let guard = GuardLayer::new(gate, false, clock).guard;
         let install = "/settled.v1.Resources/Install";
-        let status = guard.admit_uid(install, Some(1001)).await.unwrap_err();
+        let status = of_user(&guard, install, Some(1001)).await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{}", status.message());
         let details = tonic_types::StatusExt::get_error_details(&status);
         assert!(details.retry_info().is_some_and(|info| info.retry_delay.is_some()));
-        assert_eq!(guard.admit_uid(install, Some(1002)).await.unwrap().role, Role::Operator);
+        assert_eq!(of_user(&guard, install, Some(1002)).await.unwrap().role, Role::Operator);
     }
 }

@@ -23,6 +23,8 @@ use crate::engine::Refused;
 const BURST: u32 = 60;
 /// How long it takes until another one is kept.
 const EVERY: Duration = Duration::from_secs(1);
+/// How long an answer waits for its place on record.
+const COMMIT_WAIT: Duration = Duration::from_secs(1);
 /// Principals of whom is remembered how many were not kept.
 const REMEMBERED_MAX: usize = 4_096;
 
@@ -115,8 +117,13 @@ impl Record {
                 tracing::warn!(%error, "a refusal could not be put on record");
             }
         });
-        if commit.await.is_err() {
-            tracing::error!("putting a refusal on record broke");
+        // A store that does not answer keeps nobody from hearing why.
+        let clock = self.api.engine().clock();
+        tokio::select! {
+            committed = commit => if committed.is_err() {
+                tracing::error!("putting a refusal on record broke");
+            },
+            () = clock.sleep_until(clock.monotonic() + COMMIT_WAIT) => {}
         }
     }
 

@@ -61,6 +61,8 @@ pub enum NotServing {
 
 /// How long the daemon's own Health may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// How long the stop waits for what goes on when nobody waits for it any more.
+const ERRANDS_WITHIN: Duration = Duration::from_secs(1);
 /// Pause before it is asked again.
 const ANSWER_PAUSE: Duration = Duration::from_millis(100);
 
@@ -150,7 +152,13 @@ pub async fn serve(
     let told = tell_health(health, parts.leaving.clone(), parts.stop.clone());
     tokio::join!(door.serve(), OptionFuture::from(from_network), told);
     errands.close();
-    errands.wait().await;
+    let clock = parts.engine.clock();
+    tokio::select! {
+        () = errands.wait() => {}
+        () = clock.sleep_until(clock.monotonic() + ERRANDS_WITHIN) => {
+            tracing::warn!("the store did not take everything in before the daemon ended: tasks that did not reach their workers come again after their lease");
+        }
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! What a caller sees: the servers of its scope. What is on another one is not there for it, and that is said in the very words, and at the
 //! very point, in which it is said of what is not there at all.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use tonic::{Request, Status};
 
@@ -40,14 +40,9 @@ impl Sight {
         self.scope.to_string()
     }
 
-    /// Whether a server of this name, with these labels, is seen.
-    pub(super) fn covers(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
-        self.scope.covers(name, labels)
-    }
-
     /// Whether a server is seen.
-    pub(super) fn covers_server(&self, server: &Server) -> bool {
-        self.covers(&server.name, &server.labels)
+    pub(super) fn covers(&self, server: &Server) -> bool {
+        self.scope.covers(&server.name, &server.labels)
     }
 
     /// Refuses a server that is not seen, by its name or id.
@@ -72,11 +67,10 @@ impl Sight {
     /// A server that is seen.
     pub(super) async fn found(&self, db: &mut Db<'_>, named: &str) -> Result<Server, Refusal> {
         let server = targets::find_server(db, named).await?;
-        if self.covers_server(&server) { Ok(server) } else { Err(absent("server", named)) }
+        if self.covers(&server) { Ok(server) } else { Err(absent("server", named)) }
     }
 
-    /// Refuses a server that is not seen, as the engine refuses one that is not there.
-    pub(super) async fn sees_named(&self, named: &str) -> Result<(), Refusal> {
+    async fn sees_named(&self, named: &str) -> Result<(), Refusal> {
         // What is not named at all is told by the command, with what to do.
         if self.is_whole() || named.is_empty() {
             return Ok(());
@@ -84,8 +78,7 @@ impl Sight {
         self.found(&mut self.engine.store().read().await?.db(), named).await.map(drop)
     }
 
-    /// The same of a resource.
-    pub(super) async fn sees_resource(&self, named: &str) -> Result<(), Refusal> {
+    async fn sees_resource(&self, named: &str) -> Result<(), Refusal> {
         if self.is_whole() {
             return Ok(());
         }
@@ -150,7 +143,7 @@ impl<'a> Seen<'a> {
         }
         let id: ServerId =
             server.parse().map_err(|_| StoreError::Corrupt(format!("server id `{server}`")))?;
-        let seen = db.server(id).await?.is_some_and(|server| self.sight.covers_server(&server));
+        let seen = db.server(id).await?.is_some_and(|server| self.sight.covers(&server));
         self.known.insert(server.to_owned(), seen);
         Ok(seen)
     }

@@ -4,7 +4,7 @@ use settled_proto::v1;
 
 use super::pages::Page;
 use super::{Api, check, convert};
-use crate::auth::{BadSelector, Selector};
+use crate::auth::{BadSelector, Selector, Token};
 use crate::engine::{Asked, NewToken, Refusal};
 
 impl Api {
@@ -36,6 +36,11 @@ impl Api {
         asked: Asked,
         m: v1::RevokeTokenRequest,
     ) -> Result<v1::RevokeTokenResponse, Refusal> {
+        if Token::read(&m.token).is_ok() {
+            let message =
+                "is a token itself, which nobody should see: name it, as `settlectl token list` does";
+            return Err(Refusal::field("token", message));
+        }
         check::name("token", &m.token)?;
         let row = self.engine().revoke_token(asked, m.token).await?;
         Ok(v1::RevokeTokenResponse { token: Some(convert::token(&row)?) })

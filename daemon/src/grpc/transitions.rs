@@ -1,14 +1,11 @@
 //! The service `Transitions`.
 
-use std::sync::Arc;
-
 use futures::{Stream, stream};
 use settled_proto::v1;
 use settled_proto::v1::watch_request::Start as WireStart;
 use settled_proto::v1::watch_response::Event;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::sight::Sight;
 use super::stream::{Answers, until_stopped};
 use super::{Api, check, convert, status};
 use crate::domain::id::{ResourceId, RunId, ServerId};
@@ -24,36 +21,26 @@ const KINDS_MAX: usize = 16;
 const LABELS_MAX: usize = 16;
 
 impl Api {
-    async fn wanted(
-        &self,
-        filters: &[v1::WatchFilter],
-        start: &Start,
-        sight: &Sight,
-    ) -> Result<Wanted, Refusal> {
+    async fn wanted(&self, filters: &[v1::WatchFilter], start: &Start) -> Result<Wanted, Refusal> {
         if filters.len() > FILTERS_MAX {
             return Err(Refusal::field("filters", format!("must be at most {FILTERS_MAX}")));
         }
         let mut wanted = Vec::with_capacity(filters.len());
         for filter in filters {
-            wanted.push(self.filter(filter, start, sight).await?);
+            wanted.push(self.filter(filter, start).await?);
         }
-        let wanted = Wanted::new(wanted);
-        if sight.is_whole() {
-            return Ok(wanted);
-        }
-        let sight = sight.clone();
-        Ok(wanted.within(Arc::new(move |name, labels| sight.covers(name, labels))))
+        Ok(Wanted::new(wanted))
     }
 
-    async fn filter(&self, m: &v1::WatchFilter, start: &Start, sight: &Sight) -> Result<Filter, Refusal> {
+    async fn filter(&self, m: &v1::WatchFilter, start: &Start) -> Result<Filter, Refusal> {
         if m.labels.len() > LABELS_MAX {
             return Err(Refusal::field("filters.labels", format!("must be at most {LABELS_MAX}")));
         }
         let run: Option<RunId> = check::optional_id("filters.run_id", &m.run_id)?;
         Ok(Filter {
-            server: self.server_filter(&m.server, start, sight).await?,
+            server: self.server_filter(&m.server, start).await?,
             labels: m.labels.clone(),
-            resource: self.resource_filter(&m.resource, start, sight).await?,
+            resource: self.resource_filter(&m.resource, start).await?,
             package: package(&m.package)?,
             run: run.map(|id| id.to_string()),
             kinds: kinds(&m.kinds)?,
@@ -62,17 +49,11 @@ impl Api {
 
     /// The id of the server that a filter names. Whoever resumes by id may do so after the server is gone: its last transitions are
     /// what it waits for.
-    async fn server_filter(
-        &self,
-        named: &str,
-        start: &Start,
-        sight: &Sight,
-    ) -> Result<Option<String>, Refusal> {
+    async fn server_filter(&self, named: &str, start: &Start) -> Result<Option<String>, Refusal> {
         if named.is_empty() {
             return Ok(None);
         }
         check::name("filters.server", named)?;
-        sight.sees_named(named).await?;
         let found = targets::find_server(&mut self.engine().store().read().await?.db(), named).await;
         match (found, start, named.parse::<ServerId>()) {
             (Ok(server), ..) => Ok(Some(server.id.to_string())),
@@ -82,17 +63,11 @@ impl Api {
     }
 
     /// The same of a resource.
-    async fn resource_filter(
-        &self,
-        named: &str,
-        start: &Start,
-        sight: &Sight,
-    ) -> Result<Option<String>, Refusal> {
+    async fn resource_filter(&self, named: &str, start: &Start) -> Result<Option<String>, Refusal> {
         if named.is_empty() {
             return Ok(None);
         }
         check::path("filters.resource", named)?;
-        sight.sees_resource(named).await?;
         let found = targets::find_resource(&mut self.engine().store().read().await?.db(), named).await;
         match (found, start, named.parse::<ResourceId>()) {
             (Ok(resource), ..) => Ok(Some(resource.id.to_string())),
@@ -174,10 +149,9 @@ impl v1::transitions_server::Transitions for Api {
     type WatchStream = Answers<v1::WatchResponse>;
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let sight = self.sight(&request)?;
         let m = request.into_inner();
         let start = start(m.start.clone()).map_err(|r| self.refuse(r))?;
-        let wanted = self.wanted(&m.filters, &start, &sight).await.map_err(|r| self.refuse(r))?;
+        let wanted = self.wanted(&m.filters, &start).await.map_err(|r| self.refuse(r))?;
         let engine = self.engine();
         let watcher = Watcher::begin(engine.hub(), engine.store(), wanted, start, engine.clock())
             .await

@@ -81,7 +81,8 @@ impl Firing {
             if due { Some(schedule.principal.clone()) } else { self.engine.whose_turn(&schedule).await? };
         let Some(principal) = whose else { return Ok(false) };
         let admitted = match self.gate.standing(&principal, Verb::Operate).await {
-            Standing::May(_) => true,
+            // A schedule concerns servers that are found when it is due: it is for those whose role holds on all of them.
+            Standing::May(scope) => scope.is_whole(),
             Standing::MayNot => false,
             Standing::Unknown(unclear) => {
                 if let Some(more) = self.unclear.tell(&schedule.name, self.engine.clock().monotonic()) {

@@ -73,6 +73,11 @@ async fn p14_what_is_refused_is_on_record_with_its_reason_whatever_the_method() 
     assert_eq!((entry.detail.as_str(), entry.principal), (refused.message(), me()));
     assert_eq!((entry.transitions_from, entry.run_id.as_str()), (0, ""), "it has written nothing else");
 
+    // Whatever a request names is kept, also what no database takes as it is.
+    api.resources().install(install("odd", "a\0b", "x")).await.unwrap_err();
+    let entry = entries(&api, ListAuditRequest::default()).await.remove(0);
+    assert_eq!((entry.object.as_str(), entry.code.as_str()), ("a b/scheduled_task/x", "INVALID_ARGUMENT"));
+
     // An empty request is not enough for any method that changes something. To list changes nothing.
     let changes =
         |&&(path, verb, _): &&(&str, i32, i32)| verb != Verb::View as i32 && !path.contains("/List");

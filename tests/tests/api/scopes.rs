@@ -5,20 +5,16 @@ use settled_proto::v1::admin_client::AdminClient;
 use settled_proto::v1::resources_client::ResourcesClient;
 use settled_proto::v1::runs_client::RunsClient;
 use settled_proto::v1::servers_client::ServersClient;
-use settled_proto::v1::transitions_client::TransitionsClient;
-use settled_proto::v1::watch_request::Start;
-use settled_proto::v1::watch_response::Event;
 use settled_proto::v1::{
-    Change, CreateServerRequest, GetServerRequest, GetStatusRequest, GetStatusResponse, Kind,
-    ListResourcesRequest, ListRunsRequest, ListServersRequest, UpdateServerRequest, WatchFilter,
-    WatchRequest, WhoAmIRequest,
+    CreateServerRequest, GetServerRequest, GetStatusRequest, GetStatusResponse, ListResourcesRequest,
+    ListRunsRequest, ListServersRequest, UpdateServerRequest, WhoAmIRequest,
 };
 use settled_tests::engine::{Served, install};
 use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::door::{callers, open_to_all, over};
-use crate::{fields, soon};
+use crate::fields;
 
 /// Who has a role on some servers.
 const ANN: u32 = 50_001;
@@ -189,53 +185,4 @@ async fn p14_status_tells_of_itself_alone_and_whoami_tells_the_scope() {
         api.admin().who_am_i(WhoAmIRequest {}).await.unwrap().into_inner().servers,
         Vec::<String>::new()
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn p14_p10_a_watch_tells_of_the_scope_alone_and_what_leaves_it_is_gone() {
-    let (api, channel) = served().await;
-    for (name, env) in [("web1", "prod"), ("web2", "test")] {
-        labelled(&api, name, env).await;
-        api.resources().install(install(&format!("{name}-a"), name, "a")).await.unwrap();
-    }
-    let mut client = TransitionsClient::new(channel);
-    let request = WatchRequest { start: Some(Start::Snapshot(true)), ..WatchRequest::default() };
-    let mut watch = client.watch(request).await.unwrap().into_inner();
-    let mut told = Vec::new();
-    let mut until_bookmark = async |told: &mut Vec<(Kind, Change, String)>| {
-        loop {
-            let seen = soon("a change", watch.message()).await.unwrap().unwrap();
-            match seen.event.unwrap() {
-                Event::Bookmark(_) => return,
-                Event::Transition(t) => told.push((t.kind(), t.change(), t.server_id)),
-            }
-        }
-    };
-    until_bookmark(&mut told).await;
-    let web1 = api.server_id("web1").await.to_string();
-    assert!(told.iter().all(|(_, _, server)| *server == web1), "{told:?}");
-    assert_eq!(told.len(), 4, "the server, its resource and two runs: {told:?}");
-
-    // What is not seen brings nothing, and what leaves the scope is gone with all that is on it.
-    told.clear();
-    api.resources().install(install("web2-b", "web2", "b")).await.unwrap();
-    let relabel = UpdateServerRequest {
-        request_id: "relabel".to_owned(),
-        server: "web1".to_owned(),
-        set_labels: [("env".to_owned(), "test".to_owned())].into(),
-        ..UpdateServerRequest::default()
-    };
-    api.servers().update(relabel).await.unwrap();
-    while told.is_empty() {
-        until_bookmark(&mut told).await;
-    }
-    assert!(told.iter().all(|(_, change, server)| *change == Change::Gone && *server == web1), "{told:?}");
-    for kind in [Kind::Server, Kind::Resource, Kind::Run] {
-        assert!(told.iter().any(|(told, ..)| *told == kind), "{kind:?}: {told:?}");
-    }
-
-    // Whoever is not seen cannot be asked for.
-    let filters = vec![WatchFilter { server: "web2".to_owned(), ..WatchFilter::default() }];
-    let refused = client.watch(WatchRequest { filters, ..WatchRequest::default() }).await.unwrap_err();
-    assert_eq!((refused.code(), refused.message()), (Code::NotFound, "there is no server `web2`"));
 }

@@ -7,6 +7,8 @@ use settled_tests::patience::until;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
+use crate::fields;
+
 fn new(request_id: &str, name: &str) -> CreateTokenRequest {
     CreateTokenRequest {
         request_id: request_id.to_owned(),
@@ -43,7 +45,12 @@ async fn p2_p14_a_secret_is_told_once_and_a_repeated_request_answers_the_token_w
     let results: Vec<_> = audit.iter().map(|entry| (entry.code.as_str(), entry.detail.as_str())).collect();
     let accepted = ("", "operator, everywhere, for 90 days");
     assert_eq!(results, [("ALREADY_EXISTS", refused.message()), accepted]);
-    let told = format!("{listed:?}{audit:?}{refused:?}");
+    // Whoever gives the secret by mistake does not put it on record.
+    let wrong = api.admin().revoke_token(revocation("r0", &secret)).await.unwrap_err();
+    assert_eq!(fields(&wrong), ["token"]);
+    let audit = api.admin().list_audit(ListAuditRequest::default()).await.unwrap().into_inner().entries;
+    assert_eq!(audit[0].object, "token: (a secret)");
+    let told = format!("{listed:?}{audit:?}{refused:?}{wrong:?}");
     assert!(!told.contains(&secret), "{told}");
 }
 

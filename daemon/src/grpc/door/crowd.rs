@@ -126,13 +126,18 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use futures::FutureExt as _;
 
     use super::*;
     use crate::clock::SystemClock;
 
+    /// One clock for all: since when a line is quiet is compared with others.
+    static CLOCK: LazyLock<Arc<SystemClock>> = LazyLock::new(Arc::default);
+
     fn line() -> Arc<Line> {
-        Line::new(Arc::new(SystemClock::new()))
+        Line::new(CLOCK.clone())
     }
 
     fn is_out(line: &Line) -> bool {

@@ -218,7 +218,7 @@ impl Unit<'_> {
         self.guarded(done)?;
         self.delete_secrets(&r.id).await?;
         let before = self.known.servers.insert(server.id, None).flatten();
-        self.replaced_server(server.id, before);
+        self.replaced_server(server.id, before.or_else(|| Some(server.clone())));
         self.known.server_names.insert(server.name.clone(), None);
         self.known.lanes.insert(server.id, None);
         self.record(TransitionRow::of_server(&r, Change::Gone));
@@ -268,7 +268,7 @@ impl Unit<'_> {
         self.guarded(done)?;
         self.delete_secrets(&r.id).await?;
         let before = self.known.resources.insert(resource.id, None).flatten();
-        self.replaced_resource(resource.id, before);
+        self.replaced_resource(resource.id, before.or_else(|| Some(resource.clone())));
         self.known.paths.insert((resource.server, resource.package.clone(), resource.name.clone()), None);
         self.record(TransitionRow::of_resource(&r, Change::Gone));
         Ok(())
