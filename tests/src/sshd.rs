@@ -270,12 +270,13 @@ impl Drop for Sshd {
     fn drop(&mut self) {
         self.stop();
         let cookie = format!("{COOKIE}={}", self.directory.path().display());
-        // A killed process takes its time to go, and may have begun another one before. While a process becomes another program it has no
-        // variables for a moment: it is found by the next look.
+        // A killed process takes its time to go, and may have begun another one before. One that just becomes another program shows nothing
+        // of itself, however long the machine takes over that: it may be one of ours.
         let mut clean = 0;
         for _ in 0..LOOKS_MAX {
+            let unclear = processes().any(becomes_another);
             let left: Vec<_> = processes().filter(|&pid| has_variable(pid, &cookie)).collect();
-            clean = if left.is_empty() { clean + 1 } else { 0 };
+            clean = if left.is_empty() && !unclear { clean + 1 } else { 0 };
             if clean == 2 {
                 return;
             }
@@ -376,6 +377,21 @@ fn processes() -> impl Iterator<Item = u32> {
 fn has_variable(pid: u32, variable: &str) -> bool {
     fs::read(format!("/proc/{pid}/environ"))
         .is_ok_and(|env| env.split(|&b| b == 0).any(|v| v == variable.as_bytes()))
+}
+
+/// Whether a process is between two programs: it shows neither arguments nor variables, and is no thread of the kernel and not dead.
+fn becomes_another(pid: u32) -> bool {
+    let shows_nothing =
+        |what: &str| fs::read(format!("/proc/{pid}/{what}")).is_ok_and(|shown| shown.is_empty());
+    // After the name, which may have anything in it: the state and the parent.
+    let is_alive = |stat: String| {
+        let mut fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' ')).into_iter().flatten();
+        let (state, parent) = (fields.next(), fields.next());
+        !matches!(state, Some("Z" | "X")) && parent != Some("2") && parent != Some("0")
+    };
+    shows_nothing("environ")
+        && shows_nothing("cmdline")
+        && fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(is_alive)
 }
 
 /// A process that is gone needs no signal.

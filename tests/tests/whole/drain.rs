@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use settled_proto::v1::{
-    Drain, DrainMode, DrainRequest, GetRunRequest, GetStatusRequest, ListAuditRequest, Outcome, Run,
-    RunState, WaitReason,
+    AuditResult, Drain, DrainMode, DrainRequest, GetRunRequest, GetStatusRequest, ListAuditRequest, Outcome,
+    Run, RunState, WaitReason,
 };
 use settled_tests::daemon::{self, TestDaemon};
 use settled_tests::notify::FakeSystemd;
@@ -200,9 +200,11 @@ async fn p2_p14_a_drain_is_ordered_once_audited_and_taken_back() {
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
 
     let audit = daemon.admin().list_audit(ListAuditRequest::default()).await.unwrap().into_inner().entries;
-    let orders: Vec<_> =
-        audit.iter().filter(|e| e.method == "Admin.Drain").map(|e| e.detail.as_str()).collect();
-    assert_eq!(orders, ["cancel", "finish"], "newest first");
+    let orders = audit.iter().filter(|e| e.method == "Admin.Drain");
+    let orders: Vec<_> = orders.map(|e| (e.result(), e.detail.as_str())).collect();
+    let accepted = |order| (AuditResult::Accepted, order);
+    let newest_first = [(AuditResult::Refused, refused.message()), accepted("cancel"), accepted("finish")];
+    assert_eq!(orders, newest_first);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,8 +7,9 @@ use settled_proto::v1::resources_client::ResourcesClient;
 use settled_proto::v1::transitions_client::TransitionsClient;
 use settled_proto::v1::watch_request::Start;
 use settled_proto::v1::{
-    CreateTokenRequest, ListAuditRequest, ListTokensRequest, Outcome, PauseServerRequest, Reason,
-    ReconcileRequest, ResumeServerRequest, RevokeTokenRequest, Role, WatchRequest,
+    AuditEntry, AuditResult, CreateTokenRequest, ListAuditRequest, ListTokensRequest, Outcome,
+    PauseServerRequest, Reason, ReconcileRequest, ResumeServerRequest, RevokeTokenRequest, Role,
+    WatchRequest,
 };
 use settled_tests::daemon::{Options, TestDaemon, key_file};
 use settled_tests::engine::install;
@@ -117,12 +118,20 @@ async fn p14_a_bearer_may_what_its_role_may_and_work_of_a_revoked_one_is_blocked
     assert_eq!((run.outcome(), run.reason()), (Outcome::Blocked, Reason::Forbidden), "{run:#?}");
 
     let audit = house.daemon.admin().list_audit(ListAuditRequest::default()).await.unwrap().into_inner();
-    let by = |method: &str| audit.entries.iter().find(|entry| entry.method == method).unwrap();
+    let by = |method: &str| {
+        let accepted =
+            |entry: &&AuditEntry| entry.method == method && entry.result() == AuditResult::Accepted;
+        audit.entries.iter().find(accepted).unwrap()
+    };
     assert_eq!(by("Resources.Install").principal, "token:ci");
     assert_eq!(
         (by("Admin.RevokeToken").object.as_str(), by("Admin.CreateToken").object.as_str()),
         ("token:ci", "token:ci")
     );
+    // What it was refused is on record by its name, and where it came from.
+    let denied = audit.entries.iter().find(|entry| entry.code == "PERMISSION_DENIED").unwrap();
+    assert_eq!((denied.principal.as_str(), denied.method.as_str()), ("token:ci", "Admin.CreateToken"));
+    assert!(denied.peer.contains("127.0.0.1"), "{denied:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
