@@ -70,7 +70,7 @@ impl Scope {
         matches!(self, Self::Whole)
     }
 
-    /// The servers of both.
+    /// The servers of one or the other.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         match (self, other) {

@@ -10,13 +10,14 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Request, Response};
-use settled_proto::v1::{Scope as WireScope, Verb as WireVerb};
+use settled_proto::v1::Scope as WireScope;
 use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::door::Peer;
+use super::methods::verb_of;
 use super::refusals::Traced;
 use super::status;
 use crate::auth::{Gate, NotLetIn, Principal, Role, Scope, Stranger, Token, Turned, Verb};
@@ -103,15 +104,6 @@ impl GuardLayer {
                 rights,
             }),
         }
-    }
-}
-
-fn verb_of(number: i32) -> Option<Verb> {
-    match WireVerb::try_from(number) {
-        Ok(WireVerb::View) => Some(Verb::View),
-        Ok(WireVerb::Operate) => Some(Verb::Operate),
-        Ok(WireVerb::Administer) => Some(Verb::Administer),
-        Ok(WireVerb::Unspecified) | Err(_) => None,
     }
 }
 

@@ -40,7 +40,8 @@ pub(super) fn named(name: &str) -> Option<&'static Method> {
     BY_NAME.get(name).copied()
 }
 
-fn verb_of(number: i32) -> Option<Verb> {
+/// The verb of a number of the contract.
+pub(super) fn verb_of(number: i32) -> Option<Verb> {
     match WireVerb::try_from(number) {
         Ok(WireVerb::View) => Some(Verb::View),
         Ok(WireVerb::Operate) => Some(Verb::Operate),
