@@ -170,9 +170,48 @@ CREATE UNIQUE INDEX token_by_hash ON token (hash);
 CREATE UNIQUE INDEX token_live_name ON token (name) WHERE revoked_at IS NULL;
 CREATE INDEX token_revoked ON token (revoked_at) WHERE revoked_at IS NOT NULL;
 
+-- Whom to tell of what. `url`: of a webhook, empty for an e-mail. `recipients`, `events`, `packages`: JSON lists; `labels`: a JSON object.
+-- The secret that a webhook is signed with is among the secrets.
+CREATE TABLE notifier (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    name TEXT COLLATE "C" NOT NULL UNIQUE,
+    kind TEXT NOT NULL CHECK (kind IN ('webhook', 'email')),
+    url TEXT NOT NULL,
+    recipients TEXT NOT NULL,
+    events TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    packages TEXT NOT NULL,
+    principal TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    CHECK ((kind = 'webhook') = (url <> ''))
+);
+
+-- What each of them is told, written with the change that it tells of. `due`: when it is sent, or, with `taken_by`, when the daemon that
+-- sends it is not waited for any longer. `attempt` counts how often it was taken, and fences off who took it before.
+CREATE TABLE delivery (
+    seq BIGINT PRIMARY KEY,
+    notifier_id TEXT COLLATE "C" NOT NULL,
+    notifier TEXT COLLATE "C" NOT NULL,
+    notice TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'sent', 'dead')),
+    attempt BIGINT NOT NULL,
+    due BIGINT NOT NULL,
+    taken_by TEXT COLLATE "C",
+    last_error TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    ended_at BIGINT,
+    CHECK ((state = 'waiting') = (ended_at IS NULL)),
+    CHECK (state = 'waiting' OR taken_by IS NULL)
+);
+CREATE INDEX delivery_due ON delivery (notifier_id, due, seq) WHERE state = 'waiting';
+CREATE INDEX delivery_taken ON delivery (taken_by) WHERE taken_by IS NOT NULL;
+CREATE INDEX delivery_by_notifier ON delivery (notifier, seq);
+CREATE INDEX delivery_by_state ON delivery (state, seq);
+CREATE INDEX delivery_ended ON delivery (ended_at) WHERE ended_at IS NOT NULL;
+
 -- Runs keep ids and names after their objects are gone: no foreign keys. From `stale_at` on an open run is shown as likely stale: nothing
 -- has happened to it (`progress_at`) for longer than its own thresholds (`stale_queued`, `stale_running`) allow. `parameters`: what was
--- given for this run alone.
+-- given for this run alone. `stuck_told`: the `stale_at` of which notifiers were told last; no part of the object, and no transition.
 CREATE TABLE run (
     id TEXT COLLATE "C" PRIMARY KEY,
     queue_no BIGINT NOT NULL,
@@ -227,6 +266,7 @@ CREATE TABLE run (
     epoch BIGINT NOT NULL,
     version BIGINT NOT NULL,
     seq BIGINT NOT NULL,
+    stuck_told BIGINT NOT NULL DEFAULT 0,
     CHECK ((state = 'completed') = (outcome IS NOT NULL)),
     CHECK ((state = 'completed') = (completed_at IS NOT NULL)),
     CHECK ((state = 'completed') = (settles_by IS NULL)),
@@ -255,6 +295,7 @@ CREATE INDEX run_by_state ON run (state, id);
 CREATE INDEX run_by_outcome ON run (outcome, id) WHERE outcome IS NOT NULL;
 -- For lists by freshness: what is open, and what the reconciler has settled.
 CREATE INDEX run_open ON run (id) WHERE stale_at IS NOT NULL;
+CREATE INDEX run_stuck ON run (stale_at, id) WHERE stale_at > stuck_told;
 CREATE INDEX run_reconciled ON run (id) WHERE reconciled;
 CREATE INDEX run_waiting ON run (wait_reason) WHERE wait_reason IS NOT NULL;
 CREATE INDEX run_completed_at ON run (completed_at) WHERE completed_at IS NOT NULL;

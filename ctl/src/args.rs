@@ -4,6 +4,7 @@
 
 mod audit;
 mod lifecycles;
+mod notifiers;
 mod resources;
 mod runs;
 mod schedules;
@@ -22,6 +23,7 @@ pub(crate) use self::lifecycles::{
     ApplyArgs, CreateArgs, DecideArgs, EnrollArgs, EnrollmentCommand, EnrollmentListArgs, EnrollmentShowArgs,
     LifecycleCommand,
 };
+pub(crate) use self::notifiers::{CreateNotifierArgs, DeliveriesArgs, NotifierArgs, NotifierCommand};
 pub(crate) use self::resources::{
     AdoptArgs, DoArgs, DryArgs, GivenArgs, InstallArgs, OperateArgs, QueueArgs, RemoveArgs, ResourceCommand,
     ResourceListArgs, TargetArgs, UpdateArgs, ValueArgs,
@@ -189,6 +191,9 @@ pub(crate) enum Command {
     /// Let others come over TCP: make tokens, see them, revoke them
     #[command(subcommand, arg_required_else_help = true)]
     Token(TokenCommand),
+    /// Have people and programs told of what happens
+    #[command(subcommand, arg_required_else_help = true)]
+    Notifier(Box<NotifierCommand>),
     /// Begin nothing new on this daemon, and let what runs come to its end
     ///
     /// The daemon takes no server and starts no run. What runs is followed to its end; 'settlectl status' tells what is
@@ -479,6 +484,29 @@ mod tests {
             ("audit show 12", true),
             ("audit show x", false),
             ("audit export --server web1", true),
+        ]);
+    }
+
+    #[test]
+    fn what_people_ask_of_notifiers_is_understood() {
+        understands(&[
+            ("notifier create ops --url https://a.example/h --secret-file s", true),
+            ("notifier create ops --url https://a.example/h", false),
+            (
+                "notifier create ops --mail a@b --mail c@d --event run_failed --label tier=web --package site",
+                true,
+            ),
+            ("notifier create ops --mail a@b --secret-file s", false),
+            ("notifier create ops --mail a@b --plain", false),
+            ("notifier create ops --mail a@b --url http://a/ --secret-file s", false),
+            ("notifier create ops --mail a@b --event test", false),
+            ("notifier create ops", false),
+            ("notifier list", true),
+            ("notifier show ops", true),
+            ("notifier test ops --request-id x", true),
+            ("notifier delete ops", true),
+            ("notifier deliveries --notifier ops --state dead --limit 3", true),
+            ("notifier deliveries --state gone", false),
         ]);
     }
 

@@ -206,7 +206,7 @@ pub(crate) fn flag_of(field: &str, command: &str) -> String {
         ("parameters", _) => return format!("--set {key}").trim_end().to_owned(),
         ("secrets", _) => return format!("--secret {key}").trim_end().to_owned(),
         ("labels", _) => return format!("--label {key}").trim_end().to_owned(),
-        ("name" | "server", "server") | ("name", "token") => "NAME",
+        ("name" | "server", "server") | ("name", "token" | "notifier") => "NAME",
         ("name", _) => "--name",
         ("server", _) => "--server",
         ("host", "server") => "HOST",
@@ -222,7 +222,7 @@ pub(crate) fn flag_of(field: &str, command: &str) -> String {
         ("resource", _) => "RESOURCE",
         ("run_id", "watch") => "--run",
         ("run_id", _) => "RUN",
-        ("package", "resource") => "--package",
+        ("package", "resource") | ("packages", "notifier") => "--package",
         ("package", _) => "PACKAGE",
         ("operation", _) => "OPERATION",
         ("source", _) => "FILE",
@@ -234,7 +234,13 @@ pub(crate) fn flag_of(field: &str, command: &str) -> String {
         ("page_size", _) => "--limit",
         ("kinds", _) => "--kind",
         ("token", "token") => "TOKEN",
-        ("status" | "state" | "outcome" | "role" | "days" | "scope", _) => return format!("--{head}"),
+        ("notifier", "notifier") => "NOTIFIER",
+        ("secret", "notifier") => "--secret-file",
+        ("recipients", "notifier") => "--mail",
+        ("events", "notifier") => "--event",
+        ("status" | "state" | "outcome" | "role" | "days" | "scope", _) | ("url" | "plain", "notifier") => {
+            return format!("--{head}");
+        }
         _ => return text::clean(field),
     };
     flag.to_owned()
@@ -343,6 +349,8 @@ mod tests {
             ("identity_key", "server", "--identity"),
             ("queue_limit_s", "install", "--queue-limit"),
             ("priority", "update", "--priority"),
+            ("recipients", "notifier", "--mail"),
+            ("secret", "notifier", "--secret-file"),
             ("resource", "update", "RESOURCE"),
             ("resource_id", "run", "--resource"),
             ("status", "resource", "--status"),

@@ -6,6 +6,7 @@ pub(crate) mod enrollments;
 mod grounds;
 pub(crate) mod json;
 pub(crate) mod lifecycles;
+pub(crate) mod notifiers;
 pub(crate) mod out;
 pub(crate) mod packages;
 pub(crate) mod plans;

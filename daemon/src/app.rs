@@ -5,13 +5,14 @@ mod duties;
 mod fit;
 mod living;
 mod metrics;
+mod outward;
 mod reload;
 mod steward;
 mod tls;
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +37,7 @@ use crate::domain::timings::Timings;
 use crate::engine::{self, Engine, Lease};
 use crate::grpc::{self, GrpcParts};
 use crate::hub::Hub;
-use crate::lifecycles::{self, Calls, Keeper};
-use crate::outside::{self, Caller};
+use crate::lifecycles::{self, Keeper};
 use crate::process::{Part, Process, Systemd};
 use crate::reconciler::Reconciler;
 use crate::remote::Remote;
@@ -124,15 +124,11 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let serving = tokio::spawn(grpc::serve(listener, network, parts));
     let working =
         tokio::spawn(dispatch::run(house.crew.clone(), alive(&process, Part::Dispatcher), stop.clone()));
-    let holds = {
-        let drain = house.crew.drain.clone();
-        move || drain.is_on()
-    };
-    let keeper =
-        Keeper::new(house.engine.clone(), house.crew.lease.clone(), house.crew.settings.shared, holds);
-    let calls = calls(&house, &clock, config.webhook.ca_file.clone());
+    let (calls, notices) = outward::senders(&house, &config, &clock);
+    let notifying = tokio::spawn(notices.run(alive(&process, Part::Notices), stop.clone()));
     let calling = tokio::spawn(calls.run(alive(&process, Part::Webhooks), stop.clone()));
-    let keeping = tokio::spawn(lifecycles::run(keeper, alive(&process, Part::Lifecycles), stop.clone()));
+    let keeping =
+        tokio::spawn(lifecycles::run(keeper(&house), alive(&process, Part::Lifecycles), stop.clone()));
     if let Some((listener, handle)) = counted {
         tokio::spawn(figures(handle, &house, &reconciler, &clock).serve(listener, stop.clone()));
     }
@@ -185,6 +181,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
         (renewing, "the renewal of the lease"),
         (keeping, "what moves enrollments on"),
         (calling, "what sends webhooks"),
+        (notifying, "what sends notices"),
     ];
     let outcome = first_to_end(over, &stop, serving, parts, ticking, &*clock).await;
     detach(&house.engine, &*clock).await;
@@ -231,11 +228,11 @@ fn grants(access: &config::Access) -> Grants {
     grants
 }
 
-/// What sends webhooks.
-fn calls(house: &House, clock: &Arc<dyn Clock>, ca_file: Option<PathBuf>) -> Calls {
-    let caller = Caller::new(Arc::clone(clock), ca_file);
+/// What moves enrollments on.
+fn keeper(house: &House) -> Keeper {
     let drain = house.crew.drain.clone();
-    Calls::new(house.engine.clone(), house.crew.lease.clone(), caller, move || drain.is_on())
+    let (engine, lease) = (house.engine.clone(), house.crew.lease.clone());
+    Keeper::new(engine, lease, house.crew.settings.shared, move || drain.is_on())
 }
 
 /// What a part calls to say by when it is heard of again.
@@ -279,14 +276,9 @@ async fn detach(engine: &Engine, clock: &dyn Clock) {
 
 /// Checks what only the parts themselves can check: the packages, whom webhooks trust, and what callers from the network are shown.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    check_trust(config)?;
+    outward::check(config)?;
     tls::check(config)?;
     load_catalog(config).map(drop)
-}
-
-fn check_trust(config: &Config) -> anyhow::Result<()> {
-    let Some(file) = &config.webhook.ca_file else { return Ok(()) };
-    outside::check_authorities(file).map_err(|why| anyhow::anyhow!("webhook.ca_file cannot be used: {why}"))
 }
 
 /// What is open while the daemon runs.
@@ -305,7 +297,7 @@ async fn open(
     clock: Arc<dyn Clock>,
     remote: Arc<dyn Remote>,
 ) -> anyhow::Result<House> {
-    check_trust(config)?;
+    outward::check(config)?;
     let alone = store::sqlite_path(&config.database.url).is_some();
     let lock = if alone { Some(lock(&config.data_dir)?) } else { None };
     let catalog = load_catalog(config)?;
@@ -465,7 +457,7 @@ async fn first_to_end(
     over: impl Future<Output = Result<(), StoreError>>,
     stop: &CancellationToken,
     mut serving: JoinHandle<Result<(), grpc::ServeError>>,
-    mut parts: [(JoinHandle<()>, &'static str); 4],
+    mut parts: [(JoinHandle<()>, &'static str); 5],
     mut ticking: JoinHandle<Result<(), tokio_cron_scheduler::JobSchedulerError>>,
     clock: &dyn Clock,
 ) -> anyhow::Result<()> {

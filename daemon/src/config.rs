@@ -3,7 +3,7 @@
 //! A [`Config`] that exists is one that works: every value is in its range and all timings agree with each other.
 //! It knows nobody else in the house. A reload makes a new one.
 //!
-//! `load` gathers the layers and translates their errors, `access` names who may do what, `listen` where callers come in, `rules` holds the ranges and the cross checks, `packages` what the timings must
+//! `load` gathers the layers and translates their errors, `access` names who may do what, `listen` where callers come in, `smtp` where mail goes, `rules` holds the ranges and the cross checks, `packages` what the timings must
 //! bear of package definitions, `live` what can change while the daemon runs.
 
 mod access;
@@ -12,6 +12,7 @@ mod live;
 mod load;
 mod packages;
 mod rules;
+mod smtp;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub use listen::{Listen, Tls};
 pub use load::{Faults, Flag, Sources, Surroundings};
 pub use packages::Demand;
 pub use rules::{LOOK_EVERY_MAX_S, TAKEOVER_GRACE_S};
+pub use smtp::{Smtp, SmtpTls};
 
 /// Where a service that systemd starts keeps its records, as the unit has it (`StateDirectory=settled`).
 pub const SYSTEM_DATA_DIR: &str = "/var/lib/settled";
@@ -64,6 +66,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// What lifecycles tell others.
     pub webhook: Webhook,
+    /// Where mail of notifiers goes.
+    pub smtp: Smtp,
     /// What callers of the API may take.
     pub limits: Limits,
 }
@@ -309,6 +313,7 @@ impl Config {
             log: Log::default(),
             secrets: Secrets { key_file: surroundings.sealing_key() },
             webhook: Webhook::default(),
+            smtp: Smtp::default(),
             limits: Limits::default(),
         }
     }

@@ -12,6 +12,7 @@ pub mod engine;
 pub mod grpc;
 pub mod hub;
 pub mod lifecycles;
+pub mod notify;
 pub mod outside;
 pub mod reconciler;
 pub mod remote;

@@ -1,7 +1,12 @@
-//! Speaks to whom a definition names outside: one POST over HTTP/1.1, with TLS by the host's own authorities. The only code that does.
+//! Speaks to whom a definition or a notifier names outside: one POST over HTTP/1.1, with TLS by the host's own authorities; and one mail
+//! (`smtp`). The only code that does.
 //!
 //! It knows what is sent and what comes back, and never why. It follows no redirect, keeps no connection and no cookie, and asks no
 //! proxy: what is sent goes where the definition says, or nowhere.
+
+mod mail;
+mod queue;
+mod smtp;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,10 +29,17 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::clock::Clock;
 
+pub use mail::Mail;
+pub use queue::{Sends, drive};
+pub use smtp::{MailServer, Mailer, Privacy, check_mail};
+
 /// Largest answer that is read, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 65_536;
 /// Where Debian and Ubuntu keep the authorities that a host trusts.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// Of an answer that is an error, so many characters are told.
+const TOLD_CHARS: usize = 200;
 
 /// What is sent.
 #[derive(Debug, Clone)]
@@ -53,6 +65,15 @@ pub struct Answer {
     pub is_json: bool,
     /// The body.
     pub body: String,
+}
+
+impl Answer {
+    /// The beginning of its body, on one line, to be told of an answer that is an error. Empty, or begins with a colon.
+    pub fn told(&self) -> String {
+        let line = self.body.split_whitespace().collect::<Vec<_>>().join(" ");
+        let line: String = line.chars().filter(|c| !c.is_control()).take(TOLD_CHARS).collect();
+        if line.is_empty() { line } else { format!(": {line}") }
+    }
 }
 
 /// Why nothing came back.

@@ -70,6 +70,7 @@ impl Reconciler {
         report.grace_until = self.grace_until();
         if report.grace_until.is_none() {
             report.settled = self.settle().await?;
+            self.tell_stuck().await?;
         }
         Ok(report)
     }
@@ -96,6 +97,15 @@ impl Reconciler {
                 settled.extend(self.settle_one(row).await);
             }
         }
+    }
+
+    /// Has those told of runs that have fallen silent who want to hear of it.
+    async fn tell_stuck(&self) -> Result<(), StoreError> {
+        let told = self.engine.tell_stuck(BATCH).await?;
+        if told > 0 {
+            tracing::warn!(runs = told, "runs are likely stuck; whoever wants to hear of it is told");
+        }
+        Ok(())
     }
 
     async fn settle_one(&self, row: RunRow) -> Option<SettledRun> {

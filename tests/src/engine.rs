@@ -125,6 +125,10 @@ impl Steward for Idle {
         None
     }
 
+    fn can_mail(&self) -> bool {
+        true
+    }
+
     fn warnings(&self) -> Vec<String> {
         Vec::new()
     }

@@ -218,6 +218,17 @@ fn secret_source(text: &str) -> Result<(&str, Source<'_>), Error> {
     }
 }
 
+/// A secret that stands alone in a file, without the end of its last line.
+pub(crate) fn one_secret(path: &Path) -> Result<Vec<u8>, Error> {
+    let mut secret = read_file(path, VALUE_BYTES_MAX).map_err(Error::usage)?;
+    for end in [b'\n', b'\r'] {
+        if secret.last() == Some(&end) {
+            secret.pop();
+        }
+    }
+    Ok(secret)
+}
+
 fn read_stdin() -> Result<Vec<u8>, Error> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {

@@ -18,11 +18,13 @@ use settled_proto::v1::{
 
 mod audit;
 mod lifecycles;
+mod notifiers;
 
 #[cfg(test)]
 use audit::audit_change;
 pub(crate) use audit::{audit, audited};
 pub(crate) use lifecycles::{applied, cleaned, enrolled, enrollment, execution, lifecycle, ran};
+pub(crate) use notifiers::{delivery, notifier, notifier_story};
 
 use super::text;
 use super::words::{Word, word};

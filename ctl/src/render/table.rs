@@ -15,10 +15,14 @@ pub(crate) struct Style {
 fn color_of(word: &str) -> Option<Color> {
     let first = word.split([' ', ',', ':']).next().unwrap_or(word);
     match first {
-        "active" | "success" | "succeeded" | "ok" | "present" | "exited" | "accepted" => Some(Color::Green),
-        "failed" | "refused" | "lost" | "killed" | "rejected" => Some(Color::Red),
+        "active" | "success" | "succeeded" | "ok" | "present" | "exited" | "accepted" | "sent" => {
+            Some(Color::Green)
+        }
+        "failed" | "refused" | "lost" | "killed" | "rejected" | "dead" => Some(Color::Red),
         "pending" | "installing" | "updating" | "removing" | "queued" | "running" | "unreachable"
-        | "paused" | "drifted" | "blocked" | "cancelled" | "unknown" | "starting" => Some(Color::Yellow),
+        | "paused" | "drifted" | "blocked" | "cancelled" | "unknown" | "starting" | "waiting" => {
+            Some(Color::Yellow)
+        }
         _ => None,
     }
 }

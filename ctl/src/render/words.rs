@@ -1,9 +1,9 @@
 //! The words of the contract's enums: lower case, without the prefix. `None` stands for "not said".
 
 use settled_proto::v1::{
-    Activation, AuditResult, Cause, Change, EnrollmentStatus, Evidence, ExecutionOutcome, Fate, Freshness,
-    IdentityKind, Kind, MissedPolicy, Outcome, OutputStream, Overlap, Presence, Priority, Reach, Reason,
-    ResourceStatus, Role, RunState, ServerStatus, StepState, Verb, WaitReason,
+    Activation, AuditResult, Cause, Change, DeliveryState, EnrollmentStatus, Evidence, ExecutionOutcome,
+    Fate, Freshness, IdentityKind, Kind, MissedPolicy, NoticeEvent, Outcome, OutputStream, Overlap, Presence,
+    Priority, Reach, Reason, ResourceStatus, Role, RunState, ServerStatus, StepState, Verb, WaitReason,
 };
 
 /// An enum of the contract, as its number arrives.
@@ -30,6 +30,7 @@ words! {
     AuditResult "AUDIT_RESULT_"
     Cause "CAUSE_"
     Change "CHANGE_"
+    DeliveryState "DELIVERY_STATE_"
     EnrollmentStatus "ENROLLMENT_STATUS_"
     Evidence "EVIDENCE_"
     ExecutionOutcome "EXECUTION_OUTCOME_"
@@ -38,6 +39,7 @@ words! {
     IdentityKind "IDENTITY_KIND_"
     Kind "KIND_"
     MissedPolicy "MISSED_POLICY_"
+    NoticeEvent "NOTICE_EVENT_"
     Outcome "OUTCOME_"
     OutputStream "OUTPUT_STREAM_"
     Overlap "OVERLAP_"

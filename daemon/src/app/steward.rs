@@ -108,6 +108,10 @@ impl Steward for Servant {
         self.drains.draining()
     }
 
+    fn can_mail(&self) -> bool {
+        self.living.config().smtp.host.is_some()
+    }
+
     fn warnings(&self) -> Vec<String> {
         let still = self.hearts.still(self.reconciler.clock.monotonic(), self.patience);
         let still = still.iter().map(|still| {

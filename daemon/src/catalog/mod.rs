@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 mod check;
 mod definition;
+mod endpoint;
 mod outputs;
 mod parse;
 mod plan;
@@ -30,6 +31,7 @@ pub use check::{FieldProblem, Given};
 pub use definition::{
     Condition, Definition, Expected, OperationDef, Parameter, ProbeDef, Proof, Rule, StepDef, Wanted,
 };
+pub use endpoint::{NoEndpoint, check_endpoint};
 pub use outputs::{OUTPUT_BYTES_MAX, OUTPUTS_MAX, OutputDef, read_told};
 pub use parse::{DEFINITION_BYTES_MAX, Problem, parse, parse_kept, parse_lifecycle};
 pub use plan::{Plan, PlanError, PlannedStep, ProbePlan};

@@ -4,7 +4,7 @@
 //! name both sides and a value that is safe.
 
 use super::access::NOBODY;
-use super::{BACKOFF_MAX_S, Config, Drain, Grantee, listen};
+use super::{BACKOFF_MAX_S, Config, Drain, Grantee, listen, smtp};
 
 /// How long after a start or a takeover nothing is settled by time, in seconds.
 pub const TAKEOVER_GRACE_S: u64 = 60;
@@ -200,6 +200,7 @@ pub(super) const NUMBERS: &[Number] = &[
     number("ssh.connect_timeout_s", |c| c.ssh.connect_timeout_s, 1, 300),
     number("ssh.keepalive_s", |c| c.ssh.keepalive_s, 1, 600),
     number("ssh.keepalive_max", |c| u64::from(c.ssh.keepalive_max), 1, 20),
+    number("smtp.port", |c| u64::from(c.smtp.port), 1, 65_535),
     number("retention.runs_days", |c| u64::from(c.retention.runs_days), 1, 3650),
     number("retention.transitions_days", |c| u64::from(c.retention.transitions_days), 1, 3650),
     number("retention.requests_days", |c| u64::from(c.retention.requests_days), 1, 3650),
@@ -293,7 +294,7 @@ fn ranges(config: &Config) -> impl Iterator<Item = Fault> {
 
 fn texts(config: &Config) -> impl Iterator<Item = Fault> {
     let others = [url(config), nobody(config), scopes(config), certificates(config), empty(config)];
-    others.into_iter().flatten().chain(listen::faults(config))
+    others.into_iter().flatten().chain(listen::faults(config)).chain(smtp::faults(config))
 }
 
 fn url(config: &Config) -> Option<Fault> {
@@ -343,6 +344,8 @@ fn empty(config: &Config) -> Option<Fault> {
         ("ssh.agent", path(&config.ssh.agent)),
         ("secrets.key_file", path(&config.secrets.key_file)),
         ("webhook.ca_file", path(&config.webhook.ca_file)),
+        ("smtp.password_file", path(&config.smtp.password_file)),
+        ("smtp.ca_file", path(&config.smtp.ca_file)),
         ("listen.tls.cert", path(&config.listen.tls.cert)),
         ("listen.tls.key", path(&config.listen.tls.key)),
         ("listen.tls.client_ca", path(&config.listen.tls.client_ca)),
@@ -496,6 +499,7 @@ mod tests {
             "ssh.agent",
             "secrets.key_file",
             "webhook.ca_file",
+            "smtp.ca_file",
             "log.level",
         ] {
             let message = with(&[(key, "")]).unwrap_err();

@@ -15,6 +15,7 @@ pub mod freshness;
 pub mod grounds;
 pub mod id;
 pub mod lifecycle;
+pub mod notice;
 pub mod operation;
 pub mod params;
 pub mod requirement;

@@ -505,4 +505,4 @@ impl Event {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

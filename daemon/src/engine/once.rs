@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{Planned, Refusal, audit};
 use crate::auth::Verb;
 use crate::store::rows::{
-    EnrollmentRow, LifecycleRow, OccurrenceRow, ResourceRow, RunRow, ScheduleRow, ServerRow,
+    DeliveryRow, EnrollmentRow, LifecycleRow, NotifierRow, OccurrenceRow, ResourceRow, RunRow, ScheduleRow,
+    ServerRow,
 };
 use crate::store::tokens::TokenRow;
 use crate::store::{AuditResult, AuditRow, Unit, Wants};
@@ -59,6 +60,12 @@ pub struct Answer {
     /// The token.
     #[serde(default)]
     pub token: Option<Box<TokenRow>>,
+    /// The notifier.
+    #[serde(default)]
+    pub notifier: Option<Box<NotifierRow>>,
+    /// What it is told.
+    #[serde(default)]
+    pub delivery: Option<Box<DeliveryRow>>,
     /// Only of a dry run: what else there is to tell.
     #[serde(skip)]
     pub plan: Option<Planned>,

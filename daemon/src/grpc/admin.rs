@@ -1,5 +1,7 @@
 //! The service `Admin`.
 
+use std::time::Duration;
+
 use settled_proto::v1;
 use tonic::{Request, Response, Status, async_trait};
 
@@ -12,6 +14,8 @@ use crate::engine::{Asked, DrainOrder, Refusal};
 
 /// Most held lanes that `status` names.
 const HELD_MAX: i64 = 5;
+/// How long `status` tells of notices that were given up.
+const DEAD_TOLD_FOR: Duration = Duration::from_hours(24);
 /// Runs that a drain tells of, at most.
 const DRAIN_RUNS_MAX: i64 = 100;
 
@@ -45,8 +49,11 @@ impl Api {
         let more = counts.held - i64::try_from(held.len()).unwrap_or(0);
         let more = (more > 0).then(|| format!("{more} more lanes are held. See all: settlectl server list"));
         let of_daemons = daemons.iter().filter_map(convert::daemon_warning);
+        let dead = engine.dead_notices(now - DEAD_TOLD_FOR).await?;
+        let of_notifiers = dead.iter().map(|(notifier, n)| not_told(notifier, *n));
         let warnings = self.parts.steward.warnings().into_iter();
-        let warnings = warnings.chain(of_servers).chain(of_lanes).chain(more).chain(of_daemons).collect();
+        let warnings = warnings.chain(of_servers).chain(of_lanes).chain(more).chain(of_daemons);
+        let warnings = warnings.chain(of_notifiers).collect();
         Ok(v1::GetStatusResponse {
             seq: convert::count(seq),
             runs_queued: convert::count(counts.queued),
@@ -109,6 +116,15 @@ fn held_too_long(server: &Server, now: Timestamp) -> Option<String> {
         now.since(held.since).as_secs(),
         held.step
     ))
+}
+
+/// A notifier that was not told something, and what to do.
+fn not_told(notifier: &str, n: i64) -> String {
+    let notices = if n == 1 { "1 notice".to_owned() } else { format!("{n} notices") };
+    format!(
+        "The notifier {notifier} did not take {notices} for a day, so that nobody was told. See which and why: settlectl notifier \
+         deliveries --notifier {notifier} --state dead; try it out: settlectl notifier test {notifier}"
+    )
 }
 
 /// What is not well with servers of this reach, and what to do.
@@ -198,6 +214,51 @@ impl v1::admin_server::Admin for Api {
     ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
         let (asked, message) = self.asked("Admin.RevokeToken", request)?;
         self.token_revoked(asked, message).await.map(Response::new).map_err(|r| self.refuse(r))
+    }
+
+    async fn create_notifier(
+        &self,
+        request: Request<v1::CreateNotifierRequest>,
+    ) -> Result<Response<v1::CreateNotifierResponse>, Status> {
+        let (asked, message) = self.asked("Admin.CreateNotifier", request)?;
+        self.notifier_made(asked, message).await.map(Response::new).map_err(|r| self.refuse(r))
+    }
+
+    async fn list_notifiers(
+        &self,
+        request: Request<v1::ListNotifiersRequest>,
+    ) -> Result<Response<v1::ListNotifiersResponse>, Status> {
+        self.notifiers(request.into_inner()).await.map(Response::new).map_err(|r| self.refuse(r))
+    }
+
+    async fn get_notifier(
+        &self,
+        request: Request<v1::GetNotifierRequest>,
+    ) -> Result<Response<v1::GetNotifierResponse>, Status> {
+        self.notifier(request.into_inner()).await.map(Response::new).map_err(|r| self.refuse(r))
+    }
+
+    async fn test_notifier(
+        &self,
+        request: Request<v1::TestNotifierRequest>,
+    ) -> Result<Response<v1::TestNotifierResponse>, Status> {
+        let (asked, message) = self.asked("Admin.TestNotifier", request)?;
+        self.notifier_tested(asked, message).await.map(Response::new).map_err(|r| self.refuse(r))
+    }
+
+    async fn delete_notifier(
+        &self,
+        request: Request<v1::DeleteNotifierRequest>,
+    ) -> Result<Response<v1::DeleteNotifierResponse>, Status> {
+        let (asked, message) = self.asked("Admin.DeleteNotifier", request)?;
+        self.notifier_deleted(asked, message).await.map(Response::new).map_err(|r| self.refuse(r))
+    }
+
+    async fn list_deliveries(
+        &self,
+        request: Request<v1::ListDeliveriesRequest>,
+    ) -> Result<Response<v1::ListDeliveriesResponse>, Status> {
+        self.deliveries(request.into_inner()).await.map(Response::new).map_err(|r| self.refuse(r))
     }
 
     async fn list_audit(

@@ -91,6 +91,9 @@ commands! {
     DrainRequest is |_| Named::object("daemon");
     CreateTokenRequest is |m| Named::object(&format!("token:{}", m.name));
     RevokeTokenRequest is |m| Named::object(&token(&m.token));
+    CreateNotifierRequest is |m| Named::object(&format!("notifier:{}", m.name));
+    TestNotifierRequest is |m| Named::object(&format!("notifier:{}", m.notifier));
+    DeleteNotifierRequest is |m| Named::object(&format!("notifier:{}", m.notifier));
     CreateScheduleRequest is |m| Named::object(&m.name);
     UpdateScheduleRequest is |m| Named::object(&m.schedule);
     PauseScheduleRequest is |m| Named::object(&m.schedule);

@@ -15,6 +15,7 @@ mod guard;
 mod kept;
 mod lifecycles;
 mod methods;
+mod notifiers;
 mod packages;
 mod pages;
 mod places;
@@ -119,6 +120,9 @@ pub trait Steward: Send + Sync {
 
     /// Until when enrollments and their log are kept.
     fn cleaning(&self) -> Cleaning;
+
+    /// Whether there is a mail server.
+    fn can_mail(&self) -> bool;
 
     /// What is not well with the daemon itself, each with what to do.
     fn warnings(&self) -> Vec<String>;

@@ -13,19 +13,13 @@ use crate::domain::enrollment::TaskId;
 use crate::domain::lifecycle::CALLS;
 use crate::domain::time::Timestamp;
 use crate::engine::{Call, Done, Engine, Lease, Refusal};
-use crate::outside::{Answer, Caller, Failed, Post};
+use crate::outside::{self, Answer, Caller, Failed, Post, Sends};
 use crate::store::StoreError;
 
 /// Webhooks that are under way at once.
 const AT_ONCE: usize = 16;
-/// How often it looks without having been woken.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// When an endpoint is asked again that does not say when.
 const AGAIN: Duration = Duration::from_secs(60);
-/// How long a stop waits for answers: less than parts get to leave, since what was not answered is given back then.
-const ANSWERS_WITHIN: Duration = Duration::from_millis(400);
-/// Of an answer that is an error, so many characters are told.
-const TOLD_CHARS: usize = 200;
 
 /// Sends webhooks.
 #[derive(Clone)]
@@ -50,45 +44,14 @@ impl Calls {
         Self { engine, lease, caller, holds: Arc::new(holds), gives_back: CancellationToken::new() }
     }
 
-    /// Runs until `stop`, and then for a moment more: what is not answered by then is given back, and sent again by whoever serves next.
-    /// `alive` is told, before and after each look, by when the next sign of life comes, on the monotonic clock.
+    /// Runs until `stop`, and then for a moment more. `alive` is told by when the next sign of life comes, on the monotonic clock.
     pub async fn run(self, alive: impl Fn(Duration) + Send + Sync + 'static, stop: CancellationToken) {
-        let mut under_way = JoinSet::new();
-        let mut committed = self.engine.hub().committed();
-        while !stop.is_cancelled() {
-            committed.mark_unchanged();
-            alive(self.engine.clock().monotonic());
-            if let Err(error) = self.look(&mut under_way).await {
-                tracing::warn!(%error, "webhooks could not be looked for; it is tried again");
-            }
-            let clock = self.engine.clock();
-            let next = clock.monotonic() + LOOK_EVERY;
-            alive(next);
-            let rested = clock.sleep_until(next);
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = rested => {}
-                Ok(()) = committed.changed() => {}
-                Some(_) = under_way.join_next() => {}
-            }
-        }
-        self.leave(under_way).await;
-    }
-
-    async fn leave(&self, mut under_way: JoinSet<()>) {
-        let clock = self.engine.clock();
-        let late = clock.sleep_until(clock.monotonic() + ANSWERS_WITHIN);
-        tokio::select! {
-            () = async { while under_way.join_next().await.is_some() {} } => return,
-            () = late => {}
-        }
-        self.gives_back.cancel();
-        while under_way.join_next().await.is_some() {}
+        let (clock, committed) = (self.engine.shared_clock(), self.engine.hub().committed());
+        outside::drive(self, &*clock, committed, alive, stop).await;
     }
 
     /// Takes what is offered, as far as there is room, and begins to send it.
-    async fn look(&self, under_way: &mut JoinSet<()>) -> Result<(), StoreError> {
-        while under_way.try_join_next().is_some() {}
+    async fn take(&self, under_way: &mut JoinSet<()>) -> Result<(), StoreError> {
         let room = AT_ONCE.saturating_sub(under_way.len());
         if room == 0 || !self.lease.is_trusted() || (self.holds)() {
             return Ok(());
@@ -145,6 +108,18 @@ impl Calls {
     }
 }
 
+impl Sends for Calls {
+    async fn look(&self, under_way: &mut JoinSet<()>) {
+        if let Err(error) = self.take(under_way).await {
+            tracing::warn!(%error, "webhooks could not be looked for; it is tried again");
+        }
+    }
+
+    fn give_back(&self) {
+        self.gives_back.cancel();
+    }
+}
+
 /// What an answer says of the stage.
 fn judged(answer: Result<Answer, Failed>, now: Timestamp) -> Done {
     let answer = match answer {
@@ -167,15 +142,8 @@ fn judged(answer: Result<Answer, Failed>, now: Timestamp) -> Done {
         status @ 300..=399 => Done::Failed(format!(
             "its webhook answered {status}: redirects are not followed, name the last URL"
         )),
-        status => Done::Failed(format!("its webhook answered {status}{}", told(&answer.body))),
+        status => Done::Failed(format!("its webhook answered {status}{}", answer.told())),
     }
-}
-
-/// The beginning of an answer, on one line.
-fn told(body: &str) -> String {
-    let line = body.split_whitespace().collect::<Vec<_>>().join(" ");
-    let line: String = line.chars().filter(|c| !c.is_control()).take(TOLD_CHARS).collect();
-    if line.is_empty() { line } else { format!(": {line}") }
 }
 
 #[cfg(test)]

@@ -18,11 +18,13 @@ pub enum Part {
     Lifecycles,
     /// Sends webhooks.
     Webhooks,
+    /// Sends notices.
+    Notices,
 }
 
 impl Part {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Reconciler, Self::Dispatcher, Self::Lease, Self::Lifecycles, Self::Webhooks];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Reconciler, Self::Dispatcher, Self::Lease, Self::Lifecycles, Self::Webhooks, Self::Notices];
 }
 
 impl fmt::Display for Part {
@@ -33,6 +35,7 @@ impl fmt::Display for Part {
             Self::Lease => "the renewal of the lease",
             Self::Lifecycles => "what moves enrollments on",
             Self::Webhooks => "what sends webhooks",
+            Self::Notices => "what sends notices",
         })
     }
 }
@@ -54,6 +57,7 @@ impl fmt::Display for Still {
             Part::Lease => "nothing is written, and soon nothing is started",
             Part::Lifecycles => "no stage begins or ends",
             Part::Webhooks => "no webhook is sent",
+            Part::Notices => "nobody is notified",
         };
         write!(f, "{} stands still, {} s late: {so}", self.part, self.late.as_secs())
     }

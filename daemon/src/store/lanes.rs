@@ -182,7 +182,7 @@ impl Unit<'_> {
     ) -> Result<Vec<DeadLane>, StoreError> {
         let wall = self.now();
         let now = self.db().await?.lease_now(wall).await?.0;
-        let me = me.to_string();
+        let (daemon, me) = (me, me.to_string());
         // Asked at every look, and nearly always in vain: whose lanes they are is looked up when there are some.
         let sql = concat!("SELECT EXISTS (SELECT 1 FROM lane WHERE ", of_the_dead!(), ")");
         let some: bool = on!(self.db().await?, c =>
@@ -201,6 +201,7 @@ impl Unit<'_> {
             on!(self.writing().await?, c => sqlx::query(sql).bind(&me).bind(everyone_else).bind(now)
                 .execute(c).await.map(drop))?;
         }
+        self.free_deliveries(daemon, everyone_else, now).await?;
         let sql = "DELETE FROM daemon WHERE id <> $1 AND ($2 OR lease_until <= $3)";
         let gone = on!(self.writing().await?, c => sqlx::query(sql).bind(&me).bind(everyone_else).bind(now)
             .execute(c).await.map(|d| d.rows_affected()))?;

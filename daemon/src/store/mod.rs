@@ -16,6 +16,7 @@ pub mod enrollments;
 pub mod lanes;
 pub mod lifecycles;
 mod lookup;
+pub mod notices;
 mod open;
 mod origin;
 mod page;
@@ -111,6 +112,7 @@ fn what_is_unique(found: &str) -> String {
         ("run_one_open_exclusive", "run.resource_id", "resource, and an open run"),
         ("lifecycle_code_key", "lifecycle.code", "code"),
         ("token_live_name", "token.name", "name"),
+        ("notifier_name_key", "notifier.name", "name"),
         ("enrollment_lifecycle_id_subject_type_subject_id_key", "enrollment.subject_id", "subject"),
         ("run_one_running_exclusive", "run.server_id", "server, and a run in progress"),
     ];

@@ -10,7 +10,7 @@ pub struct Horizon {
     pub runs: Timestamp,
     /// Transitions.
     pub transitions: Timestamp,
-    /// Answers to request ids.
+    /// Answers to request ids, and what notifiers were told.
     pub requests: Timestamp,
     /// What was asked by whom, and tokens that were revoked.
     pub audit: Timestamp,
@@ -45,6 +45,10 @@ impl Unit<'_> {
                 "DELETE FROM occurrence WHERE (schedule_id, due) IN (SELECT schedule_id, due FROM occurrence \
                  WHERE at < $1 AND fate <> 'waiting' ORDER BY at LIMIT $2)",
                 horizon.runs,
+            ),
+            (
+                "DELETE FROM delivery WHERE seq IN (SELECT seq FROM delivery WHERE ended_at < $1 ORDER BY ended_at LIMIT $2)",
+                horizon.requests,
             ),
             (
                 // For as long as the audit can tell what was done with them.

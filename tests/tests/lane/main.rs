@@ -17,6 +17,7 @@ mod limits;
 mod log;
 mod looks;
 mod lost_state;
+mod notices;
 mod outputs;
 mod panics;
 mod readings;

@@ -9,6 +9,7 @@ mod enrollments;
 mod faults;
 mod guards;
 mod lanes;
+mod notices;
 mod objects;
 mod opening;
 mod order;
@@ -82,6 +83,10 @@ conformance! {
     faults::a_read_that_fails_does_not_lose_what_a_neighbour_wrote,
     tokens::p14_a_token_is_found_by_its_digest_until_it_is_revoked_and_its_name_is_free_then,
     tokens::revoked_tokens_go_with_the_audit_and_others_stay,
+    notices::a_notice_is_stored_with_what_it_tells,
+    notices::who_is_told_goes_by_labels_packages_and_events,
+    notices::a_notice_is_sent_by_one_daemon_at_a_time,
+    notices::what_was_told_goes_with_age_and_what_waits_with_its_notifier,
     sets::a_name_is_taken_once_in_a_batch,
     sets::a_queue_is_full_at_its_limit_in_a_batch,
     sets::a_stale_row_in_a_set_meets_its_own_command,

@@ -3,6 +3,7 @@ use settled_proto::v1::{
     Execution, GetAuditResponse, Lifecycle, RunLifecycleResponse,
 };
 use settled_proto::v1::{Bookmark, Position, Transition};
+use settled_proto::v1::{Delivery, Notifier};
 
 use super::*;
 
@@ -82,6 +83,8 @@ fn no_field_of_the_contract_is_forgotten() {
         ("FireScheduleResponse", fired(&FireScheduleResponse::default())),
         ("Token", token(&Token::default())),
         ("CreateTokenResponse", created_token(&CreateTokenResponse::default())),
+        ("Notifier", notifier(&Notifier::default())),
+        ("Delivery", delivery(&Delivery::default())),
         ("AuditEntry", audit(&AuditEntry::default())),
         ("AuditChange", audit_change(&AuditChange::default())),
         ("GetAuditResponse", audited(&GetAuditResponse::default())),

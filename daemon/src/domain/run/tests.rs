@@ -1,6 +1,6 @@
 //! Proofs of the rules by which a run moves: one table over every pair of state and event, and the stories that DESIGN tells.
 
-mod fixture;
+pub(in crate::domain) mod fixture;
 mod freshness;
 mod grounds;
 mod stories;

@@ -8,14 +8,13 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::super::{Asked, Engine, Refusal};
+use super::super::{Asked, Engine, Refusal, signed};
 use super::{Done, Taker, Task, payload};
 use crate::auth::{SETTLED, Verb};
 use crate::domain::enrollment::{Enrollment, TaskId};
 use crate::domain::id::LifecycleId;
 use crate::domain::lifecycle::{Action, CALLS, Flow};
 use crate::domain::time::Timestamp;
-use crate::secrets::signature;
 use crate::store::Unit;
 use crate::store::enrollments::Seen;
 
@@ -43,12 +42,7 @@ pub struct Call {
 impl Call {
     /// The headers that belong to it when it is sent at this time.
     pub fn headers(&self, now: Timestamp) -> Vec<(&'static str, String)> {
-        let seconds = now.0.div_euclid(1_000_000);
-        vec![
-            ("settled-id", self.id.clone()),
-            ("settled-timestamp", seconds.to_string()),
-            ("settled-signature", signature(&self.secret, seconds, self.body.as_bytes())),
-        ]
+        signed(&self.id, &self.secret, &self.body, now)
     }
 }
 

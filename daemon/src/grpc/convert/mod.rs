@@ -4,6 +4,7 @@
 mod daemon;
 mod grounds;
 mod lifecycle;
+mod notifier;
 mod package;
 mod reconcile;
 mod resource;
@@ -24,6 +25,7 @@ pub(super) use lifecycle::{
     enrollment, enrollment_row, enrollment_status_of, execution, execution_outcome_of, lifecycle,
     lifecycle_row, task,
 };
+pub(super) use notifier::{delivery, delivery_state_word, event_of, notifier};
 pub(super) use package::{package, package_line};
 pub(super) use reconcile::reconciled;
 pub(super) use resource::{resource, resource_row};

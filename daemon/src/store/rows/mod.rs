@@ -5,6 +5,7 @@
 mod enrollment;
 mod grounds;
 mod lifecycle;
+mod notice;
 mod resource;
 mod run;
 mod schedule;
@@ -14,6 +15,8 @@ mod transition;
 
 pub use enrollment::{EnrollmentRow, ExecutionRow};
 pub use lifecycle::LifecycleRow;
+pub(in crate::store) use notice::notice_to_json;
+pub use notice::{DeliveryRow, NotifierRow};
 pub use resource::ResourceRow;
 pub use run::RunRow;
 pub use schedule::{OccurrenceRow, ScheduleRow};

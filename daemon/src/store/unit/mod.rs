@@ -21,6 +21,7 @@ use known::Known;
 use pending::Pending;
 
 use super::audit::AuditRow;
+use super::notices::Told;
 use super::rows::TransitionRow;
 use super::{Db, StoreError};
 use crate::domain::id::{ResourceId, ServerId};
@@ -69,6 +70,8 @@ pub struct Unit<'c> {
     /// What that has changed, as it was before.
     before: Vec<Before>,
     called: Vec<ServerId>,
+    /// What is to be told of it.
+    told: Vec<Told>,
 }
 
 /// What a unit has written, for the commit.
@@ -106,6 +109,7 @@ impl<'c> Unit<'c> {
             began_at: seq,
             before: Vec::new(),
             called: Vec::new(),
+            told: Vec::new(),
         }
     }
 
@@ -208,6 +212,10 @@ impl<'c> Unit<'c> {
 
     /// Writes what is gathered.
     pub(super) async fn finish(mut self) -> Result<Done, StoreError> {
+        let told = std::mem::take(&mut self.told);
+        if !told.is_empty() {
+            self.tell(told).await?;
+        }
         self.flush().await?;
         pending::write_transitions(&mut self.db, &self.transitions).await?;
         pending::write_audit(&mut self.db, &self.audit, self.now).await?;
@@ -248,6 +256,11 @@ impl<'c> Unit<'c> {
             }
         }
         touched
+    }
+
+    /// Gathers what is to be told of a change that was written.
+    pub(super) fn tells(&mut self, told: Told) {
+        self.told.push(told);
     }
 
     fn replaced_server(&mut self, id: ServerId, before: Option<Server>) {

@@ -5,12 +5,14 @@ use super::Unit;
 use super::known::Path;
 use super::pending::{KeptRequest, Piece, StepUpdate};
 use crate::domain::id::{ResourceId, RunId, ServerId};
+use crate::domain::notice::{self, Notice};
 use crate::domain::resource::Resource;
 use crate::domain::run::{Run, RunState};
 use crate::domain::server::Server;
 use crate::domain::step::StepId;
 use crate::store::StoreError;
 use crate::store::lanes::LaneRow;
+use crate::store::notices::Told;
 use crate::store::queries::RequestRow;
 use crate::store::rows::{Change, ResourceRow, RunRow, ServerRow, StepRecord, StepRow, TransitionRow};
 
@@ -202,6 +204,8 @@ impl Unit<'_> {
         ).execute(c).await.map(|d| d.rows_affected()))?;
         self.guarded(done)?;
         let before = self.known.put_server(server.clone());
+        let told = before.as_ref().map(|before| notice::of_server(before, server));
+        told.into_iter().flatten().for_each(|notice| self.tells_of(server.id, notice));
         self.replaced_server(server.id, before);
         let mut transition = TransitionRow::of_server(&r, Change::Updated);
         transition.old_labels = other_labels.map(|before| ServerRow::from(&before).labels);
@@ -238,6 +242,10 @@ impl Unit<'_> {
 
     /// Stores a changed resource, if nobody changed it meanwhile. The version rises here.
     pub async fn update_resource(&mut self, resource: &mut Resource) -> Result<(), StoreError> {
+        if resource.observed.is_some() {
+            // What a look has changed is told; usually it is known.
+            self.resource(resource.id).await?;
+        }
         seen(self.known.resources.get(&resource.id), |known| known.version == resource.version)?;
         let seen = resource.version;
         resource.version += 1;
@@ -246,6 +254,9 @@ impl Unit<'_> {
         let r = ResourceRow::from(&*resource);
         self.gathering(&r.id).await?.resource_updates.push((seen, r.clone()));
         let before = self.known.put_resource(resource.clone());
+        if let Some(notice) = notice::of_resource(before.as_ref(), resource) {
+            self.tells_of(resource.server, notice);
+        }
         self.replaced_resource(resource.id, before);
         self.record(TransitionRow::of_resource(&r, Change::Updated));
         Ok(())
@@ -296,8 +307,15 @@ impl Unit<'_> {
         let r = RunRow::new(run);
         self.gathering(&r.id).await?.run_updates.push(r.clone());
         self.known.put_run(run);
+        if let Some(notice) = notice::of_run(run) {
+            self.tells_of(run.server, notice);
+        }
         self.record(TransitionRow::of_run(&r, Change::Updated));
         Ok(())
+    }
+
+    fn tells_of(&mut self, server: ServerId, notice: Notice) {
+        self.tells(Told { notice, server });
     }
 
     /// Stores the intent to start a try, numbered after those of its run before it.

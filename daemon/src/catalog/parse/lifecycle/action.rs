@@ -10,6 +10,7 @@ use super::super::report::Report;
 use super::super::values::integer;
 use super::super::{NAME_RULE, is_name};
 use super::{LABEL_RULE, is_label};
+use crate::catalog::endpoint::{NoEndpoint, check_endpoint};
 use crate::domain::expression::Expression;
 use crate::domain::lifecycle::{Action, CALL_DEFAULT, Given, LEASE_DEFAULT, Target};
 use crate::domain::operation::Operation;
@@ -20,8 +21,6 @@ const LEASE_MAX: Duration = Duration::from_secs(86_400);
 const KINDS: [&str; 5] = ["operation", "script", "approval", "work", "webhook"];
 /// Longest time of a webhook.
 const CALL_MAX: Duration = Duration::from_secs(300);
-/// Longest URL of a webhook, in bytes.
-const URL_BYTES_MAX: usize = 2_000;
 
 /// The action of a stage.
 pub(super) fn read(stage: &mut Table<'_>, report: &mut Report<'_>) -> Option<Action> {
@@ -92,8 +91,16 @@ fn work(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<Action> {
 fn webhook(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<Action> {
     let url = table.line("webhook", report)?;
     let plain = table.boolean("plain", report).unwrap_or(false);
-    if let Err(message) = check_url(&url, plain) {
-        table.problem("webhook", message, report);
+    match check_endpoint(&url, plain) {
+        Ok(()) => {}
+        Err(NoEndpoint::Form) => table.problem("webhook", NoEndpoint::Form.to_string(), report),
+        Err(NoEndpoint::Plain) => {
+            table.problem(
+                "webhook",
+                format!("{}, so say `plain = true` to have that", NoEndpoint::Plain),
+                report,
+            );
+        }
     }
     let secret = table.required_text("secret", report);
     if secret.as_deref().is_some_and(|secret| !is_label(secret)) {
@@ -101,26 +108,6 @@ fn webhook(table: &mut Table<'_>, report: &mut Report<'_>) -> Option<Action> {
     }
     let timeout = table.span("timeout", CALL_MAX, report).unwrap_or(CALL_DEFAULT);
     Some(Action::Webhook { url, secret: secret?, timeout })
-}
-
-/// A URL that may be called: over TLS, or on this host, or as the definition says plainly.
-fn check_url(url: &str, plain: bool) -> Result<(), &'static str> {
-    let bad = "must be a URL like https://example.org/hook, without a user, a password or a fragment";
-    let uri: http::Uri = url.parse().map_err(|_| bad)?;
-    let (Some(host), Some(authority)) = (uri.host(), uri.authority()) else { return Err(bad) };
-    if url.len() > URL_BYTES_MAX || url.contains('#') || authority.as_str().contains('@') || host.is_empty() {
-        return Err(bad);
-    }
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let is_here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    match uri.scheme_str() {
-        Some("https") => Ok(()),
-        Some("http") if is_here || plain => Ok(()),
-        Some("http") => Err(
-            "must be https: what is sent over http can be read on its way, so say `plain = true` to have that",
-        ),
-        _ => Err(bad),
-    }
 }
 
 /// A table that names a resource and nothing else.

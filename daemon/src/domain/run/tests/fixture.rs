@@ -20,9 +20,9 @@ use crate::domain::timings::Timings;
 use crate::domain::turn::Priority;
 use crate::domain::waiting::{WaitReason, Waiting};
 
-pub(super) const NOW: Timestamp = Timestamp(1_000_000_000);
-pub(super) const TIMEOUT: Duration = Duration::from_mins(10);
-pub(super) const TIMINGS: Timings = Timings {
+pub(in crate::domain) const NOW: Timestamp = Timestamp(1_000_000_000);
+pub(in crate::domain) const TIMEOUT: Duration = Duration::from_mins(10);
+pub(in crate::domain) const TIMINGS: Timings = Timings {
     queue_limit: Duration::from_hours(1),
     backoff_first: Duration::from_secs(10),
     backoff_max: Duration::from_mins(1),
@@ -32,11 +32,11 @@ pub(super) const TIMINGS: Timings = Timings {
 };
 
 /// A queued update of an active resource, with 3 attempts.
-pub(super) fn queued() -> Run {
+pub(in crate::domain) fn queued() -> Run {
     queued_for(Operation::Update, ResourceStatus::Active)
 }
 
-pub(super) fn queued_for(operation: Operation, earlier: ResourceStatus) -> Run {
+pub(in crate::domain) fn queued_for(operation: Operation, earlier: ResourceStatus) -> Run {
     let declared = Declared { in_progress: ResourceStatus::Installing, success: ResourceStatus::Active };
     Run {
         id: RunId(Ulid(7)),
@@ -76,28 +76,28 @@ pub(super) fn queued_for(operation: Operation, earlier: ResourceStatus) -> Run {
 }
 
 /// The second step of the first attempt is on the server; the first step has run.
-pub(super) fn stepping() -> Run {
+pub(in crate::domain) fn stepping() -> Run {
     running(Phase::Stepping { deadline: NOW + TIMEOUT }, Position { attempt: 1, step: 1, try_no: 1 }, None)
 }
 
 /// The second try of the second step waits for a lock; the first step has run.
-pub(super) fn between() -> Run {
+pub(in crate::domain) fn between() -> Run {
     let waiting = Waiting { reason: WaitReason::Busy, who: "apt".into(), since: NOW, next_try: None };
     let position = Position { attempt: 1, step: 1, try_no: 2 };
     running(Phase::Between { since: NOW }, position, Some(waiting))
 }
 
 /// A probe of the resource, which has no steps: its server is being asked.
-pub(super) fn asking() -> Run {
+pub(in crate::domain) fn asking() -> Run {
     apply(Run { attempts_max: 1, ..queued_for(Operation::Probe, ResourceStatus::Active) }, STARTED)
 }
 
 /// As [`stepping`], and someone asked for its cancellation.
-pub(super) fn cancelling() -> Run {
+pub(in crate::domain) fn cancelling() -> Run {
     Run { cancel_requested: true, ..stepping() }
 }
 
-pub(super) fn completed() -> Run {
+pub(in crate::domain) fn completed() -> Run {
     apply(stepping(), exited(0, Cause::Itself, last()))
 }
 
@@ -108,11 +108,11 @@ fn running(phase: Phase, position: Position, waiting: Option<Waiting>) -> Run {
 }
 
 /// The run after a legal event.
-pub(super) fn apply(run: Run, event: Event) -> Run {
+pub(in crate::domain) fn apply(run: Run, event: Event) -> Run {
     run.apply(event, NOW, &TIMINGS).expect("legal")
 }
 
-pub(super) fn failure(message: &str) -> Failure {
+pub(in crate::domain) fn failure(message: &str) -> Failure {
     Failure {
         step: "unpack".into(),
         exit_code: None,
@@ -124,12 +124,12 @@ pub(super) fn failure(message: &str) -> Failure {
 }
 
 /// Facts of a step that is followed by another.
-pub(super) fn more() -> StepFacts {
+pub(in crate::domain) fn more() -> StepFacts {
     StepFacts { next: Some(TIMEOUT), ..last() }
 }
 
 /// Facts of the last step.
-pub(super) fn last() -> StepFacts {
+pub(in crate::domain) fn last() -> StepFacts {
     StepFacts {
         next: None,
         retry: Retry::May,
@@ -141,28 +141,28 @@ pub(super) fn last() -> StepFacts {
     }
 }
 
-pub(super) const fn exited(code: i32, cause: Cause, facts: StepFacts) -> Event {
+pub(in crate::domain) const fn exited(code: i32, cause: Cause, facts: StepFacts) -> Event {
     Event::StepEnded(Ended::Exited { code, cause }, facts)
 }
 
-pub(super) fn rejected(why: &str) -> Event {
+pub(in crate::domain) fn rejected(why: &str) -> Event {
     Event::StepEnded(Ended::Rejected { why: why.into() }, last())
 }
 
-pub(super) fn lost() -> Event {
+pub(in crate::domain) fn lost() -> Event {
     Event::StepEnded(Ended::Lost { why: "reboot".into() }, last())
 }
 
-pub(super) fn waits(reason: WaitReason) -> Event {
+pub(in crate::domain) fn waits(reason: WaitReason) -> Event {
     Event::Waits { reason, who: "someone".into(), next_try: Some(NOW + Duration::from_secs(5)) }
 }
 
-pub(super) const STARTED: Event = Event::Started { timeout: TIMEOUT };
-pub(super) const TRY_STARTED: Event = Event::TryStarted { timeout: TIMEOUT };
-pub(super) const GOES_ON: Event = Event::GoesOn { began: None };
+pub(in crate::domain) const STARTED: Event = Event::Started { timeout: TIMEOUT };
+pub(in crate::domain) const TRY_STARTED: Event = Event::TryStarted { timeout: TIMEOUT };
+pub(in crate::domain) const GOES_ON: Event = Event::GoesOn { began: None };
 
 /// The start of the try was not answered; it is sent again after 15 s.
-pub(super) fn unanswered() -> Event {
+pub(in crate::domain) fn unanswered() -> Event {
     let next_try = NOW + Duration::from_secs(15);
     Event::Unanswered { who: "connection reset".into(), next_try, timeout: TIMEOUT }
 }
