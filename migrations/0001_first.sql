@@ -12,9 +12,10 @@ CREATE TABLE counter (
     one BIGINT PRIMARY KEY CHECK (one = 1),
     seq BIGINT NOT NULL,
     audited BIGINT NOT NULL,
+    audited_at BIGINT NOT NULL,
     audit_kept_from BIGINT NOT NULL
 );
-INSERT INTO counter (one, seq, audited, audit_kept_from) VALUES (1, 0, 0, 1);
+INSERT INTO counter (one, seq, audited, audited_at, audit_kept_from) VALUES (1, 0, 0, 0, 1);
 
 -- Daemons that share this store. `packages`: the definitions that each has loaded, name and digest. `serves`: false while it drains.
 CREATE TABLE daemon (
@@ -318,7 +319,8 @@ CREATE TABLE request (
 );
 CREATE INDEX request_at ON request (at);
 
--- Who asked for what, from where, and what came of it. `seq`: its place in the order of commits, without gaps. `changes`: JSON, fields with
+-- Who asked for what, from where, and what came of it. `seq`: its place in the order of commits, without gaps; `at` never goes back in that
+-- order, whichever daemon's clock it is of. `changes`: JSON, fields with
 -- what they were and are. `transitions_from` to `transitions_to`: the numbers of the transitions that went with it, if there were any.
 -- Nothing here is ever changed, and only what is older than `counter.audit_kept_from` can be taken away: triggers see to that.
 CREATE TABLE audit (

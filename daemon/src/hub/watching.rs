@@ -358,7 +358,7 @@ impl Watcher {
             return Ok(before);
         }
         if row.change()? == Change::Gone {
-            self.places.forget(&row.server_id);
+            self.places.leave(&self.wanted, &row.server_id);
         } else if row.old_labels.is_some()
             && let Object::Server(server) = row.object()?
         {

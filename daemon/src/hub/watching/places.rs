@@ -58,9 +58,9 @@ impl Places {
         mask
     }
 
-    /// A server is gone.
-    pub(super) fn forget(&mut self, server: &str) {
-        self.0.remove(server);
+    /// A server is gone: what is told of it from here on is for filters that ask for no labels.
+    pub(super) fn leave(&mut self, wanted: &Wanted, server: &str) {
+        self.0.insert(server.to_owned(), wanted.at(server, None));
     }
 }
 
