@@ -169,7 +169,7 @@ CREATE TABLE token (
 );
 CREATE UNIQUE INDEX token_by_hash ON token (hash);
 CREATE UNIQUE INDEX token_live_name ON token (name) WHERE revoked_at IS NULL;
-CREATE INDEX token_revoked ON token (revoked_at) WHERE revoked_at IS NOT NULL;
+CREATE INDEX token_over ON token (COALESCE(revoked_at, expires_at));
 
 -- Runs keep ids and names after their objects are gone: no foreign keys. From `stale_at` on an open run is shown as likely stale: nothing
 -- has happened to it (`progress_at`) for longer than its own thresholds (`stale_queued`, `stale_running`) allow. `parameters`: what was
@@ -306,6 +306,8 @@ CREATE TABLE transition (
 );
 -- What labels a server had at an earlier number, and what went from it since.
 CREATE INDEX transition_places ON transition (server_id, seq) WHERE old_labels IS NOT NULL OR change = 'gone';
+-- Whether something was made after an earlier number.
+CREATE INDEX transition_made ON transition (object_id, seq) WHERE change = 'created' AND kind <> 'step';
 
 -- Commands that were answered, so that asking twice gives the same answer.
 CREATE TABLE request (
@@ -320,8 +322,7 @@ CREATE TABLE request (
 CREATE INDEX request_at ON request (at);
 
 -- Who asked for what, from where, and what came of it. `seq`: its place in the order of commits, without gaps; `at` never goes back in that
--- order, whichever daemon's clock it is of. `changes`: JSON, fields with
--- what they were and are. `transitions_from` to `transitions_to`: the numbers of the transitions that went with it, if there were any.
+-- order, whichever daemon's clock it is of. `changes`: JSON, fields with what they were and are. `transitions_from` to `transitions_to`: the numbers of the transitions that went with it, if there were any.
 -- Nothing here is ever changed, and only what is older than `counter.audit_kept_from` can be taken away: triggers see to that.
 CREATE TABLE audit (
     seq BIGINT PRIMARY KEY,

@@ -5,6 +5,8 @@ mod network;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use tokio::sync::watch;
+
 use super::groups::{Found, Groups};
 use super::members::{Members, UserDatabase};
 use super::{CERTIFICATE, Grants, Held, Principal, Role, SETTLED, Scope, TOKEN, Verb};
@@ -106,6 +108,8 @@ pub struct Gate {
     groups: Arc<Groups>,
     /// What knows tokens, if anybody comes with one.
     tokens: Option<Arc<dyn Tokens>>,
+    /// Changes when somebody may have lost something.
+    taken: watch::Sender<()>,
 }
 
 impl Gate {
@@ -126,6 +130,7 @@ impl Gate {
             grants: Arc::new(RwLock::new(grants)),
             groups: Groups::new(members, clock),
             tokens: None,
+            taken: watch::Sender::new(()),
         }
     }
 
@@ -133,6 +138,17 @@ impl Gate {
     pub fn replace(&self, grants: Grants) {
         *self.grants.write().unwrap_or_else(PoisonError::into_inner) = grants;
         self.groups.forget();
+        self.was_taken();
+    }
+
+    /// Something was taken from somebody: whoever reads on is asked again at once.
+    pub fn was_taken(&self) {
+        self.taken.send_replace(());
+    }
+
+    /// Tells from here on when something was taken from somebody.
+    pub fn taken(&self) -> watch::Receiver<()> {
+        self.taken.subscribe()
     }
 
     /// Whether it is root or the daemon's own user.

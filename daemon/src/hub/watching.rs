@@ -48,7 +48,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 pub enum WatchError {
     /// The position is of another store.
     #[error(
-        "this position is of another store (it was restored or replaced since): take a snapshot and go on from there"
+        "this position is of another store (it was restored or replaced since), or of a caller who sees other servers: take a snapshot and go \
+         on from there"
     )]
     OtherGeneration {
         /// The oldest position that one can go on from.

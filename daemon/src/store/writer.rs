@@ -147,7 +147,8 @@ impl Conn {
             Self::Sqlite(_) => String::new(),
             Self::Postgres(_) => bell.notify(seq, &done.called) + "; ",
         };
-        let sql = format!("UPDATE counter SET seq = {seq}, audited = {audited}, audited_at = {at}; {notify}COMMIT");
+        let sql =
+            format!("UPDATE counter SET seq = {seq}, audited = {audited}, audited_at = {at}; {notify}COMMIT");
         on!(&mut self.db(), c => sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(c).await.map(drop))
     }
 

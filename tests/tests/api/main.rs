@@ -21,6 +21,7 @@ mod socket;
 mod tokens;
 mod watching;
 mod watching_filters;
+mod watching_scope;
 mod workers;
 
 use std::time::Duration;

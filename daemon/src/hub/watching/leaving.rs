@@ -1,5 +1,5 @@
-//! A server that loses the labels that a watch asks for goes, and with it all that is on it: page by page, as ids only. What it has become
-//! since is none of the watcher's business.
+//! A server that loses the labels that a watch asks for goes, and with it all that was on it then: page by page, as ids only. What it has
+//! become since, and what came to it, is none of the watcher's business.
 
 use super::Left;
 use super::wanted::{Filter, Traits};
@@ -58,7 +58,7 @@ impl Leaving {
                 (Kind::Server, vec![itself], Part::Resources { after: String::new() })
             }
             Part::Resources { after } => {
-                let found = db.resources_on(&server, &after, limit).await?;
+                let found = db.resources_at(&server, seq, &after, limit).await?;
                 let next = last(&found)
                     .map_or(Part::Runs { after: String::new() }, |after| Part::Resources { after });
                 (Kind::Resource, found, next)
@@ -76,7 +76,7 @@ impl Leaving {
                 (Kind::Enrollment, found, next)
             }
             Part::Gone { after } => {
-                let gone = db.gone_since(&server, after, limit).await?;
+                let gone = db.gone_since(&server, seq, after, limit).await?;
                 if let Some(last) = gone.last().filter(|_| is_full(gone.len())) {
                     self.part = Part::Gone { after: last.seq };
                 }

@@ -64,6 +64,20 @@ impl Places {
     }
 }
 
+/// Whether what stands on a server now may be told. Whoever may not see all sees its servers as they are only while they are its own,
+/// whatever they were when the watch came to its position.
+pub(super) async fn may_tell(
+    db: &mut Db<'_>,
+    wanted: &Wanted,
+    server: Option<&str>,
+) -> Result<bool, StoreError> {
+    match server {
+        _ if !wanted.is_confined() => Ok(true),
+        Some(server) => Ok(!look_up(db, wanted, server, i64::MAX).await?.is_empty()),
+        None => Ok(false),
+    }
+}
+
 /// The filters that admitted a server right after a transition.
 pub(super) async fn look_up(
     db: &mut Db<'_>,
