@@ -176,7 +176,7 @@ impl Gate {
         let mut held = self.own(uid, &grants);
         if grants.has_groups() && !held.is_whole(verb.unwrap_or(Verb::Administer)) {
             match self.groups.of(uid).await {
-                Found::In(groups) => held = held.and(&grants.of(&groups)),
+                Found::In(groups) => held = held.or(&grants.of(&groups)),
                 Found::NobodyKnows { .. } => {}
                 Found::Failed => return Err(Turned::Later(Unclear::users(name, false))),
             }
@@ -206,7 +206,7 @@ impl Gate {
         if grants.has_groups_for(verb) && !held.is_whole(verb) {
             let unclear = |unknown| Standing::Unknown(Unclear::users(principal.to_owned(), unknown));
             match self.groups.of(uid).await {
-                Found::In(groups) => held = held.and(&grants.of(&groups)),
+                Found::In(groups) => held = held.or(&grants.of(&groups)),
                 Found::NobodyKnows { gone: true } => {}
                 Found::NobodyKnows { gone: false } => return unclear(true),
                 Found::Failed => return unclear(false),

@@ -74,11 +74,11 @@ impl Db<'_> {
         found.map(TryInto::try_into).transpose()
     }
 
-    /// Resources of a server that were there after the transition with this number, in order of id, after this one.
-    pub async fn resources_at(
+    /// Resources of a server that were made by the transition with this number or earlier, in order of id, after this one.
+    pub async fn resources_on(
         &mut self,
         server: &str,
-        seq: i64,
+        made_by: i64,
         after: &str,
         limit: i64,
     ) -> Result<Vec<Mention>, StoreError> {
@@ -88,52 +88,53 @@ impl Db<'_> {
             " ORDER BY id LIMIT $4"
         );
         Ok(
-            on!(self, c => sqlx::query_as(sql).bind(server).bind(after).bind(seq).bind(limit).fetch_all(c).await)?,
+            on!(self, c => sqlx::query_as(sql).bind(server).bind(after).bind(made_by).bind(limit).fetch_all(c).await)?,
         )
     }
 
-    /// Runs of a server that were open after the transition with this number, in order of id, after this one.
+    /// Runs of a server that were open after the transition with this number, and made by that one or earlier, in order of id, after this one.
     pub async fn runs_open_at(
         &mut self,
         server: &str,
-        seq: i64,
+        (seq, made_by): (i64, i64),
         after: &str,
         limit: i64,
     ) -> Result<Vec<Mention>, StoreError> {
         let sql = concat!(
             "SELECT id, resource_id, package FROM run AS one WHERE server_id = $1 AND id > $2 AND (settles_by IS NOT NULL OR seq > $3) AND ",
-            there!("one.id", "$3"),
-            " ORDER BY id LIMIT $4"
+            there!("one.id", "$4"),
+            " ORDER BY id LIMIT $5"
         );
         Ok(
-            on!(self, c => sqlx::query_as(sql).bind(server).bind(after).bind(seq).bind(limit).fetch_all(c).await)?,
+            on!(self, c => sqlx::query_as(sql).bind(server).bind(after).bind(seq).bind(made_by).bind(limit).fetch_all(c).await)?,
         )
     }
 
-    /// Enrollments of a server's subjects that were not completed after the transition with this number, in order of id, after this one.
+    /// Enrollments of a server's subjects that were not completed after the transition with this number, and made by that one or earlier, in
+    /// order of id, after this one.
     pub async fn enrollments_open_at(
         &mut self,
         server: &str,
-        seq: i64,
+        (seq, made_by): (i64, i64),
         after: &str,
         limit: i64,
     ) -> Result<Vec<Mention>, StoreError> {
         let sql = concat!(
             "SELECT id, resource_id, NULL AS package FROM enrollment AS one \
              WHERE server_id = $1 AND id > $2 AND (status <> 'completed' OR seq > $3) AND ",
-            there!("one.id", "$3"),
-            " ORDER BY id LIMIT $4"
+            there!("one.id", "$4"),
+            " ORDER BY id LIMIT $5"
         );
         Ok(
-            on!(self, c => sqlx::query_as(sql).bind(server).bind(after).bind(seq).bind(limit).fetch_all(c).await)?,
+            on!(self, c => sqlx::query_as(sql).bind(server).bind(after).bind(seq).bind(made_by).bind(limit).fetch_all(c).await)?,
         )
     }
 
-    /// How what was on a server after the transition with this number went, later than this one.
+    /// How what was made by the transition `made_by` or earlier went from a server, after this one.
     pub async fn gone_since(
         &mut self,
         server: &str,
-        seq: i64,
+        made_by: i64,
         after: i64,
         limit: i64,
     ) -> Result<Vec<TransitionRow>, StoreError> {
@@ -144,7 +145,7 @@ impl Db<'_> {
             " ORDER BY seq LIMIT $4"
         );
         Ok(
-            on!(self, c => sqlx::query_as(sql).bind(server).bind(after).bind(seq).bind(limit).fetch_all(c).await)?,
+            on!(self, c => sqlx::query_as(sql).bind(server).bind(after).bind(made_by).bind(limit).fetch_all(c).await)?,
         )
     }
 }

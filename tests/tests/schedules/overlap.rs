@@ -157,7 +157,7 @@ pub(crate) async fn p4_a_hundred_schedules_of_whom_nobody_can_tell_keep_nobody_e
     house.engine().add_schedule(asked, "roots".to_owned(), every("* * * * *")).await.unwrap();
     users.set_away(true);
     house.clock.move_to(house.clock.monotonic() + MINUTE);
-    firing.step().await.unwrap();
+    while firing.step().await.unwrap() > 0 {}
     assert_eq!(house.words(house.schedule("look-99").await.id).await, Vec::<String>::new());
     assert_eq!(house.words(house.schedule("roots").await.id).await, ["due fired"]);
 }
