@@ -19,6 +19,7 @@ use tower::{Layer, Service};
 use self::lookups::Lookups;
 use super::door::Peer;
 use super::methods::verb_of;
+use super::reason::Reason;
 use super::refusals::Traced;
 use super::status;
 use crate::auth::{Gate, NotLetIn, Principal, Role, Scope, Stranger, TOKEN, Token, Turned, Verb};
@@ -128,7 +129,9 @@ impl Guard {
     /// Who asks.
     async fn known(&self, path: &str, asks: Asks, traced: Option<&Traced>) -> Result<Principal, Status> {
         match asks.peer {
-            Some(Peer::Unix { .. }) if asks.token.is_some() => Err(Status::unauthenticated(NOT_HERE)),
+            Some(Peer::Unix { .. }) if asks.token.is_some() => {
+                Err(Reason::TokenThroughSocket.status(NOT_HERE))
+            }
             Some(Peer::Unix { uid }) => self.admit_uid(path, Some(uid)).await,
             Some(Peer::Network { address, certificate }) => {
                 let shown = (certificate.as_deref(), asks.token);
@@ -153,32 +156,37 @@ impl Guard {
         let asked = self.asked(path);
         let admitted = match (token, certificate) {
             (Some(header), _) => {
-                let token = bearer(&header).map_err(|words| self.unknown(address, path, words))?;
+                let token = bearer(&header)
+                    .map_err(|words| self.unknown(Reason::BadCredentials, address, path, words))?;
                 let _turn = self.lookups.turn(address).await;
                 self.gate.admit_token(&token, asked).await
             }
             (None, Some(name)) => self.gate.admit_certificate(name, asked),
-            (None, None) => return Err(self.unknown(address, path, NOBODY.to_owned())),
+            (None, None) => {
+                return Err(self.unknown(Reason::NoCredentials, address, path, NOBODY.to_owned()));
+            }
         };
         match admitted {
             Ok(principal) => Ok(principal),
-            Err(NotLetIn::Later(why)) => Err(status::later(NotLetIn::Later(why).to_string())),
+            Err(NotLetIn::Later(why)) => {
+                Err(status::later(Reason::RightsUnknown, NotLetIn::Later(why).to_string()))
+            }
             Err(refused) => {
                 // A token that was good once is on record by its name.
                 if let (Some(traced), Some(name)) = (traced, refused.whose()) {
                     traced.asks(&name);
                 }
-                Err(self.unknown(address, path, refused.to_string()))
+                Err(self.unknown(Reason::BadCredentials, address, path, refused.to_string()))
             }
         }
     }
 
     /// Refuses a caller from the network of whom nothing is known that counts.
-    fn unknown(&self, address: IpAddr, path: &str, words: String) -> Status {
+    fn unknown(&self, reason: Reason, address: IpAddr, path: &str, words: String) -> Status {
         if let Some(more) = self.refused.tell(&address.to_string(), self.clock.monotonic()) {
             tracing::warn!(%address, path, more, why = words, "a caller from the network was refused");
         }
-        Status::unauthenticated(words)
+        reason.status(words)
     }
 
     /// For what a method needs to be allowed, as far as that is to be looked up.
@@ -188,9 +196,8 @@ impl Guard {
 
     async fn admit_uid(&self, path: &str, uid: Option<u32>) -> Result<Principal, Status> {
         let uid = uid.ok_or_else(|| {
-            Status::permission_denied(
-                "the system does not tell who is asking: connect through the unix socket",
-            )
+            Reason::NotAllowed
+                .status("the system does not tell who is asking: connect through the unix socket")
         })?;
         match self.gate.admit(uid, self.asked(path)).await {
             Ok(principal) => Ok(principal),
@@ -205,7 +212,7 @@ impl Guard {
             return Ok(principal);
         }
         match self.rights.get(path).copied() {
-            None => Err(Status::unimplemented(format!(
+            None => Err(Reason::NoSuchMethod.status(format!(
                 "this settled has no method `{}`",
                 status::clipped(path, status::NAME_BYTES_MAX)
             ))),
@@ -224,14 +231,14 @@ impl Guard {
         if let Some(more) = self.refused.tell(&format!("unix:{uid}"), self.clock.monotonic()) {
             tracing::warn!(uid, path, more, "a stranger was refused");
         }
-        Status::permission_denied(stranger.to_string())
+        Reason::Stranger.status(stranger.to_string())
     }
 
     fn confined(&self, who: &Principal, path: &str) -> Status {
         if let Some(more) = self.refused.tell(&who.name, self.clock.monotonic()) {
             tracing::warn!(principal = who.name, scope = %who.scope, path, more, "a caller asked for more than its servers");
         }
-        Status::permission_denied(format!(
+        Reason::ScopeTooSmall.status(format!(
             "what {} may do here, it may do on some servers ({}), and this is about all of them: {}",
             who.name,
             who.scope,
@@ -243,7 +250,7 @@ impl Guard {
         if let Some(more) = self.refused.tell(&who.name, self.clock.monotonic()) {
             tracing::warn!(principal = who.name, role = %who.role, path, more, "a caller asked for more than it may");
         }
-        Status::permission_denied(format!(
+        Reason::RoleTooLow.status(format!(
             "{} has the role {} here, and this is for the role {}: {}",
             who.name,
             who.role,

@@ -7,6 +7,7 @@ use futures::stream;
 use settled_proto::v1;
 use tonic::{Response, Status};
 
+use super::reason::Reason;
 use super::stream::{Answers, until_stopped};
 use super::{Api, convert, status};
 use crate::auth::{Scope, Standing, Verb};
@@ -103,7 +104,7 @@ impl Api {
     async fn still_works(&self, taker: &Taker) -> Result<(), Status> {
         match self.parts.gate.standing(&taker.principal, Verb::Operate).await {
             Standing::May(Scope::Whole) => Ok(()),
-            Standing::May(Scope::Of(_)) | Standing::MayNot => Err(Status::permission_denied(format!(
+            Standing::May(Scope::Of(_)) | Standing::MayNot => Err(Reason::NotAllowed.status(format!(
                 "{} may not have work done on all servers any more, so it gets no tasks: whoever runs this settled gives roles",
                 taker.principal
             ))),

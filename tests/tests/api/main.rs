@@ -4,9 +4,11 @@
 
 mod audit;
 mod bad_input;
+mod breaking;
 mod commands;
 mod contract;
 mod door;
+mod errors;
 mod following;
 mod full_disk;
 mod leaving;
