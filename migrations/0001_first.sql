@@ -17,14 +17,16 @@ CREATE TABLE counter (
 );
 INSERT INTO counter (one, seq, audited, audited_at, audit_kept_from) VALUES (1, 0, 0, 0, 1);
 
--- Daemons that share this store. `packages`: the definitions that each has loaded, name and digest. `serves`: false while it drains.
+-- Daemons that share this store. `packages`: the definitions that each has loaded, name and digest. `serves`: false while it drains. `keys`:
+-- a JSON list of the master keys that it holds, by their ids.
 CREATE TABLE daemon (
     id TEXT COLLATE "C" PRIMARY KEY,
     version TEXT NOT NULL,
     started_at BIGINT NOT NULL,
     lease_until BIGINT NOT NULL,
     serves BOOLEAN NOT NULL,
-    packages TEXT NOT NULL
+    packages TEXT NOT NULL,
+    keys TEXT NOT NULL
 );
 
 CREATE TABLE server (
@@ -134,24 +136,29 @@ CREATE TABLE resource_key (
 );
 CREATE INDEX resource_key_by_resource ON resource_key (resource_id);
 
--- Sealed secrets: of a resource (a parameter) or of a server (its login key).
+-- Sealed secrets: of a resource (a parameter), of a server (its login key), of a lifecycle (what its webhooks are signed with), of the
+-- installation itself. `key_id`: the master key that `data_key` is sealed with, the row's own key, which `sealed` is sealed with.
 CREATE TABLE secret (
     owner_id TEXT COLLATE "C" NOT NULL,
     name TEXT COLLATE "C" NOT NULL,
-    key_id TEXT NOT NULL,
+    key_id TEXT COLLATE "C" NOT NULL,
+    data_key BYTEA NOT NULL,
     sealed BYTEA NOT NULL,
     PRIMARY KEY (owner_id, name)
 );
+CREATE INDEX secret_by_key ON secret (key_id);
 
 -- Secrets that a change has replaced and that may still be on the server, until a change succeeds: they are masked in output, too.
 CREATE TABLE former_secret (
     owner_id TEXT COLLATE "C" NOT NULL,
     name TEXT COLLATE "C" NOT NULL,
     replaced_at BIGINT NOT NULL,
-    key_id TEXT NOT NULL,
+    key_id TEXT COLLATE "C" NOT NULL,
+    data_key BYTEA NOT NULL,
     sealed BYTEA NOT NULL,
     PRIMARY KEY (owner_id, name, replaced_at)
 );
+CREATE INDEX former_secret_by_key ON former_secret (key_id);
 
 -- Bearer tokens, by which callers over TCP say who they are. `hash`: SHA-256 of the secret, which itself is nowhere. `scope`: a JSON list of
 -- what it is for; empty: everything. `principal`: who made it.

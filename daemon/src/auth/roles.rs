@@ -117,7 +117,7 @@ impl Held {
     /// Where this may be done; `None` when nowhere.
     pub fn scope(&self, verb: Verb) -> Option<Scope> {
         let all = self.0.iter().filter(|(role, _)| role.may(verb)).map(|(_, scope)| scope.clone());
-        all.reduce(Scope::and)
+        all.reduce(Scope::or)
     }
 
     /// Whether this may be done everywhere.

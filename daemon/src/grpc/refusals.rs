@@ -131,10 +131,10 @@ impl Record {
                 return;
             }
         }
-        self.commit(refused).await;
+        self.note(refused).await;
     }
 
-    async fn commit(&self, refused: Refused) {
+    async fn note(&self, refused: Refused) {
         let api = self.api.clone();
         // Whoever goes away meanwhile is on record all the same.
         let commit = self.api.errands.spawn(async move {
@@ -164,7 +164,7 @@ impl Record {
                 let more =
                     format!(" (this stands for {missing} refusals, of which the others are not on record)");
                 refused.why.push_str(&more);
-                record.commit(refused).await;
+                record.note(refused).await;
             }
         });
     }

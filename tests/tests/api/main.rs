@@ -18,6 +18,7 @@ mod permissions;
 mod reading;
 mod schedules;
 mod scopes;
+mod secrets;
 mod servers;
 mod socket;
 mod tokens;
