@@ -9,6 +9,7 @@ mod crash;
 mod drain;
 mod ends;
 mod examples;
+mod identity;
 mod lease;
 mod lifecycles;
 mod limits;
