@@ -4,6 +4,7 @@
 
 mod access;
 mod beside;
+mod canary;
 mod cli;
 mod crash;
 mod drain;
