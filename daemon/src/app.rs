@@ -90,6 +90,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let Parts { clock, remote, anew } = parts;
     make_private_dir(&config.data_dir)?;
     let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref()).await?;
+    let certificate_files = tls::stamp(&config.listen);
     let network = tls::listen(&config).await?;
     let counted = count(config.listen.metrics).await?;
     let house =
@@ -100,7 +101,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let drains = Arc::new(Drains::new(house.engine.clone(), house.crew.drain.clone(), &process));
 
     let living = Arc::new(Living::new(config.clone()));
-    let certificates = Certificates::watched(network.as_ref(), &living, &clock, &stop);
+    let certificates = Certificates::watched(network.as_ref(), certificate_files, (&living, &clock), &stop);
     let look_every = duties::look_every(&config);
     let reconciler = Reconciler::new(house.engine.clone(), house.crew.lease.clone(), duties::LOOK_EVERY_MAX);
     let reconciler = Arc::new(Now::new(reconciler, Arc::clone(&clock)));

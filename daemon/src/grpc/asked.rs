@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::door::Peer;
 use super::refusals::Traced;
-use super::{Api, methods};
+use super::{Api, methods, status};
 use crate::auth::{Principal, Token, Verb};
 use crate::engine::Asked;
 
@@ -137,7 +137,7 @@ impl Api {
 
 /// Who asks, as the door has found out.
 pub(super) fn principal<T>(request: &Request<T>) -> Result<&Principal, Status> {
-    request.extensions().get().ok_or_else(|| Status::permission_denied("nobody knows who is asking"))
+    request.extensions().get().ok_or_else(status::nobody)
 }
 
 /// Where a request came from, in words.

@@ -18,6 +18,7 @@ mod methods;
 mod packages;
 mod pages;
 mod places;
+mod reason;
 mod refusals;
 mod resources;
 mod runs;
@@ -44,6 +45,7 @@ use tokio_util::task::TaskTracker;
 use tonic::Status;
 
 pub use door::{BindError, Credentials, Network, Patience, Places, Tls, TlsError, TlsFiles, bind};
+pub use reason::{DOMAIN, Detail, Entry, Reason};
 pub use serve::{NotServing, ServeError, answers, serve};
 pub use shares::Portions;
 

@@ -77,6 +77,7 @@ impl From<MasterKey> for Keys {
 
 impl Keys {
     /// The same with the one that is to take the place of the first.
+    #[must_use]
     pub fn with_next(self, next: Option<MasterKey>) -> Self {
         Self { next, ..self }
     }

@@ -4,9 +4,11 @@
 
 mod audit;
 mod bad_input;
+mod breaking;
 mod commands;
 mod contract;
 mod door;
+mod errors;
 mod following;
 mod full_disk;
 mod leaving;
@@ -22,6 +24,7 @@ mod socket;
 mod tokens;
 mod watching;
 mod watching_filters;
+mod watching_scope;
 mod workers;
 
 use std::time::Duration;
