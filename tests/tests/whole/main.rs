@@ -4,11 +4,13 @@
 
 mod access;
 mod beside;
+mod canary;
 mod cli;
 mod crash;
 mod drain;
 mod ends;
 mod examples;
+mod identity;
 mod lease;
 mod lifecycles;
 mod limits;

@@ -24,10 +24,10 @@ const SECRET: &str = "a secret of more than 16 bytes";
 
 /// One request as it arrived: its path, the headers that count, and its body.
 #[derive(Debug, Clone)]
-struct Got {
+pub(crate) struct Got {
     line: String,
     headers: Vec<(String, String)>,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Got {
@@ -42,13 +42,13 @@ impl Got {
 }
 
 /// A server that gives these answers, one after the other, and the last one again and again. An empty one is none: it hangs.
-struct Endpoint {
+pub(crate) struct Endpoint {
     port: u16,
     got: Arc<Mutex<Vec<Got>>>,
 }
 
 impl Endpoint {
-    async fn answering(answers: &[&str]) -> Self {
+    pub(crate) async fn answering(answers: &[&str]) -> Self {
         Self::over(None, answers).await
     }
 
@@ -77,11 +77,11 @@ impl Endpoint {
         Self { port, got }
     }
 
-    fn got(&self) -> Vec<Got> {
+    pub(crate) fn got(&self) -> Vec<Got> {
         self.got.lock().unwrap().clone()
     }
 
-    fn stage(&self, name: &str, lines: &str) -> String {
+    pub(crate) fn stage(&self, name: &str, lines: &str) -> String {
         let port = self.port;
         format!(
             "[[stages]]\nname = \"{name}\"\n{lines}\n[stages.action]\nwebhook = \"http://127.0.0.1:{port}/hook?a=1\"\n\
@@ -126,7 +126,7 @@ fn whole(text: &str) -> Option<Got> {
     (got.header("content-length").parse() == Ok(body.len())).then_some(got)
 }
 
-fn answer(status: &str, headers: &str, body: &str) -> String {
+pub(crate) fn answer(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
 }
 
