@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test demo bench worlds schedules kills kill-nine watch-proof cuts catalogue million enrollments hostile fmt lint
+.PHONY: help build test demo bench worlds schedules kills kill-nine watch-proof cuts catalogue million enrollments hostile fuzz fmt lint
 .DEFAULT_GOAL := help
 
 help: ## List the tasks
@@ -82,6 +82,9 @@ hostile: ## Be hostile to a daemon in eleven ways, SETTLED_HOSTILE_S seconds eac
 	@.ci/setup
 	$(CARGO) build --profile quick --workspace --bins
 	SETTLED_HOSTILE_S=$${SETTLED_HOSTILE_S:-10} $(CARGO) test --profile quick --package settled-tests --test hostile -- --nocapture --test-threads 1
+
+fuzz: ## Feed everything that reads what others wrote with nonsense, SETTLED_FUZZ_S seconds for each of its targets (10)
+	SETTLED_FUZZ_S=$${SETTLED_FUZZ_S:-10} $(CARGO) test --profile quick --package settled-tests --test fuzz -- --nocapture --test-threads 1
 
 fmt: ## Format the code
 	$(CARGO) fmt --all
