@@ -19,6 +19,7 @@ mod packages;
 mod pages;
 mod pieces;
 mod places;
+mod reason;
 mod refusals;
 mod resources;
 mod runs;
@@ -45,6 +46,7 @@ use tokio_util::task::TaskTracker;
 use tonic::Status;
 
 pub use door::{BindError, Credentials, Network, Patience, Places, Tls, TlsError, TlsFiles, bind};
+pub use reason::{DOMAIN, Detail, Entry, Reason};
 pub use serve::{NotServing, ServeError, answers, serve};
 pub use shares::Portions;
 

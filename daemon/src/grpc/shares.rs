@@ -19,6 +19,7 @@ use tower::{Layer, Service};
 use super::kept::keeping;
 use super::methods::answers_once;
 use super::pieces::pieces;
+use super::reason::Reason;
 use super::status;
 use crate::auth::Principal;
 use crate::clock::Clock;
@@ -123,7 +124,13 @@ impl Share {
                 "too many bytes of requests are on their way at once, of {} or of all callers: ask again in a moment",
                 self.principal
             );
-            return Err(status::exhausted("request bytes", &self.principal, message, TRY_AGAIN));
+            return Err(status::exhausted(
+                Reason::TooManyBytes,
+                "request bytes",
+                &self.principal,
+                message,
+                TRY_AGAIN,
+            ));
         };
         match &mut held.0 {
             Some(before) => {
@@ -154,7 +161,9 @@ impl Share {
                 "too many bytes of answers wait to be read, by {} or by all callers: read what was answered, and ask again",
                 self.principal
             );
-            return status::exhausted("answer bytes", &self.principal, message, TRY_AGAIN).into_http();
+            let refused =
+                status::exhausted(Reason::TooManyBytes, "answer bytes", &self.principal, message, TRY_AGAIN);
+            return refused.into_http();
         };
         Response::from_parts(head, keeping(pieces(message, trailers), unread))
     }
@@ -189,7 +198,7 @@ impl Shares {
                 "{} asks more than {rate} times in a second (limits.requests_per_s): ask more slowly",
                 principal.name
             );
-            status::exhausted("rate", &principal.name, message, wait)
+            status::exhausted(Reason::TooFast, "rate", &principal.name, message, wait)
         })?;
         let weight = weight.min(u32::try_from(self.portions.open).unwrap_or(u32::MAX));
         let open = Arc::clone(&share.open).try_acquire_many_owned(weight).map_err(|_| {
@@ -197,7 +206,7 @@ impl Shares {
                 "{} has {} requests and streams open, and no more are allowed (limits.streams_per_principal_max): let one end first",
                 principal.name, self.portions.open
             );
-            status::exhausted("streams", &principal.name, message, TRY_AGAIN)
+            status::exhausted(Reason::TooManyOpen, "streams", &principal.name, message, TRY_AGAIN)
         })?;
         Ok((share, open))
     }
@@ -243,8 +252,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let nobody = || Status::permission_denied("nobody knows who is asking");
-        let principal = request.extensions().get::<Principal>().ok_or_else(nobody);
+        let principal = request.extensions().get::<Principal>().ok_or_else(status::nobody);
         let path = request.uri().path();
         let is_whole = answers_once(path);
         let weight = if path.starts_with(REFLECTION.0) { REFLECTION.1 } else { 1 };
