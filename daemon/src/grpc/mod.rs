@@ -17,6 +17,7 @@ mod lifecycles;
 mod methods;
 mod packages;
 mod pages;
+mod pieces;
 mod places;
 mod reason;
 mod refusals;

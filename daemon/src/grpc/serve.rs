@@ -61,6 +61,8 @@ pub enum NotServing {
 
 /// How long the daemon's own Health may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// Largest request to health and to reflection: the name of a service, of a file, or of something in it.
+const NAME_BYTES_MAX: usize = 4 << 10;
 /// How long the stop waits for what goes on when nobody waits for it any more.
 const ERRANDS_WITHIN: Duration = Duration::from_secs(1);
 /// Pause before it is asked again.
@@ -112,6 +114,9 @@ pub async fn serve(
     let (health, health_service) = tonic_health::server::health_reporter();
     // The older version, for clients that know no other: Python's is one.
     let (reflection, reflection_of_before) = (described().build_v1()?, described().build_v1alpha()?);
+    let health_service = health_service.max_decoding_message_size(NAME_BYTES_MAX);
+    let reflection = reflection.max_decoding_message_size(NAME_BYTES_MAX);
+    let reflection_of_before = reflection_of_before.max_decoding_message_size(NAME_BYTES_MAX);
     let routes = Routes::new(health_service)
         .add_service(reflection)
         .add_service(reflection_of_before)
@@ -136,6 +141,7 @@ pub async fn serve(
     let manners = Arc::new(Manners {
         clock,
         patience: limits.patience,
+        unread: limits.body,
         stop: parts.stop.clone(),
         leaving: parts.leaving.clone(),
     });

@@ -72,6 +72,8 @@ pub struct Patience {
 pub(super) struct Manners {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) patience: Patience,
+    /// How long an answer of one message may wait for its caller to take it.
+    pub(super) unread: Duration,
     /// Ends them all.
     pub(super) stop: CancellationToken,
     /// Whether callers do better elsewhere.

@@ -22,6 +22,7 @@ use super::line::{Heard, Line, Silence};
 use super::{Manners, Peer};
 use crate::grpc::Leaving;
 use crate::grpc::kept::keeping;
+use crate::grpc::methods::answers_once;
 use crate::grpc::status;
 use crate::grpc::stream::{from_now, is_stream, leaves};
 
@@ -52,7 +53,7 @@ where
     S::Future: Send + 'static,
 {
     let counted = TowerToHyperService::new(Counted { inner: service, peer, line: Arc::clone(&line) });
-    let io = TokioIo::new(Heard { io, line: Arc::clone(&line) });
+    let io = TokioIo::new(Heard::new(io, Arc::clone(&line)));
     let mut connection = pin!(builder().serve_connection(io, counted));
     let mut leaving = from_now(&manners.leaving);
     // How long it has to agree to its end; nothing is waited for when nothing was asked.
@@ -64,6 +65,10 @@ where
             return;
         }
         () = line.shown_out() => return,
+        () = line.unread(manners.unread) => {
+            tracing::debug!("a connection was ended: its caller does not read what it has asked for");
+            return;
+        }
         silence = line.silence(&manners.patience) => (silence == Silence::Idle).then_some(GOODBYE),
         () = moves(&line, &mut leaving) => Some(MOVE),
         () = manners.stop.cancelled() => line.has_asked().then_some(MOVE),
@@ -155,10 +160,17 @@ where
             return Box::pin(std::future::ready(Ok(answer)));
         }
         let open = self.line.open(is_stream(request.uri().path()));
+        let is_whole = answers_once(request.uri().path());
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer.clone());
         let answer = self.inner.call(request);
-        Box::pin(async move { Ok(answer.await?.map(|body| keeping(body, open))) })
+        Box::pin(async move {
+            let answer = answer.await?;
+            if is_whole {
+                open.answered();
+            }
+            Ok(answer.map(|body| keeping(body, open)))
+        })
     }
 }
 
