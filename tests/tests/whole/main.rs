@@ -5,6 +5,7 @@
 mod access;
 mod beside;
 mod cli;
+mod clients;
 mod crash;
 mod drain;
 mod ends;
