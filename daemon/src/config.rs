@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use access::{Access, Grantee, Picked, Scoped, ScopedRole};
-pub use listen::{Listen, Tls};
+pub use listen::{Listen, Tls, Web};
 pub use load::{Faults, Flag, Sources, Surroundings};
 pub use packages::Demand;
 pub use rules::{LOOK_EVERY_MAX_S, TAKEOVER_GRACE_S};

@@ -33,6 +33,7 @@ mod status;
 mod stream;
 mod tokens;
 mod transitions;
+mod web;
 mod wire;
 mod work;
 
@@ -49,6 +50,7 @@ pub use door::{BindError, Credentials, Network, Patience, Places, Tls, TlsError,
 pub use reason::{DOMAIN, Detail, Entry, Reason};
 pub use serve::{NotServing, ServeError, answers, serve};
 pub use shares::Portions;
+pub use web::Origins;
 
 use crate::auth::Gate;
 use crate::catalog::{Catalog, FileProblem, Problem};

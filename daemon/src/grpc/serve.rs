@@ -33,6 +33,7 @@ use super::door::{Door, Manners, Network, Socket, Tcp, fitting};
 use super::guard::GuardLayer;
 use super::refusals::on_record;
 use super::shares::SharesLayer;
+use super::web::for_browsers;
 use super::wire::WireLayer;
 use super::{Api, GrpcParts, Leaving, Places};
 use crate::clock::Clock;
@@ -149,9 +150,10 @@ pub async fn serve(
         Some(_) => fitting(limits.places, limits.network_places),
         None => fitting(limits.places, Places { all: 0, per_one: 0 }),
     };
-    let from_network = network.map(|Network { listener, tls, .. }| {
+    let from_network = network.map(|Network { listener, tls, origins, .. }| {
         let entry = Tcp { listener, tls };
-        Door::new(entry, parts.gate.clone(), service.clone(), network_places, Arc::clone(&manners)).serve()
+        let service = for_browsers(service.clone(), origins, Arc::clone(&manners.clock));
+        Door::new(entry, parts.gate.clone(), service, network_places, Arc::clone(&manners)).serve()
     });
     let socket = Socket { listener, gate: parts.gate.clone() };
     let door = Door::new(socket, parts.gate.clone(), service, places, manners);

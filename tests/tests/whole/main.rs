@@ -6,6 +6,7 @@ mod access;
 mod beside;
 mod canary;
 mod cli;
+mod clients;
 mod crash;
 mod drain;
 mod ends;
