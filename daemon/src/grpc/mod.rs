@@ -8,6 +8,7 @@ mod asked;
 mod audit;
 mod check;
 mod convert;
+mod counted;
 mod deadline;
 mod door;
 mod enrollments;
@@ -30,6 +31,7 @@ mod sight;
 mod status;
 mod stream;
 mod tokens;
+mod traced;
 mod transitions;
 mod wire;
 mod work;
@@ -43,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 
+pub use counted::Calls;
 pub use door::{BindError, Credentials, Network, Patience, Places, Tls, TlsError, TlsFiles, bind};
 pub use serve::{NotServing, ServeError, answers, serve};
 pub use shares::Portions;
@@ -52,6 +55,7 @@ use crate::catalog::{Catalog, FileProblem, Problem};
 use crate::domain::time::Timestamp;
 use crate::engine::reconcile::Report;
 use crate::engine::{Cleaning, DrainOrder, Engine, Refusal};
+use crate::traces::Traces;
 
 /// What the API needs of the rest of the daemon.
 pub struct GrpcParts {
@@ -69,6 +73,10 @@ pub struct GrpcParts {
     pub limits: Limits,
     /// Whether callers do better elsewhere.
     pub leaving: watch::Receiver<Leaving>,
+    /// What is counted of calls.
+    pub calls: Arc<Calls>,
+    /// Where calls that ask for runs are told.
+    pub traces: Traces,
 }
 
 /// Whether this daemon goes away, so that its callers do better elsewhere.

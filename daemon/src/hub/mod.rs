@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
 use crate::domain::id::ServerId;
+use crate::figures::Present;
 use crate::store::{Committed, Writer};
 
 pub mod follow;
@@ -24,6 +25,8 @@ pub struct Hub {
     committed: watch::Receiver<Committed>,
     lanes: Arc<Lanes>,
     shelf: Shelf,
+    watchers: Present,
+    followers: Present,
 }
 
 /// Who works on which server, and for which servers nobody works yet.
@@ -64,7 +67,13 @@ impl Hub {
         let lanes = Arc::<Lanes>::default();
         let woken = Arc::clone(&lanes);
         writer.on_call(move |server| woken.wake(server));
-        Self { committed: writer.committed(), lanes, shelf: Shelf::default() }
+        Self {
+            committed: writer.committed(),
+            lanes,
+            shelf: Shelf::default(),
+            watchers: Present::default(),
+            followers: Present::default(),
+        }
     }
 
     /// Changes with every commit of this daemon, and with those of others that are heard of.
@@ -75,6 +84,16 @@ impl Hub {
     /// Where all streams keep what they have read.
     pub const fn shelf(&self) -> &Shelf {
         &self.shelf
+    }
+
+    /// Who watches transitions.
+    pub const fn watchers(&self) -> &Present {
+        &self.watchers
+    }
+
+    /// Who follows a run.
+    pub const fn followers(&self) -> &Present {
+        &self.followers
     }
 
     /// News of commits from here on.

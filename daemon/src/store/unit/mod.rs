@@ -21,6 +21,7 @@ use known::Known;
 use pending::Pending;
 
 use super::audit::AuditRow;
+use super::measured::Move;
 use super::rows::TransitionRow;
 use super::{Db, StoreError};
 use crate::domain::id::{ResourceId, ServerId};
@@ -69,6 +70,8 @@ pub struct Unit<'c> {
     /// What that has changed, as it was before.
     before: Vec<Before>,
     called: Vec<ServerId>,
+    /// What becomes of runs, to be counted once it is committed.
+    moves: Vec<Move>,
 }
 
 /// What a unit has written, for the commit.
@@ -79,6 +82,8 @@ pub(super) struct Done {
     pub(super) audited: i64,
     /// Servers whose lanes have news.
     pub(super) called: Vec<ServerId>,
+    /// What became of runs.
+    pub(super) moves: Vec<Move>,
 }
 
 /// How far a unit had come before a command ran in it.
@@ -106,6 +111,7 @@ impl<'c> Unit<'c> {
             began_at: seq,
             before: Vec::new(),
             called: Vec::new(),
+            moves: Vec::new(),
         }
     }
 
@@ -213,7 +219,7 @@ impl<'c> Unit<'c> {
         pending::write_audit(&mut self.db, &self.audit, self.now).await?;
         self.called.sort_unstable();
         self.called.dedup();
-        Ok(Done { seq: self.seq, audited: self.audited, called: self.called })
+        Ok(Done { seq: self.seq, audited: self.audited, called: self.called, moves: self.moves })
     }
 
     /// Once this is committed, the server's lane is told to look again, here and in every daemon on this store.
