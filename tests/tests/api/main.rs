@@ -12,6 +12,7 @@ mod full_disk;
 mod leaving;
 mod lifecycles;
 mod limits;
+mod log_messages;
 mod permissions;
 mod reading;
 mod schedules;
