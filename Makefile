@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test demo bench worlds schedules kills kill-nine watch-proof cuts catalogue million enrollments fmt lint
+.PHONY: help build test demo bench worlds schedules kills kill-nine watch-proof cuts catalogue million enrollments released fmt lint
 .DEFAULT_GOAL := help
 
 help: ## List the tasks
@@ -77,6 +77,9 @@ enrollments: ## Work off 100 000 enrollments that are due at once, on each store
 	@.ci/setup
 	$(CARGO) test --profile quick --package settled-tests --test proof -- --ignored --nocapture enrollments
 	SETTLED_TEST_ENGINE=postgres $(CARGO) test --profile quick --package settled-tests --test proof -- --ignored --nocapture enrollments
+
+released: ## At a release: keep the API as it is now, so that later changes cannot break it
+	SETTLED_RELEASE=1 $(CARGO) test --package settled-tests --test api breaking::nothing
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

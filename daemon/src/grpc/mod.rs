@@ -19,6 +19,7 @@ mod methods;
 mod packages;
 mod pages;
 mod places;
+mod reason;
 mod refusals;
 mod resources;
 mod runs;
@@ -47,6 +48,7 @@ use tonic::Status;
 
 pub use counted::Calls;
 pub use door::{BindError, Credentials, Network, Patience, Places, Tls, TlsError, TlsFiles, bind};
+pub use reason::{DOMAIN, Detail, Entry, Reason};
 pub use serve::{NotServing, ServeError, answers, serve};
 pub use shares::Portions;
 

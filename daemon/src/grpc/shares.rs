@@ -16,6 +16,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::kept::keeping;
+use super::reason::Reason;
 use super::status;
 use crate::auth::Principal;
 use crate::clock::Clock;
@@ -97,7 +98,13 @@ impl Share {
                 "too many bytes of requests are on their way at once, of {} or of all callers: ask again in a moment",
                 self.principal
             );
-            return Err(status::exhausted("request bytes", &self.principal, message, TRY_AGAIN));
+            return Err(status::exhausted(
+                Reason::TooManyBytes,
+                "request bytes",
+                &self.principal,
+                message,
+                TRY_AGAIN,
+            ));
         };
         match &mut held.0 {
             Some(before) => {
@@ -138,14 +145,14 @@ impl Shares {
                 "{} asks more than {rate} times in a second (limits.requests_per_s): ask more slowly",
                 principal.name
             );
-            status::exhausted("rate", &principal.name, message, wait)
+            status::exhausted(Reason::TooFast, "rate", &principal.name, message, wait)
         })?;
         let open = Arc::clone(&share.open).try_acquire_owned().map_err(|_| {
             let message = format!(
                 "{} has {} requests and streams open, and no more are allowed (limits.streams_per_principal_max): let one end first",
                 principal.name, self.portions.open
             );
-            status::exhausted("streams", &principal.name, message, TRY_AGAIN)
+            status::exhausted(Reason::TooManyOpen, "streams", &principal.name, message, TRY_AGAIN)
         })?;
         Ok((share, open))
     }
@@ -188,8 +195,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let nobody = || Status::permission_denied("nobody knows who is asking");
-        let principal = request.extensions().get::<Principal>().ok_or_else(nobody);
+        let principal = request.extensions().get::<Principal>().ok_or_else(status::nobody);
         match principal.and_then(|principal| self.shares.take(principal)) {
             Ok((share, open)) => {
                 request.extensions_mut().insert(share);

@@ -14,6 +14,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::reason::Reason;
 use super::shape::Shapes;
 use super::shares::{Held, Share};
 use super::status;
@@ -102,11 +103,11 @@ impl Wire {
         share: Option<&Arc<Share>>,
         held: &mut Held,
     ) -> Result<Bytes, Status> {
-        let share = share.ok_or_else(|| Status::permission_denied("nobody knows who is asking"))?;
+        let share = share.ok_or_else(status::nobody)?;
         let whole = tokio::select! {
             biased;
             whole = read(body, share, held) => whole?,
-            () = self.clock.sleep_until(self.clock.monotonic() + self.within) => return Err(Status::deadline_exceeded(format!(
+            () = self.clock.sleep_until(self.clock.monotonic() + self.within) => return Err(Reason::SlowRequest.status(format!(
                 "the request did not arrive within {} s (limits.body_s); nothing was done",
                 self.within.as_secs()
             ))),
@@ -123,7 +124,7 @@ impl Wire {
 async fn read(mut body: Body, share: &Share, held: &mut Held) -> Result<Bytes, Status> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Status::cancelled("the request did not arrive whole"))?;
+        let frame = frame.map_err(|_| Reason::BrokenOff.status("the request did not arrive whole"))?;
         let Ok(data) = frame.into_data() else { continue };
         share.hold(data.len(), held)?;
         read.extend_from_slice(&data);
@@ -131,13 +132,13 @@ async fn read(mut body: Body, share: &Share, held: &mut Held) -> Result<Bytes, S
         if let Some(length) = announced(&read)?
             && read.len() > HEAD_BYTES + length
         {
-            return Err(Status::invalid_argument("the request has more than one message"));
+            return Err(Reason::WrongForm.status("the request has more than one message"));
         }
     }
     match announced(&read)? {
-        None if read.is_empty() => Err(Status::invalid_argument("the request has no message")),
+        None if read.is_empty() => Err(Reason::WrongForm.status("the request has no message")),
         Some(length) if read.len() == HEAD_BYTES + length => Ok(read.freeze()),
-        _ => Err(Status::invalid_argument("the request ends in the middle of its message")),
+        _ => Err(Reason::WrongForm.status("the request ends in the middle of its message")),
     }
 }
 
@@ -147,13 +148,12 @@ fn announced(mut read: &[u8]) -> Result<Option<usize>, Status> {
         return Ok(None);
     }
     if read.get_u8() != 0 {
-        return Err(Status::unimplemented("compressed requests are not understood: send it as it is"));
+        return Err(Reason::Compressed.status("compressed requests are not understood: send it as it is"));
     }
     let length = read.get_u32() as usize;
     if length > MESSAGE_BYTES_MAX {
-        return Err(Status::invalid_argument(format!(
-            "the request has {length} bytes; at most {MESSAGE_BYTES_MAX} are allowed"
-        )));
+        return Err(Reason::WrongForm
+            .status(format!("the request has {length} bytes; at most {MESSAGE_BYTES_MAX} are allowed")));
     }
     Ok(Some(length))
 }

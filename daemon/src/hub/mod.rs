@@ -14,10 +14,12 @@ use crate::store::{Committed, Writer};
 pub mod follow;
 mod news;
 mod shelf;
+mod tail;
 pub mod watching;
 
 pub use news::News;
 pub use shelf::Shelf;
+pub use tail::Tail;
 
 /// Wakes whoever waits for news.
 #[derive(Clone)]
@@ -27,6 +29,7 @@ pub struct Hub {
     shelf: Shelf,
     watchers: Present,
     followers: Present,
+    tail: Tail,
 }
 
 /// Who works on which server, and for which servers nobody works yet.
@@ -71,6 +74,7 @@ impl Hub {
             committed: writer.committed(),
             lanes,
             shelf: Shelf::default(),
+            tail: Tail::default(),
             watchers: Present::default(),
             followers: Present::default(),
         }
@@ -94,6 +98,11 @@ impl Hub {
     /// Who follows a run.
     pub const fn followers(&self) -> &Present {
         &self.followers
+    }
+
+    /// The newest transitions, for all who watch.
+    const fn tail(&self) -> &Tail {
+        &self.tail
     }
 
     /// News of commits from here on.
