@@ -28,11 +28,13 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::server::HealthReporter;
 use tower::Layer as _;
 
+use super::counted::counted;
 use super::deadline::DeadlineLayer;
 use super::door::{Door, Manners, Network, Socket, Tcp, fitting};
 use super::guard::GuardLayer;
 use super::refusals::on_record;
 use super::shares::SharesLayer;
+use super::traced::traced;
 use super::web::for_browsers;
 use super::wire::WireLayer;
 use super::{Api, GrpcParts, Leaving, Places};
@@ -139,6 +141,8 @@ pub async fn serve(
     let service = DeadlineLayer::new(Arc::clone(&clock)).layer(service);
     let service = GuardLayer::new(parts.gate.clone(), open_health, Arc::clone(&clock)).layer(service);
     let service = on_record(service, api);
+    let service = traced(service, parts.traces.clone(), Arc::clone(&clock));
+    let service = counted(service, Arc::clone(&parts.calls), Arc::clone(&clock));
     let manners = Arc::new(Manners {
         clock,
         patience: limits.patience,

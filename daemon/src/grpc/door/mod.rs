@@ -149,8 +149,8 @@ where
                 tracing::warn!(
                     ?who,
                     more,
-                    "a caller was turned away: every connection that it could have had waits for an answer ({})",
-                    self.entry.limits()
+                    limits = %self.entry.limits(),
+                    "a caller was turned away: every connection that it could have had waits for an answer"
                 );
             }
             return;
@@ -232,7 +232,8 @@ pub(super) fn fitting(socket: Places, network: Places) -> (Places, Places) {
     }
     tracing::warn!(
         connections = half,
-        "limits.connections_max and limits.network_connections_max are more together ({wanted}) than half of the files that may be open \
+        wanted,
+        "limits.connections_max and limits.network_connections_max are more together than half of the files that may be open \
          (LimitNOFILE of the unit): they are held to that half"
     );
     // The socket comes first: it is the way in that is left when the network is not well.
