@@ -221,7 +221,7 @@ impl House {
 }
 
 /// A channel to a daemon that starts.
-async fn at(socket: &PathBuf) -> Channel {
+async fn at(socket: &Path) -> Channel {
     let endpoint = Endpoint::from_shared(format!("unix:{}", socket.display())).unwrap();
     let channel = endpoint.connect_lazy();
     let mut admin = AdminClient::new(channel.clone());
