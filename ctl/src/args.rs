@@ -7,6 +7,7 @@ mod lifecycles;
 mod resources;
 mod runs;
 mod schedules;
+mod secrets;
 mod servers;
 mod tokens;
 pub(crate) mod values;
@@ -31,6 +32,7 @@ pub(crate) use self::schedules::{
     AddScheduleArgs, EditScheduleArgs, PlaceArgs, ScheduleCommand, ScheduleListArgs, ScheduleShowArgs,
     ScheduleTargetArgs, TermArgs,
 };
+pub(crate) use self::secrets::SecretsCommand;
 pub(crate) use self::servers::{
     AddArgs, EditArgs, RekeyArgs, RemoveServerArgs, ServerCommand, ServerListArgs, ServerTargetArgs,
     TakeoverArgs, UnlockArgs,
@@ -189,6 +191,9 @@ pub(crate) enum Command {
     /// Let others come over TCP: make tokens, see them, revoke them
     #[command(subcommand, arg_required_else_help = true)]
     Token(TokenCommand),
+    /// The master key that secrets are sealed with
+    #[command(subcommand, arg_required_else_help = true)]
+    Secrets(SecretsCommand),
     /// Begin nothing new on this daemon, and let what runs come to its end
     ///
     /// The daemon takes no server and starts no run. What runs is followed to its end; 'settlectl status' tells what is

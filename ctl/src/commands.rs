@@ -10,6 +10,7 @@ mod pages;
 mod resources;
 mod runs;
 mod schedules;
+mod secrets;
 mod servers;
 mod tokens;
 mod wait;
@@ -79,6 +80,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
         Command::Status { check } => admin::status(&open("status").await?, check).await,
         Command::Whoami => admin::whoami(&open("whoami").await?).await,
         Command::Token(command) => tokens::run(&open("token").await?, command).await,
+        Command::Secrets(command) => secrets::run(&open("secrets").await?, command).await,
         Command::Drain(args) => admin::drain(&open("drain").await?, &args).await,
         Command::Reconcile(change) => admin::reconcile(&open("reconcile").await?, &change).await,
         Command::Audit(args) => audit::run(&open("audit").await?, args).await,

@@ -3,6 +3,7 @@
 mod drain;
 mod duties;
 mod fit;
+mod keys;
 mod living;
 mod metrics;
 mod reload;
@@ -44,7 +45,6 @@ use crate::remote::Remote;
 use crate::remote::ssh::{SshExec, SshSettings};
 use crate::remote::step::Steps;
 use crate::scheduler;
-use crate::secrets::{Sealer, SecretError};
 use crate::store::{self, Opened, StoreError};
 
 /// How much more time the start asks for, again and again, while the store is brought up to date.
@@ -90,6 +90,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let Parts { clock, remote, anew } = parts;
     make_private_dir(&config.data_dir)?;
     let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref()).await?;
+    let certificate_files = tls::stamp(&config.listen);
     let network = tls::listen(&config).await?;
     let counted = count(config.listen.metrics).await?;
     let house =
@@ -100,7 +101,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let drains = Arc::new(Drains::new(house.engine.clone(), house.crew.drain.clone(), &process));
 
     let living = Arc::new(Living::new(config.clone()));
-    let certificates = Certificates::watched(network.as_ref(), &living, &clock, &stop);
+    let certificates = Certificates::watched(network.as_ref(), certificate_files, (&living, &clock), &stop);
     let look_every = duties::look_every(&config);
     let reconciler = Reconciler::new(house.engine.clone(), house.crew.lease.clone(), duties::LOOK_EVERY_MAX);
     let reconciler = Arc::new(Now::new(reconciler, Arc::clone(&clock)));
@@ -145,15 +146,8 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     tokio::spawn(Arc::clone(&drains).tell(stop.clone()));
     tokio::spawn(Arc::clone(&drains).send_callers_away(stop.clone()));
     let at_stop = Arc::clone(&living);
-    let reloading = Reloading {
-        anew,
-        living,
-        engine: house.engine.clone(),
-        gate: house.crew.gate.clone(),
-        permits: Arc::clone(&house.crew.permits),
-        drains: Arc::clone(&drains),
-        certificates,
-    };
+    let reloading =
+        Reloading { anew, living, crew: house.crew.clone(), drains: Arc::clone(&drains), certificates };
     tokio::spawn(reloading.serve(process.clone(), stop.clone()));
 
     // What ended meanwhile is told below; a stop while nobody was served yet is a stop like any other.
@@ -309,20 +303,20 @@ async fn open(
     let alone = store::sqlite_path(&config.database.url).is_some();
     let lock = if alone { Some(lock(&config.data_dir)?) } else { None };
     let catalog = load_catalog(config)?;
-    let sealer = open_sealer(config, process, &*clock)?;
-    let Opened { store, writer } =
-        store::open(&config.database.url, Some(&config.data_dir), Arc::clone(&clock)).await?;
-    if let Some(other) = store.read().await?.db().sealed_with_another_key(sealer.key_id()).await? {
-        return Err(SecretError::OtherKey(other).into());
-    }
+    let keys = keys::read(config, process)?;
+    let opened = store::open(&config.database.url, Some(&config.data_dir), Arc::clone(&clock)).await?;
+    let sealing = keys::open(keys, &opened, config, &clock).await?;
+    let Opened { store, writer } = opened;
     let hub = Hub::new(&writer);
     let over = writer.over().boxed();
     let me = DaemonId(clock.ulid());
     let installation = store.about().installation;
     let engine =
-        Engine::new(store, writer, hub, catalog, sealer, Arc::clone(&clock), me, engine_settings(config));
+        Engine::new(store, writer, hub, catalog, sealing, Arc::clone(&clock), me, engine_settings(config));
     let lease = Lease::new(config.lane.lease(), Arc::clone(&clock));
     engine.renew_lease(&lease, true).await.context("the store does not take the daemon's lease")?;
+    // Now that the others know which keys are here: one of them may have gone over to another key before they did.
+    engine.check_keys().await.map_err(|refusal| keys::missing(refusal, config))?;
     engine.keep_packages().await.context("the store does not take the package definitions")?;
     let freed =
         engine.release_dead(alone).await.context("the lanes of an earlier daemon could not be freed")?;
@@ -441,22 +435,6 @@ fn load_catalog(config: &Config) -> anyhow::Result<Catalog> {
         let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("package definitions are not in order:\n{}", lines.join("\n"))
     })
-}
-
-fn open_sealer(config: &Config, process: &Process, clock: &dyn Clock) -> anyhow::Result<Sealer> {
-    // One that is named and is not there is a mistake: a new one could not open what the right one has sealed.
-    if let Some(named) = &config.secrets.key_file {
-        return Sealer::from_file(named, process.credentials.as_deref())
-            .context("secrets.key_file: put the key there, or correct the path; `(umask 077; head -c 32 /dev/urandom > FILE)` makes the first one of a new store");
-    }
-    let fresh = || {
-        let mut key = [0; 32];
-        for chunk in key.chunks_exact_mut(8) {
-            chunk.copy_from_slice(&clock.random().to_le_bytes());
-        }
-        key
-    };
-    Ok(Sealer::from_own_file(&config.data_dir.join("key"), fresh)?)
 }
 
 /// Waits until the daemon's time is `over`, or for a part that ends without being asked to, which ends the daemon: systemd starts it anew.

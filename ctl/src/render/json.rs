@@ -10,10 +10,10 @@ use settled_proto::v1::{
     FollowRunResponse, ForceUnlockServerResponse, Freshness, GetStatusResponse, Grounds, IdentityKind, Kind,
     LaneHeld, LastOccurrence, LateEvidence, MissedPolicy, Observed, Occurrence, OperationTarget, Outcome,
     OutputStream, Overlap, Package, Parameter, Presence, Priority, Reach, Reason, ReconcileResponse,
-    RefusedTarget, ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role, Run, RunDiagnostics,
-    RunState, Schedule, ScheduleTarget, Server, ServerStatus, SettledRun, StaleRun, Step, StepState,
-    Supported, Token, WaitReason, Waiting, WatchResponse, WhoAmIResponse, follow_run_response,
-    schedule_target, transition, watch_response,
+    RefusedTarget, ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role,
+    RotateSecretsResponse, Run, RunDiagnostics, RunState, Schedule, ScheduleTarget, Server, ServerStatus,
+    SettledRun, StaleRun, Step, StepState, Supported, Token, WaitReason, Waiting, WatchResponse,
+    WhoAmIResponse, follow_run_response, schedule_target, transition, watch_response,
 };
 
 mod audit;
@@ -599,6 +599,11 @@ pub(crate) fn token(t: &Token) -> Value {
         "last_used": time(t.last_used.as_ref()),
         "revoked_at": time(t.revoked_at.as_ref()),
     })
+}
+
+/// The answer to `secrets rotate`.
+pub(crate) fn rotated(r: &RotateSecretsResponse) -> Value {
+    json!({ "key_id": r.key_id, "resealed": r.resealed, "left": r.left })
 }
 
 /// The answer to `token create`: the only one with the secret.

@@ -227,6 +227,11 @@ impl Lane {
         {
             return Ok(next);
         }
+        if run.is_queued()
+            && let Some(next) = self.not_allowed(&run).await?
+        {
+            return Ok(next);
+        }
         if !self.claimed {
             return self.claim().await;
         }
@@ -252,20 +257,29 @@ impl Lane {
         Ok(next.unwrap_or(Next::Now))
     }
 
+    /// Whether whoever asked for a queued run may still have it done, before anything has touched the server. Others wait for it as they
+    /// do for any run before them: what they ask for may build on it.
+    async fn not_allowed(&mut self, run: &Run) -> Result<Option<Next>, LaneError> {
+        let server = self.server.as_ref().ok_or(LaneError::Lost)?;
+        if server.reach == Reach::Paused {
+            return Ok(None);
+        }
+        match self.crew.right(self.hold, server, run).await? {
+            Right::There => Ok(None),
+            Right::Gone => Ok(Some(Next::Now)),
+            Right::Unknown { retry } => {
+                self.rest();
+                Ok(Some(self.later(retry)))
+            }
+        }
+    }
+
     /// What keeps a queued run from starting: a pause, an unproven step, the limit of servers at work.
     async fn held_up(&mut self, run: &Run, open: &[UnresolvedRow]) -> Result<Option<Next>, LaneError> {
         if let Some(server) = self.server.as_ref().filter(|s| s.reach == Reach::Paused) {
             let who = server.reach_detail.clone();
             self.waits(run, WaitReason::Paused, who, None).await?;
             return self.idle().await.map(Some);
-        }
-        match self.crew.right(self.hold, self.server.as_ref().ok_or(LaneError::Lost)?, run).await? {
-            Right::There => {}
-            Right::Gone => return Ok(Some(Next::Now)),
-            Right::Unknown { retry } => {
-                self.rest();
-                return Ok(Some(self.later(retry)));
-            }
         }
         if let Some(next) = self.unresolved(Some(run), open).await? {
             return Ok(Some(next));

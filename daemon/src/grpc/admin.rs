@@ -8,7 +8,7 @@ use super::{Api, check, convert};
 use crate::auth::Scope;
 use crate::domain::server::{Reach, Server};
 use crate::domain::time::Timestamp;
-use crate::engine::{Asked, DrainOrder, Refusal};
+use crate::engine::{Asked, DrainOrder, Refusal, Rotation};
 
 /// Most held lanes that `status` names.
 const HELD_MAX: i64 = 5;
@@ -39,6 +39,7 @@ impl Api {
             let (counts, seq) = (db.counts().await?, db.last_seq().await?);
             (counts, seq, db.daemons(now).await?, db.held_servers(HELD_MAX).await?)
         };
+        let of_keys = unfinished(&engine.rotation().await?);
         let daemons = convert::daemons(&rows, engine.me(), &engine.catalog().digests())?;
         let of_servers = counts.reach.iter().filter_map(|(reach, n)| warning(reach, *n));
         let of_lanes = held.iter().filter_map(|server| held_too_long(server, now));
@@ -46,7 +47,8 @@ impl Api {
         let more = (more > 0).then(|| format!("{more} more lanes are held. See all: settlectl server list"));
         let of_daemons = daemons.iter().filter_map(convert::daemon_warning);
         let warnings = self.parts.steward.warnings().into_iter();
-        let warnings = warnings.chain(of_servers).chain(of_lanes).chain(more).chain(of_daemons).collect();
+        let warnings =
+            warnings.chain(of_servers).chain(of_lanes).chain(more).chain(of_daemons).chain(of_keys).collect();
         Ok(v1::GetStatusResponse {
             seq: convert::count(seq),
             runs_queued: convert::count(counts.queued),
@@ -94,6 +96,14 @@ impl Api {
         });
         ordering.await.map_err(|error| Refusal::Internal(format!("the drain broke: {error}")))?
     }
+}
+
+/// Secrets that are sealed with a former master key, and what to do.
+fn unfinished(rotation: &Rotation) -> Option<String> {
+    let Rotation { key, left, .. } = rotation;
+    (*left > 0).then(|| {
+        format!("{left} secrets are not sealed with the master key {key} yet, and need the former one: settlectl secrets rotate goes on")
+    })
 }
 
 /// A lane that has been held for too long, by what, and what to do.
@@ -175,6 +185,16 @@ impl v1::admin_server::Admin for Api {
         self.order(asked, order).await.map_err(|r| self.refuse(r))?;
         let drain = self.drain_now().await.map_err(|r| self.refuse(r))?;
         Ok(Response::new(v1::DrainResponse { drain }))
+    }
+
+    async fn rotate_secrets(
+        &self,
+        request: Request<v1::RotateSecretsRequest>,
+    ) -> Result<Response<v1::RotateSecretsResponse>, Status> {
+        let (asked, _) = self.asked("Admin.RotateSecrets", request)?;
+        let Rotation { key, resealed, left } =
+            self.engine().rotate_secrets(asked).await.map_err(|r| self.refuse(r))?;
+        Ok(Response::new(v1::RotateSecretsResponse { key_id: key, resealed, left }))
     }
 
     async fn create_token(

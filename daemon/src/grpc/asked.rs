@@ -89,6 +89,7 @@ commands! {
     ReloadPackagesRequest is |_| Named::object("packages");
     ReconcileRequest is |_| Named::object("installation");
     DrainRequest is |_| Named::object("daemon");
+    RotateSecretsRequest is |_| Named::object("master key");
     CreateTokenRequest is |m| Named::object(&format!("token:{}", m.name));
     RevokeTokenRequest is |m| Named::object(&token(&m.token));
     CreateScheduleRequest is |m| Named::object(&m.name);

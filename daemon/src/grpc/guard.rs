@@ -1,6 +1,7 @@
 //! The guard behind the door: every request comes through here, with the user id that the kernel vouches for, or with what a caller from the
-//! network shows. A method that declares no
-//! right is not let through (P14).
+//! network shows. A method that declares no right is not let through (P14).
+
+mod lookups;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,17 +12,17 @@ use futures::future::BoxFuture;
 use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Request, Response};
 use settled_proto::v1::Scope as WireScope;
-use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use self::lookups::Lookups;
 use super::door::Peer;
 use super::methods::verb_of;
 use super::reason::Reason;
 use super::refusals::Traced;
 use super::status;
-use crate::auth::{Gate, NotLetIn, Principal, Role, Scope, Stranger, Token, Turned, Verb};
+use crate::auth::{Gate, NotLetIn, Principal, Role, Scope, Stranger, TOKEN, Token, Turned, Verb};
 use crate::clock::{Clock, SparseEach};
 
 /// Open to every caller who was let in; they tell nothing of servers.
@@ -34,14 +35,11 @@ const OPEN: [&str; 3] = [
 /// Tells its caller all that it is.
 const WHO_AM_I: &str = "/settled.v1.Admin/WhoAmI";
 
-/// Health, by whichever method.
-const HEALTH: &str = "/grpc.health.v1.Health/";
+/// What a balancer asks of health. Watching it takes a place for as long as it lasts, so that is for those who are known.
+const HEALTH: [&str; 2] = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List"];
 
 /// The principal of those whom Health answers without knowing them. It is let in nowhere else.
 const ANYBODY: &str = "anybody";
-
-/// Tokens that are looked up at the same time: the store has other readers.
-const LOOKUPS_MAX: usize = 2;
 
 /// What a caller from the network is told who does not say who it is.
 const NOBODY: &str = "settled does not know who asks: over TCP, show a token (authorization: Bearer TOKEN) or a client certificate";
@@ -78,8 +76,7 @@ struct Guard {
     refused: SparseEach,
     /// Health answers whoever asks over TCP.
     open_health: bool,
-    /// Tokens that are looked up at the same time.
-    lookups: Semaphore,
+    lookups: Lookups,
     rights: HashMap<&'static str, Right>,
 }
 
@@ -101,7 +98,7 @@ impl GuardLayer {
                 clock,
                 refused: SparseEach::default(),
                 open_health,
-                lookups: Semaphore::new(LOOKUPS_MAX),
+                lookups: Lookups::default(),
                 rights,
             }),
         }
@@ -122,7 +119,7 @@ fn right_of(verb: i32, scope: i32) -> Option<Right> {
 impl Guard {
     /// Who asks, if it may. Whoever is known and may not is on record by its name, too.
     async fn admit(&self, path: &str, asks: Asks, traced: Option<&Traced>) -> Result<Principal, Status> {
-        let principal = self.known(path, asks).await?;
+        let principal = self.known(path, asks, traced).await?;
         if let Some(traced) = traced {
             traced.asks(&principal.name);
         }
@@ -130,14 +127,15 @@ impl Guard {
     }
 
     /// Who asks.
-    async fn known(&self, path: &str, asks: Asks) -> Result<Principal, Status> {
+    async fn known(&self, path: &str, asks: Asks, traced: Option<&Traced>) -> Result<Principal, Status> {
         match asks.peer {
             Some(Peer::Unix { .. }) if asks.token.is_some() => {
                 Err(Reason::TokenThroughSocket.status(NOT_HERE))
             }
             Some(Peer::Unix { uid }) => self.admit_uid(path, Some(uid)).await,
             Some(Peer::Network { address, certificate }) => {
-                self.admit_network(path, address, certificate.as_deref(), asks.token).await
+                let shown = (certificate.as_deref(), asks.token);
+                self.admit_network(path, address, shown, traced).await
             }
             None => self.admit_uid(path, None).await,
         }
@@ -148,10 +146,10 @@ impl Guard {
         &self,
         path: &str,
         address: IpAddr,
-        certificate: Option<&str>,
-        token: Option<HeaderValue>,
+        (certificate, token): (Option<&str>, Option<HeaderValue>),
+        traced: Option<&Traced>,
     ) -> Result<Principal, Status> {
-        if self.open_health && path.starts_with(HEALTH) {
+        if self.open_health && HEALTH.contains(&path) {
             let name = ANYBODY.to_owned();
             return Ok(Principal { name, role: Role::Viewer, scope: Scope::NOTHING });
         }
@@ -160,8 +158,7 @@ impl Guard {
             (Some(header), _) => {
                 let token = bearer(&header)
                     .map_err(|words| self.unknown(Reason::BadCredentials, address, path, words))?;
-                // Few at once, so that those who show what nobody knows do not take the store from others.
-                let _looks = self.lookups.acquire().await;
+                let _turn = self.lookups.turn(address).await;
                 self.gate.admit_token(&token, asked).await
             }
             (None, Some(name)) => self.gate.admit_certificate(name, asked),
@@ -174,7 +171,13 @@ impl Guard {
             Err(NotLetIn::Later(why)) => {
                 Err(status::later(Reason::RightsUnknown, NotLetIn::Later(why).to_string()))
             }
-            Err(refused) => Err(self.unknown(Reason::BadCredentials, address, path, refused.to_string())),
+            Err(refused) => {
+                // A token that was good once is on record by its name.
+                if let (Some(traced), Some(name)) = (traced, refused.whose()) {
+                    traced.asks(&name);
+                }
+                Err(self.unknown(Reason::BadCredentials, address, path, refused.to_string()))
+            }
         }
     }
 
@@ -236,9 +239,10 @@ impl Guard {
             tracing::warn!(principal = who.name, scope = %who.scope, path, more, "a caller asked for more than its servers");
         }
         Reason::ScopeTooSmall.status(format!(
-            "what {} may do here, it may do on some servers ({}), and this is about all of them: whoever runs this settled gives roles in \
-             [access] of its configuration",
-            who.name, who.scope
+            "what {} may do here, it may do on some servers ({}), and this is about all of them: {}",
+            who.name,
+            who.scope,
+            who_gives(&who.name)
         ))
     }
 
@@ -247,11 +251,21 @@ impl Guard {
             tracing::warn!(principal = who.name, role = %who.role, path, more, "a caller asked for more than it may");
         }
         Reason::RoleTooLow.status(format!(
-            "{} has the role {} here, and this is for the role {}: whoever runs this settled gives roles in [access] of its configuration",
+            "{} has the role {} here, and this is for the role {}: {}",
             who.name,
             who.role,
-            Role::that_may(needed)
+            Role::that_may(needed),
+            who_gives(&who.name)
         ))
+    }
+}
+
+/// Where more than this principal may can be had.
+fn who_gives(principal: &str) -> &'static str {
+    if principal.starts_with(TOKEN) {
+        "ask whoever gave you the token for one that may (settlectl token create)"
+    } else {
+        "whoever runs this settled gives roles in [access] of its configuration"
     }
 }
 

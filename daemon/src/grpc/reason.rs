@@ -89,6 +89,8 @@ reasons! {
         "it is there already", "use what is there, or take another name";
     Stranger = "STRANGER", PermissionDenied, [],
         "the caller has no role here", "have a role given to it in `[access]`";
+    RightLost = "RIGHT_LOST", PermissionDenied, [],
+        "the caller may not read any more what its stream tells", "have a role given to it in `[access]`, or get another token";
     RoleTooLow = "ROLE_TOO_LOW", PermissionDenied, [],
         "the method is for a higher role", "ask somebody who has it, or have it given in `[access]`";
     ScopeTooSmall = "SCOPE_TOO_SMALL", PermissionDenied, [],
@@ -116,7 +118,9 @@ reasons! {
     Conflict = "CONFLICT", Aborted, [RetryInfo],
         "something else changed the same record at the same moment; nothing was done", "ask again";
     PositionOutOfRange = "POSITION_OUT_OF_RANGE", OutOfRange, [Metadata("generation"), Metadata("oldest_seq")],
-        "the position of a watch is not kept any more, or is another store's", "take a snapshot, and watch from there";
+        "the position of a watch is not kept any more, or is of another store or of a caller who sees other servers", "take a snapshot, and watch from there";
+    ScopeChanged = "SCOPE_CHANGED", OutOfRange, [],
+        "the caller sees other servers than when its stream began", "begin again; a watch with a snapshot";
     NoSuchMethod = "NO_SUCH_METHOD", Unimplemented, [],
         "this settled has no such method", "use a client that is not newer than the daemon, or update the daemon";
     Compressed = "COMPRESSED", Unimplemented, [],

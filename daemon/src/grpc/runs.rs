@@ -187,6 +187,6 @@ impl v1::runs_server::Runs for Api {
         self.run_row(id).await.map_err(|r| self.refuse(r))?;
         let engine = self.engine();
         let follower = Follower::new(engine.hub(), engine.store(), id, m.output_offset, engine.clock());
-        Ok(Response::new(until_stopped(self.story(follower), &self.parts)))
+        Ok(Response::new(until_stopped(self.story(follower), &self.parts, sight.ends(Some(id)))))
     }
 }

@@ -47,7 +47,7 @@ impl Api {
         while scan.goes_on(seen.len()) {
             let rows = reader.db().servers(&scan.after, scan.limit).await?;
             scan.has_read(&rows, |server| server.name.clone());
-            seen.extend(rows.iter().filter(|server| sight.covers(server)).map(convert::server));
+            seen.extend(rows.iter().filter(|server| sight.covers_server(server)).map(convert::server));
         }
         let (servers, next) = page.cut(seen, |s: &v1::Server| &s.name);
         Ok(v1::ListServersResponse { servers, next_page_token: page.after_scan(next, &scan) })

@@ -140,7 +140,7 @@ fn violations(problems: &[FieldProblem]) -> ErrorDetails {
 }
 
 /// The status of a watch that cannot go on.
-pub(super) fn watch_ended(error: WatchError, engine: &Engine) -> Status {
+pub(super) fn watch_ended(error: WatchError, generation: String, engine: &Engine) -> Status {
     let oldest = match &error {
         WatchError::Store(_) => None,
         WatchError::Compacted { oldest, .. }
@@ -151,12 +151,25 @@ pub(super) fn watch_ended(error: WatchError, engine: &Engine) -> Status {
         (WatchError::Store(error), _) => store(&error, engine),
         (other, oldest) => {
             let metadata = HashMap::from([
-                ("generation".to_owned(), engine.store().about().generation.clone()),
+                ("generation".to_owned(), generation),
                 ("oldest_seq".to_owned(), oldest.unwrap_or_default().to_string()),
             ]);
             Reason::PositionOutOfRange.telling(other.to_string(), ErrorDetails::new(), metadata)
         }
     }
+}
+
+/// The status with which a stream ends whose reader sees other servers than when it came.
+pub(super) fn sees_else() -> Status {
+    Reason::ScopeChanged
+        .status("you may see other servers now than when this began: begin again (a watch: with a snapshot)")
+}
+
+/// The status with which a stream ends whose reader may not see anything any more.
+pub(super) fn sees_nothing(principal: &str) -> Status {
+    Reason::RightLost.status(format!(
+        "{principal} may not read here any more: its role was taken from it, or its token was revoked or has expired"
+    ))
 }
 
 /// The status of a caller of whom nobody can tell at the moment what it may do.

@@ -1,5 +1,6 @@
 //! Workers outside, for the service `Lifecycles`: tasks as they come, and what is said of them.
 
+use std::future::pending;
 use std::sync::Arc;
 
 use futures::stream;
@@ -55,7 +56,8 @@ impl Api {
                 Some((task, (api, news, id)))
             }
         });
-        until_stopped(tasks, &self.parts)
+        // Before each task its worker is asked what it may.
+        until_stopped(tasks, &self.parts, pending())
     }
 
     /// The next task, once the worker has this one no more.

@@ -13,10 +13,12 @@ use crate::store::{Committed, Writer};
 pub mod follow;
 mod news;
 mod shelf;
+mod tail;
 pub mod watching;
 
 pub use news::News;
 pub use shelf::Shelf;
+pub use tail::Tail;
 
 /// Wakes whoever waits for news.
 #[derive(Clone)]
@@ -24,6 +26,7 @@ pub struct Hub {
     committed: watch::Receiver<Committed>,
     lanes: Arc<Lanes>,
     shelf: Shelf,
+    tail: Tail,
 }
 
 /// Who works on which server, and for which servers nobody works yet.
@@ -64,7 +67,7 @@ impl Hub {
         let lanes = Arc::<Lanes>::default();
         let woken = Arc::clone(&lanes);
         writer.on_call(move |server| woken.wake(server));
-        Self { committed: writer.committed(), lanes, shelf: Shelf::default() }
+        Self { committed: writer.committed(), lanes, shelf: Shelf::default(), tail: Tail::default() }
     }
 
     /// Changes with every commit of this daemon, and with those of others that are heard of.
@@ -75,6 +78,11 @@ impl Hub {
     /// Where all streams keep what they have read.
     pub const fn shelf(&self) -> &Shelf {
         &self.shelf
+    }
+
+    /// The newest transitions, for all who watch.
+    const fn tail(&self) -> &Tail {
+        &self.tail
     }
 
     /// News of commits from here on.

@@ -41,7 +41,7 @@ pub use bell::Committed;
 pub use db::{Db, Reader};
 pub use lookup::Lookup;
 pub use open::{OpenError, Opened, open, sqlite_path};
-pub use sealed::SealedRow;
+pub use sealed::{PlacedRow, SealedRow};
 pub use unit::{Touched, Unit, Wants};
 pub use writer::{Command, Writer};
 

@@ -124,30 +124,31 @@ impl Conn {
 
     /// Begins a transaction and locks the counter before anything else: no two writers can deadlock, and number order is commit order.
     pub(super) async fn begin(&mut self) -> Result<Begun, StoreError> {
-        let (seq, audited, name) = match self {
+        let (seq, audited, audited_at, name) = match self {
             Self::Sqlite(conn) => {
-                let sql = "BEGIN IMMEDIATE; SELECT seq, audited, '' FROM counter";
+                let sql = "BEGIN IMMEDIATE; SELECT seq, audited, audited_at, '' FROM counter";
                 let row = sqlx::raw_sql(sql).fetch_one(conn).await?;
-                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)
+                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)
             }
             Self::Postgres(conn) => {
-                let sql = "BEGIN; SELECT seq, audited, pg_current_xact_id()::text FROM counter FOR UPDATE";
+                let sql = "BEGIN; SELECT seq, audited, audited_at, pg_current_xact_id()::text FROM counter FOR UPDATE";
                 let row = sqlx::raw_sql(sql).fetch_one(conn).await?;
-                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)
+                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)
             }
         };
-        Ok(Begun { seq, audited, name })
+        Ok(Begun { seq, audited, audited_at: Timestamp(audited_at), name })
     }
 
     /// Moves the counter and commits, in one exchange. The counter is written even when it stays: in a transaction that the engine has
     /// given up this is an error, where COMMIT alone would quietly roll back.
     async fn commit(&mut self, done: &Done, bell: &Bell) -> Result<(), sqlx::Error> {
-        let (seq, audited) = (done.seq, done.audited);
+        let (seq, audited, at) = (done.seq, done.audited, done.audited_at.0);
         let notify = match self {
             Self::Sqlite(_) => String::new(),
             Self::Postgres(_) => bell.notify(seq, &done.called) + "; ",
         };
-        let sql = format!("UPDATE counter SET seq = {seq}, audited = {audited}; {notify}COMMIT");
+        let sql =
+            format!("UPDATE counter SET seq = {seq}, audited = {audited}, audited_at = {at}; {notify}COMMIT");
         on!(&mut self.db(), c => sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(c).await.map(drop))
     }
 
@@ -190,6 +191,7 @@ impl Conn {
 pub(super) struct Begun {
     pub(super) seq: i64,
     audited: i64,
+    audited_at: Timestamp,
     name: String,
 }
 
@@ -410,7 +412,7 @@ async fn work(
     batch: &mut [Box<dyn Job>],
     now: Timestamp,
 ) -> Result<Option<Done>, StoreError> {
-    let mut unit = Unit::new(conn.db(), now, begun.seq, begun.audited);
+    let mut unit = Unit::new(conn.db(), now, begun.seq, (begun.audited, begun.audited_at));
     if batch.len() > 1 {
         let mut wants = Wants::default();
         for job in batch.iter() {

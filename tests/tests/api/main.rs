@@ -18,11 +18,13 @@ mod permissions;
 mod reading;
 mod schedules;
 mod scopes;
+mod secrets;
 mod servers;
 mod socket;
 mod tokens;
 mod watching;
 mod watching_filters;
+mod watching_scope;
 mod workers;
 
 use std::time::Duration;

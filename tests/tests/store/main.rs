@@ -81,7 +81,7 @@ conformance! {
     origin::p10_a_counter_that_goes_back_under_a_daemon_ends_it,
     faults::a_read_that_fails_does_not_lose_what_a_neighbour_wrote,
     tokens::p14_a_token_is_found_by_its_digest_until_it_is_revoked_and_its_name_is_free_then,
-    tokens::revoked_tokens_go_with_the_audit_and_others_stay,
+    tokens::tokens_that_are_over_go_with_the_audit_and_others_stay,
     sets::a_name_is_taken_once_in_a_batch,
     sets::a_queue_is_full_at_its_limit_in_a_batch,
     sets::a_stale_row_in_a_set_meets_its_own_command,

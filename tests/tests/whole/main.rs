@@ -19,6 +19,7 @@ mod on_schedule;
 mod outputs;
 mod reload;
 mod schedules;
+mod secrets;
 mod servers;
 mod shared;
 mod still;

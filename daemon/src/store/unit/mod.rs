@@ -63,6 +63,8 @@ pub struct Unit<'c> {
     spoilt: bool,
     transitions: Vec<TransitionRow>,
     audited: i64,
+    /// When its last row was noted: no later one is from before.
+    audited_at: Timestamp,
     audit: Vec<Audited>,
     /// The last number before what is noted next.
     began_at: i64,
@@ -75,8 +77,9 @@ pub struct Unit<'c> {
 pub(super) struct Done {
     /// The last number.
     pub(super) seq: i64,
-    /// The last number of the audit.
+    /// The last number of the audit, and when that was noted.
     pub(super) audited: i64,
+    pub(super) audited_at: Timestamp,
     /// Servers whose lanes have news.
     pub(super) called: Vec<ServerId>,
 }
@@ -90,8 +93,8 @@ pub(super) struct Mark {
 }
 
 impl<'c> Unit<'c> {
-    /// A unit on a connection that has begun its transaction and locked the counter, which stands at `seq` and `audited`.
-    pub(super) fn new(db: Db<'c>, now: Timestamp, seq: i64, audited: i64) -> Self {
+    /// A unit on a connection that has begun its transaction and locked the counter, which stands at `seq`, and for the audit at `audited`.
+    pub(super) fn new(db: Db<'c>, now: Timestamp, seq: i64, (audited, audited_at): (i64, Timestamp)) -> Self {
         Self {
             db,
             now,
@@ -102,6 +105,7 @@ impl<'c> Unit<'c> {
             spoilt: false,
             transitions: Vec::new(),
             audited,
+            audited_at,
             audit: Vec::new(),
             began_at: seq,
             before: Vec::new(),
@@ -210,10 +214,13 @@ impl<'c> Unit<'c> {
     pub(super) async fn finish(mut self) -> Result<Done, StoreError> {
         self.flush().await?;
         pending::write_transitions(&mut self.db, &self.transitions).await?;
-        pending::write_audit(&mut self.db, &self.audit, self.now).await?;
+        if !self.audit.is_empty() {
+            self.audited_at = self.audited_at.max(self.now);
+        }
+        pending::write_audit(&mut self.db, &self.audit, self.audited_at).await?;
         self.called.sort_unstable();
         self.called.dedup();
-        Ok(Done { seq: self.seq, audited: self.audited, called: self.called })
+        Ok(Done { seq: self.seq, audited: self.audited, audited_at: self.audited_at, called: self.called })
     }
 
     /// Once this is committed, the server's lane is told to look again, here and in every daemon on this store.
