@@ -12,18 +12,21 @@ CREATE TABLE counter (
     one BIGINT PRIMARY KEY CHECK (one = 1),
     seq BIGINT NOT NULL,
     audited BIGINT NOT NULL,
+    audited_at BIGINT NOT NULL,
     audit_kept_from BIGINT NOT NULL
 );
-INSERT INTO counter (one, seq, audited, audit_kept_from) VALUES (1, 0, 0, 1);
+INSERT INTO counter (one, seq, audited, audited_at, audit_kept_from) VALUES (1, 0, 0, 0, 1);
 
--- Daemons that share this store. `packages`: the definitions that each has loaded, name and digest. `serves`: false while it drains.
+-- Daemons that share this store. `packages`: the definitions that each has loaded, name and digest. `serves`: false while it drains. `keys`:
+-- a JSON list of the master keys that it holds, by their ids.
 CREATE TABLE daemon (
     id TEXT COLLATE "C" PRIMARY KEY,
     version TEXT NOT NULL,
     started_at BIGINT NOT NULL,
     lease_until BIGINT NOT NULL,
     serves BOOLEAN NOT NULL,
-    packages TEXT NOT NULL
+    packages TEXT NOT NULL,
+    keys TEXT NOT NULL
 );
 
 CREATE TABLE server (
@@ -33,7 +36,7 @@ CREATE TABLE server (
     port BIGINT NOT NULL CHECK (port BETWEEN 1 AND 65535),
     login TEXT NOT NULL,
     host_key TEXT NOT NULL,
-    identity TEXT NOT NULL CHECK (identity IN ('key', 'agent')),
+    identity TEXT NOT NULL CHECK (identity IN ('key', 'agent', 'installation')),
     via TEXT COLLATE "C" REFERENCES server (name) CHECK (via <> name),
     labels TEXT NOT NULL,
     time_zone TEXT NOT NULL,
@@ -133,24 +136,29 @@ CREATE TABLE resource_key (
 );
 CREATE INDEX resource_key_by_resource ON resource_key (resource_id);
 
--- Sealed secrets: of a resource (a parameter) or of a server (its login key).
+-- Sealed secrets: of a resource (a parameter), of a server (its login key), of a lifecycle (what its webhooks are signed with), of the
+-- installation itself. `key_id`: the master key that `data_key` is sealed with, the row's own key, which `sealed` is sealed with.
 CREATE TABLE secret (
     owner_id TEXT COLLATE "C" NOT NULL,
     name TEXT COLLATE "C" NOT NULL,
-    key_id TEXT NOT NULL,
+    key_id TEXT COLLATE "C" NOT NULL,
+    data_key BYTEA NOT NULL,
     sealed BYTEA NOT NULL,
     PRIMARY KEY (owner_id, name)
 );
+CREATE INDEX secret_by_key ON secret (key_id);
 
 -- Secrets that a change has replaced and that may still be on the server, until a change succeeds: they are masked in output, too.
 CREATE TABLE former_secret (
     owner_id TEXT COLLATE "C" NOT NULL,
     name TEXT COLLATE "C" NOT NULL,
     replaced_at BIGINT NOT NULL,
-    key_id TEXT NOT NULL,
+    key_id TEXT COLLATE "C" NOT NULL,
+    data_key BYTEA NOT NULL,
     sealed BYTEA NOT NULL,
     PRIMARY KEY (owner_id, name, replaced_at)
 );
+CREATE INDEX former_secret_by_key ON former_secret (key_id);
 
 -- Bearer tokens, by which callers over TCP say who they are. `hash`: SHA-256 of the secret, which itself is nowhere. `scope`: a JSON list of
 -- what it is for; empty: everything. `principal`: who made it.
@@ -168,7 +176,7 @@ CREATE TABLE token (
 );
 CREATE UNIQUE INDEX token_by_hash ON token (hash);
 CREATE UNIQUE INDEX token_live_name ON token (name) WHERE revoked_at IS NULL;
-CREATE INDEX token_revoked ON token (revoked_at) WHERE revoked_at IS NOT NULL;
+CREATE INDEX token_over ON token (COALESCE(revoked_at, expires_at));
 
 -- Whom to tell of what. `url`: of a webhook, empty for an e-mail. `recipients`, `events`, `packages`: JSON lists; `labels`: a JSON object.
 -- The secret that a webhook is signed with is among the secrets.
@@ -346,6 +354,8 @@ CREATE TABLE transition (
 );
 -- What labels a server had at an earlier number, and what went from it since.
 CREATE INDEX transition_places ON transition (server_id, seq) WHERE old_labels IS NOT NULL OR change = 'gone';
+-- Whether something was made after an earlier number.
+CREATE INDEX transition_made ON transition (object_id, seq) WHERE change = 'created' AND kind <> 'step';
 
 -- Commands that were answered, so that asking twice gives the same answer.
 CREATE TABLE request (
@@ -359,8 +369,8 @@ CREATE TABLE request (
 );
 CREATE INDEX request_at ON request (at);
 
--- Who asked for what, from where, and what came of it. `seq`: its place in the order of commits, without gaps. `changes`: JSON, fields with
--- what they were and are. `transitions_from` to `transitions_to`: the numbers of the transitions that went with it, if there were any.
+-- Who asked for what, from where, and what came of it. `seq`: its place in the order of commits, without gaps; `at` never goes back in that
+-- order, whichever daemon's clock it is of. `changes`: JSON, fields with what they were and are. `transitions_from` to `transitions_to`: the numbers of the transitions that went with it, if there were any.
 -- Nothing here is ever changed, and only what is older than `counter.audit_kept_from` can be taken away: triggers see to that.
 CREATE TABLE audit (
     seq BIGINT PRIMARY KEY,

@@ -8,6 +8,7 @@ mod notifiers;
 mod resources;
 mod runs;
 mod schedules;
+mod secrets;
 mod servers;
 mod tokens;
 pub(crate) mod values;
@@ -33,6 +34,7 @@ pub(crate) use self::schedules::{
     AddScheduleArgs, EditScheduleArgs, PlaceArgs, ScheduleCommand, ScheduleListArgs, ScheduleShowArgs,
     ScheduleTargetArgs, TermArgs,
 };
+pub(crate) use self::secrets::{IdentityCommand, SecretsCommand};
 pub(crate) use self::servers::{
     AddArgs, EditArgs, RekeyArgs, RemoveServerArgs, ServerCommand, ServerListArgs, ServerTargetArgs,
     TakeoverArgs, UnlockArgs,
@@ -194,6 +196,12 @@ pub(crate) enum Command {
     /// Have people and programs told of what happens
     #[command(subcommand, arg_required_else_help = true)]
     Notifier(Box<NotifierCommand>),
+    /// The key by which settled logs in to servers that are added with --installation-identity
+    #[command(subcommand, arg_required_else_help = true)]
+    Identity(IdentityCommand),
+    /// The master key that secrets are sealed with
+    #[command(subcommand, arg_required_else_help = true)]
+    Secrets(SecretsCommand),
     /// Begin nothing new on this daemon, and let what runs come to its end
     ///
     /// The daemon takes no server and starts no run. What runs is followed to its end; 'settlectl status' tells what is

@@ -11,6 +11,7 @@ mod pages;
 mod resources;
 mod runs;
 mod schedules;
+mod secrets;
 mod servers;
 mod tokens;
 mod wait;
@@ -18,7 +19,7 @@ mod watch;
 
 use clap::CommandFactory as _;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, IdentityCommand};
 use crate::connect::{self, Client};
 use crate::errors::{Error, Exit};
 use crate::render::out::Out;
@@ -81,6 +82,8 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
         Command::Whoami => admin::whoami(&open("whoami").await?).await,
         Command::Token(command) => tokens::run(&open("token").await?, command).await,
         Command::Notifier(command) => notifiers::run(&open("notifier").await?, *command).await,
+        Command::Identity(IdentityCommand::Show) => secrets::identity(&open("identity").await?).await,
+        Command::Secrets(command) => secrets::run(&open("secrets").await?, command).await,
         Command::Drain(args) => admin::drain(&open("drain").await?, &args).await,
         Command::Reconcile(change) => admin::reconcile(&open("reconcile").await?, &change).await,
         Command::Audit(args) => audit::run(&open("audit").await?, args).await,

@@ -214,6 +214,7 @@ pub(crate) fn flag_of(field: &str, command: &str) -> String {
         ("user", "server") => "--user",
         ("host_key", "server") => "--host-key",
         ("identity_key", "server") => "--identity",
+        ("identity", "server") => "--installation-identity",
         ("time_zone", "server") => "--time-zone",
         ("windows", "server") => "--window",
         ("set_labels", "server") => "--label",
@@ -249,9 +250,6 @@ pub(crate) fn flag_of(field: &str, command: &str) -> String {
 /// What to do about an answer, where its code alone tells it.
 fn next_step(status: &Status) -> Option<&'static str> {
     match status.code() {
-        Code::PermissionDenied => {
-            Some("Use sudo, or ask the administrator of this settled to allow your user.")
-        }
         Code::Unauthenticated => {
             Some("Say who you are: --token-file FILE (SETTLECTL_TOKEN_FILE), or --cert FILE --key FILE")
         }
@@ -330,7 +328,11 @@ mod tests {
         assert!(next(&broken).contains("systemctl status settled"));
         assert!(next(&Status::deadline_exceeded("")).contains("settlectl status"));
         assert!(next(&Status::internal("a fault")).contains("journalctl -u settled"));
-        assert!(next(&Status::permission_denied("you may not")).contains("sudo"));
+        assert_eq!(
+            next(&Status::permission_denied("ask whoever gave you the token")),
+            "",
+            "the daemon tells"
+        );
         assert_eq!(next(&Status::invalid_argument("port")), "");
     }
 

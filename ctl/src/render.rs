@@ -13,6 +13,7 @@ pub(crate) mod plans;
 pub(crate) mod resources;
 pub(crate) mod runs;
 pub(crate) mod schedules;
+pub(crate) mod secrets;
 pub(crate) mod servers;
 pub(crate) mod story;
 pub(crate) mod table;

@@ -1,8 +1,11 @@
 //! The composition root: opens, wires, starts in order, drains in reverse. The only file that knows everyone.
 
+mod collector;
 mod drain;
 mod duties;
 mod fit;
+mod health;
+mod keys;
 mod living;
 mod metrics;
 mod outward;
@@ -11,7 +14,6 @@ mod steward;
 mod tls;
 
 use std::fs::File;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,8 +22,6 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -44,7 +44,6 @@ use crate::remote::Remote;
 use crate::remote::ssh::{SshExec, SshSettings};
 use crate::remote::step::Steps;
 use crate::scheduler;
-use crate::secrets::{Sealer, SecretError};
 use crate::store::{self, Opened, StoreError};
 
 /// How much more time the start asks for, again and again, while the store is brought up to date.
@@ -59,6 +58,7 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 pub use reload::{Anew, ReadAgain, SetLevel};
 
 use drain::Drains;
+use health::Ground;
 use living::Living;
 use reload::Reloading;
 use steward::{Now, Servant};
@@ -90,8 +90,9 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let Parts { clock, remote, anew } = parts;
     make_private_dir(&config.data_dir)?;
     let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref()).await?;
+    let certificate_files = tls::stamp(&config.listen);
     let network = tls::listen(&config).await?;
-    let counted = count(config.listen.metrics).await?;
+    let figures_at = metrics::listen(config.listen.metrics).await?;
     let house =
         with_more_time(&process.systemd, &*clock, open(&config, &process, Arc::clone(&clock), remote))
             .await?;
@@ -100,10 +101,11 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let drains = Arc::new(Drains::new(house.engine.clone(), house.crew.drain.clone(), &process));
 
     let living = Arc::new(Living::new(config.clone()));
-    let certificates = Certificates::watched(network.as_ref(), &living, &clock, &stop);
+    let certificates = Certificates::watched(network.as_ref(), certificate_files, (&living, &clock), &stop);
     let look_every = duties::look_every(&config);
     let reconciler = Reconciler::new(house.engine.clone(), house.crew.lease.clone(), duties::LOOK_EVERY_MAX);
     let reconciler = Arc::new(Now::new(reconciler, Arc::clone(&clock)));
+    let (traces, telling) = collector::traces(&config, &house, &clock, &stop);
     let servant = Servant {
         reconciler: Arc::clone(&reconciler),
         living: Arc::clone(&living),
@@ -111,26 +113,31 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
         hearts: process.hearts.clone(),
         patience: process.patience(),
         certificates: certificates.clone(),
+        ground: Ground::of(&house, &traces),
     };
+    let (started_at, calls) = (clock.now(), Arc::<grpc::Calls>::default());
     let parts = GrpcParts {
         engine: house.engine.clone(),
         gate: house.crew.gate.clone(),
         stop: stop.clone(),
-        started_at: clock.now(),
+        started_at,
         steward: Arc::new(servant),
         limits: limits(&config),
         leaving: drains.leaving(),
+        calls: Arc::clone(&calls),
+        traces: traces.clone(),
     };
     let serving = tokio::spawn(grpc::serve(listener, network, parts));
     let working =
         tokio::spawn(dispatch::run(house.crew.clone(), alive(&process, Part::Dispatcher), stop.clone()));
-    let (calls, notices) = outward::senders(&house, &config, &clock);
+    let (webhooks, notices) = outward::senders(&house, &config, &clock);
     let notifying = tokio::spawn(notices.run(alive(&process, Part::Notices), stop.clone()));
-    let calling = tokio::spawn(calls.run(alive(&process, Part::Webhooks), stop.clone()));
+    let calling = tokio::spawn(webhooks.run(alive(&process, Part::Webhooks), stop.clone()));
     let keeping =
         tokio::spawn(lifecycles::run(keeper(&house), alive(&process, Part::Lifecycles), stop.clone()));
-    if let Some((listener, handle)) = counted {
-        tokio::spawn(figures(handle, &house, &reconciler, &clock).serve(listener, stop.clone()));
+    if let Some(listener) = figures_at {
+        let figures = metrics::Sources::of(&house, &reconciler, calls, traces, started_at);
+        tokio::spawn(metrics::serve(figures, listener, stop.clone()));
     }
     let renewing =
         duties::renew(config.lane.renew(), &house, &process.hearts, Arc::clone(&clock), stop.clone());
@@ -141,15 +148,8 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     tokio::spawn(Arc::clone(&drains).tell(stop.clone()));
     tokio::spawn(Arc::clone(&drains).send_callers_away(stop.clone()));
     let at_stop = Arc::clone(&living);
-    let reloading = Reloading {
-        anew,
-        living,
-        engine: house.engine.clone(),
-        gate: house.crew.gate.clone(),
-        permits: Arc::clone(&house.crew.permits),
-        drains: Arc::clone(&drains),
-        certificates,
-    };
+    let reloading =
+        Reloading { anew, living, crew: house.crew.clone(), drains: Arc::clone(&drains), certificates };
     tokio::spawn(reloading.serve(process.clone(), stop.clone()));
 
     // What ended meanwhile is told below; a stop while nobody was served yet is a stop like any other.
@@ -157,10 +157,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     if let Some(served) = asked.run_until_cancelled(grpc::answers(&config.listen.unix, &*clock)).await {
         served?;
     }
-    tracing::info!(
-        socket = %config.listen.unix.display(), database = house.engine.store().about().engine,
-        installation = %house.engine.store().about().installation, "ready"
-    );
+    tell_ready(&config.listen.unix, house.engine.store().about());
     if !asked.is_cancelled() {
         process.systemd.ready(&drains.status());
     }
@@ -182,26 +179,17 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
         (keeping, "what moves enrollments on"),
         (calling, "what sends webhooks"),
         (notifying, "what sends notices"),
+        (telling, "what sends traces"),
     ];
     let outcome = first_to_end(over, &stop, serving, parts, ticking, &*clock).await;
     detach(&house.engine, &*clock).await;
     outcome
 }
 
-/// What serves figures.
-fn figures(
-    handle: PrometheusHandle,
-    house: &House,
-    reconciler: &Arc<Now>,
-    clock: &Arc<dyn Clock>,
-) -> metrics::Page {
-    metrics::Page {
-        handle,
-        engine: house.engine.clone(),
-        lease: house.crew.lease.clone(),
-        reconciler: Arc::clone(reconciler),
-        clock: Arc::clone(clock),
-    }
+/// Whoever reads the log sees who serves, where, and with what.
+fn tell_ready(socket: &Path, about: &store::About) {
+    let store::About { engine, installation, .. } = about;
+    tracing::info!(socket = %socket.display(), database = engine, %installation, "ready");
 }
 
 /// The roles that the configuration gives.
@@ -239,14 +227,6 @@ fn keeper(house: &House) -> Keeper {
 fn alive(process: &Process, part: Part) -> impl Fn(Duration) + Send + Sync + use<> {
     let hearts = process.hearts.clone();
     move |until| hearts.alive(part, until)
-}
-
-/// Where figures are asked for, if they are, and what keeps them.
-async fn count(address: Option<SocketAddr>) -> anyhow::Result<Option<(TcpListener, PrometheusHandle)>> {
-    let Some(address) = address else { return Ok(None) };
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.with_context(|| format!("listen.metrics = {address} cannot be listened on"))?;
-    Ok(Some((listener, metrics::keep()?)))
 }
 
 /// Opens what takes its time, a migration for instance, and asks systemd for more of it as long as that goes on.
@@ -301,20 +281,20 @@ async fn open(
     let alone = store::sqlite_path(&config.database.url).is_some();
     let lock = if alone { Some(lock(&config.data_dir)?) } else { None };
     let catalog = load_catalog(config)?;
-    let sealer = open_sealer(config, process, &*clock)?;
-    let Opened { store, writer } =
-        store::open(&config.database.url, Some(&config.data_dir), Arc::clone(&clock)).await?;
-    if let Some(other) = store.read().await?.db().sealed_with_another_key(sealer.key_id()).await? {
-        return Err(SecretError::OtherKey(other).into());
-    }
+    let keys = keys::read(config, process)?;
+    let opened = store::open(&config.database.url, Some(&config.data_dir), Arc::clone(&clock)).await?;
+    let sealing = keys::open(keys, &opened, config, &clock).await?;
+    let Opened { store, writer } = opened;
     let hub = Hub::new(&writer);
     let over = writer.over().boxed();
     let me = DaemonId(clock.ulid());
     let installation = store.about().installation;
     let engine =
-        Engine::new(store, writer, hub, catalog, sealer, Arc::clone(&clock), me, engine_settings(config));
+        Engine::new(store, writer, hub, catalog, sealing, Arc::clone(&clock), me, engine_settings(config));
     let lease = Lease::new(config.lane.lease(), Arc::clone(&clock));
     engine.renew_lease(&lease, true).await.context("the store does not take the daemon's lease")?;
+    // Now that the others know which keys are here: one of them may have gone over to another key before they did.
+    engine.check_keys().await.map_err(|refusal| keys::missing(refusal, config))?;
     engine.keep_packages().await.context("the store does not take the package definitions")?;
     let freed =
         engine.release_dead(alone).await.context("the lanes of an earlier daemon could not be freed")?;
@@ -435,29 +415,13 @@ fn load_catalog(config: &Config) -> anyhow::Result<Catalog> {
     })
 }
 
-fn open_sealer(config: &Config, process: &Process, clock: &dyn Clock) -> anyhow::Result<Sealer> {
-    // One that is named and is not there is a mistake: a new one could not open what the right one has sealed.
-    if let Some(named) = &config.secrets.key_file {
-        return Sealer::from_file(named, process.credentials.as_deref())
-            .context("secrets.key_file: put the key there, or correct the path; `(umask 077; head -c 32 /dev/urandom > FILE)` makes the first one of a new store");
-    }
-    let fresh = || {
-        let mut key = [0; 32];
-        for chunk in key.chunks_exact_mut(8) {
-            chunk.copy_from_slice(&clock.random().to_le_bytes());
-        }
-        key
-    };
-    Ok(Sealer::from_own_file(&config.data_dir.join("key"), fresh)?)
-}
-
 /// Waits until the daemon's time is `over`, or for a part that ends without being asked to, which ends the daemon: systemd starts it anew.
 /// Then `stop` ends all of them.
 async fn first_to_end(
     over: impl Future<Output = Result<(), StoreError>>,
     stop: &CancellationToken,
     mut serving: JoinHandle<Result<(), grpc::ServeError>>,
-    mut parts: [(JoinHandle<()>, &'static str); 5],
+    mut parts: [(JoinHandle<()>, &'static str); 6],
     mut ticking: JoinHandle<Result<(), tokio_cron_scheduler::JobSchedulerError>>,
     clock: &dyn Clock,
 ) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod clock;
 pub mod dispatch;
 pub mod engine;
+pub mod figures;
 pub mod grpc;
 pub mod hub;
 pub mod lifecycles;
@@ -19,6 +20,7 @@ pub mod remote;
 pub mod scheduler;
 pub mod secrets;
 pub mod store;
+pub mod traces;
 
 pub mod app;
 pub mod config;

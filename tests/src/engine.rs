@@ -13,12 +13,12 @@ use settled::domain::id::{DaemonId, ServerId};
 use settled::domain::time::Timestamp;
 use settled::domain::timings::Timings;
 use settled::engine::reconcile::Report;
-use settled::engine::{Cleaning, DrainOrder, Engine, Refusal, Settings, targets};
+use settled::engine::{Cleaning, DrainOrder, Engine, Refusal, Sealing, Settings, targets};
 use settled::grpc::{
     self, Draining, GrpcParts, Leaving, Limits, Patience, Places, Portions, ServeError, Steward,
 };
 use settled::hub::Hub;
-use settled::secrets::Sealer;
+use settled::secrets::{Keys, MasterKey};
 use settled::store::{self, Writer};
 use settled_proto::v1::admin_client::AdminClient;
 use settled_proto::v1::lifecycles_client::LifecyclesClient;
@@ -79,10 +79,16 @@ async fn engine_and_writer(dir: &Path, queue_max: i64) -> (Engine, Writer) {
 }
 
 async fn engine_at(url: &str, queue_max: i64) -> (Engine, Writer) {
+    let keys = MasterKey::new([7; 32].into()).into();
+    engine_with_keys(url, keys, queue_max).await.expect("the key fits")
+}
+
+/// An engine that holds these master keys, on the store at this URL.
+pub async fn engine_with_keys(url: &str, keys: Keys, queue_max: i64) -> Result<(Engine, Writer), Refusal> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let opened = store::open(url, None, Arc::clone(&clock)).await.expect("a new store opens");
     let hub = Hub::new(&opened.writer);
-    let sealer = Sealer::new([7; 32].into());
+    let sealing = Sealing::open(&opened.store, &opened.writer, keys, &clock).await?;
     let me = DaemonId(clock.ulid());
     let settings = Settings {
         timings: TIMINGS,
@@ -95,7 +101,7 @@ async fn engine_at(url: &str, queue_max: i64) -> (Engine, Writer) {
     };
     let catalog = Catalog::builtin().expect("the built-in packages are sound");
     let writer = opened.writer.clone();
-    (Engine::new(opened.store, opened.writer, hub, catalog, sealer, clock, me, settings), writer)
+    Ok((Engine::new(opened.store, opened.writer, hub, catalog, sealing, clock, me, settings), writer))
 }
 
 /// A house where nothing happens.
@@ -208,6 +214,8 @@ impl Served {
             steward: Arc::new(Idle),
             limits,
             leaving: leaving.subscribe(),
+            calls: Arc::default(),
+            traces: settled::traces::Traces::default(),
             engine: engine.clone(),
         };
         let serving = Some(tokio::spawn(grpc::serve(listener, None, parts)));

@@ -9,18 +9,20 @@ use std::path::{Path, PathBuf};
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("secrets", &[]),
+    ("figures", &[]),
     ("clock", &["domain"]),
     ("config", &["auth", "domain"]),
     ("telemetry", &["config"]),
     ("process", &["clock", "config"]),
     ("catalog", &["domain"]),
     ("auth", &["domain", "clock"]),
-    ("store", &["domain", "secrets", "clock"]),
-    ("hub", &["store", "domain", "secrets", "clock"]),
-    ("remote", &["domain", "clock"]),
+    ("store", &["domain", "secrets", "clock", "figures"]),
+    ("hub", &["store", "domain", "secrets", "clock", "figures"]),
+    ("remote", &["domain", "clock", "figures"]),
     ("outside", &["clock"]),
+    ("traces", &["outside", "store", "domain", "clock", "figures"]),
     ("engine", &["catalog", "auth", "hub", "store", "domain", "secrets", "clock"]),
-    ("grpc", &["engine", "catalog", "auth", "hub", "store", "domain", "clock"]),
+    ("grpc", &["engine", "traces", "catalog", "auth", "hub", "store", "domain", "clock", "figures"]),
     ("dispatch", &["engine", "remote", "auth", "catalog", "store", "domain", "secrets", "clock"]),
     ("reconciler", &["engine", "store", "domain", "clock"]),
     ("lifecycles", &["engine", "outside", "store", "domain", "clock"]),
@@ -165,4 +167,41 @@ fn only_remote_touches_a_server() {
         strays(&["remote", "app"], &["russh", "SshExec", "std::process::Command"]),
         Vec::<String>::new()
     );
+}
+
+#[test]
+fn every_status_has_a_reason_and_every_reason_is_given() {
+    let made = ["Status::with_error_details", "Status::new(", "Status::from_error(", "Status::ok("];
+    let codes = [
+        "cancelled",
+        "unknown",
+        "invalid_argument",
+        "deadline_exceeded",
+        "not_found",
+        "already_exists",
+        "permission_denied",
+        "resource_exhausted",
+        "failed_precondition",
+        "aborted",
+        "out_of_range",
+        "unimplemented",
+        "internal",
+        "unavailable",
+        "data_loss",
+        "unauthenticated",
+    ];
+    let codes = codes.map(|code| format!("Status::{code}("));
+    let words: Vec<&str> = made.into_iter().chain(codes.iter().map(String::as_str)).collect();
+    let home = Path::new("grpc/reason.rs");
+    let others: Vec<_> = sources().into_iter().filter(|source| source.path != home).collect();
+    let without: Vec<_> =
+        others.iter().filter(|s| words.iter().any(|word| s.code.contains(word))).map(|s| &s.path).collect();
+    assert!(
+        without.is_empty(),
+        "{without:?} make a status of their own: take a reason of grpc/reason.rs, or add one there"
+    );
+    for reason in settled::grpc::Reason::ALL {
+        let name = format!("Reason::{reason:?}");
+        assert!(others.iter().any(|source| source.code.contains(&name)), "{name} is given by nobody");
+    }
 }

@@ -146,6 +146,10 @@ fn of_the_daemon(error: &CertificateError) -> (String, &'static str) {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             ("its certificate is not valid yet".to_owned(), "Is the time of this machine right?")
         }
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => (
+            "its certificate is one of an authority, and none of a server".to_owned(),
+            "Tell the daemon's administrator: docs/network.md shows how to make one that callers accept",
+        ),
         other => (format!("its certificate is not in order ({other})"), "Tell the daemon's administrator"),
     }
 }

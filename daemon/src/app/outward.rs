@@ -40,6 +40,11 @@ pub(super) fn check(config: &Config) -> anyhow::Result<()> {
     if let Some((server, _)) = mail_server(config) {
         outside::check_mail(&server).map_err(|why| anyhow::anyhow!("[smtp] cannot be used: {why}"))?;
     }
-    let Some(file) = &config.webhook.ca_file else { return Ok(()) };
-    outside::check_authorities(file).map_err(|why| anyhow::anyhow!("webhook.ca_file cannot be used: {why}"))
+    let files = [("webhook.ca_file", &config.webhook.ca_file), ("traces.ca_file", &config.traces.ca_file)];
+    for (key, file) in files {
+        if let Some(file) = file {
+            outside::check_authorities(file).map_err(|why| anyhow::anyhow!("{key} cannot be used: {why}"))?;
+        }
+    }
+    Ok(())
 }

@@ -8,12 +8,13 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::drain::Drains;
+use super::keys;
 use super::living::Living;
 use super::tls::{self, Certificates};
 use super::{load_catalog, thresholds};
-use crate::auth::Gate;
 use crate::config::Config;
-use crate::engine::{Engine, Limits};
+use crate::dispatch::Crew;
+use crate::engine::Limits;
 use crate::process::Process;
 use crate::telemetry;
 
@@ -34,11 +35,9 @@ pub struct Anew {
 pub(super) struct Reloading {
     pub(super) anew: Anew,
     pub(super) living: Arc<Living>,
-    pub(super) engine: Engine,
-    pub(super) gate: Gate,
-    pub(super) permits: Arc<Semaphore>,
     pub(super) drains: Arc<Drains>,
     pub(super) certificates: Option<Arc<Certificates>>,
+    pub(super) crew: Crew,
 }
 
 impl Reloading {
@@ -46,7 +45,7 @@ impl Reloading {
     pub(super) async fn serve(self, process: Process, stop: CancellationToken) {
         while stop.run_until_cancelled(process.reload.requested()).await.is_some() {
             process.systemd.reloading();
-            let status = match self.apply().await {
+            let status = match self.apply(&process).await {
                 Ok(packages) => {
                     tracing::info!(?packages, "reloaded: the configuration as it is now is in use");
                     self.drains.status()
@@ -63,7 +62,7 @@ impl Reloading {
     }
 
     /// Checks everything first; what can fail comes before what cannot.
-    async fn apply(&self) -> anyhow::Result<Vec<String>> {
+    async fn apply(&self, process: &Process) -> anyhow::Result<Vec<String>> {
         let (old, new) = (self.living.config(), (self.anew.config)()?);
         let keys = old.restart_keys(&new);
         if !keys.is_empty() {
@@ -75,17 +74,27 @@ impl Reloading {
         telemetry::filter(&new.log.level)?;
         let credentials = tls::read(&new)?;
         let catalog = load_catalog(&new)?;
-        let packages = self.engine.replace_packages(catalog).await;
+        self.read_keys(&new, process).await?;
+        let packages = self.crew.engine.replace_packages(catalog).await;
         let packages = packages.context("the store does not take the package definitions")?;
         (self.anew.log)(&new.log.level)?;
-        self.engine.set_limits(limits(&new));
-        self.gate.replace(super::grants(&new.access));
+        self.crew.engine.set_limits(limits(&new));
+        self.crew.gate.replace(super::grants(&new.access));
         if let (Some(certificates), Some(credentials)) = (&self.certificates, credentials) {
             certificates.replace(credentials);
+            certificates.let_in(&new.listen.web.origins);
         }
-        resize(&self.permits, old.lane.at_work_max, new.lane.at_work_max);
+        resize(&self.crew.permits, old.lane.at_work_max, new.lane.at_work_max);
         self.living.applied(new);
         Ok(packages)
+    }
+
+    /// A key that has come or gone: other daemons are told at once, since a rotation waits until all hold both.
+    async fn read_keys(&self, config: &Config, process: &Process) -> anyhow::Result<()> {
+        let Some(found) = keys::read(config, process)? else { return Ok(()) };
+        self.crew.engine.use_keys(found).await.map_err(|refusal| keys::missing(refusal, config))?;
+        let told = self.crew.engine.renew_lease(&self.crew.lease, !self.crew.drain.is_on()).await;
+        told.context("the store does not take the daemon's lease")
     }
 }
 

@@ -13,7 +13,7 @@ use super::living::Living;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::domain::time::Timestamp;
-use crate::grpc::{Credentials, Network, Tls, TlsFiles};
+use crate::grpc::{Credentials, Network, Origins, Tls, TlsFiles};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -34,20 +34,31 @@ pub(super) fn check(config: &Config) -> anyhow::Result<()> {
 
 /// Reads what callers are to be shown, if there is TCP at all.
 pub(super) fn read(config: &Config) -> anyhow::Result<Option<Credentials>> {
-    files(&config.listen).map(|files| Ok(Credentials::read(&files)?)).transpose()
+    files(&config.listen)
+        .map(|files| Ok(Credentials::read(&files, !config.listen.web.origins.is_empty())?))
+        .transpose()
 }
 
 /// Listens on TCP, if that is configured.
 pub(super) async fn listen(config: &Config) -> anyhow::Result<Option<Network>> {
     let (Some(address), Some(credentials)) = (config.listen.tcp, read(config)?) else { return Ok(None) };
     let tls = Arc::new(Tls::new(credentials));
-    let network = Network::bind(address, tls, config.listen.tcp_health).await;
+    let origins = Arc::new(Origins::new(&config.listen.web.origins));
+    let network = Network::bind(address, tls, config.listen.tcp_health, origins).await;
     network.map(Some).with_context(|| format!("listen.tcp = {address} cannot be listened on"))
+}
+
+/// The state in which the files of a configuration are now.
+pub(super) fn stamp(listen: &config::Listen) -> Stamp {
+    let Some(TlsFiles { cert, key, client_ca }) = files(listen) else { return Stamp::new() };
+    [Some(cert), Some(key), client_ca].iter().flatten().map(|path| stamp_of(path)).collect()
 }
 
 /// Sees to it that what is shown is what the files hold.
 pub(super) struct Certificates {
     tls: Arc<Tls>,
+    /// Whose pages may call from browsers.
+    origins: Arc<Origins>,
     living: Arc<Living>,
     clock: Arc<dyn Clock>,
     /// Why what the files hold now is not shown.
@@ -55,19 +66,21 @@ pub(super) struct Certificates {
 }
 
 /// A state of the files: what tells it from another one.
-type Stamp = Vec<Option<(u64, u64, i64, i64)>>;
+pub(super) type Stamp = Vec<Option<(u64, u64, i64, i64)>>;
 
 impl Certificates {
-    /// Those that callers from the network are shown, if there are any, watched until `stop`.
+    /// Those that callers from the network are shown, if there are any, watched until `stop`. `read`: the state of the files before they were
+    /// read.
     pub(super) fn watched(
         network: Option<&Network>,
-        living: &Arc<Living>,
-        clock: &Arc<dyn Clock>,
+        read: Stamp,
+        (living, clock): (&Arc<Living>, &Arc<dyn Clock>),
         stop: &CancellationToken,
     ) -> Option<Arc<Self>> {
-        let (tls, living, clock) = (Arc::clone(&network?.tls), Arc::clone(living), Arc::clone(clock));
-        let certificates = Arc::new(Self { tls, living, clock, refused: RwLock::default() });
-        tokio::spawn(Arc::clone(&certificates).watch(stop.clone()));
+        let (tls, origins) = (Arc::clone(&network?.tls), Arc::clone(&network?.origins));
+        let (living, clock) = (Arc::clone(living), Arc::clone(clock));
+        let certificates = Arc::new(Self { tls, origins, living, clock, refused: RwLock::default() });
+        tokio::spawn(Arc::clone(&certificates).watch(read, stop.clone()));
         Some(certificates)
     }
 
@@ -77,52 +90,57 @@ impl Certificates {
         self.set_refused(None);
     }
 
-    fn set_refused(&self, why: Option<String>) {
-        *self.refused.write().unwrap_or_else(PoisonError::into_inner) = why;
+    /// Lets pages of these origins call from here on.
+    pub(super) fn let_in(&self, origins: &[String]) {
+        self.origins.replace(origins);
+    }
+
+    /// Whether that was not so before.
+    fn set_refused(&self, why: Option<String>) -> bool {
+        let mut refused = self.refused.write().unwrap_or_else(PoisonError::into_inner);
+        let is_news = *refused != why;
+        *refused = why;
+        is_news
     }
 
     /// Looks at the files until `stop`. What has changed is read once it has been at rest from one look to the next: who renews a
     /// certificate writes its key, too.
-    async fn watch(self: Arc<Self>, stop: CancellationToken) {
-        let mut shown = self.stamp();
+    async fn watch(self: Arc<Self>, mut shown: Stamp, stop: CancellationToken) {
         let mut last = shown.clone();
         loop {
             let pause = self.clock.sleep_until(self.clock.monotonic() + LOOK_EVERY);
             if stop.run_until_cancelled(pause).await.is_none() {
                 return;
             }
-            let now = self.stamp();
-            if now != shown && now == last {
-                self.read_again();
+            let now = stamp(&self.living.config().listen);
+            // What could not be read is tried again: it may have been for want of a descriptor.
+            if now != shown && now == last && self.read_again() {
                 shown.clone_from(&now);
             }
             last = now;
         }
     }
 
-    fn read_again(&self) {
+    /// Whether what the files hold is shown now.
+    fn read_again(&self) -> bool {
         match read(&self.living.config()) {
             Ok(Some(credentials)) => {
                 self.replace(credentials);
                 tracing::info!("the certificate for callers from the network was renewed");
+                true
             }
-            Ok(None) => {}
+            Ok(None) => true,
             Err(error) => {
                 let why = format!("{error:#}");
-                tracing::warn!(
-                    error = why,
-                    "the files of listen.tls have changed and cannot be used; the certificate as it was is shown on"
-                );
-                self.set_refused(Some(why));
+                if self.set_refused(Some(why.clone())) {
+                    tracing::warn!(
+                        error = why,
+                        "the files of listen.tls have changed and cannot be used; the certificate as it was is shown on"
+                    );
+                }
+                false
             }
         }
-    }
-
-    fn stamp(&self) -> Stamp {
-        let Some(TlsFiles { cert, key, client_ca }) = files(&self.living.config().listen) else {
-            return Stamp::new();
-        };
-        [Some(cert), Some(key), client_ca].iter().flatten().map(|path| stamp(path)).collect()
     }
 
     /// What is not well with the certificate, and what to do.
@@ -136,7 +154,7 @@ impl Certificates {
     }
 }
 
-fn stamp(path: &Path) -> Option<(u64, u64, i64, i64)> {
+fn stamp_of(path: &Path) -> Option<(u64, u64, i64, i64)> {
     let found = std::fs::metadata(path).ok()?;
     Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
 }

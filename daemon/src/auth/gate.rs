@@ -5,6 +5,8 @@ mod network;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use tokio::sync::watch;
+
 use super::groups::{Found, Groups};
 use super::members::{Members, UserDatabase};
 use super::{CERTIFICATE, Grants, Held, Principal, Role, SETTLED, Scope, TOKEN, Verb};
@@ -106,6 +108,8 @@ pub struct Gate {
     groups: Arc<Groups>,
     /// What knows tokens, if anybody comes with one.
     tokens: Option<Arc<dyn Tokens>>,
+    /// Changes when somebody may have lost something.
+    taken: watch::Sender<()>,
 }
 
 impl Gate {
@@ -126,6 +130,7 @@ impl Gate {
             grants: Arc::new(RwLock::new(grants)),
             groups: Groups::new(members, clock),
             tokens: None,
+            taken: watch::Sender::new(()),
         }
     }
 
@@ -133,6 +138,17 @@ impl Gate {
     pub fn replace(&self, grants: Grants) {
         *self.grants.write().unwrap_or_else(PoisonError::into_inner) = grants;
         self.groups.forget();
+        self.was_taken();
+    }
+
+    /// Something was taken from somebody: whoever reads on is asked again at once.
+    pub fn was_taken(&self) {
+        self.taken.send_replace(());
+    }
+
+    /// Tells from here on when something was taken from somebody.
+    pub fn taken(&self) -> watch::Receiver<()> {
+        self.taken.subscribe()
     }
 
     /// Whether it is root or the daemon's own user.
@@ -160,7 +176,7 @@ impl Gate {
         let mut held = self.own(uid, &grants);
         if grants.has_groups() && !held.is_whole(verb.unwrap_or(Verb::Administer)) {
             match self.groups.of(uid).await {
-                Found::In(groups) => held = held.and(&grants.of(&groups)),
+                Found::In(groups) => held = held.or(&grants.of(&groups)),
                 Found::NobodyKnows { .. } => {}
                 Found::Failed => return Err(Turned::Later(Unclear::users(name, false))),
             }
@@ -190,7 +206,7 @@ impl Gate {
         if grants.has_groups_for(verb) && !held.is_whole(verb) {
             let unclear = |unknown| Standing::Unknown(Unclear::users(principal.to_owned(), unknown));
             match self.groups.of(uid).await {
-                Found::In(groups) => held = held.and(&grants.of(&groups)),
+                Found::In(groups) => held = held.or(&grants.of(&groups)),
                 Found::NobodyKnows { gone: true } => {}
                 Found::NobodyKnows { gone: false } => return unclear(true),
                 Found::Failed => return unclear(false),

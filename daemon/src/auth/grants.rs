@@ -56,7 +56,7 @@ impl Grants {
 
     /// What is given to the members of these groups.
     pub(super) fn of(&self, groups: &[u32]) -> Held {
-        groups.iter().filter_map(|gid| self.groups.get(gid)).fold(Held::default(), Held::and)
+        groups.iter().filter_map(|gid| self.groups.get(gid)).fold(Held::default(), Held::or)
     }
 
     /// Whether any group is given anything.

@@ -97,12 +97,12 @@ impl Held {
     /// Gives a role, too. What is given twice holds in both scopes.
     pub fn give(&mut self, role: Role, scope: Scope) {
         let known = self.0.remove(&role);
-        self.0.insert(role, known.map_or(scope.clone(), |known| known.and(scope)));
+        self.0.insert(role, known.map_or(scope.clone(), |known| known.or(scope)));
     }
 
     /// Adds what somebody else holds.
     #[must_use]
-    pub fn and(mut self, other: &Self) -> Self {
+    pub fn or(mut self, other: &Self) -> Self {
         for (role, scope) in &other.0 {
             self.give(*role, scope.clone());
         }
@@ -117,7 +117,7 @@ impl Held {
     /// Where this may be done; `None` when nowhere.
     pub fn scope(&self, verb: Verb) -> Option<Scope> {
         let all = self.0.iter().filter(|(role, _)| role.may(verb)).map(|(_, scope)| scope.clone());
-        all.reduce(Scope::and)
+        all.reduce(Scope::or)
     }
 
     /// Whether this may be done everywhere.
@@ -150,7 +150,7 @@ mod tests {
         held.give(Role::Operator, web.clone());
         let scopes = |held: &Held| [Verb::View, Verb::Operate, Verb::Administer].map(|verb| held.scope(verb));
         assert_eq!(scopes(&held), [Some(web.clone()), Some(web.clone()), None]);
-        let held = held.and(&Held::whole(Role::Viewer));
+        let held = held.or(&Held::whole(Role::Viewer));
         assert_eq!(scopes(&held), [Some(Scope::Whole), Some(web), None]);
         assert_eq!(held.role(), Some(Role::Operator));
         assert_eq!([Verb::View, Verb::Operate].map(|verb| held.is_whole(verb)), [true, false]);

@@ -72,7 +72,7 @@ impl Scope {
 
     /// The servers of one or the other.
     #[must_use]
-    pub fn and(self, other: Self) -> Self {
+    pub fn or(self, other: Self) -> Self {
         match (self, other) {
             (Self::Whole, _) | (_, Self::Whole) => Self::Whole,
             (Self::Of(mut all), Self::Of(more)) => {
@@ -206,9 +206,9 @@ mod tests {
     #[test]
     fn scopes_come_together_and_all_of_them_is_more_than_some() {
         let (web, prod) = (selectors(&["server:web1"]), selectors(&["label:env=prod", "server:web1"]));
-        assert_eq!(web.clone().and(prod.clone()).to_string(), "label:env=prod, server:web1");
-        assert_eq!(web.clone().and(Scope::NOTHING), web);
-        assert_eq!(prod.and(Scope::Whole), Scope::Whole);
+        assert_eq!(web.clone().or(prod.clone()).to_string(), "label:env=prod, server:web1");
+        assert_eq!(web.clone().or(Scope::NOTHING), web);
+        assert_eq!(prod.or(Scope::Whole), Scope::Whole);
         assert_eq!(
             [Scope::Whole, Scope::NOTHING].map(|scope| scope.to_string()),
             ["all servers", "no server"]

@@ -247,7 +247,7 @@ impl Provider for Setting {
 }
 
 fn make_absolute(config: &mut Config, surroundings: &Surroundings) {
-    let Config { data_dir, listen, packages, ssh, secrets, webhook, smtp, .. } = config;
+    let Config { data_dir, listen, packages, ssh, secrets, webhook, smtp, traces, .. } = config;
     let Tls { cert, key, client_ca } = &mut listen.tls;
     let optional = [
         &mut packages.dir,
@@ -256,6 +256,7 @@ fn make_absolute(config: &mut Config, surroundings: &Surroundings) {
         &mut webhook.ca_file,
         &mut smtp.password_file,
         &mut smtp.ca_file,
+        &mut traces.ca_file,
         cert,
         key,
         client_ca,

@@ -64,6 +64,11 @@ impl Lane {
         }
     }
 
+    /// The name of its server; its id, until the server was read.
+    pub(super) fn name(&self) -> String {
+        self.target.as_ref().map_or_else(|| self.hold.server.to_string(), |target| target.name.clone())
+    }
+
     /// Its server.
     pub const fn server_id(&self) -> ServerId {
         self.hold.server
@@ -103,7 +108,7 @@ impl Lane {
             // Lost: its own last step has given it back, or somebody was faster.
             Ok(_) | Err(LaneError::Lost) => {}
             Err(error) => {
-                tracing::warn!(server = %self.hold.server, %error, "a lane was not given back; others get it with the end of the lease");
+                tracing::warn!(server = self.name(), %error, "a lane was not given back; others get it with the end of the lease");
             }
         }
     }
@@ -119,11 +124,11 @@ impl Lane {
             Ok(next) => next,
             Err(LaneError::Lost | LaneError::Illegal(_)) => self.moved().await,
             Err(LaneError::Unavailable(error)) => {
-                tracing::warn!(server = %self.hold.server, %error, "the store does not answer; the lane waits");
+                tracing::warn!(server = self.name(), %error, "the store does not answer; the lane waits");
                 self.later(self.crew.settings.poll)
             }
             Err(LaneError::Fault(error)) => {
-                tracing::error!(server = %self.hold.server, %error, "a lane cannot go on; it tries again");
+                tracing::error!(server = self.name(), %error, "a lane cannot go on; it tries again");
                 self.rest();
                 self.work = None;
                 self.server = None;
@@ -227,6 +232,11 @@ impl Lane {
         {
             return Ok(next);
         }
+        if run.is_queued()
+            && let Some(next) = self.not_allowed(&run).await?
+        {
+            return Ok(next);
+        }
         if !self.claimed {
             return self.claim().await;
         }
@@ -252,20 +262,29 @@ impl Lane {
         Ok(next.unwrap_or(Next::Now))
     }
 
+    /// Whether whoever asked for a queued run may still have it done, before anything has touched the server. Others wait for it as they
+    /// do for any run before them: what they ask for may build on it.
+    async fn not_allowed(&mut self, run: &Run) -> Result<Option<Next>, LaneError> {
+        let server = self.server.as_ref().ok_or(LaneError::Lost)?;
+        if server.reach == Reach::Paused {
+            return Ok(None);
+        }
+        match self.crew.right(self.hold, server, run).await? {
+            Right::There => Ok(None),
+            Right::Gone => Ok(Some(Next::Now)),
+            Right::Unknown { retry } => {
+                self.rest();
+                Ok(Some(self.later(retry)))
+            }
+        }
+    }
+
     /// What keeps a queued run from starting: a pause, an unproven step, the limit of servers at work.
     async fn held_up(&mut self, run: &Run, open: &[UnresolvedRow]) -> Result<Option<Next>, LaneError> {
         if let Some(server) = self.server.as_ref().filter(|s| s.reach == Reach::Paused) {
             let who = server.reach_detail.clone();
             self.waits(run, WaitReason::Paused, who, None).await?;
             return self.idle().await.map(Some);
-        }
-        match self.crew.right(self.hold, self.server.as_ref().ok_or(LaneError::Lost)?, run).await? {
-            Right::There => {}
-            Right::Gone => return Ok(Some(Next::Now)),
-            Right::Unknown { retry } => {
-                self.rest();
-                return Ok(Some(self.later(retry)));
-            }
         }
         if let Some(next) = self.unresolved(Some(run), open).await? {
             return Ok(Some(next));

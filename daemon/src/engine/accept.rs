@@ -152,20 +152,6 @@ impl Engine {
         server.map_or(Ok(()), |server| check_server(definition, operation, &server))
     }
 
-    /// Seals and stores the secrets of a resource or server.
-    pub(super) async fn put_secrets(
-        &self,
-        unit: &mut Unit<'_>,
-        owner: &str,
-        secrets: &BTreeMap<String, Vec<u8>>,
-    ) -> Result<(), Refusal> {
-        for (name, secret) in secrets {
-            let sealed = self.sealer().seal(owner, name, secret, self.nonce())?;
-            unit.put_secret(owner, name, self.sealer().key_id(), &sealed).await?;
-        }
-        Ok(())
-    }
-
     pub(super) fn answer(resource: Option<&Resource>, run: &Run) -> Answer {
         Answer { resource: resource.map(ResourceRow::from), run: Some(RunRow::new(run)), ..Answer::default() }
     }

@@ -78,8 +78,9 @@ impl Command for Housekeeping {
         match self {
             Self::Renew { engine, length, serves } => {
                 let until = unit.now() + *length;
-                let packages = engine.catalog().digests();
-                unit.renew_lease(engine.me(), env!("CARGO_PKG_VERSION"), &packages, *serves, until).await?;
+                let (packages, keys) = (engine.catalog().digests(), engine.keys().ids());
+                unit.renew_lease(engine.me(), env!("CARGO_PKG_VERSION"), &packages, &keys, *serves, until)
+                    .await?;
                 Ok(0)
             }
             Self::Detach(engine) => unit.detach(engine.me()).await,

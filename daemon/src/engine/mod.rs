@@ -28,7 +28,9 @@ pub mod reconcile;
 mod remove;
 mod requires;
 mod retry;
+mod rotate;
 pub mod schedules;
+mod sealing;
 mod server_add;
 mod server_edit;
 mod server_policy;
@@ -47,8 +49,6 @@ mod way;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
 pub use audit::{Changed, Refused};
 pub use drain::DrainOrder;
 pub use drift::Sighting;
@@ -62,7 +62,9 @@ pub use once::{Answer, Asked};
 pub use operate::Operate;
 pub use planned::Planned;
 pub use prepared::{Look, Prepared};
+pub use rotate::Rotation;
 pub use schedules::{BegunChore, ChoreEnd, EditSchedule};
+pub use sealing::Sealing;
 pub use server_add::AddServer;
 pub use server_edit::{EditServer, Login};
 pub use server_policy::{EditPolicy, opening};
@@ -76,12 +78,8 @@ use crate::domain::freshness::Thresholds;
 use crate::domain::id::DaemonId;
 use crate::domain::timings::Timings;
 use crate::hub::Hub;
-use crate::secrets::{Sealer, SecretError};
 use crate::store::{Store, Writer};
 use signed::signed;
-
-/// Whose secrets those are that only leave and come back.
-const HIDDEN: &str = "hidden";
 
 /// Limits and durations that commands apply.
 #[derive(Debug, Clone, Copy)]
@@ -134,7 +132,7 @@ struct Inner {
     definitions: definitions::Definitions,
     flows: lifecycles::Flows,
     uses: tokens::Uses,
-    sealer: Sealer,
+    sealing: Sealing,
     clock: Arc<dyn Clock>,
     me: DaemonId,
     timings: Timings,
@@ -150,7 +148,7 @@ impl Engine {
         writer: Writer,
         hub: Hub,
         catalog: Catalog,
-        sealer: Sealer,
+        sealing: Sealing,
         clock: Arc<dyn Clock>,
         me: DaemonId,
         settings: Settings,
@@ -178,7 +176,7 @@ impl Engine {
                 definitions,
                 flows: lifecycles::Flows::default(),
                 uses: tokens::Uses::default(),
-                sealer,
+                sealing,
                 clock,
                 me,
                 timings,
@@ -242,45 +240,7 @@ impl Engine {
         *self.inner.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
-    /// A keyed digest of a request's content: see [`Asked`].
-    pub fn fingerprint(&self, content: &[u8]) -> String {
-        self.inner.sealer.fingerprint(content)
-    }
-
-    /// Hides a text that leaves the installation and comes back to this place: nobody else can read, make or move it.
-    pub fn hide(&self, place: &str, text: &str) -> Result<Vec<u8>, SecretError> {
-        self.inner.sealer.seal(HIDDEN, place, text.as_bytes(), self.nonce())
-    }
-
-    /// What was hidden for this place; `None` when it was not.
-    pub fn reveal(&self, place: &str, hidden: &[u8]) -> Option<String> {
-        let sealer = &self.inner.sealer;
-        let text = sealer.open(HIDDEN, place, sealer.key_id(), hidden).ok()?;
-        String::from_utf8(text.to_vec()).ok()
-    }
-
     fn writer(&self) -> &Writer {
         &self.inner.writer
-    }
-
-    fn sealer(&self) -> &Sealer {
-        &self.inner.sealer
-    }
-
-    fn nonce(&self) -> [u8; 24] {
-        let mut nonce = [0; 24];
-        for chunk in nonce.chunks_exact_mut(8) {
-            chunk.copy_from_slice(&self.clock().random().to_le_bytes());
-        }
-        nonce
-    }
-
-    /// 256 random bits, gone from memory with whoever has them.
-    fn random_bits(&self) -> Zeroizing<[u8; 32]> {
-        let mut bits = Zeroizing::new([0; 32]);
-        for chunk in bits.chunks_exact_mut(8) {
-            chunk.copy_from_slice(&self.clock().random().to_le_bytes());
-        }
-        bits
     }
 }

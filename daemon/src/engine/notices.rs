@@ -169,9 +169,8 @@ impl Command for CreateNotifier {
         let row = self.notifier.row(id, &self.asked.principal, unit.now().0);
         unit.insert_notifier(&row).await?;
         if let Way::Webhook { secret, .. } = &self.notifier.way {
-            let sealer = self.engine.sealer();
-            let bytes = sealer.seal(&row.id, SECRET, secret, self.engine.nonce())?;
-            unit.put_secret(&row.id, SECRET, sealer.key_id(), &bytes).await?;
+            let given = BTreeMap::from([(SECRET.to_owned(), secret.to_vec())]);
+            self.engine.put_secrets(unit, &row.id, &given).await?;
         }
         let answer = Answer { notifier: Some(Box::new(row.clone())), ..Answer::default() };
         self.asked.keep_with(unit, &answer, object(&row.name), told(&row)).await?;

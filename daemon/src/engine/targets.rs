@@ -6,7 +6,7 @@ use super::{Engine, Refusal};
 use crate::domain::id::{ResourceId, ServerId};
 use crate::domain::resource::Resource;
 use crate::domain::server::Server;
-use crate::store::{Lookup, SealedRow};
+use crate::store::Lookup;
 
 /// Name of the secret that holds a server's login key.
 pub(super) const IDENTITY: &str = "identity";
@@ -48,7 +48,7 @@ impl Engine {
     /// All secrets of a resource or server, opened: (name, secret).
     pub async fn secrets(&self, owner: &str) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, Refusal> {
         let sealed = self.store().read().await?.db().secrets(owner).await?;
-        sealed.iter().map(|row| Ok((row.name.clone(), self.unseal(owner, row)?))).collect()
+        sealed.into_iter().map(|row| Ok((row.name.clone(), self.unseal(owner, row)?))).collect()
     }
 
     /// What output of a resource's scripts must not show: its secrets, and those that were replaced and may still be on the server.
@@ -58,10 +58,6 @@ impl Engine {
         let mut rows = reader.db().secrets(&owner).await?;
         rows.extend(reader.db().former_secrets(&owner).await?);
         drop(reader);
-        rows.iter().map(|row| self.unseal(&owner, row)).collect()
-    }
-
-    fn unseal(&self, owner: &str, row: &SealedRow) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-        Ok(self.sealer().open(owner, &row.name, &row.key_id, &row.sealed)?)
+        rows.into_iter().map(|row| Ok(self.unseal(&owner, row)?)).collect()
     }
 }

@@ -55,10 +55,14 @@ impl Command for CreateToken {
         }
         let NewToken { name, role, scope, days } = &self.token;
         let scope: Vec<_> = scope.iter().map(ToString::to_string).collect();
-        if let Some(live) = unit.db().await?.live_token(name).await? {
-            return Err(exists(&live));
-        }
         let now = unit.now();
+        if let Some(live) = unit.db().await?.live_token(name).await? {
+            if live.expires_at > now.0 {
+                return Err(exists(&live));
+            }
+            // Nobody can use it any more, so its name is free.
+            unit.revoke_token(&live.id).await?;
+        }
         let days = if *days == 0 { DAYS_DEFAULT } else { *days };
         let row = TokenRow {
             id: self.engine.clock().ulid().to_string(),
@@ -211,8 +215,8 @@ impl Tokens for Engine {
         let now = self.clock().now();
         Ok(match found {
             None => Shown::Unknown,
-            Some(row) if row.revoked_at.is_some() => Shown::Revoked,
-            Some(row) if row.expires_at <= now.0 => Shown::Expired,
+            Some(row) if row.revoked_at.is_some() => Shown::Revoked(row.name),
+            Some(row) if row.expires_at <= now.0 => Shown::Expired(row.name),
             Some(row) => {
                 self.note_use(&row, now);
                 Shown::Good { held: held(&row)?, name: row.name }

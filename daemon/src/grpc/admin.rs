@@ -10,7 +10,7 @@ use super::{Api, check, convert};
 use crate::auth::Scope;
 use crate::domain::server::{Reach, Server};
 use crate::domain::time::Timestamp;
-use crate::engine::{Asked, DrainOrder, Refusal};
+use crate::engine::{Asked, DrainOrder, Refusal, Rotation};
 
 /// Most held lanes that `status` names.
 const HELD_MAX: i64 = 5;
@@ -43,6 +43,7 @@ impl Api {
             let (counts, seq) = (db.counts().await?, db.last_seq().await?);
             (counts, seq, db.daemons(now).await?, db.held_servers(HELD_MAX).await?)
         };
+        let of_keys = unfinished(&engine.rotation().await?);
         let daemons = convert::daemons(&rows, engine.me(), &engine.catalog().digests())?;
         let of_servers = counts.reach.iter().filter_map(|(reach, n)| warning(reach, *n));
         let of_lanes = held.iter().filter_map(|server| held_too_long(server, now));
@@ -53,7 +54,7 @@ impl Api {
         let of_notifiers = dead.iter().map(|(notifier, n)| not_told(notifier, *n));
         let warnings = self.parts.steward.warnings().into_iter();
         let warnings = warnings.chain(of_servers).chain(of_lanes).chain(more).chain(of_daemons);
-        let warnings = warnings.chain(of_notifiers).collect();
+        let warnings = warnings.chain(of_keys).chain(of_notifiers).collect();
         Ok(v1::GetStatusResponse {
             seq: convert::count(seq),
             runs_queued: convert::count(counts.queued),
@@ -101,6 +102,14 @@ impl Api {
         });
         ordering.await.map_err(|error| Refusal::Internal(format!("the drain broke: {error}")))?
     }
+}
+
+/// Secrets that are sealed with a former master key, and what to do.
+fn unfinished(rotation: &Rotation) -> Option<String> {
+    let Rotation { key, left, .. } = rotation;
+    (*left > 0).then(|| {
+        format!("{left} secrets are not sealed with the master key {key} yet, and need the former one: settlectl secrets rotate goes on")
+    })
 }
 
 /// A lane that has been held for too long, by what, and what to do.
@@ -191,6 +200,26 @@ impl v1::admin_server::Admin for Api {
         self.order(asked, order).await.map_err(|r| self.refuse(r))?;
         let drain = self.drain_now().await.map_err(|r| self.refuse(r))?;
         Ok(Response::new(v1::DrainResponse { drain }))
+    }
+
+    async fn get_identity(
+        &self,
+        _: Request<v1::GetIdentityRequest>,
+    ) -> Result<Response<v1::GetIdentityResponse>, Status> {
+        let key = self.engine().login_key().await.map_err(|r| self.refuse(r))?;
+        let comment = format!("settled@{}", self.engine().store().about().installation);
+        let (authorized_key, fingerprint) = (key.authorized_key(&comment), key.fingerprint());
+        Ok(Response::new(v1::GetIdentityResponse { authorized_key, fingerprint }))
+    }
+
+    async fn rotate_secrets(
+        &self,
+        request: Request<v1::RotateSecretsRequest>,
+    ) -> Result<Response<v1::RotateSecretsResponse>, Status> {
+        let (asked, _) = self.asked("Admin.RotateSecrets", request)?;
+        let Rotation { key, resealed, left } =
+            self.engine().rotate_secrets(asked).await.map_err(|r| self.refuse(r))?;
+        Ok(Response::new(v1::RotateSecretsResponse { key_id: key, resealed, left }))
     }
 
     async fn create_token(

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::door::Peer;
 use super::refusals::Traced;
-use super::{Api, methods};
+use super::{Api, methods, status};
 use crate::auth::{Principal, Token, Verb};
 use crate::engine::Asked;
 
@@ -89,6 +89,7 @@ commands! {
     ReloadPackagesRequest is |_| Named::object("packages");
     ReconcileRequest is |_| Named::object("installation");
     DrainRequest is |_| Named::object("daemon");
+    RotateSecretsRequest is |_| Named::object("master key");
     CreateTokenRequest is |m| Named::object(&format!("token:{}", m.name));
     RevokeTokenRequest is |m| Named::object(&token(&m.token));
     CreateNotifierRequest is |m| Named::object(&format!("notifier:{}", m.name));
@@ -139,7 +140,7 @@ impl Api {
 
 /// Who asks, as the door has found out.
 pub(super) fn principal<T>(request: &Request<T>) -> Result<&Principal, Status> {
-    request.extensions().get().ok_or_else(|| Status::permission_denied("nobody knows who is asking"))
+    request.extensions().get().ok_or_else(status::nobody)
 }
 
 /// Where a request came from, in words.

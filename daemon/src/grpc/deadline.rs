@@ -13,6 +13,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::reason::Reason;
 use crate::clock::Clock;
 
 /// Where a caller says how long it waits.
@@ -83,7 +84,7 @@ where
 }
 
 fn exceeded() -> Status {
-    Status::deadline_exceeded(
+    Reason::DeadlineOver.status(
         "the deadline that came with the request is over; a command may have been accepted all the same: ask again with the same request_id",
     )
 }
@@ -91,7 +92,7 @@ fn exceeded() -> Status {
 /// How long the caller waits: up to eight digits and a unit.
 fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
     let Some(value) = headers.get(TIMEOUT) else { return Ok(None) };
-    let wrong = || Status::invalid_argument("grpc-timeout is up to eight digits and one of H M S m u n");
+    let wrong = || Reason::WrongForm.status("grpc-timeout is up to eight digits and one of H M S m u n");
     let text = value.to_str().map_err(|_| wrong())?;
     let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
     if number.is_empty() || number.len() > 8 || !number.bytes().all(|byte| byte.is_ascii_digit()) {

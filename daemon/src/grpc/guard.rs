@@ -1,8 +1,10 @@
 //! The guard behind the door: every request comes through here, with the user id that the kernel vouches for, or with what a caller from the
-//! network shows. A method that declares no
-//! right is not let through (P14).
+//! network shows. A method that declares no right is not let through (P14).
+
+mod lookups;
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,16 +13,17 @@ use futures::future::BoxFuture;
 use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Request, Response};
 use settled_proto::v1::Scope as WireScope;
-use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use self::lookups::Lookups;
 use super::door::Peer;
 use super::methods::verb_of;
+use super::reason::Reason;
 use super::refusals::Traced;
 use super::status;
-use crate::auth::{Gate, NotLetIn, Principal, Role, Scope, Stranger, Token, Turned, Verb};
+use crate::auth::{Gate, NotLetIn, Principal, Role, Scope, Stranger, TOKEN, Token, Turned, Verb};
 use crate::clock::{Clock, SparseEach};
 
 /// Open to every caller who was let in; they tell nothing of servers.
@@ -33,14 +36,12 @@ const OPEN: [&str; 3] = [
 /// Tells its caller all that it is.
 const WHO_AM_I: &str = "/settled.v1.Admin/WhoAmI";
 
-/// Health, by whichever method.
-const HEALTH: &str = "/grpc.health.v1.Health/";
+/// What a balancer asks of health. Watching it takes a place for as long as it lasts, so that is for those who are known.
+const HEALTH: [&str; 2] = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List"];
 
-/// The principal of those whom Health answers without knowing them. It is let in nowhere else.
-const ANYBODY: &str = "anybody";
-
-/// Tokens that are looked up at the same time: the store has other readers.
-const LOOKUPS_MAX: usize = 2;
+/// The principals of those whom Health answers without knowing them; they are let in nowhere else. So many by address, so that one who asks
+/// without end uses up the share of few others, and all of them need little room.
+const ANYBODIES: u64 = 256;
 
 /// What a caller from the network is told who does not say who it is.
 const NOBODY: &str = "settled does not know who asks: over TCP, show a token (authorization: Bearer TOKEN) or a client certificate";
@@ -77,8 +78,7 @@ struct Guard {
     refused: SparseEach,
     /// Health answers whoever asks over TCP.
     open_health: bool,
-    /// Tokens that are looked up at the same time.
-    lookups: Semaphore,
+    lookups: Lookups,
     rights: HashMap<&'static str, Right>,
 }
 
@@ -100,7 +100,7 @@ impl GuardLayer {
                 clock,
                 refused: SparseEach::default(),
                 open_health,
-                lookups: Semaphore::new(LOOKUPS_MAX),
+                lookups: Lookups::default(),
                 rights,
             }),
         }
@@ -121,7 +121,7 @@ fn right_of(verb: i32, scope: i32) -> Option<Right> {
 impl Guard {
     /// Who asks, if it may. Whoever is known and may not is on record by its name, too.
     async fn admit(&self, path: &str, asks: Asks, traced: Option<&Traced>) -> Result<Principal, Status> {
-        let principal = self.known(path, asks).await?;
+        let principal = self.known(path, asks, traced).await?;
         if let Some(traced) = traced {
             traced.asks(&principal.name);
         }
@@ -129,12 +129,15 @@ impl Guard {
     }
 
     /// Who asks.
-    async fn known(&self, path: &str, asks: Asks) -> Result<Principal, Status> {
+    async fn known(&self, path: &str, asks: Asks, traced: Option<&Traced>) -> Result<Principal, Status> {
         match asks.peer {
-            Some(Peer::Unix { .. }) if asks.token.is_some() => Err(Status::unauthenticated(NOT_HERE)),
+            Some(Peer::Unix { .. }) if asks.token.is_some() => {
+                Err(Reason::TokenThroughSocket.status(NOT_HERE))
+            }
             Some(Peer::Unix { uid }) => self.admit_uid(path, Some(uid)).await,
             Some(Peer::Network { address, certificate }) => {
-                self.admit_network(path, address, certificate.as_deref(), asks.token).await
+                let shown = (certificate.as_deref(), asks.token);
+                self.admit_network(path, address, shown, traced).await
             }
             None => self.admit_uid(path, None).await,
         }
@@ -145,37 +148,47 @@ impl Guard {
         &self,
         path: &str,
         address: IpAddr,
-        certificate: Option<&str>,
-        token: Option<HeaderValue>,
+        (certificate, token): (Option<&str>, Option<HeaderValue>),
+        traced: Option<&Traced>,
     ) -> Result<Principal, Status> {
-        if self.open_health && path.starts_with(HEALTH) {
-            let name = ANYBODY.to_owned();
+        if self.open_health && HEALTH.contains(&path) {
+            let name = anybody(address);
             return Ok(Principal { name, role: Role::Viewer, scope: Scope::NOTHING });
         }
         let asked = self.asked(path);
         let admitted = match (token, certificate) {
             (Some(header), _) => {
-                let token = bearer(&header).map_err(|words| self.unknown(address, path, words))?;
-                // Few at once, so that those who show what nobody knows do not take the store from others.
-                let _looks = self.lookups.acquire().await;
+                let token = bearer(&header)
+                    .map_err(|words| self.unknown(Reason::BadCredentials, address, path, words))?;
+                let _turn = self.lookups.turn(address).await;
                 self.gate.admit_token(&token, asked).await
             }
             (None, Some(name)) => self.gate.admit_certificate(name, asked),
-            (None, None) => return Err(self.unknown(address, path, NOBODY.to_owned())),
+            (None, None) => {
+                return Err(self.unknown(Reason::NoCredentials, address, path, NOBODY.to_owned()));
+            }
         };
         match admitted {
             Ok(principal) => Ok(principal),
-            Err(NotLetIn::Later(why)) => Err(status::later(NotLetIn::Later(why).to_string())),
-            Err(refused) => Err(self.unknown(address, path, refused.to_string())),
+            Err(NotLetIn::Later(why)) => {
+                Err(status::later(Reason::RightsUnknown, NotLetIn::Later(why).to_string()))
+            }
+            Err(refused) => {
+                // A token that was good once is on record by its name.
+                if let (Some(traced), Some(name)) = (traced, refused.whose()) {
+                    traced.asks(&name);
+                }
+                Err(self.unknown(Reason::BadCredentials, address, path, refused.to_string()))
+            }
         }
     }
 
     /// Refuses a caller from the network of whom nothing is known that counts.
-    fn unknown(&self, address: IpAddr, path: &str, words: String) -> Status {
+    fn unknown(&self, reason: Reason, address: IpAddr, path: &str, words: String) -> Status {
         if let Some(more) = self.refused.tell(&address.to_string(), self.clock.monotonic()) {
             tracing::warn!(%address, path, more, why = words, "a caller from the network was refused");
         }
-        Status::unauthenticated(words)
+        reason.status(words)
     }
 
     /// For what a method needs to be allowed, as far as that is to be looked up.
@@ -185,9 +198,8 @@ impl Guard {
 
     async fn admit_uid(&self, path: &str, uid: Option<u32>) -> Result<Principal, Status> {
         let uid = uid.ok_or_else(|| {
-            Status::permission_denied(
-                "the system does not tell who is asking: connect through the unix socket",
-            )
+            Reason::NotAllowed
+                .status("the system does not tell who is asking: connect through the unix socket")
         })?;
         match self.gate.admit(uid, self.asked(path)).await {
             Ok(principal) => Ok(principal),
@@ -202,7 +214,7 @@ impl Guard {
             return Ok(principal);
         }
         match self.rights.get(path).copied() {
-            None => Err(Status::unimplemented(format!(
+            None => Err(Reason::NoSuchMethod.status(format!(
                 "this settled has no method `{}`",
                 status::clipped(path, status::NAME_BYTES_MAX)
             ))),
@@ -221,17 +233,18 @@ impl Guard {
         if let Some(more) = self.refused.tell(&format!("unix:{uid}"), self.clock.monotonic()) {
             tracing::warn!(uid, path, more, "a stranger was refused");
         }
-        Status::permission_denied(stranger.to_string())
+        Reason::Stranger.status(stranger.to_string())
     }
 
     fn confined(&self, who: &Principal, path: &str) -> Status {
         if let Some(more) = self.refused.tell(&who.name, self.clock.monotonic()) {
             tracing::warn!(principal = who.name, scope = %who.scope, path, more, "a caller asked for more than its servers");
         }
-        Status::permission_denied(format!(
-            "what {} may do here, it may do on some servers ({}), and this is about all of them: whoever runs this settled gives roles in \
-             [access] of its configuration",
-            who.name, who.scope
+        Reason::ScopeTooSmall.status(format!(
+            "what {} may do here, it may do on some servers ({}), and this is about all of them: {}",
+            who.name,
+            who.scope,
+            who_gives(&who.name)
         ))
     }
 
@@ -239,12 +252,32 @@ impl Guard {
         if let Some(more) = self.refused.tell(&who.name, self.clock.monotonic()) {
             tracing::warn!(principal = who.name, role = %who.role, path, more, "a caller asked for more than it may");
         }
-        Status::permission_denied(format!(
-            "{} has the role {} here, and this is for the role {}: whoever runs this settled gives roles in [access] of its configuration",
+        Reason::RoleTooLow.status(format!(
+            "{} has the role {} here, and this is for the role {}: {}",
             who.name,
             who.role,
-            Role::that_may(needed)
+            Role::that_may(needed),
+            who_gives(&who.name)
         ))
+    }
+}
+
+/// The principal of whoever asks for health from an address. Of IPv6, whoever has one address has its whole network of 64 bits.
+fn anybody(address: IpAddr) -> String {
+    let mut hasher = DefaultHasher::new();
+    match address {
+        IpAddr::V4(address) => address.hash(&mut hasher),
+        IpAddr::V6(address) => address.segments()[..4].hash(&mut hasher),
+    }
+    format!("anybody:{}", hasher.finish() % ANYBODIES)
+}
+
+/// Where more than this principal may can be had.
+fn who_gives(principal: &str) -> &'static str {
+    if principal.starts_with(TOKEN) {
+        "ask whoever gave you the token for one that may (settlectl token create)"
+    } else {
+        "whoever runs this settled gives roles in [access] of its configuration"
     }
 }
 
@@ -325,6 +358,14 @@ mod tests {
     async fn of_user(guard: &Guard, path: &str, uid: Option<u32>) -> Result<Principal, Status> {
         let peer = uid.map(|uid| Peer::Unix { uid });
         guard.admit(path, Asks { peer, token: None }, None).await
+    }
+
+    #[test]
+    fn p10_who_asks_for_health_from_one_network_has_one_share_and_others_another() {
+        let of = |text: &str| anybody(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
+        let shares: std::collections::HashSet<_> = (0..64).map(|n| of(&format!("192.0.2.{n}"))).collect();
+        assert!((32..=64).contains(&shares.len()), "{shares:?}");
     }
 
     #[tokio::test]

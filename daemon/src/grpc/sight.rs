@@ -1,31 +1,43 @@
 //! What a caller sees: the servers of its scope. What is on another one is not there for it, and that is said in the very words, and at the
 //! very point, in which it is said of what is not there at all.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
-use tonic::{Request, Status};
+use sha2::{Digest as _, Sha256};
+use tonic::{Code, Request, Status};
 
 use super::asked::principal;
 use super::{Api, status};
-use crate::auth::Scope;
+use crate::auth::{Gate, Scope, Standing, Verb};
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::server::Server;
 use crate::engine::{Engine, Refusal, targets};
 use crate::store::queries::RunFilter;
 use crate::store::{Db, StoreError};
 
+/// How often it is asked whether a caller who reads on still sees what it saw. What this daemon takes from somebody is asked about at once.
+const ASKED_EVERY: Duration = Duration::from_secs(30);
+
 /// What one caller sees.
 #[derive(Clone)]
 pub(super) struct Sight {
     engine: Engine,
+    gate: Gate,
+    principal: String,
     scope: Scope,
 }
 
 impl Api {
     /// What the caller of this request sees.
     pub(super) fn sight<T>(&self, request: &Request<T>) -> Result<Sight, Status> {
-        let scope = principal(request)?.scope.clone();
-        Ok(Sight { engine: self.engine().clone(), scope })
+        let who = principal(request)?;
+        Ok(Sight {
+            engine: self.engine().clone(),
+            gate: self.parts.gate.clone(),
+            principal: who.name.clone(),
+            scope: who.scope.clone(),
+        })
     }
 }
 
@@ -40,9 +52,55 @@ impl Sight {
         self.scope.to_string()
     }
 
+    /// The generation of the store as this caller is told it. What it sees is part of it: a position is good for nobody who sees something
+    /// else, for whom other servers have come and gone up to there.
+    pub(super) fn generation(&self) -> String {
+        let generation = &self.engine.store().about().generation;
+        if self.is_whole() {
+            return generation.clone();
+        }
+        let digest = hex::encode(Sha256::digest(self.words()));
+        format!("{generation}.{}", &digest[..16])
+    }
+
+    /// Returns when its caller may not see any more what it saw when it came, with what a stream of that ends with. `run`: the one that the
+    /// stream is about.
+    pub(super) fn ends(self, run: Option<RunId>) -> impl Future<Output = Status> + Send + 'static {
+        let mut taken = self.gate.taken();
+        async move {
+            let clock = self.engine.clock();
+            loop {
+                tokio::select! {
+                    // The gate is there for as long as this is.
+                    _ = taken.changed() => {}
+                    () = clock.sleep_until(clock.monotonic() + ASKED_EVERY) => {}
+                }
+                if let Some(status) = self.lost(run).await {
+                    return status;
+                }
+            }
+        }
+    }
+
+    /// What its caller has lost. What nobody can tell now is asked again.
+    async fn lost(&self, run: Option<RunId>) -> Option<Status> {
+        match self.gate.standing(&self.principal, Verb::View).await {
+            Standing::May(scope) if scope == self.scope => {}
+            Standing::May(_) => return Some(status::sees_else()),
+            Standing::MayNot => return Some(status::sees_nothing(&self.principal)),
+            Standing::Unknown(_) => return None,
+        }
+        self.run(run?).await.err().filter(|status| status.code() == Code::NotFound)
+    }
+
+    /// Whether a server of this name, with these labels, is seen.
+    pub(super) fn covers(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.scope.covers(name, labels)
+    }
+
     /// Whether a server is seen.
-    pub(super) fn covers(&self, server: &Server) -> bool {
-        self.scope.covers(&server.name, &server.labels)
+    pub(super) fn covers_server(&self, server: &Server) -> bool {
+        self.covers(&server.name, &server.labels)
     }
 
     /// Refuses a server that is not seen, by its name or id.
@@ -67,10 +125,11 @@ impl Sight {
     /// A server that is seen.
     pub(super) async fn found(&self, db: &mut Db<'_>, named: &str) -> Result<Server, Refusal> {
         let server = targets::find_server(db, named).await?;
-        if self.covers(&server) { Ok(server) } else { Err(absent("server", named)) }
+        if self.covers_server(&server) { Ok(server) } else { Err(absent("server", named)) }
     }
 
-    async fn sees_named(&self, named: &str) -> Result<(), Refusal> {
+    /// Refuses a server that is not seen, as the engine refuses one that is not there.
+    pub(super) async fn sees_named(&self, named: &str) -> Result<(), Refusal> {
         // What is not named at all is told by the command, with what to do.
         if self.is_whole() || named.is_empty() {
             return Ok(());
@@ -78,7 +137,8 @@ impl Sight {
         self.found(&mut self.engine.store().read().await?.db(), named).await.map(drop)
     }
 
-    async fn sees_resource(&self, named: &str) -> Result<(), Refusal> {
+    /// The same of a resource.
+    pub(super) async fn sees_resource(&self, named: &str) -> Result<(), Refusal> {
         if self.is_whole() {
             return Ok(());
         }
@@ -143,7 +203,7 @@ impl<'a> Seen<'a> {
         }
         let id: ServerId =
             server.parse().map_err(|_| StoreError::Corrupt(format!("server id `{server}`")))?;
-        let seen = db.server(id).await?.is_some_and(|server| self.sight.covers(&server));
+        let seen = db.server(id).await?.is_some_and(|server| self.sight.covers_server(&server));
         self.known.insert(server.to_owned(), seen);
         Ok(seen)
     }

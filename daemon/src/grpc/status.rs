@@ -1,13 +1,14 @@
-//! The one place where a refusal becomes a gRPC status: its code, its sentence, and `google.rpc` details that programs can use.
+//! The one place where a refusal becomes a gRPC status: its reason, its sentence, and `google.rpc` details that programs can use.
 //!
 //! A status travels in HTTP/2 trailers, and clients refuse long ones: everything in it has a bound.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
+use tonic::Status;
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation};
 
+use super::reason::Reason;
 use crate::auth::Unclear;
 use crate::catalog::FieldProblem;
 use crate::engine::{Engine, Refusal};
@@ -28,85 +29,85 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// The status of a refusal.
 pub(super) fn refused(refusal: Refusal, engine: &Engine) -> Status {
     let message = clipped(&refusal.to_string(), MESSAGE_BYTES_MAX);
-    let (code, details) = match refusal {
+    match refusal {
         Refusal::NotFound { what, name } => {
             let name = clipped(&name, NAME_BYTES_MAX);
             let message = format!("there is no {what} `{name}`");
-            let details = ErrorDetails::with_resource_info(what, name, "", "");
-            return Status::with_error_details(Code::NotFound, message, details);
+            Reason::NotFound.with(message, ErrorDetails::with_resource_info(what, name, "", ""))
         }
         Refusal::Exists { what, id, .. } => {
-            (Code::AlreadyExists, ErrorDetails::with_resource_info(what, id, "", ""))
+            Reason::AlreadyExists.with(message, ErrorDetails::with_resource_info(what, id, "", ""))
         }
-        Refusal::Invalid(problems) => (Code::InvalidArgument, violations(&problems)),
-        Refusal::Closed { .. } => (Code::FailedPrecondition, ErrorDetails::new()),
+        Refusal::Invalid(problems) => Reason::WrongFields.with(message, violations(&problems)),
+        Refusal::Closed { opens, .. } => {
+            let opens = jiff::Timestamp::from_microsecond(opens.0).map(|at| at.to_string());
+            let values = HashMap::from([("opens".to_owned(), opens.unwrap_or_default())]);
+            Reason::NotYet.telling(message, ErrorDetails::new(), values)
+        }
         Refusal::NotNow { runs, resources, .. } => {
             let run =
                 |id: crate::domain::id::RunId| PreconditionViolation::new("RUN", id.to_string(), "is open");
             let resource = |path: String| PreconditionViolation::new("RESOURCE", path, "is there");
             let all = runs.into_iter().map(run).chain(resources.into_iter().map(resource));
             let all: Vec<_> = all.take(VIOLATIONS_MAX).collect();
-            let details = if all.is_empty() {
-                ErrorDetails::new()
+            if all.is_empty() {
+                Reason::NotNow.status(message)
             } else {
-                ErrorDetails::with_precondition_failure(all)
-            };
-            (Code::FailedPrecondition, details)
+                Reason::InTheWay.with(message, ErrorDetails::with_precondition_failure(all))
+            }
         }
         Refusal::Missing { packages, .. } => {
             let violation = |(package, what): (String, String)| {
                 PreconditionViolation::new("REQUIREMENT", package, clipped(&what, VIOLATION_BYTES_MAX))
             };
             let all: Vec<_> = packages.into_iter().take(VIOLATIONS_MAX).map(violation).collect();
-            (Code::FailedPrecondition, ErrorDetails::with_precondition_failure(all))
+            Reason::Requires.with(message, ErrorDetails::with_precondition_failure(all))
         }
         Refusal::Full(_) => {
-            (Code::ResourceExhausted, ErrorDetails::with_quota_failure_violation("queue", message.clone()))
+            let details = ErrorDetails::with_quota_failure_violation("queue", message.clone());
+            Reason::QueueFull.with(message, details)
         }
-        Refusal::Denied(_) => (Code::PermissionDenied, ErrorDetails::new()),
-        Refusal::Store(error) => return store(&error, engine),
-        Refusal::Internal(error) => return internal(&error, engine),
-    };
-    Status::with_error_details(code, message, details)
+        Refusal::Denied(_) => Reason::NotAllowed.status(message),
+        Refusal::Store(error) => store(&error, engine),
+        Refusal::Internal(error) => internal(&error, engine),
+    }
 }
 
 /// The status of a request that is not of the shape that the contract says.
 pub(super) fn malformed(problem: &FieldProblem) -> Status {
     if problem.field.is_empty() {
-        return Status::invalid_argument(format!("the request {}", problem.message));
+        return Reason::WrongForm.status(format!("the request {}", problem.message));
     }
     let message = clipped(&format!("{}: {}", problem.field, problem.message), MESSAGE_BYTES_MAX);
-    Status::with_error_details(Code::InvalidArgument, message, violations(std::slice::from_ref(problem)))
+    Reason::WrongFields.with(message, violations(std::slice::from_ref(problem)))
 }
 
 /// The status of a request for which there is no room now: of what there is none, for whom, and after which time there will be.
-pub(super) fn exhausted(what: &str, whose: &str, message: String, wait: Duration) -> Status {
+pub(super) fn exhausted(reason: Reason, what: &str, whose: &str, message: String, wait: Duration) -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(wait));
     details.add_quota_failure_violation(whose, what);
-    Status::with_error_details(Code::ResourceExhausted, message, details)
+    reason.with(message, details)
+}
+
+/// The status of a request of which nobody knows who has sent it. The door says so with every one: without it nothing is answered.
+pub(super) fn nobody() -> Status {
+    Reason::NotAllowed.status("nobody knows who is asking")
 }
 
 fn store(error: &StoreError, engine: &Engine) -> Status {
     match error {
-        StoreError::Conflict => Status::with_error_details(
-            Code::Aborted,
-            "something else changed the same record at the same moment: try again",
-            ErrorDetails::with_retry_info(Some(TRY_AGAIN)),
-        ),
+        StoreError::Conflict => {
+            later(Reason::Conflict, "something else changed the same record at the same moment: try again")
+        }
         StoreError::Full => full(&engine.store().about().place),
         StoreError::Unavailable(detail) => {
             tracing::warn!(detail, "a request could not be served: the database is not available");
-            Status::with_error_details(
-                Code::Unavailable,
+            later(
+                Reason::StoreUnavailable,
                 "the daemon's database does not answer: try again; if it goes on, look at `settlectl status` and the daemon's log",
-                ErrorDetails::with_retry_info(Some(TRY_AGAIN)),
             )
         }
-        StoreError::Replaced => Status::with_error_details(
-            Code::Unavailable,
-            error.to_string(),
-            ErrorDetails::with_retry_info(Some(TRY_AGAIN)),
-        ),
+        StoreError::Replaced => later(Reason::StoreUnavailable, error.to_string()),
         StoreError::Duplicate(_) | StoreError::Corrupt(_) => internal(&error.to_string(), engine),
     }
 }
@@ -118,18 +119,15 @@ fn full(place: &str) -> Status {
         "the daemon's disk is full: free space in {}; nothing was stored",
         clipped(place, NAME_BYTES_MAX)
     );
-    Status::with_error_details(
-        Code::ResourceExhausted,
-        message,
-        ErrorDetails::with_quota_failure_violation("disk", "the daemon's disk is full"),
-    )
+    let details = ErrorDetails::with_quota_failure_violation("disk", "the daemon's disk is full");
+    Reason::DiskFull.with(message, details)
 }
 
 /// A fault: the log has the details, the caller a reference to them.
 fn internal(error: &str, engine: &Engine) -> Status {
     let reference = engine.clock().ulid().to_string();
     tracing::error!(reference, error, "a request failed by a fault in settled");
-    Status::internal(format!(
+    Reason::Fault.status(format!(
         "a fault in settled, not in the request; the daemon's log tells more under {reference}"
     ))
 }
@@ -142,7 +140,7 @@ fn violations(problems: &[FieldProblem]) -> ErrorDetails {
 }
 
 /// The status of a watch that cannot go on.
-pub(super) fn watch_ended(error: WatchError, engine: &Engine) -> Status {
+pub(super) fn watch_ended(error: WatchError, generation: String, engine: &Engine) -> Status {
     let oldest = match &error {
         WatchError::Store(_) => None,
         WatchError::Compacted { oldest, .. }
@@ -153,45 +151,51 @@ pub(super) fn watch_ended(error: WatchError, engine: &Engine) -> Status {
         (WatchError::Store(error), _) => store(&error, engine),
         (other, oldest) => {
             let metadata = HashMap::from([
-                ("generation".to_owned(), engine.store().about().generation.clone()),
+                ("generation".to_owned(), generation),
                 ("oldest_seq".to_owned(), oldest.unwrap_or_default().to_string()),
             ]);
-            let details = ErrorDetails::with_error_info("POSITION_OUT_OF_RANGE", "settled", metadata);
-            Status::with_error_details(Code::OutOfRange, other.to_string(), details)
+            Reason::PositionOutOfRange.telling(other.to_string(), ErrorDetails::new(), metadata)
         }
     }
+}
+
+/// The status with which a stream ends whose reader sees other servers than when it came.
+pub(super) fn sees_else() -> Status {
+    Reason::ScopeChanged
+        .status("you may see other servers now than when this began: begin again (a watch: with a snapshot)")
+}
+
+/// The status with which a stream ends whose reader may not see anything any more.
+pub(super) fn sees_nothing(principal: &str) -> Status {
+    Reason::RightLost.status(format!(
+        "{principal} may not read here any more: its role was taken from it, or its token was revoked or has expired"
+    ))
 }
 
 /// The status of a caller of whom nobody can tell at the moment what it may do.
 pub(super) fn unclear(unclear: &Unclear) -> Status {
     let message = format!("{unclear}: try again; if it goes on, name users instead of groups in [access]");
-    Status::with_error_details(Code::Unavailable, message, ErrorDetails::with_retry_info(Some(TRY_AGAIN)))
+    later(Reason::RightsUnknown, message)
 }
 
-/// The status of a request of which nobody can tell at the moment whether it is allowed.
-pub(super) fn later(message: String) -> Status {
-    Status::with_error_details(Code::Unavailable, message, ErrorDetails::with_retry_info(Some(TRY_AGAIN)))
+/// The status of a request that can be tried again in a moment.
+pub(super) fn later(reason: Reason, message: impl Into<String>) -> Status {
+    reason.with(message, ErrorDetails::with_retry_info(Some(TRY_AGAIN)))
 }
 
 /// The status with which streams end when the daemon stops.
 pub(super) fn stopping() -> Status {
-    leaving("STOPPING", "the daemon is stopping: connect again")
+    later(Reason::Stopping, "the daemon is stopping: connect again")
 }
 
 /// The status with which streams end when the daemon drains and another one serves.
 pub(super) fn draining() -> Status {
-    leaving("DRAINING", "the daemon drains, and another one serves: connect again")
+    later(Reason::Draining, "the daemon drains, and another one serves: connect again")
 }
 
 /// The status of a stream that begins on a connection that was told to end.
 pub(super) fn ending() -> Status {
-    leaving("ENDING", "this connection ends: connect again")
-}
-
-fn leaving(reason: &str, message: &str) -> Status {
-    let mut details = ErrorDetails::with_error_info(reason, "settled", HashMap::new());
-    details.set_retry_info(Some(TRY_AGAIN));
-    Status::with_error_details(Code::Unavailable, message, details)
+    later(Reason::Ending, "this connection ends: connect again")
 }
 
 /// At most `bytes_max` bytes of a text, cut between characters and marked where it was cut.

@@ -45,21 +45,23 @@ impl End {
     }
 }
 
-/// The answers until their end, an error, or what ends streams.
+/// The answers until their end, an error, or what ends streams: the daemon's leaving, or that `over` comes true of their reader.
 pub(super) fn until_stopped<T: Send + 'static>(
     answers: impl Stream<Item = Result<T, Status>> + Send + 'static,
     parts: &GrpcParts,
+    over: impl Future<Output = Status> + Send + 'static,
 ) -> Answers<T> {
-    let state = Some((Box::pin(answers), End::of(parts)));
+    let state = Some((Box::pin(answers), Box::pin(over), End::of(parts)));
     Box::pin(stream::unfold(state, |state| async {
-        let (mut answers, mut end) = state?;
+        let (mut answers, mut over, mut end) = state?;
         let next = tokio::select! {
             biased;
             status = end.comes() => Some(Err(status)),
+            status = &mut over => Some(Err(status)),
             next = answers.next() => next,
         };
         match next? {
-            Ok(answer) => Some((Ok(answer), Some((answers, end)))),
+            Ok(answer) => Some((Ok(answer), Some((answers, over, end)))),
             Err(status) => Some((Err(status), None)),
         }
     }))

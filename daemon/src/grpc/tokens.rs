@@ -43,6 +43,7 @@ impl Api {
         }
         check::name("token", &m.token)?;
         let row = self.engine().revoke_token(asked, m.token).await?;
+        self.parts.gate.was_taken();
         Ok(v1::RevokeTokenResponse { token: Some(convert::token(&row)?) })
     }
 }

@@ -1,16 +1,19 @@
 //! The service `Transitions`.
 
+use std::sync::Arc;
+
 use futures::{Stream, stream};
 use settled_proto::v1;
 use settled_proto::v1::watch_request::Start as WireStart;
 use settled_proto::v1::watch_response::Event;
 use tonic::{Request, Response, Status, async_trait};
 
+use super::sight::Sight;
 use super::stream::{Answers, until_stopped};
 use super::{Api, check, convert, status};
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::engine::{Refusal, targets};
-use crate::hub::watching::{FILTERS_MAX, Filter, Seen, Start, Wanted, WatchError, Watcher};
+use crate::hub::watching::{FILTERS_MAX, Filter, Seen, Start, Wanted, Watcher};
 use crate::store::StoreError;
 use crate::store::rows::Kind;
 
@@ -21,26 +24,36 @@ const KINDS_MAX: usize = 16;
 const LABELS_MAX: usize = 16;
 
 impl Api {
-    async fn wanted(&self, filters: &[v1::WatchFilter], start: &Start) -> Result<Wanted, Refusal> {
+    async fn wanted(
+        &self,
+        filters: &[v1::WatchFilter],
+        start: &Start,
+        sight: &Sight,
+    ) -> Result<Wanted, Refusal> {
         if filters.len() > FILTERS_MAX {
             return Err(Refusal::field("filters", format!("must be at most {FILTERS_MAX}")));
         }
         let mut wanted = Vec::with_capacity(filters.len());
         for filter in filters {
-            wanted.push(self.filter(filter, start).await?);
+            wanted.push(self.filter(filter, start, sight).await?);
         }
-        Ok(Wanted::new(wanted))
+        let wanted = Wanted::new(wanted);
+        if sight.is_whole() {
+            return Ok(wanted);
+        }
+        let sight = sight.clone();
+        Ok(wanted.within(Arc::new(move |name, labels| sight.covers(name, labels))))
     }
 
-    async fn filter(&self, m: &v1::WatchFilter, start: &Start) -> Result<Filter, Refusal> {
+    async fn filter(&self, m: &v1::WatchFilter, start: &Start, sight: &Sight) -> Result<Filter, Refusal> {
         if m.labels.len() > LABELS_MAX {
             return Err(Refusal::field("filters.labels", format!("must be at most {LABELS_MAX}")));
         }
         let run: Option<RunId> = check::optional_id("filters.run_id", &m.run_id)?;
         Ok(Filter {
-            server: self.server_filter(&m.server, start).await?,
+            server: self.server_filter(&m.server, start, sight).await?,
             labels: m.labels.clone(),
-            resource: self.resource_filter(&m.resource, start).await?,
+            resource: self.resource_filter(&m.resource, start, sight).await?,
             package: package(&m.package)?,
             run: run.map(|id| id.to_string()),
             kinds: kinds(&m.kinds)?,
@@ -49,11 +62,17 @@ impl Api {
 
     /// The id of the server that a filter names. Whoever resumes by id may do so after the server is gone: its last transitions are
     /// what it waits for.
-    async fn server_filter(&self, named: &str, start: &Start) -> Result<Option<String>, Refusal> {
+    async fn server_filter(
+        &self,
+        named: &str,
+        start: &Start,
+        sight: &Sight,
+    ) -> Result<Option<String>, Refusal> {
         if named.is_empty() {
             return Ok(None);
         }
         check::name("filters.server", named)?;
+        sight.sees_named(named).await?;
         let found = targets::find_server(&mut self.engine().store().read().await?.db(), named).await;
         match (found, start, named.parse::<ServerId>()) {
             (Ok(server), ..) => Ok(Some(server.id.to_string())),
@@ -63,11 +82,17 @@ impl Api {
     }
 
     /// The same of a resource.
-    async fn resource_filter(&self, named: &str, start: &Start) -> Result<Option<String>, Refusal> {
+    async fn resource_filter(
+        &self,
+        named: &str,
+        start: &Start,
+        sight: &Sight,
+    ) -> Result<Option<String>, Refusal> {
         if named.is_empty() {
             return Ok(None);
         }
         check::path("filters.resource", named)?;
+        sight.sees_resource(named).await?;
         let found = targets::find_resource(&mut self.engine().store().read().await?.db(), named).await;
         match (found, start, named.parse::<ResourceId>()) {
             (Ok(resource), ..) => Ok(Some(resource.id.to_string())),
@@ -76,37 +101,48 @@ impl Api {
         }
     }
 
-    fn changes(&self, watcher: Watcher) -> impl Stream<Item = Result<v1::WatchResponse, Status>> + use<> {
-        let state = Some((self.clone(), watcher));
+    /// A start at a position that was told under this generation is one of the store; any other is one of nothing.
+    fn of_the_store(&self, start: Start, told: &str) -> Start {
+        match start {
+            Start::Since { generation, seq } if generation == told => {
+                Start::Since { generation: self.engine().store().about().generation.clone(), seq }
+            }
+            Start::Since { seq, .. } => Start::Since { generation: String::new(), seq },
+            other => other,
+        }
+    }
+
+    fn changes(
+        &self,
+        watcher: Watcher,
+        generation: String,
+    ) -> impl Stream<Item = Result<v1::WatchResponse, Status>> + use<> {
+        let state = Some((self.clone(), watcher, generation));
         stream::unfold(state, |state| async {
-            let (api, mut watcher) = state?;
+            let (api, mut watcher, generation) = state?;
             let seen = watcher.next(api.engine().clock()).await;
-            match seen.and_then(|seen| Ok(api.response(&seen)?)) {
-                Ok(response) => Some((Ok(response), Some((api, watcher)))),
-                Err(error) => Some((Err(api.watch_ended(error)), None)),
+            match seen.and_then(|seen| Ok(response(&seen, &generation)?)) {
+                Ok(response) => Some((Ok(response), Some((api, watcher, generation)))),
+                Err(error) => Some((Err(status::watch_ended(error, generation, api.engine())), None)),
             }
         })
     }
+}
 
-    fn response(&self, seen: &Seen) -> Result<v1::WatchResponse, StoreError> {
-        let (seq, commit_complete, event) = match seen {
-            Seen::Held(object) => (None, false, Event::Transition(convert::held(object)?)),
-            Seen::Left(left) => (None, false, Event::Transition(convert::left(left))),
-            Seen::Changed { row, position, commit_complete } => {
-                (*position, *commit_complete, Event::Transition(convert::transition(row)?))
-            }
-            Seen::Bookmark { seq, snapshot_complete } => {
-                (Some(*seq), true, Event::Bookmark(v1::Bookmark { snapshot_complete: *snapshot_complete }))
-            }
-        };
-        let generation = || self.engine().store().about().generation.clone();
-        let position = seq.map(|seq| v1::Position { generation: generation(), seq: convert::count(seq) });
-        Ok(v1::WatchResponse { position, event: Some(event), commit_complete })
-    }
-
-    fn watch_ended(&self, error: WatchError) -> Status {
-        status::watch_ended(error, self.engine())
-    }
+fn response(seen: &Seen, generation: &str) -> Result<v1::WatchResponse, StoreError> {
+    let (seq, commit_complete, event) = match seen {
+        Seen::Held(object) => (None, false, Event::Transition(convert::held(object)?)),
+        Seen::Left(left) => (None, false, Event::Transition(convert::left(left))),
+        Seen::Changed { row, position, commit_complete } => {
+            (*position, *commit_complete, Event::Transition(convert::transition(row)?))
+        }
+        Seen::Bookmark { seq, snapshot_complete } => {
+            (Some(*seq), true, Event::Bookmark(v1::Bookmark { snapshot_complete: *snapshot_complete }))
+        }
+    };
+    let position =
+        seq.map(|seq| v1::Position { generation: generation.to_owned(), seq: convert::count(seq) });
+    Ok(v1::WatchResponse { position, event: Some(event), commit_complete })
 }
 
 fn start(start: Option<WireStart>) -> Result<Start, Refusal> {
@@ -149,13 +185,15 @@ impl v1::transitions_server::Transitions for Api {
     type WatchStream = Answers<v1::WatchResponse>;
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let m = request.into_inner();
+        let sight = self.sight(&request)?;
+        let (m, generation) = (request.into_inner(), sight.generation());
         let start = start(m.start.clone()).map_err(|r| self.refuse(r))?;
-        let wanted = self.wanted(&m.filters, &start).await.map_err(|r| self.refuse(r))?;
+        let wanted = self.wanted(&m.filters, &start, &sight).await.map_err(|r| self.refuse(r))?;
         let engine = self.engine();
+        let start = self.of_the_store(start, &generation);
         let watcher = Watcher::begin(engine.hub(), engine.store(), wanted, start, engine.clock())
             .await
-            .map_err(|e| self.watch_ended(e))?;
-        Ok(Response::new(until_stopped(self.changes(watcher), &self.parts)))
+            .map_err(|error| status::watch_ended(error, generation.clone(), engine))?;
+        Ok(Response::new(until_stopped(self.changes(watcher, generation), &self.parts, sight.ends(None))))
     }
 }

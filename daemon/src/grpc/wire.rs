@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, OptionFuture};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use settled_proto::MESSAGE_BYTES_MAX;
@@ -14,9 +14,12 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::methods;
+use super::reason::Reason;
 use super::shape::Shapes;
 use super::shares::{Held, Share};
 use super::status;
+use crate::auth::Verb;
 use crate::clock::Clock;
 
 /// One byte that tells whether the message is compressed, four for its length.
@@ -82,10 +85,14 @@ where
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let mut held = Held::default();
-            match wire.checked(parts.uri.path(), body, parts.extensions.get(), &mut held).await {
+            let share: Option<Arc<Share>> = parts.extensions.get().cloned();
+            match wire.checked(parts.uri.path(), body, share.as_ref(), &mut held).await {
                 Ok(whole) => {
+                    // Commands are gathered by the writer: the more of them, the better.
+                    let asks = methods::at(parts.uri.path()).is_some_and(|method| method.verb == Verb::View);
+                    let turn = OptionFuture::from(share.filter(|_| asks).map(Share::turn_to_read)).await;
                     let answer = inner.call(Request::from_parts(parts, Body::new(Full::new(whole)))).await;
-                    drop(held);
+                    drop((held, turn));
                     answer
                 }
                 Err(status) => Ok(status.into_http()),
@@ -102,11 +109,11 @@ impl Wire {
         share: Option<&Arc<Share>>,
         held: &mut Held,
     ) -> Result<Bytes, Status> {
-        let share = share.ok_or_else(|| Status::permission_denied("nobody knows who is asking"))?;
+        let share = share.ok_or_else(status::nobody)?;
         let whole = tokio::select! {
             biased;
             whole = read(body, share, held) => whole?,
-            () = self.clock.sleep_until(self.clock.monotonic() + self.within) => return Err(Status::deadline_exceeded(format!(
+            () = self.clock.sleep_until(self.clock.monotonic() + self.within) => return Err(Reason::SlowRequest.status(format!(
                 "the request did not arrive within {} s (limits.body_s); nothing was done",
                 self.within.as_secs()
             ))),
@@ -123,7 +130,7 @@ impl Wire {
 async fn read(mut body: Body, share: &Share, held: &mut Held) -> Result<Bytes, Status> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Status::cancelled("the request did not arrive whole"))?;
+        let frame = frame.map_err(|_| Reason::BrokenOff.status("the request did not arrive whole"))?;
         let Ok(data) = frame.into_data() else { continue };
         share.hold(data.len(), held)?;
         read.extend_from_slice(&data);
@@ -131,13 +138,13 @@ async fn read(mut body: Body, share: &Share, held: &mut Held) -> Result<Bytes, S
         if let Some(length) = announced(&read)?
             && read.len() > HEAD_BYTES + length
         {
-            return Err(Status::invalid_argument("the request has more than one message"));
+            return Err(Reason::WrongForm.status("the request has more than one message"));
         }
     }
     match announced(&read)? {
-        None if read.is_empty() => Err(Status::invalid_argument("the request has no message")),
+        None if read.is_empty() => Err(Reason::WrongForm.status("the request has no message")),
         Some(length) if read.len() == HEAD_BYTES + length => Ok(read.freeze()),
-        _ => Err(Status::invalid_argument("the request ends in the middle of its message")),
+        _ => Err(Reason::WrongForm.status("the request ends in the middle of its message")),
     }
 }
 
@@ -147,13 +154,12 @@ fn announced(mut read: &[u8]) -> Result<Option<usize>, Status> {
         return Ok(None);
     }
     if read.get_u8() != 0 {
-        return Err(Status::unimplemented("compressed requests are not understood: send it as it is"));
+        return Err(Reason::Compressed.status("compressed requests are not understood: send it as it is"));
     }
     let length = read.get_u32() as usize;
     if length > MESSAGE_BYTES_MAX {
-        return Err(Status::invalid_argument(format!(
-            "the request has {length} bytes; at most {MESSAGE_BYTES_MAX} are allowed"
-        )));
+        return Err(Reason::WrongForm
+            .status(format!("the request has {length} bytes; at most {MESSAGE_BYTES_MAX} are allowed")));
     }
     Ok(Some(length))
 }

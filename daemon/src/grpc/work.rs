@@ -1,11 +1,13 @@
 //! Workers outside, for the service `Lifecycles`: tasks as they come, and what is said of them.
 
+use std::future::pending;
 use std::sync::Arc;
 
 use futures::stream;
 use settled_proto::v1;
 use tonic::{Response, Status};
 
+use super::reason::Reason;
 use super::stream::{Answers, until_stopped};
 use super::{Api, convert, status};
 use crate::auth::{Scope, Standing, Verb};
@@ -54,7 +56,8 @@ impl Api {
                 Some((task, (api, news, id)))
             }
         });
-        until_stopped(tasks, &self.parts)
+        // Before each task its worker is asked what it may.
+        until_stopped(tasks, &self.parts, pending())
     }
 
     /// The next task, once the worker has this one no more.
@@ -101,7 +104,7 @@ impl Api {
     async fn still_works(&self, taker: &Taker) -> Result<(), Status> {
         match self.parts.gate.standing(&taker.principal, Verb::Operate).await {
             Standing::May(Scope::Whole) => Ok(()),
-            Standing::May(Scope::Of(_)) | Standing::MayNot => Err(Status::permission_denied(format!(
+            Standing::May(Scope::Of(_)) | Standing::MayNot => Err(Reason::NotAllowed.status(format!(
                 "{} may not have work done on all servers any more, so it gets no tasks: whoever runs this settled gives roles",
                 taker.principal
             ))),

@@ -8,15 +8,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
 use crate::domain::id::ServerId;
+use crate::figures::Present;
 use crate::store::{Committed, Writer};
 
 pub mod follow;
 mod news;
 mod shelf;
+mod tail;
 pub mod watching;
 
 pub use news::News;
 pub use shelf::Shelf;
+pub use tail::Tail;
 
 /// Wakes whoever waits for news.
 #[derive(Clone)]
@@ -24,6 +27,9 @@ pub struct Hub {
     committed: watch::Receiver<Committed>,
     lanes: Arc<Lanes>,
     shelf: Shelf,
+    watchers: Present,
+    followers: Present,
+    tail: Tail,
 }
 
 /// Who works on which server, and for which servers nobody works yet.
@@ -64,7 +70,14 @@ impl Hub {
         let lanes = Arc::<Lanes>::default();
         let woken = Arc::clone(&lanes);
         writer.on_call(move |server| woken.wake(server));
-        Self { committed: writer.committed(), lanes, shelf: Shelf::default() }
+        Self {
+            committed: writer.committed(),
+            lanes,
+            shelf: Shelf::default(),
+            tail: Tail::default(),
+            watchers: Present::default(),
+            followers: Present::default(),
+        }
     }
 
     /// Changes with every commit of this daemon, and with those of others that are heard of.
@@ -75,6 +88,21 @@ impl Hub {
     /// Where all streams keep what they have read.
     pub const fn shelf(&self) -> &Shelf {
         &self.shelf
+    }
+
+    /// Who watches transitions.
+    pub const fn watchers(&self) -> &Present {
+        &self.watchers
+    }
+
+    /// Who follows a run.
+    pub const fn followers(&self) -> &Present {
+        &self.followers
+    }
+
+    /// The newest transitions, for all who watch.
+    const fn tail(&self) -> &Tail {
+        &self.tail
     }
 
     /// News of commits from here on.

@@ -2,13 +2,16 @@
 //! slow watcher loses nothing and delays nobody.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::shelf::{Page, Shelf};
+use super::tail::{self, Piece, Tail};
 use super::{Hub, news};
 use crate::clock::Clock;
+use crate::figures::Here;
 use crate::store::places::Place;
 use crate::store::rows::{Change, Kind, Object, TransitionRow};
 use crate::store::{Committed, Store, StoreError};
@@ -30,10 +33,6 @@ use places::Places;
 use snapshot::Snapshot;
 use wanted::Mask;
 
-/// Transitions read at once.
-const PAGE: i64 = 256;
-/// Characters of their objects that are read at once, and one object.
-const PAGE_LENGTH: i64 = 1 << 20;
 /// What a transition takes beside its object, about.
 const ROW_BYTES: usize = 320;
 /// Objects that leave with their server, read at once.
@@ -48,7 +47,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 pub enum WatchError {
     /// The position is of another store.
     #[error(
-        "this position is of another store (it was restored or replaced since): take a snapshot and go on from there"
+        "this position is of another store (it was restored or replaced since), or of a caller who sees other servers: take a snapshot and go \
+         on from there"
     )]
     OtherGeneration {
         /// The oldest position that one can go on from.
@@ -106,7 +106,7 @@ pub enum Seen {
     /// A committed change.
     Changed {
         /// The change.
-        row: Box<TransitionRow>,
+        row: Arc<TransitionRow>,
         /// Where to go on from; `None` until the coming or leaving of a server is complete.
         position: Option<i64>,
         /// Nothing more comes of its commit.
@@ -164,11 +164,13 @@ pub struct Watcher {
     snapshot: Option<Snapshot>,
     held: Held,
     shelf: Shelf,
+    tail: Tail,
     /// What was read and not looked at yet.
-    page: Option<Page<TransitionRow>>,
+    page: Option<Page<Arc<TransitionRow>>>,
     commit: Commit,
     turn: Option<Turn>,
     ready: VecDeque<Seen>,
+    _here: Here,
 }
 
 impl Watcher {
@@ -219,10 +221,12 @@ impl Watcher {
             snapshot,
             held: Held::default(),
             shelf: hub.shelf().clone(),
+            tail: hub.tail().clone(),
             page: None,
             commit: Commit::default(),
             turn: None,
             ready,
+            _here: hub.watchers().enter(),
         })
     }
 
@@ -307,31 +311,34 @@ impl Watcher {
     /// The next page of transitions.
     async fn look_at_transitions(&mut self) -> Result<(), WatchError> {
         self.page = None;
-        let mut reader = self.store.read().await?;
-        let mut db = reader.db();
-        // Before the page, so that a transition that it counts must be found in the page, or is gone.
-        let last = db.last_seq().await?;
-        self.head = last;
-        if last <= self.cursor {
+        let Piece { rows, head } = match self.tail.after(&self.store, self.cursor).await? {
+            Some(piece) => piece,
+            None => self.read_alone().await?,
+        };
+        self.head = head;
+        if rows.is_empty() {
             self.heard = self.cursor;
             return Ok(());
         }
-        self.heard = self.heard.max(last);
-        let rows = db.page_of_transitions(self.cursor, PAGE, PAGE_LENGTH).await?;
-        // Numbers have no holes, so a hole is what was removed for its age.
-        let whole = rows.iter().zip(self.cursor + 1..).all(|(row, expected)| row.seq == expected);
-        if rows.is_empty() || !whole {
-            let oldest = db.oldest_transition().await?.map_or(last, |seq| seq - 1);
-            return Err(WatchError::Compacted { asked: self.cursor, oldest });
-        }
-        self.places.learn(&mut db, &self.wanted, self.cursor, &rows).await?;
-        drop(reader);
+        self.heard = self.heard.max(head);
+        self.places.learn(&self.store, &self.wanted, self.cursor, &rows).await?;
         let bytes = rows.iter().map(|row| ROW_BYTES + row.object.len()).sum();
         self.page = Some(self.shelf.keep(rows.into(), bytes));
         Ok(())
     }
 
-    fn take(&mut self, row: TransitionRow) -> Result<(), WatchError> {
+    /// The same for one that is further behind than the others.
+    async fn read_alone(&self) -> Result<Piece, WatchError> {
+        let piece = tail::read(&self.store, self.cursor).await?;
+        if piece.head > self.cursor && !tail::is_whole(&piece.rows, self.cursor) {
+            let oldest = self.store.read().await?.db().oldest_transition().await?;
+            let oldest = oldest.map_or(piece.head, |seq| seq - 1);
+            return Err(WatchError::Compacted { asked: self.cursor, oldest });
+        }
+        Ok(piece)
+    }
+
+    fn take(&mut self, row: Arc<TransitionRow>) -> Result<(), WatchError> {
         let before = self.places.of(&self.wanted, &row.server_id);
         let after = self.mask_after(&row, before)?;
         let held = self.held.has(&row.object_id, row.seq);
@@ -345,7 +352,7 @@ impl Watcher {
         }
         if seen && !held {
             self.skipped = 0;
-            self.ready.extend(self.commit.tell(Box::new(row)));
+            self.ready.extend(self.commit.tell(row));
         } else {
             self.skipped += 1;
         }
@@ -358,7 +365,7 @@ impl Watcher {
             return Ok(before);
         }
         if row.change()? == Change::Gone {
-            self.places.forget(&row.server_id);
+            self.places.leave(&self.wanted, &row.server_id);
         } else if row.old_labels.is_some()
             && let Object::Server(server) = row.object()?
         {
@@ -376,10 +383,8 @@ impl Watcher {
         self.ready.extend(self.commit.bare());
         let coming =
             (!comes.is_empty()).then(|| Snapshot::of_server(&self.wanted, server, comes, stays, &self.shelf));
-        let leaving = (!goes.is_empty()).then(|| {
-            let (was, is) = (self.wanted.on(server, goes), self.wanted.on(server, after));
-            Leaving::new(server.to_owned(), self.cursor, was, is)
-        });
+        let leaving =
+            (!goes.is_empty()).then(|| Leaving::new(&self.wanted, server, self.cursor, (goes, after)));
         self.turn = Some(Turn { coming, leaving });
     }
 

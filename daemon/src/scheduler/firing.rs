@@ -1,6 +1,7 @@
 //! Fires what is due, once a tick: reads which schedules have something due, and gives each to the engine. Several daemons do the same
 //! at the same moment; the store lets one of them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,11 @@ use crate::engine::{ChoreEnd, Engine, Refusal};
 use crate::store::StoreError;
 use crate::store::rows::ScheduleRow;
 
-/// Schedules that one look deals with; the next look goes on.
+/// Schedules that are read at once. One look goes on until it has done something for one of them; the next look goes on from there.
 const LOOKED_AT_MAX: i64 = 64;
+
+/// Principals of whom nobody could tell in this look what they may do: they are not asked about again in it.
+type Unclear = HashSet<String>;
 
 /// Does what settled does for itself.
 #[async_trait]
@@ -40,12 +44,8 @@ impl Firing {
 
     /// One look. Answers for how many schedules something was done.
     pub async fn step(&self) -> Result<u64, StoreError> {
-        let now = self.engine.clock().now();
-        let due = self.engine.store().read().await?.db().schedules_due(now, LOOKED_AT_MAX).await?;
-        let mut done = 0;
-        for row in due {
-            done += u64::from(self.fire(row, true).await);
-        }
+        let mut unclear = Unclear::new();
+        let mut done = self.fire_due(&mut unclear).await?;
         let mut after = String::new();
         loop {
             let page =
@@ -53,15 +53,32 @@ impl Firing {
             let Some(last) = page.last() else { return Ok(done) };
             after.clone_from(&last.id);
             for row in page {
-                done += u64::from(self.fire(row, false).await);
+                done += u64::from(self.fire(row, false, &mut unclear).await);
             }
         }
     }
 
+    /// Fires what is due. What cannot be fired now keeps nobody from what comes after it.
+    async fn fire_due(&self, unclear: &mut Unclear) -> Result<u64, StoreError> {
+        let now = self.engine.clock().now();
+        let (mut done, mut after, mut id) = (0, i64::MIN, String::new());
+        while done == 0 {
+            let mut reader = self.engine.store().read().await?;
+            let page = reader.db().schedules_due(now, (after, &id), LOOKED_AT_MAX).await?;
+            drop(reader);
+            let Some(last) = page.last() else { break };
+            (after, id) = (last.fire_at.unwrap_or(i64::MAX), last.id.clone());
+            for row in page {
+                done += u64::from(self.fire(row, true, unclear).await);
+            }
+        }
+        Ok(done)
+    }
+
     /// Whether anything was done.
-    async fn fire(&self, row: ScheduleRow, due: bool) -> bool {
+    async fn fire(&self, row: ScheduleRow, due: bool, unclear: &mut Unclear) -> bool {
         let name = row.name.clone();
-        match self.try_fire(row, due).await {
+        match self.try_fire(row, due, unclear).await {
             Ok(done) => done,
             // Another daemon was faster.
             Err(Refusal::Store(StoreError::Conflict)) => false,
@@ -72,22 +89,25 @@ impl Firing {
         }
     }
 
-    async fn try_fire(&self, row: ScheduleRow, due: bool) -> Result<bool, Refusal> {
+    async fn try_fire(&self, row: ScheduleRow, due: bool, unclear: &mut Unclear) -> Result<bool, Refusal> {
         let schedule: Schedule = row.try_into()?;
         if schedule.chore().is_some() {
             return self.chore(schedule).await;
         }
         let whose =
             if due { Some(schedule.principal.clone()) } else { self.engine.whose_turn(&schedule).await? };
-        let Some(principal) = whose else { return Ok(false) };
+        let Some(principal) = whose.filter(|principal| !unclear.contains(principal)) else {
+            return Ok(false);
+        };
         let admitted = match self.gate.standing(&principal, Verb::Operate).await {
             // A schedule concerns servers that are found when it is due: it is for those whose role holds on all of them.
             Standing::May(scope) => scope.is_whole(),
             Standing::MayNot => false,
-            Standing::Unknown(unclear) => {
+            Standing::Unknown(why) => {
                 if let Some(more) = self.unclear.tell(&schedule.name, self.engine.clock().monotonic()) {
-                    tracing::warn!(schedule = schedule.name, %unclear, more, "a schedule is not fired yet; it is looked at again");
+                    tracing::warn!(schedule = schedule.name, unclear = %why, more, "a schedule is not fired yet; it is looked at again");
                 }
+                unclear.insert(principal);
                 return Ok(false);
             }
         };

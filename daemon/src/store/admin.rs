@@ -47,6 +47,8 @@ pub struct DaemonRow {
     pub serves: bool,
     /// The definitions that it has loaded: a JSON object of name and digest.
     packages: String,
+    /// Master keys that it holds: a JSON list of their ids.
+    keys: String,
     /// Lanes that it has.
     pub lanes: i64,
 }
@@ -55,6 +57,11 @@ impl DaemonRow {
     /// Digests of the definitions that it has loaded, by name.
     pub fn packages(&self) -> Result<BTreeMap<String, String>, StoreError> {
         from_json("packages", &self.packages)
+    }
+
+    /// Ids of the master keys that it holds.
+    pub fn keys(&self) -> Result<Vec<String>, StoreError> {
+        from_json("keys", &self.keys)
     }
 }
 
@@ -142,7 +149,7 @@ impl Db<'_> {
     /// The daemons whose lease has not passed, in order of id, where this daemon's own clock says `now`.
     pub async fn daemons(&mut self, now: Timestamp) -> Result<Vec<DaemonRow>, StoreError> {
         let now = self.lease_now(now).await?.0;
-        let sql = "SELECT d.id, d.version, d.started_at, d.serves, d.packages, \
+        let sql = "SELECT d.id, d.version, d.started_at, d.serves, d.packages, d.keys, \
                    (SELECT COUNT(*) FROM lane l WHERE l.owner = d.id) AS lanes \
                    FROM daemon d WHERE d.lease_until > $1 ORDER BY d.id";
         Ok(on!(self, c => sqlx::query_as(sql).bind(now).fetch_all(c).await)?)
@@ -156,16 +163,17 @@ impl Unit<'_> {
         id: DaemonId,
         version: &str,
         packages: &BTreeMap<String, String>,
+        keys: &[String],
         serves: bool,
         until: Timestamp,
     ) -> Result<(), StoreError> {
         let now = self.now();
         let until = self.db().await?.lease_now(now).await? + until.since(now);
-        let sql = "INSERT INTO daemon (id, version, started_at, lease_until, serves, packages) VALUES ($1, $2, $3, $4, $5, $6) \
+        let sql = "INSERT INTO daemon (id, version, started_at, lease_until, serves, packages, keys) VALUES ($1, $2, $3, $4, $5, $6, $7) \
                    ON CONFLICT (id) DO UPDATE \
-                   SET lease_until = excluded.lease_until, serves = excluded.serves, packages = excluded.packages";
+                   SET lease_until = excluded.lease_until, serves = excluded.serves, packages = excluded.packages, keys = excluded.keys";
         on!(self.writing().await?, c => sqlx::query(sql).bind(id.to_string()).bind(version).bind(now.0).bind(until.0)
-            .bind(serves).bind(to_json(packages)).execute(c).await.map(drop))?;
+            .bind(serves).bind(to_json(packages)).bind(to_json(keys)).execute(c).await.map(drop))?;
         Ok(())
     }
 }

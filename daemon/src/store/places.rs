@@ -47,6 +47,19 @@ pub struct Mention {
     pub package: Option<String>,
 }
 
+/// Whether an object was made before some number already.
+macro_rules! there {
+    ($id:literal, $seq:literal) => {
+        concat!(
+            "NOT EXISTS (SELECT 1 FROM transition AS made WHERE made.object_id = ",
+            $id,
+            " AND made.seq > ",
+            $seq,
+            " AND made.change = 'created' AND made.kind <> 'step')"
+        )
+    };
+}
+
 impl Db<'_> {
     /// A server as it was right after the transition with this number, of which those that came later are kept; `None` when nothing
     /// is known of it. One statement, so that it cannot fall between a change and the record of it.
@@ -61,56 +74,78 @@ impl Db<'_> {
         found.map(TryInto::try_into).transpose()
     }
 
-    /// Resources of a server in order of id, after this one.
+    /// Resources of a server that were made by the transition with this number or earlier, in order of id, after this one.
     pub async fn resources_on(
         &mut self,
         server: &str,
+        made_by: i64,
         after: &str,
         limit: i64,
     ) -> Result<Vec<Mention>, StoreError> {
-        let sql = "SELECT id, id AS resource_id, package FROM resource WHERE server_id = $1 AND id > $2 ORDER BY id LIMIT $3";
-        Ok(on!(self, c => sqlx::query_as(sql).bind(server).bind(after).bind(limit).fetch_all(c).await)?)
+        let sql = concat!(
+            "SELECT id, id AS resource_id, package FROM resource AS one WHERE server_id = $1 AND id > $2 AND ",
+            there!("one.id", "$3"),
+            " ORDER BY id LIMIT $4"
+        );
+        Ok(
+            on!(self, c => sqlx::query_as(sql).bind(server).bind(after).bind(made_by).bind(limit).fetch_all(c).await)?,
+        )
     }
 
-    /// Runs of a server that were open after the transition with this number, in order of id, after this one.
+    /// Runs of a server that were open after the transition with this number, and made by that one or earlier, in order of id, after this one.
     pub async fn runs_open_at(
         &mut self,
         server: &str,
-        seq: i64,
+        (seq, made_by): (i64, i64),
         after: &str,
         limit: i64,
     ) -> Result<Vec<Mention>, StoreError> {
-        let sql = "SELECT id, resource_id, package FROM run WHERE server_id = $1 AND id > $2 AND (settles_by IS NOT NULL OR seq > $3) \
-                   ORDER BY id LIMIT $4";
+        let sql = concat!(
+            "SELECT id, resource_id, package FROM run AS one WHERE server_id = $1 AND id > $2 AND (settles_by IS NOT NULL OR seq > $3) AND ",
+            there!("one.id", "$4"),
+            " ORDER BY id LIMIT $5"
+        );
         Ok(
-            on!(self, c => sqlx::query_as(sql).bind(server).bind(after).bind(seq).bind(limit).fetch_all(c).await)?,
+            on!(self, c => sqlx::query_as(sql).bind(server).bind(after).bind(seq).bind(made_by).bind(limit).fetch_all(c).await)?,
         )
     }
 
-    /// Enrollments of a server's subjects that were not completed after the transition with this number, in order of id, after this one.
+    /// Enrollments of a server's subjects that were not completed after the transition with this number, and made by that one or earlier, in
+    /// order of id, after this one.
     pub async fn enrollments_open_at(
         &mut self,
         server: &str,
-        seq: i64,
+        (seq, made_by): (i64, i64),
         after: &str,
         limit: i64,
     ) -> Result<Vec<Mention>, StoreError> {
-        let sql = "SELECT id, resource_id, NULL AS package FROM enrollment \
-                   WHERE server_id = $1 AND id > $2 AND (status <> 'completed' OR seq > $3) ORDER BY id LIMIT $4";
+        let sql = concat!(
+            "SELECT id, resource_id, NULL AS package FROM enrollment AS one \
+             WHERE server_id = $1 AND id > $2 AND (status <> 'completed' OR seq > $3) AND ",
+            there!("one.id", "$4"),
+            " ORDER BY id LIMIT $5"
+        );
         Ok(
-            on!(self, c => sqlx::query_as(sql).bind(server).bind(after).bind(seq).bind(limit).fetch_all(c).await)?,
+            on!(self, c => sqlx::query_as(sql).bind(server).bind(after).bind(seq).bind(made_by).bind(limit).fetch_all(c).await)?,
         )
     }
 
-    /// How what was on a server went, after the transition with this number.
+    /// How what was made by the transition `made_by` or earlier went from a server, after this one.
     pub async fn gone_since(
         &mut self,
         server: &str,
-        seq: i64,
+        made_by: i64,
+        after: i64,
         limit: i64,
     ) -> Result<Vec<TransitionRow>, StoreError> {
-        let sql = "SELECT * FROM transition WHERE server_id = $1 AND seq > $2 AND (old_labels IS NOT NULL OR change = 'gone') \
-                   AND change = 'gone' ORDER BY seq LIMIT $3";
-        Ok(on!(self, c => sqlx::query_as(sql).bind(server).bind(seq).bind(limit).fetch_all(c).await)?)
+        let sql = concat!(
+            "SELECT * FROM transition AS one WHERE server_id = $1 AND seq > $2 AND (old_labels IS NOT NULL OR change = 'gone') \
+             AND change = 'gone' AND ",
+            there!("one.object_id", "$3"),
+            " ORDER BY seq LIMIT $4"
+        );
+        Ok(
+            on!(self, c => sqlx::query_as(sql).bind(server).bind(after).bind(made_by).bind(limit).fetch_all(c).await)?,
+        )
     }
 }

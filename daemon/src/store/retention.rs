@@ -52,7 +52,8 @@ impl Unit<'_> {
             ),
             (
                 // For as long as the audit can tell what was done with them.
-                "DELETE FROM token WHERE id IN (SELECT id FROM token WHERE revoked_at < $1 ORDER BY revoked_at LIMIT $2)",
+                "DELETE FROM token WHERE id IN (SELECT id FROM token WHERE COALESCE(revoked_at, expires_at) < $1 \
+                 ORDER BY COALESCE(revoked_at, expires_at) LIMIT $2)",
                 horizon.audit,
             ),
         ];

@@ -47,16 +47,19 @@ impl Db<'_> {
         rows.into_iter().map(TryInto::try_into).collect()
     }
 
-    /// Schedules that have something due, the longest due first, at most `limit`. As rows, so that one which cannot be read keeps nobody
-    /// from the others.
+    /// Schedules that have something due, the longest due first, after the one that is due since `after` and has this `id`, at most
+    /// `limit`. As rows, so that one which cannot be read keeps nobody from the others.
     pub async fn schedules_due(
         &mut self,
         now: Timestamp,
+        (after, id): (i64, &str),
         limit: i64,
     ) -> Result<Vec<ScheduleRow>, StoreError> {
-        let sql =
-            "SELECT * FROM schedule WHERE fire_at IS NOT NULL AND fire_at <= $1 ORDER BY fire_at LIMIT $2";
-        Ok(on!(self, c => sqlx::query_as(sql).bind(now.0).bind(limit).fetch_all(c).await)?)
+        let sql = "SELECT * FROM schedule WHERE fire_at IS NOT NULL AND fire_at <= $1 AND (fire_at, id) > ($2, $3) \
+                   ORDER BY fire_at, id LIMIT $4";
+        Ok(
+            on!(self, c => sqlx::query_as(sql).bind(now.0).bind(after).bind(id).bind(limit).fetch_all(c).await)?,
+        )
     }
 
     /// When something is due next; `None`: nothing is.

@@ -3,61 +3,120 @@
 use super::{Db, StoreError, Unit};
 use crate::domain::resource::Resource;
 use crate::domain::time::Timestamp;
+use crate::secrets::Sealed;
 
-/// A sealed secret.
+/// A sealed secret with its name.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct SealedRow {
     /// Name of the parameter, or of the server's login key.
     pub name: String,
-    /// Which key sealed it.
-    pub key_id: String,
-    /// The sealed bytes.
-    pub sealed: Vec<u8>,
+    key_id: String,
+    data_key: Vec<u8>,
+    sealed: Vec<u8>,
+}
+
+impl SealedRow {
+    /// The secret, as it is sealed.
+    pub fn into_sealed(self) -> Sealed {
+        Sealed { key_id: self.key_id, data_key: self.data_key, sealed: self.sealed }
+    }
+}
+
+/// A secret with its place, for another master key.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct PlacedRow {
+    /// Whose it is.
+    pub owner_id: String,
+    /// Its name.
+    pub name: String,
+    /// When it was replaced; `None`: it is in force.
+    replaced_at: Option<i64>,
+    key_id: String,
+    data_key: Vec<u8>,
+    sealed: Vec<u8>,
+}
+
+impl PlacedRow {
+    /// The secret, as it is sealed.
+    pub fn sealed(&self) -> Sealed {
+        let Self { key_id, data_key, sealed, .. } = self.clone();
+        Sealed { key_id, data_key, sealed }
+    }
 }
 
 impl Db<'_> {
     /// Secrets of an owner that are in force.
     pub async fn secrets(&mut self, owner: &str) -> Result<Vec<SealedRow>, StoreError> {
-        let sql = "SELECT name, key_id, sealed FROM secret WHERE owner_id = $1 ORDER BY name";
+        let sql = "SELECT name, key_id, data_key, sealed FROM secret WHERE owner_id = $1 ORDER BY name";
         Ok(on!(self, c => sqlx::query_as(sql).bind(owner).fetch_all(c).await)?)
     }
 
     /// Secrets of an owner that were replaced since the last change that succeeded.
     pub async fn former_secrets(&mut self, owner: &str) -> Result<Vec<SealedRow>, StoreError> {
-        let sql =
-            "SELECT name, key_id, sealed FROM former_secret WHERE owner_id = $1 ORDER BY name, replaced_at";
+        let sql = "SELECT name, key_id, data_key, sealed FROM former_secret WHERE owner_id = $1 ORDER BY name, replaced_at";
         Ok(on!(self, c => sqlx::query_as(sql).bind(owner).fetch_all(c).await)?)
     }
 
-    /// Id of a key with which a stored secret was sealed, other than this one.
-    pub async fn sealed_with_another_key(&mut self, key_id: &str) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT key_id FROM secret WHERE key_id <> $1 UNION ALL \
-                   SELECT key_id FROM former_secret WHERE key_id <> $1 LIMIT 1";
-        Ok(on!(self, c => sqlx::query_scalar(sql).bind(key_id).fetch_optional(c).await)?)
+    /// The secret of this name of an owner, in force.
+    pub async fn secret(&mut self, owner: &str, name: &str) -> Result<Option<Sealed>, StoreError> {
+        let sql = "SELECT name, key_id, data_key, sealed FROM secret WHERE owner_id = $1 AND name = $2";
+        let row: Option<SealedRow> =
+            on!(self, c => sqlx::query_as(sql).bind(owner).bind(name).fetch_optional(c).await)?;
+        Ok(row.map(SealedRow::into_sealed))
+    }
+
+    /// How many secrets there are under each master key, by its id.
+    pub async fn secrets_by_key(&mut self) -> Result<Vec<(String, i64)>, StoreError> {
+        let sql = "SELECT key_id, COUNT(*) FROM (SELECT key_id FROM secret UNION ALL SELECT key_id FROM former_secret) AS s \
+                   GROUP BY key_id ORDER BY key_id";
+        Ok(on!(self, c => sqlx::query_as(sql).fetch_all(c).await)?)
+    }
+
+    /// Secrets under this master key, at most so many.
+    pub async fn secrets_under(&mut self, key: &str, limit: i64) -> Result<Vec<PlacedRow>, StoreError> {
+        let sql = "SELECT owner_id, name, CAST(NULL AS BIGINT) AS replaced_at, key_id, data_key, sealed FROM secret \
+                   WHERE key_id = $1 UNION ALL \
+                   SELECT owner_id, name, replaced_at, key_id, data_key, sealed FROM former_secret WHERE key_id = $1 LIMIT $2";
+        Ok(on!(self, c => sqlx::query_as(sql).bind(key).bind(limit).fetch_all(c).await)?)
     }
 }
 
 impl Unit<'_> {
+    /// Puts another master key's sealing of the same row key in place of what was there.
+    pub async fn put_data_key(&mut self, row: &PlacedRow, sealed: &Sealed) -> Result<(), StoreError> {
+        let of_secret = "UPDATE secret SET key_id = $3, data_key = $4 WHERE owner_id = $1 AND name = $2 AND data_key = $5";
+        let of_former = "UPDATE former_secret SET key_id = $3, data_key = $4 \
+                         WHERE owner_id = $1 AND name = $2 AND data_key = $5 AND replaced_at = $6";
+        let changed = match row.replaced_at {
+            None => {
+                on!(self.writing().await?, c => sqlx::query(of_secret).bind(&row.owner_id).bind(&row.name)
+                    .bind(&sealed.key_id).bind(&sealed.data_key).bind(&row.data_key)
+                    .execute(c).await.map(|done| done.rows_affected()))?
+            }
+            Some(replaced_at) => {
+                on!(self.writing().await?, c => sqlx::query(of_former).bind(&row.owner_id).bind(&row.name)
+                    .bind(&sealed.key_id).bind(&sealed.data_key).bind(&row.data_key).bind(replaced_at)
+                    .execute(c).await.map(|done| done.rows_affected()))?
+            }
+        };
+        self.guarded(changed)
+    }
+
     /// Stores or replaces a sealed secret.
-    pub async fn put_secret(
-        &mut self,
-        owner: &str,
-        name: &str,
-        key_id: &str,
-        sealed: &[u8],
-    ) -> Result<(), StoreError> {
-        let sql = "INSERT INTO secret (owner_id, name, key_id, sealed) VALUES ($1, $2, $3, $4) \
-                   ON CONFLICT (owner_id, name) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed";
-        on!(self.writing().await?, c => sqlx::query(sql).bind(owner).bind(name).bind(key_id).bind(sealed)
-            .execute(c).await.map(drop))?;
+    pub async fn put_secret(&mut self, owner: &str, name: &str, sealed: &Sealed) -> Result<(), StoreError> {
+        let sql = "INSERT INTO secret (owner_id, name, key_id, data_key, sealed) VALUES ($1, $2, $3, $4, $5) \
+                   ON CONFLICT (owner_id, name) DO UPDATE \
+                   SET key_id = excluded.key_id, data_key = excluded.data_key, sealed = excluded.sealed";
+        on!(self.writing().await?, c => sqlx::query(sql).bind(owner).bind(name).bind(&sealed.key_id)
+            .bind(&sealed.data_key).bind(&sealed.sealed).execute(c).await.map(drop))?;
         Ok(())
     }
 
     /// Keeps the present value of a secret among the former ones, before it is replaced.
     pub async fn keep_former_secret(&mut self, owner: &str, name: &str) -> Result<(), StoreError> {
         let now = self.now().0;
-        let sql = "INSERT INTO former_secret (owner_id, name, replaced_at, key_id, sealed) \
-                   SELECT owner_id, name, $3, key_id, sealed FROM secret WHERE owner_id = $1 AND name = $2";
+        let sql = "INSERT INTO former_secret (owner_id, name, replaced_at, key_id, data_key, sealed) \
+                   SELECT owner_id, name, $3, key_id, data_key, sealed FROM secret WHERE owner_id = $1 AND name = $2";
         on!(self.writing().await?, c => sqlx::query(sql).bind(owner).bind(name).bind(now).execute(c).await.map(drop))?;
         Ok(())
     }
@@ -72,7 +131,7 @@ impl Unit<'_> {
     /// Puts back what the update that was accepted at this time has replaced, and removes what the resource had no value of before.
     pub async fn put_back_secrets(&mut self, of: &Resource, since: Timestamp) -> Result<(), StoreError> {
         let owner = of.id.to_string();
-        let put_back = "UPDATE secret SET key_id = f.key_id, sealed = f.sealed FROM former_secret f \
+        let put_back = "UPDATE secret SET key_id = f.key_id, data_key = f.data_key, sealed = f.sealed FROM former_secret f \
                         WHERE secret.owner_id = $1 AND f.owner_id = $1 AND f.name = secret.name AND f.replaced_at = $2";
         let forget = "DELETE FROM former_secret WHERE owner_id = $1 AND replaced_at = $2";
         for sql in [put_back, forget] {

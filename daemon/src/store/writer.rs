@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::bell::{Bell, Committed};
+use super::measured::Measured;
 use super::open::Options;
 use super::origin::Trail;
 use super::unit::Done;
@@ -62,10 +63,17 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub(super) fn spawn(conn: Conn, way: Way, clock: Arc<dyn Clock>, bell: Arc<Bell>) -> Self {
+    pub(super) fn spawn(
+        conn: Conn,
+        way: Way,
+        clock: Arc<dyn Clock>,
+        bell: Arc<Bell>,
+        measured: Arc<Measured>,
+    ) -> Self {
         let (jobs, inbox) = mpsc::channel(WAITING_MAX);
         let replaced = CancellationToken::new();
-        let task = Task { conn: Some(conn), way, clock, bell: Arc::clone(&bell), replaced: replaced.clone() };
+        let (of_task, told) = (Arc::clone(&bell), replaced.clone());
+        let task = Task { conn: Some(conn), way, clock, bell: of_task, replaced: told, measured };
         let ended = CancellationToken::new();
         // Also when it panics.
         let end = ended.clone().drop_guard();
@@ -124,30 +132,31 @@ impl Conn {
 
     /// Begins a transaction and locks the counter before anything else: no two writers can deadlock, and number order is commit order.
     pub(super) async fn begin(&mut self) -> Result<Begun, StoreError> {
-        let (seq, audited, name) = match self {
+        let (seq, audited, audited_at, name) = match self {
             Self::Sqlite(conn) => {
-                let sql = "BEGIN IMMEDIATE; SELECT seq, audited, '' FROM counter";
+                let sql = "BEGIN IMMEDIATE; SELECT seq, audited, audited_at, '' FROM counter";
                 let row = sqlx::raw_sql(sql).fetch_one(conn).await?;
-                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)
+                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)
             }
             Self::Postgres(conn) => {
-                let sql = "BEGIN; SELECT seq, audited, pg_current_xact_id()::text FROM counter FOR UPDATE";
+                let sql = "BEGIN; SELECT seq, audited, audited_at, pg_current_xact_id()::text FROM counter FOR UPDATE";
                 let row = sqlx::raw_sql(sql).fetch_one(conn).await?;
-                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)
+                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)
             }
         };
-        Ok(Begun { seq, audited, name })
+        Ok(Begun { seq, audited, audited_at: Timestamp(audited_at), name })
     }
 
     /// Moves the counter and commits, in one exchange. The counter is written even when it stays: in a transaction that the engine has
     /// given up this is an error, where COMMIT alone would quietly roll back.
     async fn commit(&mut self, done: &Done, bell: &Bell) -> Result<(), sqlx::Error> {
-        let (seq, audited) = (done.seq, done.audited);
+        let (seq, audited, at) = (done.seq, done.audited, done.audited_at.0);
         let notify = match self {
             Self::Sqlite(_) => String::new(),
             Self::Postgres(_) => bell.notify(seq, &done.called) + "; ",
         };
-        let sql = format!("UPDATE counter SET seq = {seq}, audited = {audited}; {notify}COMMIT");
+        let sql =
+            format!("UPDATE counter SET seq = {seq}, audited = {audited}, audited_at = {at}; {notify}COMMIT");
         on!(&mut self.db(), c => sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(c).await.map(drop))
     }
 
@@ -190,6 +199,7 @@ impl Conn {
 pub(super) struct Begun {
     pub(super) seq: i64,
     audited: i64,
+    audited_at: Timestamp,
     name: String,
 }
 
@@ -244,6 +254,7 @@ struct Task {
     clock: Arc<dyn Clock>,
     bell: Arc<Bell>,
     replaced: CancellationToken,
+    measured: Arc<Measured>,
 }
 
 /// The way to the database that was opened, and to no other.
@@ -278,6 +289,7 @@ impl Task {
         match self.attempt(&mut batch).await {
             Attempt::Done => finish_all(batch, || Ok(())),
             Attempt::Again(error) if batch.len() > 1 => {
+                self.measured.failed.add();
                 tracing::debug!(%error, commands = batch.len(), "a batch is run again one by one");
                 for job in batch {
                     Box::pin(self.commit(vec![job])).await;
@@ -285,12 +297,14 @@ impl Task {
             }
             // A command that was refused has its own answer; the error is for one that had none.
             Attempt::Again(error) => {
+                self.measured.failed.add();
                 tracing::debug!(%error, "nothing was committed");
                 for job in batch {
                     job.finish(Err(error.clone()));
                 }
             }
             Attempt::Failed(error) => {
+                self.measured.failed.add();
                 tracing::debug!(%error, commands = batch.len(), "nothing was committed");
                 finish_all(batch, || match &error {
                     StoreError::Full | StoreError::Replaced => Err(error.clone()),
@@ -302,6 +316,7 @@ impl Task {
 
     /// Runs all commands in one transaction.
     async fn attempt(&mut self, batch: &mut [Box<dyn Job>]) -> Attempt {
+        let since = self.measured.monotonic();
         let (mut conn, begun) = match self.begin().await {
             Ok(begun) => begun,
             Err(error) => return Attempt::Failed(error),
@@ -333,6 +348,7 @@ impl Task {
                 }
             }
         }
+        self.measured.committed(since, batch.len(), &done.moves);
         self.way.trail.committed(done.seq);
         self.bell.ring(done.seq, done.called);
         Attempt::Done
@@ -410,7 +426,7 @@ async fn work(
     batch: &mut [Box<dyn Job>],
     now: Timestamp,
 ) -> Result<Option<Done>, StoreError> {
-    let mut unit = Unit::new(conn.db(), now, begun.seq, begun.audited);
+    let mut unit = Unit::new(conn.db(), now, begun.seq, (begun.audited, begun.audited_at));
     if batch.len() > 1 {
         let mut wants = Wants::default();
         for job in batch.iter() {

@@ -8,9 +8,9 @@ use settled::clock::{Clock, SystemClock};
 use settled::dispatch::Crew;
 use settled::domain::id::DaemonId;
 use settled::domain::turn::Turn;
-use settled::engine::{AddServer, Asked, EditPolicy, Engine, Install, Lease};
+use settled::engine::{AddServer, Asked, EditPolicy, Engine, Install, Lease, Login, Sealing};
 use settled::hub::Hub;
-use settled::secrets::Sealer;
+use settled::secrets::MasterKey;
 use settled::store::{self, Opened};
 use settled_tests::scripted::{Patience, Scripted};
 use settled_tests::sim::{catalog, knobs};
@@ -31,8 +31,10 @@ impl House {
         let hub = Hub::new(&writer);
         let installation = store.about().installation;
         let catalog: Catalog = catalog()?;
-        let (sealer, me) = (Sealer::new([7; 32].into()), DaemonId(clock.ulid()));
-        let engine = Engine::new(store, writer, hub, catalog, sealer, Arc::clone(&clock), me, knobs.engine);
+        let keys = MasterKey::new([7; 32].into()).into();
+        let sealing = Sealing::open(&store, &writer, keys, &clock).await?;
+        let me = DaemonId(clock.ulid());
+        let engine = Engine::new(store, writer, hub, catalog, sealing, Arc::clone(&clock), me, knobs.engine);
         // Longer than any measurement, so that nobody needs to renew it.
         let lease = Lease::new(std::time::Duration::from_secs(86_400), Arc::clone(&clock));
         engine.renew_lease(&lease, true).await?;
@@ -64,7 +66,7 @@ impl House {
             port: 22,
             user: String::new(),
             host_key: String::new(),
-            identity_key: Vec::new(),
+            login: Login::Agent,
             labels: BTreeMap::new(),
             via: String::new(),
             policy: EditPolicy::default(),

@@ -12,10 +12,10 @@ use settled::clock::Clock as _;
 use settled::dispatch::{self, Crew, Dispatcher, Lane, Next, Readings};
 use settled::domain::id::{DaemonId, ServerId};
 use settled::engine::reconcile::Report;
-use settled::engine::{self, Engine, Lease};
+use settled::engine::{self, Engine, Lease, Sealing};
 use settled::hub::Hub;
 use settled::reconciler::{ReconcileError, Reconciler};
-use settled::secrets::Sealer;
+use settled::secrets::MasterKey;
 use settled::store::{self, Committed, Opened};
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -120,13 +120,14 @@ impl Daemon {
         let committed = writer.committed();
         let hub = Hub::new(&writer);
         let (me, installation) = (DaemonId(clock.ulid()), store.about().installation);
-        let sealer = Sealer::new([7; 32].into());
+        let keys = MasterKey::new([7; 32].into()).into();
+        let sealing = Sealing::open(&store, &writer, keys, &(Arc::clone(clock) as _)).await?;
         let engine = Engine::new(
             store,
             writer,
             hub.clone(),
             catalog.clone(),
-            sealer,
+            sealing,
             Arc::clone(clock) as _,
             me,
             knobs.engine,

@@ -4,24 +4,29 @@
 
 mod audit;
 mod bad_input;
+mod breaking;
 mod commands;
 mod contract;
 mod door;
+mod errors;
 mod following;
 mod full_disk;
 mod leaving;
 mod lifecycles;
 mod limits;
+mod log_messages;
 mod notifiers;
 mod permissions;
 mod reading;
 mod schedules;
 mod scopes;
+mod secrets;
 mod servers;
 mod socket;
 mod tokens;
 mod watching;
 mod watching_filters;
+mod watching_scope;
 mod workers;
 
 use std::time::Duration;

@@ -74,7 +74,7 @@ async fn p14_what_a_token_is_shows_at_once_and_its_use_is_noted() {
     assert!(api.engine.held("ci").await.unwrap().is_some());
     let revoked = api.admin().revoke_token(revocation("r1", "ci")).await.unwrap().into_inner();
     assert!(revoked.token.as_ref().unwrap().revoked_at.is_some());
-    assert_eq!(shown().await, Shown::Revoked);
+    assert_eq!(shown().await, Shown::Revoked("ci".to_owned()));
     assert!(api.engine.held("ci").await.unwrap().is_none());
     let again = api.admin().revoke_token(revocation("r1", "ci")).await.unwrap().into_inner();
     assert_eq!(again, revoked);
@@ -83,5 +83,5 @@ async fn p14_what_a_token_is_shows_at_once_and_its_use_is_noted() {
 
     let next = api.admin().create_token(new("t2", "ci")).await.unwrap().into_inner();
     assert_ne!(next.secret, answer.secret, "the name is free, the secret another");
-    assert_eq!(shown().await, Shown::Revoked);
+    assert_eq!(shown().await, Shown::Revoked("ci".to_owned()));
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::join_all;
+use settled::clock::Clock;
 use settled::domain::time::Timestamp;
 use settled::hub::watching::{Seen, Start as From, Wanted, Watcher};
 use settled::store::retention::Horizon;
@@ -340,6 +341,43 @@ async fn p10_a_thousand_idle_watchers_ask_the_store_for_nothing() {
     for seen in soon("the news", all).await {
         assert!(matches!(seen, Ok(Seen::Changed { .. })), "{seen:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_what_one_watcher_has_read_is_there_for_all_who_are_as_far() {
+    let api = Served::start().await;
+    let (engine, clock) = (&api.engine, api.engine.clock());
+    let mut watchers = Vec::new();
+    for _ in 0..100 {
+        let all = Wanted::new(Vec::new());
+        let mut watcher = Watcher::begin(engine.hub(), engine.store(), all, From::Now, clock).await.unwrap();
+        watcher.next(clock).await.unwrap();
+        watchers.push(watcher);
+    }
+    api.server("web").await;
+    let end = i64::try_from(now(&api).await.seq).unwrap();
+    let first = told_until(&mut watchers[0], clock, end).await;
+    // Whoever asks the store now waits, and fails in the end.
+    let mut readers = Vec::new();
+    let moment = Duration::from_millis(500);
+    while let Ok(reader) = tokio::time::timeout(moment, engine.store().read()).await {
+        readers.push(reader.unwrap());
+    }
+    let others = join_all(watchers[1..].iter_mut().map(|watcher| told_until(watcher, clock, end)));
+    for told in soon("the news", others).await {
+        assert_eq!(told, first);
+    }
+}
+
+/// The numbers of the changes that are told up to this one.
+async fn told_until(watcher: &mut Watcher, clock: &dyn Clock, end: i64) -> Vec<i64> {
+    let mut told = Vec::new();
+    while told.last() != Some(&end) {
+        if let Seen::Changed { row, .. } = watcher.next(clock).await.unwrap() {
+            told.push(row.seq);
+        }
+    }
+    told
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,6 +17,11 @@ const OPERATORS: u32 = 50;
 /// Ann is an operator by her group, and has asked for something on `alpha`.
 async fn asked_by_ann() -> (World, RunId) {
     let mut w = world(&["alpha"]).await;
+    let run = ann_asks(&mut w).await;
+    (w, run)
+}
+
+async fn ann_asks(w: &mut World) -> RunId {
     let mut grants = Grants::default();
     grants.group(OPERATORS, Role::Operator);
     w.gate.replace(grants);
@@ -24,7 +29,7 @@ async fn asked_by_ann() -> (World, RunId) {
     let mut asked = w.asked("Resources.Install");
     asked.principal = format!("unix:{ANN}");
     let answer = w.daemon.engine.install(asked, install("alpha", "thing", "a")).await.unwrap();
-    (w, answer.run.unwrap().id.parse().unwrap())
+    answer.run.unwrap().id.parse().unwrap()
 }
 
 #[tokio::test]
@@ -60,4 +65,15 @@ async fn p14_who_is_out_of_the_group_or_of_the_scope_when_the_turn_comes_is_bloc
         ended(&run, Outcome::Blocked, Reason::Forbidden, Evidence::NotStarted);
         assert_eq!(executions(&w, &run), 0);
     }
+}
+
+#[tokio::test]
+async fn p14_whoever_may_not_any_more_is_blocked_before_anything_touches_the_server() {
+    let mut w = world(&["alpha"]).await;
+    w.go(seconds(60)).await.unwrap();
+    w.remote.cut("alpha", seconds(7_200));
+    let run = ann_asks(&mut w).await;
+    w.users.put(ANN, &[]);
+    let run = w.end(run, seconds(60)).await.unwrap();
+    ended(&run, Outcome::Blocked, Reason::Forbidden, Evidence::NotStarted);
 }

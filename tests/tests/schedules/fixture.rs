@@ -14,10 +14,12 @@ use settled::domain::run::Run;
 use settled::domain::schedule::{Chore, Occurrence, On, Schedule, Target, Work};
 use settled::domain::time::Timestamp;
 use settled::engine::schedules::find_schedule;
-use settled::engine::{AddServer, Answer, Asked, ChoreEnd, EditPolicy, EditSchedule, Engine, Refusal};
+use settled::engine::{
+    AddServer, Answer, Asked, ChoreEnd, EditPolicy, EditSchedule, Engine, Login, Refusal, Sealing,
+};
 use settled::hub::Hub;
 use settled::scheduler::{Chores, Firing};
-use settled::secrets::Sealer;
+use settled::secrets::MasterKey;
 use settled::store::{self, Committed};
 use settled_tests::postgres::Postgres;
 use settled_tests::sim::{SimClock, catalog, install, knobs};
@@ -148,7 +150,7 @@ impl House {
             port: 22,
             user: String::new(),
             host_key: String::new(),
-            identity_key: Vec::new(),
+            login: Login::Agent,
             labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             via: String::new(),
             policy: EditPolicy::default(),
@@ -232,7 +234,9 @@ async fn daemon(url: &str, clock: &Arc<SimClock>, chores: &Arc<Told>) -> Daemon 
     let opened = store::open(url, None, Arc::clone(clock) as _).await.unwrap();
     let committed = opened.writer.committed();
     let hub = Hub::new(&opened.writer);
-    let sealer = Sealer::new([7; 32].into());
+    let keys = MasterKey::new([7; 32].into()).into();
+    let sealing =
+        Sealing::open(&opened.store, &opened.writer, keys, &(Arc::clone(clock) as _)).await.unwrap();
     let me = DaemonId(clock.ulid());
     let packages = catalog().unwrap();
     let engine = Engine::new(
@@ -240,7 +244,7 @@ async fn daemon(url: &str, clock: &Arc<SimClock>, chores: &Arc<Told>) -> Daemon 
         opened.writer,
         hub,
         packages,
-        sealer,
+        sealing,
         Arc::clone(clock) as _,
         me,
         knobs().engine,

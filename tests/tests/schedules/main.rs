@@ -43,6 +43,8 @@ conformance! {
     overlap::what_comes_later_cancels_what_came_earlier,
     overlap::p14_what_is_fired_by_hand_and_waits_is_for_whoever_fired_it,
     overlap::p14_who_may_not_any_more_gets_no_run,
+    overlap::p14_a_schedule_is_not_for_who_may_on_some_servers_only,
+    overlap::p4_a_hundred_schedules_of_whom_nobody_can_tell_keep_nobody_elses_waiting,
     overlap::p14_of_whom_nobody_can_tell_the_occurrence_comes_with_a_later_tick,
     targets::labels_are_looked_at_when_it_fires,
     targets::a_target_that_cannot_be_accepted_is_told_with_its_sentence,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use settled::auth::{Gate, Grants, Role};
+use settled::auth::{Gate, Grants, Role, Scope};
 use settled::clock::Clock as _;
 use settled::domain::schedule::{Fate, Overlap, WAITING_MAX};
 use settled::domain::verdict::Outcome;
@@ -125,6 +125,41 @@ pub(crate) async fn p14_who_may_not_any_more_gets_no_run(house: House) {
     house.edit(EditSchedule { overlap: Some(Overlap::Queue), ..EditSchedule::default() }).await.unwrap();
     house.go(MINUTE).await;
     assert_eq!(house.words(schedule.id).await, ["due refused", "due fired"]);
+}
+
+pub(crate) async fn p14_a_schedule_is_not_for_who_may_on_some_servers_only(house: House) {
+    let mut grants = Grants::default();
+    grants.user_on(4711, Role::Operator, Scope::Of(vec!["server:web1".parse().unwrap()]));
+    let gate = Gate::new(0, grants, Arc::clone(&house.clock) as _);
+    let firing = Firing::new(house.engine().clone(), gate, Arc::clone(&house.chores) as _);
+    house.server("web1", &[]).await;
+    house.thing("web1", "a").await;
+    let asked = house.asked_by("unix:4711", "Schedules.Create");
+    house.engine().add_schedule(asked, "look".to_owned(), every("* * * * *")).await.unwrap();
+    house.clock.move_to(house.clock.monotonic() + MINUTE);
+    firing.step().await.unwrap();
+    assert_eq!(house.words(house.schedule("look").await.id).await, ["due refused"]);
+}
+
+pub(crate) async fn p4_a_hundred_schedules_of_whom_nobody_can_tell_keep_nobody_elses_waiting(house: House) {
+    let users = Arc::new(Users::default());
+    let mut grants = Grants::default();
+    grants.group(50, Role::Operator);
+    let gate = Gate::with_members(0, grants, Arc::clone(&users) as _, Arc::clone(&house.clock) as _);
+    let firing = Firing::new(house.engine().clone(), gate, Arc::clone(&house.chores) as _);
+    house.server("web1", &[]).await;
+    house.thing("web1", "a").await;
+    for n in 0..100 {
+        let asked = house.asked_by("unix:4711", "Schedules.Create");
+        house.engine().add_schedule(asked, format!("look-{n}"), every("* * * * *")).await.unwrap();
+    }
+    let asked = house.asked_by("unix:0", "Schedules.Create");
+    house.engine().add_schedule(asked, "roots".to_owned(), every("* * * * *")).await.unwrap();
+    users.set_away(true);
+    house.clock.move_to(house.clock.monotonic() + MINUTE);
+    while firing.step().await.unwrap() > 0 {}
+    assert_eq!(house.words(house.schedule("look-99").await.id).await, Vec::<String>::new());
+    assert_eq!(house.words(house.schedule("roots").await.id).await, ["due fired"]);
 }
 
 pub(crate) async fn p14_of_whom_nobody_can_tell_the_occurrence_comes_with_a_later_tick(house: House) {

@@ -82,7 +82,7 @@ async fn renew(writer: &Writer, who: DaemonId, length: Duration) {
     let renewal = write(writer, move |unit| {
         Box::pin(async move {
             let until = unit.now() + length;
-            unit.renew_lease(who, "0.1.0", &[].into(), true, until).await
+            unit.renew_lease(who, "0.1.0", &[].into(), &[], true, until).await
         })
     });
     renewal.await.unwrap();

@@ -82,7 +82,7 @@ conformance! {
     origin::p10_a_counter_that_goes_back_under_a_daemon_ends_it,
     faults::a_read_that_fails_does_not_lose_what_a_neighbour_wrote,
     tokens::p14_a_token_is_found_by_its_digest_until_it_is_revoked_and_its_name_is_free_then,
-    tokens::revoked_tokens_go_with_the_audit_and_others_stay,
+    tokens::tokens_that_are_over_go_with_the_audit_and_others_stay,
     notices::a_notice_is_stored_with_what_it_tells,
     notices::who_is_told_goes_by_labels_packages_and_events,
     notices::a_notice_is_sent_by_one_daemon_at_a_time,

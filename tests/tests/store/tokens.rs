@@ -62,18 +62,19 @@ pub(crate) async fn p14_a_token_is_found_by_its_digest_until_it_is_revoked_and_i
     assert_eq!(ids(reader.db().tokens("01B", 9).await.unwrap()), ["01A"]);
 }
 
-pub(crate) async fn revoked_tokens_go_with_the_audit_and_others_stay(house: House) {
+pub(crate) async fn tokens_that_are_over_go_with_the_audit_and_others_stay(house: House) {
     insert(&house, row("01A", "old"), "d1").await.unwrap();
-    insert(&house, row("01B", "expired"), "d2").await.unwrap();
+    insert(&house, TokenRow { expires_at: 0, ..row("01B", "expired") }, "d2").await.unwrap();
+    insert(&house, TokenRow { expires_at: i64::MAX, ..row("01C", "good") }, "d3").await.unwrap();
     revoke(&house, "01A").await.unwrap();
     let expire = async |audit| {
         let never = Timestamp(0);
         let horizon = Horizon { runs: never, transitions: never, requests: never, audit };
         house.write(move |unit| Box::pin(async move { unit.expire(horizon, 5).await })).await.unwrap()
     };
-    assert_eq!(expire(Timestamp(1)).await, 0);
+    assert_eq!(expire(Timestamp(1)).await, 1);
     assert_eq!(expire(Timestamp(i64::MAX)).await, 1);
     let left = house.read().await.db().tokens("", 9).await.unwrap();
     assert_eq!(left.len(), 1, "{left:?}");
-    assert_eq!(left[0].name, "expired");
+    assert_eq!(left[0].name, "good");
 }

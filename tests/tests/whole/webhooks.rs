@@ -81,7 +81,7 @@ impl Endpoint {
         self.got.lock().unwrap().clone()
     }
 
-    fn stage(&self, name: &str, lines: &str) -> String {
+    pub(crate) fn stage(&self, name: &str, lines: &str) -> String {
         let port = self.port;
         format!(
             "[[stages]]\nname = \"{name}\"\n{lines}\n[stages.action]\nwebhook = \"http://127.0.0.1:{port}/hook?a=1\"\n\

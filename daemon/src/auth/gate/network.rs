@@ -15,10 +15,10 @@ pub enum Shown {
         /// What it gives.
         held: Held,
     },
-    /// One whose time is over.
-    Expired,
-    /// One that was revoked.
-    Revoked,
+    /// One whose time is over, by its name.
+    Expired(String),
+    /// One that was revoked, by its name.
+    Revoked(String),
     /// One that this settled has not made, or has forgotten.
     Unknown,
 }
@@ -38,10 +38,10 @@ pub trait Tokens: Send + Sync {
 pub enum NotLetIn {
     /// The time of its token is over.
     #[error("this token has expired: ask whoever gave it to you for another (settlectl token create)")]
-    Expired,
+    Expired(String),
     /// Its token was revoked.
     #[error("this token was revoked: ask whoever gave it to you for another (settlectl token create)")]
-    Revoked,
+    Revoked(String),
     /// Its token is not one of this settled.
     #[error("this settled does not know this token: is it another settled's, or was it revoked long ago?")]
     Unknown,
@@ -53,6 +53,17 @@ pub enum NotLetIn {
     /// It has to ask again later.
     #[error("nobody can tell at the moment whose token this is: {0}")]
     Later(String),
+}
+
+impl NotLetIn {
+    /// The principal that its caller would be, where that is certain.
+    pub fn whose(&self) -> Option<String> {
+        match self {
+            Self::Expired(token) | Self::Revoked(token) => Some(format!("{TOKEN}{token}")),
+            Self::Stranger(certificate) => Some(format!("{CERTIFICATE}{certificate}")),
+            Self::Unknown | Self::Later(_) => None,
+        }
+    }
 }
 
 impl Gate {
@@ -69,8 +80,8 @@ impl Gate {
             Shown::Good { name, held } => {
                 principal(format!("{TOKEN}{name}"), &held, verb).ok_or(NotLetIn::Unknown)
             }
-            Shown::Expired => Err(NotLetIn::Expired),
-            Shown::Revoked => Err(NotLetIn::Revoked),
+            Shown::Expired(name) => Err(NotLetIn::Expired(name)),
+            Shown::Revoked(name) => Err(NotLetIn::Revoked(name)),
             Shown::Unknown => Err(NotLetIn::Unknown),
         }
     }
@@ -116,7 +127,7 @@ mod tests {
     #[async_trait]
     impl Tokens for Book {
         async fn shown(&self, _: &Token) -> Result<Shown, String> {
-            Ok(Shown::Revoked)
+            Ok(Shown::Unknown)
         }
 
         async fn held(&self, name: &str) -> Result<Option<Held>, String> {

@@ -92,8 +92,7 @@ impl Engine {
         let missing = || Refusal::not_now(format!("the secret `{name}` is not there: {}", how_to_give(name)));
         let sealed = sealed.ok_or_else(missing)?;
         let secret = self
-            .sealer()
-            .open(&owner, name, &sealed.key_id, &sealed.sealed)
+            .unseal(&owner, sealed)
             .map_err(|error| Refusal::not_now(format!("the secret `{name}`: {error}")))?;
         let id = format!("{}.{}", enrollment.id, db.entered(enrollment.id).await?);
         let body = body(&enrollment, &id);
@@ -125,12 +124,7 @@ impl Engine {
         if dry {
             return Ok(());
         }
-        for (name, secret) in given {
-            let internal = |error: crate::secrets::SecretError| Refusal::Internal(error.to_string());
-            let sealed = self.sealer().seal(&owner, name, secret, self.nonce()).map_err(internal)?;
-            unit.put_secret(&owner, name, self.sealer().key_id(), &sealed).await?;
-        }
-        Ok(())
+        self.put_secrets(unit, &owner, given).await
     }
 }
 

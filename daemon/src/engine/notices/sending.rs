@@ -181,7 +181,7 @@ impl Engine {
         let sealed = self.store().read().await?.db().secrets(&to.id).await?;
         let sealed = sealed.into_iter().find(|row| row.name == SECRET);
         let sealed = sealed.ok_or_else(|| Refusal::Internal("its secret is not there".to_owned()))?;
-        let secret = self.sealer().open(&to.id, SECRET, &sealed.key_id, &sealed.sealed)?;
+        let secret = self.unseal(&to.id, sealed)?;
         Ok(Posted::Webhook { url: to.url.clone(), secret })
     }
 

@@ -1,6 +1,8 @@
 //! Where commits end: the last change of a commit that a watcher is told says so. Whether it is the last is known only when the next
 //! transition is, so one change is held back until then.
 
+use std::sync::Arc;
+
 use super::Seen;
 use crate::store::rows::TransitionRow;
 
@@ -10,7 +12,7 @@ pub(super) struct Commit {
     /// Its time, which is its own; `None` between two commits.
     at: Option<i64>,
     /// The change that may be its last.
-    last: Option<Box<TransitionRow>>,
+    last: Option<Arc<TransitionRow>>,
     /// Something of it has no place to go on from: its end is told by a bookmark.
     bare: bool,
 }
@@ -32,7 +34,7 @@ impl Commit {
     }
 
     /// Tells a change of it; what can be told now.
-    pub(super) fn tell(&mut self, row: Box<TransitionRow>) -> Option<Seen> {
+    pub(super) fn tell(&mut self, row: Arc<TransitionRow>) -> Option<Seen> {
         if self.bare {
             return Some(Seen::Changed { row, position: None, commit_complete: false });
         }

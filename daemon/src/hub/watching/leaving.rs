@@ -1,8 +1,9 @@
 //! A server that loses the labels that a watch asks for goes, and with it all that is on it: page by page, as ids only. What it has become
-//! since is none of the watcher's business.
+//! since is none of the watcher's business. What has come to it since goes, too, for who may have seen that when the server came, as it stands
+//! now; to who may not see the server any more it was not told, and is not named.
 
 use super::Left;
-use super::wanted::{Filter, Traits};
+use super::wanted::{Filter, Mask, Traits, Wanted};
 use crate::store::places::Mention;
 use crate::store::rows::{Kind, TransitionRow};
 use crate::store::{Db, StoreError};
@@ -31,6 +32,8 @@ pub(super) struct Leaving {
     server: String,
     /// The number of the change of labels.
     seq: i64,
+    /// The number up to which what goes was made.
+    made_by: i64,
     /// The filters that admit it no more.
     was: Vec<Filter>,
     /// Those that still do.
@@ -39,8 +42,11 @@ pub(super) struct Leaving {
 }
 
 impl Leaving {
-    pub(super) fn new(server: String, seq: i64, was: Vec<Filter>, is: Vec<Filter>) -> Self {
-        Self { server, seq, was, is, part: Part::Server }
+    /// Of a server that leaves with the transition of this number, out of these filters; those still admit it.
+    pub(super) fn new(wanted: &Wanted, server: &str, seq: i64, (goes, stays): (Mask, Mask)) -> Self {
+        let (was, is) = (wanted.on(server, goes), wanted.on(server, stays));
+        let made_by = if wanted.is_confined() { seq } else { i64::MAX };
+        Self { server: server.to_owned(), seq, made_by, was, is, part: Part::Server }
     }
 
     /// The next page; `None` after the last. A page may be empty.
@@ -49,7 +55,7 @@ impl Leaving {
         db: &mut Db<'_>,
         limit: i64,
     ) -> Result<Option<Vec<Left>>, StoreError> {
-        let (server, seq) = (self.server.clone(), self.seq);
+        let (server, seq, made_by) = (self.server.clone(), self.seq, self.made_by);
         let is_full = |rows: usize| i64::try_from(rows).is_ok_and(|rows| rows >= limit);
         let last = |of: &[Mention]| of.last().filter(|_| is_full(of.len())).map(|last| last.id.clone());
         let (kind, mentions, next) = match std::mem::replace(&mut self.part, Part::Done) {
@@ -58,25 +64,25 @@ impl Leaving {
                 (Kind::Server, vec![itself], Part::Resources { after: String::new() })
             }
             Part::Resources { after } => {
-                let found = db.resources_on(&server, &after, limit).await?;
+                let found = db.resources_on(&server, made_by, &after, limit).await?;
                 let next = last(&found)
                     .map_or(Part::Runs { after: String::new() }, |after| Part::Resources { after });
                 (Kind::Resource, found, next)
             }
             Part::Runs { after } => {
-                let found = db.runs_open_at(&server, seq, &after, limit).await?;
+                let found = db.runs_open_at(&server, (seq, made_by), &after, limit).await?;
                 let next = last(&found)
                     .map_or(Part::Enrollments { after: String::new() }, |after| Part::Runs { after });
                 (Kind::Run, found, next)
             }
             Part::Enrollments { after } => {
-                let found = db.enrollments_open_at(&server, seq, &after, limit).await?;
+                let found = db.enrollments_open_at(&server, (seq, made_by), &after, limit).await?;
                 let next =
                     last(&found).map_or(Part::Gone { after: seq }, |after| Part::Enrollments { after });
                 (Kind::Enrollment, found, next)
             }
             Part::Gone { after } => {
-                let gone = db.gone_since(&server, after, limit).await?;
+                let gone = db.gone_since(&server, made_by, after, limit).await?;
                 if let Some(last) = gone.last().filter(|_| is_full(gone.len())) {
                     self.part = Part::Gone { after: last.seq };
                 }

@@ -2,11 +2,12 @@
 //! which knows from the transitions that it keeps what labels a server had then.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::wanted::{Mask, Wanted};
 use crate::store::places::Place;
 use crate::store::rows::TransitionRow;
-use crate::store::{Db, StoreError};
+use crate::store::{Db, Store, StoreError};
 
 /// Servers that are remembered: more than one page of transitions can name.
 const PLACES_MAX: usize = 1_024;
@@ -19,10 +20,10 @@ impl Places {
     /// Learns of the servers in a page of transitions that comes after this number.
     pub(super) async fn learn(
         &mut self,
-        db: &mut Db<'_>,
+        store: &Store,
         wanted: &Wanted,
         after: i64,
-        rows: &[TransitionRow],
+        rows: &[Arc<TransitionRow>],
     ) -> Result<(), StoreError> {
         if !wanted.asks_for_places() {
             return Ok(());
@@ -31,11 +32,15 @@ impl Places {
         if self.0.len() + named.len() > PLACES_MAX {
             self.0.clear();
         }
-        for server in named {
-            if !server.is_empty() && !self.0.contains_key(server) {
-                let mask = look_up(db, wanted, server, after).await?;
-                self.0.insert(server.to_owned(), mask);
-            }
+        let is_new = |server: &&str| !server.is_empty() && !self.0.contains_key(*server);
+        let unknown: Vec<_> = named.into_iter().filter(is_new).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let mut reader = store.read().await?;
+        for server in unknown {
+            let mask = look_up(&mut reader.db(), wanted, server, after).await?;
+            self.0.insert(server.to_owned(), mask);
         }
         Ok(())
     }
@@ -58,9 +63,23 @@ impl Places {
         mask
     }
 
-    /// A server is gone.
-    pub(super) fn forget(&mut self, server: &str) {
-        self.0.remove(server);
+    /// A server is gone: what is told of it from here on is for filters that ask for no labels.
+    pub(super) fn leave(&mut self, wanted: &Wanted, server: &str) {
+        self.0.insert(server.to_owned(), wanted.at(server, None));
+    }
+}
+
+/// Whether what stands on a server now may be told. Whoever may not see all sees its servers as they are only while they are its own,
+/// whatever they were when the watch came to its position.
+pub(super) async fn may_tell(
+    db: &mut Db<'_>,
+    wanted: &Wanted,
+    server: Option<&str>,
+) -> Result<bool, StoreError> {
+    match server {
+        _ if !wanted.is_confined() => Ok(true),
+        Some(server) => Ok(!look_up(db, wanted, server, i64::MAX).await?.is_empty()),
+        None => Ok(false),
     }
 }
 

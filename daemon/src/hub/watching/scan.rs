@@ -8,7 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use super::wanted::{Filter, server_of};
+use super::places::may_tell;
+use super::wanted::{Filter, Wanted, server_of};
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::hub::Shelf;
 use crate::hub::shelf::Page;
@@ -53,7 +54,11 @@ impl Scan {
     }
 
     /// The next object that the filter holds; `None` after the last.
-    pub(super) async fn next(&mut self, store: &Store) -> Result<Option<Object>, StoreError> {
+    pub(super) async fn next(
+        &mut self,
+        store: &Store,
+        wanted: &Wanted,
+    ) -> Result<Option<Object>, StoreError> {
         loop {
             if self.page.as_ref().is_some_and(Page::was_dropped) {
                 (self.page, self.rest) = (None, false);
@@ -68,7 +73,13 @@ impl Scan {
             } else if std::mem::take(&mut self.rest) {
                 self.part = self.next_part();
             } else {
-                let objects = self.read(&mut store.read().await?.db()).await?;
+                let mut reader = store.read().await?;
+                let objects = self.read(&mut reader.db()).await?;
+                // Asked after they were read: what was read while its server may have been another one's is not told.
+                if !may_tell(&mut reader.db(), wanted, self.filter.server.as_deref()).await? {
+                    self.part = Part::Done;
+                    continue;
+                }
                 self.rest = i64::try_from(objects.len()).is_ok_and(|read| read < OBJECTS);
                 let bytes = objects.iter().map(weight).sum();
                 self.page = Some(self.shelf.keep(objects.into(), bytes));
@@ -191,10 +202,16 @@ fn weight(object: &Object) -> usize {
         |texts: &BTreeMap<String, String>| texts.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
     OBJECT_BYTES
         + match object {
-            Object::Resource(r) => texts(&r.desired) + texts(&r.outputs),
+            Object::Server(s) => texts(&s.labels),
+            Object::Resource(r) => {
+                let former = r.former.as_ref().map_or(0, |former| texts(&former.desired));
+                let applied = r.applied.as_ref().map_or(0, |applied| texts(&applied.params));
+                let observed = r.observed.as_ref().map_or(0, |observed| texts(&observed.facts));
+                texts(&r.desired) + texts(&r.outputs) + former + applied + observed
+            }
             Object::Run(_, row) => row.parameters.len() + row.outputs.len(),
             Object::Enrollment(e) => e.payload.len(),
-            Object::Server(_) | Object::Step(_) | Object::Schedule(_) => 0,
+            Object::Step(_) | Object::Schedule(_) => 0,
         }
 }
 

@@ -66,7 +66,7 @@ impl Snapshot {
     ) -> Result<Option<Object>, StoreError> {
         loop {
             if let Some((scan, without)) = &mut self.look {
-                let Some(object) = scan.next(store).await? else {
+                let Some(object) = scan.next(store, wanted).await? else {
                     self.look = None;
                     continue;
                 };

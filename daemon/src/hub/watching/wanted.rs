@@ -15,6 +15,9 @@ use crate::store::rows::{Kind, Object, TransitionRow};
 /// Most filters of one watch.
 pub const FILTERS_MAX: usize = 32;
 
+/// What whoever sees some servers only is told of.
+const CONFINED_KINDS: [Kind; 4] = [Kind::Server, Kind::Resource, Kind::Run, Kind::Step];
+
 /// Some of all objects. All given parts must match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -85,10 +88,20 @@ impl Wanted {
         Self { filters, sees: None }
     }
 
-    /// And only on servers that the caller may see. What is on no server is not shown to whoever may not see all.
+    /// And only on servers that the caller may see. What is on no server, and what lifecycles do with one, is not shown to whoever may not
+    /// see all.
     #[must_use]
-    pub fn within(self, sees: Sees) -> Self {
+    pub fn within(mut self, sees: Sees) -> Self {
+        for filter in &mut self.filters {
+            filter.kinds = CONFINED_KINDS.into_iter().filter(|kind| filter.wants(*kind)).collect();
+        }
+        self.filters.retain(|filter| !filter.kinds.is_empty());
         Self { sees: Some(sees), ..self }
+    }
+
+    /// Whether the caller sees some servers only.
+    pub(super) fn is_confined(&self) -> bool {
+        self.sees.is_some()
     }
 
     /// Whether the names and labels of servers matter.
@@ -285,5 +298,15 @@ mod tests {
         assert_eq!(wanted.at("S", Some(&place(&[("site", "oslo"), ("mine", "")]))), Mask(0b11));
         assert_eq!(wanted.at("S", None), Mask::default(), "who is not known is not shown");
         assert_eq!(wanted.nowhere(), Mask::default(), "what is on no server is for those who see all");
+        assert!(
+            wanted.filters().all(|(_, filter)| !filter.wants(Kind::Enrollment) && filter.wants(Kind::Step))
+        );
+        let filter = Filter { kinds: vec![Kind::Enrollment], ..Filter::default() };
+        let nothing = Wanted::new(vec![filter]).within(Arc::new(|_, _| true));
+        assert_eq!(
+            nothing.at("S", Some(&place(&[]))),
+            Mask::default(),
+            "and not all kinds, when none is left"
+        );
     }
 }

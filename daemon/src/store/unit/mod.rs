@@ -21,6 +21,7 @@ use known::Known;
 use pending::Pending;
 
 use super::audit::AuditRow;
+use super::measured::Move;
 use super::notices::Told;
 use super::rows::TransitionRow;
 use super::{Db, StoreError};
@@ -64,6 +65,8 @@ pub struct Unit<'c> {
     spoilt: bool,
     transitions: Vec<TransitionRow>,
     audited: i64,
+    /// When its last row was noted: no later one is from before.
+    audited_at: Timestamp,
     audit: Vec<Audited>,
     /// The last number before what is noted next.
     began_at: i64,
@@ -72,16 +75,21 @@ pub struct Unit<'c> {
     called: Vec<ServerId>,
     /// What is to be told of it.
     told: Vec<Told>,
+    /// What becomes of runs, to be counted once it is committed.
+    moves: Vec<Move>,
 }
 
 /// What a unit has written, for the commit.
 pub(super) struct Done {
     /// The last number.
     pub(super) seq: i64,
-    /// The last number of the audit.
+    /// The last number of the audit, and when that was noted.
     pub(super) audited: i64,
+    pub(super) audited_at: Timestamp,
     /// Servers whose lanes have news.
     pub(super) called: Vec<ServerId>,
+    /// What became of runs.
+    pub(super) moves: Vec<Move>,
 }
 
 /// How far a unit had come before a command ran in it.
@@ -93,8 +101,8 @@ pub(super) struct Mark {
 }
 
 impl<'c> Unit<'c> {
-    /// A unit on a connection that has begun its transaction and locked the counter, which stands at `seq` and `audited`.
-    pub(super) fn new(db: Db<'c>, now: Timestamp, seq: i64, audited: i64) -> Self {
+    /// A unit on a connection that has begun its transaction and locked the counter, which stands at `seq`, and for the audit at `audited`.
+    pub(super) fn new(db: Db<'c>, now: Timestamp, seq: i64, (audited, audited_at): (i64, Timestamp)) -> Self {
         Self {
             db,
             now,
@@ -105,11 +113,13 @@ impl<'c> Unit<'c> {
             spoilt: false,
             transitions: Vec::new(),
             audited,
+            audited_at,
             audit: Vec::new(),
             began_at: seq,
             before: Vec::new(),
             called: Vec::new(),
             told: Vec::new(),
+            moves: Vec::new(),
         }
     }
 
@@ -218,10 +228,14 @@ impl<'c> Unit<'c> {
         }
         self.flush().await?;
         pending::write_transitions(&mut self.db, &self.transitions).await?;
-        pending::write_audit(&mut self.db, &self.audit, self.now).await?;
+        if !self.audit.is_empty() {
+            self.audited_at = self.audited_at.max(self.now);
+        }
+        pending::write_audit(&mut self.db, &self.audit, self.audited_at).await?;
         self.called.sort_unstable();
         self.called.dedup();
-        Ok(Done { seq: self.seq, audited: self.audited, called: self.called })
+        let Self { seq, audited, audited_at, called, moves, .. } = self;
+        Ok(Done { seq, audited, audited_at, called, moves })
     }
 
     /// Once this is committed, the server's lane is told to look again, here and in every daemon on this store.

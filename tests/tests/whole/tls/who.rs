@@ -44,7 +44,7 @@ async fn p14_a_token_is_stored_hashed_expires_and_is_revoked_at_once_on_every_da
     let (here, there) = (free_address(), free_address());
     let one = listening(options(), here, files.path()).start().await;
     // By its clock a token of one day is over.
-    let _two = listening(options(), there, files.path()).later(Duration::from_hours(36)).start().await;
+    let two = listening(options(), there, files.path()).later(Duration::from_hours(36)).start().await;
 
     let secret = token(&one, "ci", Role::Operator, 30).await;
     let caller = Caller::trusting(&authority).with_token(&secret);
@@ -54,6 +54,9 @@ async fn p14_a_token_is_stored_hashed_expires_and_is_revoked_at_once_on_every_da
     let day = Caller::trusting(&authority).with_token(&token(&one, "day", Role::Viewer, 1).await);
     assert_eq!(day.who(here).await.unwrap(), "token:day Viewer");
     refused(day.who(there).await, "expired");
+    // What is over gives its name free.
+    let again = Caller::trusting(&authority).with_token(&token(&two, "day", Role::Viewer, 1).await);
+    assert_eq!(again.who(there).await.unwrap(), "token:day Viewer");
 
     let dump = Postgres::shared()
         .psql(url_name(&url), "SELECT * FROM token; SELECT * FROM request; SELECT * FROM audit");
@@ -80,6 +83,15 @@ async fn p14_a_token_is_stored_hashed_expires_and_is_revoked_at_once_on_every_da
         Caller::trusting(&authority).with_token(unknown.expose()).who(here).await,
         "does not know this token",
     );
+
+    // Their clocks differ by more than a day, and the audit goes on in one order all the same.
+    let ask = ListAuditRequest { oldest_first: true, page_size: 100, ..ListAuditRequest::default() };
+    let entries = one.admin().list_audit(ask).await.unwrap().into_inner().entries;
+    assert!(entries.is_sorted_by_key(|entry| entry.seq), "{entries:?}");
+    let at = |entry: &AuditEntry| entry.at.map(|at| (at.seconds, at.nanos));
+    assert!(entries.is_sorted_by_key(at), "{entries:?}");
+    let last = entries.last().unwrap();
+    assert!(last.code == "UNAUTHENTICATED" && at(last) >= at(&entries[0]), "{last:?}");
 }
 
 /// The name of the database in a URL of the cluster.
@@ -108,10 +120,21 @@ async fn p14_a_bearer_may_what_its_role_may_and_work_of_a_revoked_one_is_blocked
 
     let pause = PauseServerRequest { request_id: fresh_id(), server: "web".to_owned() };
     house.daemon.servers().pause(pause).await.unwrap();
-    let answer = ResourcesClient::new(wire).install(install("i1", "web", "a")).await.unwrap().into_inner();
-    let run = answer.run.unwrap();
+    let mut resources = ResourcesClient::new(wire.clone());
+    let run = resources.install(install("i1", "web", "a")).await.unwrap().into_inner().run.unwrap();
     assert_eq!(run.principal, "token:ci");
+    let mut watch = TransitionsClient::new(wire).watch(WatchRequest::default()).await.unwrap().into_inner();
     revoke(&house.daemon, "ci").await;
+    let reading = async {
+        loop {
+            if let Err(status) = watch.message().await {
+                return status;
+            }
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(10), reading).await.expect("the watch ends");
+    assert_eq!(ended.code(), Code::PermissionDenied, "{ended:?}");
+    assert_eq!(resources.install(install("i2", "web", "b")).await.unwrap_err().code(), Code::Unauthenticated);
     let resume = ResumeServerRequest { request_id: fresh_id(), server: "web".to_owned() };
     house.daemon.servers().resume(resume).await.unwrap();
     let run = settled(&house.daemon, &run.id).await;
@@ -124,6 +147,8 @@ async fn p14_a_bearer_may_what_its_role_may_and_work_of_a_revoked_one_is_blocked
         audit.entries.iter().find(accepted).unwrap()
     };
     assert_eq!(by("Resources.Install").principal, "token:ci");
+    let refused = |entry: &&AuditEntry| entry.code == "UNAUTHENTICATED";
+    assert_eq!(audit.entries.iter().find(refused).unwrap().principal, "token:ci", "by its name");
     assert_eq!(
         (by("Admin.RevokeToken").object.as_str(), by("Admin.CreateToken").object.as_str()),
         ("token:ci", "token:ci")

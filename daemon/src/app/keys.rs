@@ -1,0 +1,92 @@
+//! Where the master keys are: the one that belongs to the store, and, while the store goes over to another one, that beside it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::engine::{Refusal, Sealing};
+use crate::process::Process;
+use crate::secrets::{Keys, MasterKey};
+use crate::store::{Opened, Store};
+
+/// The key that is named, or the daemon's own.
+fn path(config: &Config) -> PathBuf {
+    config.secrets.key_file.clone().unwrap_or_else(|| config.data_dir.join("key"))
+}
+
+/// Where the key lies that is to take the place of the one at this path.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".next");
+    name.into()
+}
+
+/// The keys that are there. Without any, `None`: then the daemon may make its own.
+pub(super) fn read(config: &Config, process: &Process) -> anyhow::Result<Option<Keys>> {
+    let (path, credentials) = (path(config), process.credentials.as_deref());
+    let next = beside(&path);
+    let is_own = config.secrets.key_file.is_none();
+    if is_own && !path.exists() {
+        if next.exists() {
+            let (path, next) = (path.display(), next.display());
+            bail!(
+                "there is {next} and no {path}: when no secret needs the old key any more, `mv {next} {path}`; otherwise bring it back"
+            );
+        }
+        return Ok(None);
+    }
+    // One that is named and is not there is a mistake: a new one could not open what the right one has sealed.
+    let named = "secrets.key_file: put the key there, or correct the path; `(umask 077; head -c 32 /dev/urandom > FILE)` makes the first one of a new store";
+    let main = MasterKey::from_file(&path, credentials);
+    let main = if is_own { main? } else { main.context(named)? };
+    let next = next.exists().then(|| MasterKey::from_file(&next, credentials)).transpose()?;
+    Ok(Some(Keys::from(main).with_next(next)))
+}
+
+/// What secrets are sealed with, in a store that has just been opened. Makes the daemon's own key for a store that has no secrets.
+pub(super) async fn open(
+    found: Option<Keys>,
+    opened: &Opened,
+    config: &Config,
+    clock: &std::sync::Arc<dyn Clock>,
+) -> anyhow::Result<Sealing> {
+    let keys = match found {
+        Some(keys) => keys,
+        None => make(&opened.store, &path(config), &**clock).await?,
+    };
+    let sealing = Sealing::open(&opened.store, &opened.writer, keys, clock).await;
+    sealing.map_err(|refusal| missing(refusal, config))
+}
+
+async fn make(store: &Store, path: &Path, clock: &dyn Clock) -> anyhow::Result<Keys> {
+    let used = store.read().await?.db().secrets_by_key().await?;
+    if let Some((id, rows)) = used.first() {
+        bail!(
+            "{} is missing, and {rows} secrets of the store are sealed with the master key {id}: put that key there (from where you keep it \
+             beside the backups); nothing else opens them",
+            path.display()
+        );
+    }
+    let fresh = || {
+        let mut key = [0; 32];
+        for chunk in key.chunks_exact_mut(8) {
+            chunk.copy_from_slice(&clock.random().to_le_bytes());
+        }
+        key
+    };
+    Ok(MasterKey::from_own_file(path, fresh)?.into())
+}
+
+/// A refusal for want of a key, with what to do.
+pub(super) fn missing(refusal: Refusal, config: &Config) -> anyhow::Error {
+    let path = path(config);
+    let next = beside(&path);
+    anyhow::Error::new(refusal).context(format!(
+        "not every secret of the store can be opened: put the file of the missing key at {}, or beside it, at {}, if the other one is needed, \
+         too (a rotation of keys that is not over)",
+        path.display(),
+        next.display()
+    ))
+}

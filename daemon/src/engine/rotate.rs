@@ -1,0 +1,190 @@
+//! The store goes over to another master key: the key of each row is sealed anew, batch by batch; the secrets stay as they are.
+//!
+//! The first batch is the installation's own key, which says what secrets are sealed with from then on. Each batch is whole or not at all, and
+//! a daemon that holds both keys opens everything all the while: whoever is stopped in the midst of it has lost nothing, and goes on when asked
+//! again.
+
+use async_trait::async_trait;
+
+use super::sealing::{OWN, random};
+use super::{Answer, Asked, Engine, Refusal, audit};
+use crate::secrets::{Keys, Place};
+use crate::store::{AuditResult, AuditRow, Command, PlacedRow, StoreError, Unit, Wants};
+
+/// Rows in one transaction.
+const BATCH: i64 = 64;
+/// What the audit calls it.
+const OBJECT: &str = "master key";
+
+/// How far it has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotation {
+    /// The master key that secrets are sealed with.
+    pub key: String,
+    /// Secrets that were sealed with another one, and are now with this.
+    pub resealed: u64,
+    /// Secrets that are sealed with another one still.
+    pub left: u64,
+}
+
+struct Begin {
+    engine: Engine,
+    asked: Asked,
+}
+
+#[async_trait]
+impl Command for Begin {
+    /// How many rows it has sealed anew.
+    type Answer = u64;
+    type Refusal = Refusal;
+
+    fn wants(&self, wants: &mut Wants) {
+        self.asked.wants(wants);
+    }
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<u64, Refusal> {
+        if self.asked.recall(unit).await?.is_some() {
+            return Ok(0);
+        }
+        let keys = self.engine.keys();
+        let next = next_of(&keys)?;
+        self.held_by_all(unit, next).await?;
+        let in_use = self.engine.key_in_use(unit).await?;
+        if in_use != next {
+            let (owner, place) = (self.engine.installation(), Place::of(self.engine.installation(), OWN));
+            let own = unit.db().await?.secret(owner, OWN).await?;
+            let own =
+                own.ok_or_else(|| Refusal::Internal("the installation's own key is gone".to_owned()))?;
+            let own = keys.reseal(next, place, &own, random(self.engine.clock()))?;
+            unit.put_secret(owner, OWN, &own).await?;
+        }
+        let detail = format!("{in_use} -> {next}");
+        self.asked.keep_with(unit, &Answer::default(), OBJECT.to_owned(), detail).await?;
+        Ok(u64::from(in_use != next))
+    }
+}
+
+impl Begin {
+    /// Refuses as long as a daemon could not open what is sealed with the next key.
+    async fn held_by_all(&self, unit: &mut Unit<'_>, next: &str) -> Result<(), Refusal> {
+        let (now, me) = (unit.now(), self.engine.me().to_string());
+        for daemon in unit.db().await?.daemons(now).await? {
+            let held = daemon.keys()?;
+            if daemon.id != me && !held.iter().any(|id| id == next) {
+                return Err(Refusal::not_now(format!(
+                    "the daemon {} does not hold the master key {next} and could not open what is sealed with it (it holds {}): put the key beside \
+                     its own there, too, and have it read (systemctl reload settled); it tells of it within half a minute",
+                    daemon.id,
+                    held.join(" and ")
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The key to go over to.
+fn next_of(keys: &Keys) -> Result<&str, Refusal> {
+    match keys.next() {
+        None => Err(Refusal::not_now(format!(
+            "this daemon holds one master key, {}, and no other to go over to: put the new one beside it, in a file of the same name with .next \
+             behind it, and have it read (systemctl reload settled). docs/secrets.md has the commands",
+            keys.main()
+        ))),
+        Some(next) if next == keys.main() => Err(Refusal::not_now(format!(
+            "the file beside the master key {next} holds the same key: if it took the place of the old one, remove that file and have settled read \
+             what is there (systemctl reload settled)"
+        ))),
+        Some(next) => Ok(next),
+    }
+}
+
+struct ResealSome(Engine);
+
+#[async_trait]
+impl Command for ResealSome {
+    type Answer = u64;
+    type Refusal = Refusal;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<u64, Refusal> {
+        let (keys, in_use) = (self.0.keys(), self.0.key_in_use(unit).await?);
+        let rows = others(unit, &keys, &in_use).await?;
+        for row in &rows {
+            let place = Place::of(&row.owner_id, &row.name);
+            let sealed = keys.reseal(&in_use, place, &row.sealed(), random(self.0.clock()));
+            let sealed = sealed.map_err(|error| {
+                Refusal::Internal(format!("the secret `{}` of {}: {error}", row.name, row.owner_id))
+            })?;
+            unit.put_data_key(row, &sealed).await?;
+        }
+        Ok(u64::try_from(rows.len()).unwrap_or(u64::MAX))
+    }
+}
+
+/// A batch of what is sealed with a key that is here and not in use.
+async fn others(unit: &mut Unit<'_>, keys: &Keys, in_use: &str) -> Result<Vec<PlacedRow>, StoreError> {
+    for key in keys.ids().iter().filter(|id| *id != in_use) {
+        let rows = unit.db().await?.secrets_under(key, BATCH).await?;
+        if !rows.is_empty() {
+            return Ok(rows);
+        }
+    }
+    Ok(Vec::new())
+}
+
+struct NoteEnd {
+    asked: Asked,
+    detail: String,
+}
+
+#[async_trait]
+impl Command for NoteEnd {
+    type Answer = ();
+    type Refusal = StoreError;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<(), StoreError> {
+        let (object, detail) = (OBJECT.to_owned(), self.detail.clone());
+        unit.audit(AuditRow { object, detail, ..audit::row(&self.asked, AuditResult::Done) });
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// Has everything sealed with the next master key. Asked again, under the same id or another one, it does what is left.
+    pub async fn rotate_secrets(&self, asked: Asked) -> Result<Rotation, Refusal> {
+        let mut resealed = self.begin_rotation(asked.clone()).await?;
+        loop {
+            match self.reseal_some().await? {
+                0 => break,
+                some => resealed += some,
+            }
+        }
+        let rotation = Rotation { resealed, ..self.rotation().await? };
+        if resealed > 0 {
+            let detail = format!("{resealed} secrets sealed with {}", rotation.key);
+            self.writer().commit(NoteEnd { asked, detail }).await?;
+        }
+        Ok(rotation)
+    }
+
+    /// Has secrets sealed with the next master key from here on; answers how many rows it has sealed anew.
+    pub async fn begin_rotation(&self, asked: Asked) -> Result<u64, Refusal> {
+        asked.check()?;
+        self.writer().commit(Begin { engine: self.clone(), asked }).await
+    }
+
+    /// Seals the keys of some rows anew with the master key in use; answers of how many.
+    pub async fn reseal_some(&self) -> Result<u64, Refusal> {
+        self.writer().commit(ResealSome(self.clone())).await
+    }
+
+    /// Which master key secrets are sealed with, and how many are not yet.
+    pub async fn rotation(&self) -> Result<Rotation, Refusal> {
+        let mut reader = self.store().read().await?;
+        let own = reader.db().secret(self.installation(), OWN).await?;
+        let key = own.map(|own| own.key_id).unwrap_or_default();
+        let rows = reader.db().secrets_by_key().await?;
+        let left = rows.iter().filter(|(id, _)| *id != key).map(|(_, rows)| rows).sum::<i64>();
+        Ok(Rotation { key, resealed: 0, left: u64::try_from(left).unwrap_or(0) })
+    }
+}

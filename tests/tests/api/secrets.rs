@@ -1,0 +1,206 @@
+//! P12: what is sealed opens in its place alone, and a store goes over to another master key without losing anything, wherever that stops.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use settled::auth::Verb;
+use settled::domain::id::ServerId;
+use settled::engine::{AddServer, Asked, EditPolicy, EditServer, Engine, Login, Refusal};
+use settled::secrets::{Keys, MasterKey, Sealed};
+use settled::store::{Command, StoreError, Unit, Writer};
+use settled_tests::engine::engine_with_keys;
+use settled_tests::postgres::Postgres;
+
+/// More than fit into one batch of a rotation.
+const SERVERS: usize = 66;
+
+fn key(byte: u8) -> MasterKey {
+    MasterKey::new([byte; 32].into())
+}
+
+fn old() -> Keys {
+    key(1).into()
+}
+
+fn both() -> Keys {
+    old().with_next(Some(key(2)))
+}
+
+fn new() -> Keys {
+    key(2).into()
+}
+
+fn asked(method: &'static str, request_id: &str) -> Asked {
+    Asked {
+        principal: "unix:0".to_owned(),
+        method,
+        request_id: request_id.to_owned(),
+        digest: "same".to_owned(),
+        peer: String::new(),
+        verb: Verb::Administer,
+    }
+}
+
+async fn open(url: &str, keys: Keys) -> Result<(Engine, Writer), Refusal> {
+    engine_with_keys(url, keys, 1_000).await
+}
+
+fn identity(name: &str) -> Vec<u8> {
+    format!("-----BEGIN OPENSSH PRIVATE KEY-----\nof {name}\n-----END OPENSSH PRIVATE KEY-----\n").into()
+}
+
+async fn add(engine: &Engine, name: &str) -> ServerId {
+    let ask = AddServer {
+        name: name.to_owned(),
+        host: "192.0.2.1".to_owned(),
+        port: 0,
+        user: String::new(),
+        host_key: String::new(),
+        login: Login::Key(identity(name)),
+        labels: [].into(),
+        via: String::new(),
+        policy: EditPolicy::default(),
+    };
+    let answer = engine.add_server(asked("Servers.Create", name), ask).await.unwrap();
+    answer.server.unwrap().id.parse().unwrap()
+}
+
+/// Puts a sealed secret, as it is, in another place.
+struct Move {
+    owner: String,
+    name: String,
+    sealed: Sealed,
+}
+
+#[async_trait]
+impl Command for Move {
+    type Answer = ();
+    type Refusal = StoreError;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<(), StoreError> {
+        unit.put_secret(&self.owner, &self.name, &self.sealed).await
+    }
+}
+
+#[tokio::test]
+async fn p12_a_row_moved_elsewhere_does_not_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/settled.db", dir.path().display());
+    let (engine, writer) = open(&url, old()).await.unwrap();
+    let (mine, other) = (add(&engine, "mine").await, add(&engine, "other").await);
+    let sealed =
+        engine.store().read().await.unwrap().db().secret(&mine.to_string(), "identity").await.unwrap();
+    let sealed = sealed.unwrap();
+    assert_eq!(*engine.identity(mine).await.unwrap().unwrap(), identity("mine"));
+    let owner = other.to_string();
+    writer.commit(Move { owner, name: "identity".to_owned(), sealed: sealed.clone() }).await.unwrap();
+    let refused = engine.identity(other).await.unwrap_err().to_string();
+    assert!(refused.contains("belongs elsewhere"), "{refused}");
+    let owner = mine.to_string();
+    writer.commit(Move { owner: owner.clone(), name: "password".to_owned(), sealed }).await.unwrap();
+    let refused = engine.secrets(&owner).await.unwrap_err().to_string();
+    assert!(refused.contains("belongs elsewhere"), "{refused}");
+}
+
+#[tokio::test]
+async fn p12_a_rotation_that_is_killed_anywhere_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let sqlite = format!("sqlite://{}/settled.db", dir.path().display());
+    let postgres = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
+    for url in [sqlite, postgres] {
+        rotate_in_pieces(&url).await;
+    }
+}
+
+/// Each piece in a daemon of its own, which ends after it.
+async fn rotate_in_pieces(url: &str) {
+    let (engine, _) = open(url, old()).await.unwrap();
+    let adding = (0..SERVERS).map(|n| {
+        let engine = engine.clone();
+        async move { add(&engine, &format!("s{n}")).await }
+    });
+    let servers: Arc<Vec<ServerId>> = Arc::new(futures::future::join_all(adding).await);
+    drop(engine);
+    // Beside the servers' keys the installation's own two.
+    let mut left = SERVERS + 2;
+    for piece in ["begin", "64", "rest", "nothing"] {
+        let (engine, _) = open(url, both()).await.unwrap();
+        if piece == "begin" {
+            engine.begin_rotation(asked("Admin.RotateSecrets", "r1")).await.unwrap();
+            left -= 1;
+        } else {
+            left -= usize::try_from(engine.reseal_some().await.unwrap()).unwrap();
+        }
+        let rotation = engine.rotation().await.unwrap();
+        assert_eq!((rotation.key.as_str(), rotation.left), (key(2).id(), left as u64), "after {piece}");
+        drop(engine);
+        // Whoever comes next with one key alone is told which other it needs.
+        let needs_new = open(url, old()).await.err().expect("the new key is needed").to_string();
+        assert!(needs_new.contains(&format!("the master key {} is missing", key(2).id())), "{needs_new}");
+        match open(url, new()).await {
+            Ok((engine, _)) => {
+                assert_eq!(left, 0, "after {piece}");
+                all_open(&engine, &servers).await;
+            }
+            Err(needs_old) => {
+                assert_ne!(left, 0, "after {piece}: {needs_old}");
+                assert!(needs_old.to_string().contains(key(1).id()), "{needs_old}");
+            }
+        }
+        let (engine, _) = open(url, both()).await.unwrap();
+        all_open(&engine, &servers).await;
+    }
+    assert_eq!(left, 0);
+}
+
+async fn all_open(engine: &Engine, servers: &[ServerId]) {
+    for (n, server) in servers.iter().enumerate() {
+        assert_eq!(*engine.identity(*server).await.unwrap().unwrap(), identity(&format!("s{n}")));
+    }
+}
+
+#[tokio::test]
+async fn p2_p12_a_rotation_is_done_once_and_what_comes_during_it_is_sealed_with_the_new_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/settled.db", dir.path().display());
+    let (engine, _) = open(&url, old()).await.unwrap();
+    let refused = engine.rotate_secrets(asked("Admin.RotateSecrets", "r0")).await.unwrap_err().to_string();
+    assert!(refused.contains("no other to go over to") && refused.contains(".next"), "{refused}");
+    let server = add(&engine, "one").await;
+    let (digest, token) = (engine.fingerprint(b"a request"), engine.hide("a list", "s1").unwrap());
+
+    engine.use_keys(both()).await.unwrap();
+    engine.begin_rotation(asked("Admin.RotateSecrets", "r1")).await.unwrap();
+    // The installation's own key and what is sealed now are under the new key; its other secret is not yet.
+    let ask = EditServer {
+        server: "one".to_owned(),
+        login: Some(Login::Key(identity("edited"))),
+        ..EditServer::default()
+    };
+    engine.edit_server(asked("Servers.Update", "e1"), ask).await.unwrap();
+    assert_eq!(engine.rotation().await.unwrap().left, 1);
+    let again = engine.rotate_secrets(asked("Admin.RotateSecrets", "r1")).await.unwrap();
+    assert_eq!((again.key.as_str(), again.resealed, again.left), (key(2).id(), 1, 0));
+    let refused = engine.use_keys(old()).await.unwrap_err().to_string();
+    assert!(refused.contains(key(2).id()), "{refused}");
+
+    engine.use_keys(new()).await.unwrap();
+    assert_eq!(*engine.identity(server).await.unwrap().unwrap(), identity("edited"));
+    assert_eq!(engine.fingerprint(b"a request"), digest, "requests keep their digests");
+    assert_eq!(engine.reveal("a list", &token).as_deref(), Some("s1"), "and lists their pages");
+}
+
+#[tokio::test]
+async fn p12_a_key_that_a_server_does_not_use_any_more_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/settled.db", dir.path().display());
+    let (engine, _) = open(&url, old()).await.unwrap();
+    let server = add(&engine, "one").await;
+    for (n, login) in [Login::Agent, Login::Key(identity("two")), Login::Installation].into_iter().enumerate()
+    {
+        let has_key = matches!(login, Login::Key(_));
+        let ask = EditServer { server: "one".to_owned(), login: Some(login), ..EditServer::default() };
+        engine.edit_server(asked("Servers.Update", &format!("e{n}")), ask).await.unwrap();
+        assert_eq!(engine.identity(server).await.unwrap().is_some(), has_key);
+    }
+}

@@ -1,0 +1,145 @@
+//! The master key of a daemon, as operators meet it: it is never made where one is missing, and another takes its place while all goes on.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use settled::app::{self, Anew};
+use settled::config::{Config, Sources, Surroundings};
+use settled::process::Process;
+use settled_proto::v1::{AuditEntry, AuditResult, CreateServerRequest, ListAuditRequest, ListServersRequest};
+use settled_tests::daemon::{Options, TestDaemon};
+use settled_tests::patience::until;
+use settled_tests::postgres;
+use settled_tests::server::fresh_id;
+
+use crate::cli::settlectl_at;
+use crate::shared::{pair, status};
+
+fn private(path: &Path, byte: u8) {
+    fs::write(path, [byte; 32]).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn new_server(name: &str) -> CreateServerRequest {
+    CreateServerRequest {
+        request_id: fresh_id(),
+        name: name.to_owned(),
+        host: "192.0.2.1".to_owned(),
+        identity_key: b"-----BEGIN OPENSSH PRIVATE KEY-----\n".to_vec(),
+        ..CreateServerRequest::default()
+    }
+}
+
+async fn rotate(daemon: &TestDaemon) -> (Option<i32>, Value, String) {
+    let output = settlectl_at(daemon, &["secrets", "rotate"]).output().await.unwrap();
+    let told = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output.status.code(), told, String::from_utf8(output.stderr).unwrap())
+}
+
+async fn audit(daemon: &TestDaemon) -> Vec<AuditEntry> {
+    let list = ListAuditRequest { method: "Admin.RotateSecrets".to_owned(), ..ListAuditRequest::default() };
+    daemon.admin().list_audit(list).await.unwrap().into_inner().entries
+}
+
+/// Asks for a reload, and waits until it was done or refused.
+async fn reloaded(daemon: &TestDaemon, done: impl AsyncFn() -> bool) {
+    daemon.reload();
+    until("the reload", async || done().await.then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_request_repeated_after_a_rotation_is_the_same() {
+    let daemon = TestDaemon::start().await;
+    let (first, second) = (new_server("one"), new_server("two"));
+    let answer = daemon.servers().create(first.clone()).await.unwrap().into_inner();
+    daemon.servers().create(second).await.unwrap();
+    let page = ListServersRequest { page_size: 1, ..ListServersRequest::default() };
+    let token = daemon.servers().list(page.clone()).await.unwrap().into_inner().next_page_token;
+
+    let (exit, _, said) = rotate(&daemon).await;
+    assert_eq!(exit, Some(4), "{said}");
+    assert!(said.contains(".next") && said.contains("systemctl reload settled"), "{said}");
+    let dir = daemon.socket().parent().unwrap().to_owned();
+    let (key, next) = (dir.join("key"), dir.join("key.next"));
+    private(&next, 2);
+    let mut told = Value::Null;
+    daemon.reload();
+    until("the second key is read", async || {
+        let (exit, answer, _) = rotate(&daemon).await;
+        told = answer;
+        (exit == Some(0)).then_some(())
+    })
+    .await;
+    // The servers' login keys, and the installation's own two secrets.
+    assert_eq!((&told["resealed"], &told["left"]), (&json!(4), &json!(0)), "{told}");
+    let entries = audit(&daemon).await;
+    let (done, accepted) = (&entries[0], &entries[1]);
+    assert_eq!((done.result(), accepted.result()), (AuditResult::Done, AuditResult::Accepted));
+    assert!(accepted.detail.ends_with(told["key_id"].as_str().unwrap()), "{accepted:?}");
+    assert!(entries.iter().skip(2).all(|entry| entry.result() == AuditResult::Refused), "{entries:?}");
+
+    fs::rename(&next, &key).unwrap();
+    let (ended, home) = daemon.stop().await;
+    ended.unwrap();
+    let daemon = Options::default().start_in(home).await;
+    let again = daemon.servers().create(first).await.unwrap().into_inner();
+    assert_eq!(again, answer);
+    let page = ListServersRequest { page_token: token, ..page };
+    let servers = daemon.servers().list(page).await.unwrap().into_inner().servers;
+    assert_eq!(servers.iter().map(|server| server.name.as_str()).collect::<Vec<_>>(), ["two"]);
+    assert!(status(&daemon).await.warnings.iter().all(|warning| !warning.contains("master key")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_key_that_is_missing_is_named_and_none_is_made_in_its_place() {
+    let daemon = TestDaemon::start().await;
+    let (ended, home) = daemon.stop().await;
+    ended.unwrap();
+    let data_dir = home.path().join(".settled");
+    let (key, aside) = (data_dir.join("key"), data_dir.join("aside"));
+    fs::rename(&key, &aside).unwrap();
+    let why = refused_start(home.path()).await;
+    assert!(why.contains("key is missing") && why.contains("put that key there"), "{why}");
+    assert!(!key.exists(), "one was made");
+    private(&key, 9);
+    let why = refused_start(home.path()).await;
+    assert!(why.contains("is missing, with which") && why.contains("key.next"), "{why}");
+    fs::rename(&aside, data_dir.join("key.next")).unwrap();
+    drop(Options::default().start_in(home).await);
+}
+
+/// Why a daemon does not start here.
+async fn refused_start(dir: &Path) -> String {
+    let mut config = Config::load(&Sources::default(), &Surroundings::bare(dir)).unwrap();
+    if let Some(url) = postgres::chosen(dir).await {
+        config.database.url = url;
+    }
+    let anew =
+        Anew { config: Box::new(|| anyhow::bail!("nothing is read again")), log: Box::new(|_| Ok(())) };
+    let ended = app::run(config, Process::default(), anew).await;
+    format!("{:#}", ended.unwrap_err())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_rotation_waits_until_every_daemon_holds_both_keys() {
+    let (one, two, dir) = pair().await;
+    until("both know of each other", async || (status(&one).await.daemons.len() == 2).then_some(())).await;
+    one.servers().create(new_server("one")).await.unwrap();
+    private(&dir.path().join("key.next"), 2);
+    reloaded(&one, async || rotate(&one).await.2.contains("could not open what is sealed with it")).await;
+    let (exit, _, said) = rotate(&two).await;
+    assert_eq!(exit, Some(4), "{said}");
+    assert!(said.contains("no other to go over to"), "{said}");
+    reloaded(&two, async || rotate(&one).await.0 == Some(0)).await;
+    // Both seal with it now, and know each other's requests.
+    for daemon in [&one, &two] {
+        daemon.servers().create(new_server(&fresh_id().to_lowercase())).await.unwrap();
+    }
+    let request = new_server("two");
+    one.servers().create(request.clone()).await.unwrap();
+    two.servers().create(request).await.unwrap();
+    assert_eq!(rotate(&two).await.1["resealed"], 0);
+    assert_eq!(status(&two).await.warnings.iter().filter(|w| w.contains("master key")).count(), 0);
+}
