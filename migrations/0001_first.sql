@@ -36,7 +36,7 @@ CREATE TABLE server (
     port BIGINT NOT NULL CHECK (port BETWEEN 1 AND 65535),
     login TEXT NOT NULL,
     host_key TEXT NOT NULL,
-    identity TEXT NOT NULL CHECK (identity IN ('key', 'agent')),
+    identity TEXT NOT NULL CHECK (identity IN ('key', 'agent', 'installation')),
     via TEXT COLLATE "C" REFERENCES server (name) CHECK (via <> name),
     labels TEXT NOT NULL,
     time_zone TEXT NOT NULL,

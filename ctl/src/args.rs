@@ -32,7 +32,7 @@ pub(crate) use self::schedules::{
     AddScheduleArgs, EditScheduleArgs, PlaceArgs, ScheduleCommand, ScheduleListArgs, ScheduleShowArgs,
     ScheduleTargetArgs, TermArgs,
 };
-pub(crate) use self::secrets::SecretsCommand;
+pub(crate) use self::secrets::{IdentityCommand, SecretsCommand};
 pub(crate) use self::servers::{
     AddArgs, EditArgs, RekeyArgs, RemoveServerArgs, ServerCommand, ServerListArgs, ServerTargetArgs,
     TakeoverArgs, UnlockArgs,
@@ -191,6 +191,9 @@ pub(crate) enum Command {
     /// Let others come over TCP: make tokens, see them, revoke them
     #[command(subcommand, arg_required_else_help = true)]
     Token(TokenCommand),
+    /// The key by which settled logs in to servers that are added with --installation-identity
+    #[command(subcommand, arg_required_else_help = true)]
+    Identity(IdentityCommand),
     /// The master key that secrets are sealed with
     #[command(subcommand, arg_required_else_help = true)]
     Secrets(SecretsCommand),

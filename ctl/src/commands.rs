@@ -18,7 +18,7 @@ mod watch;
 
 use clap::CommandFactory as _;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, IdentityCommand};
 use crate::connect::{self, Client};
 use crate::errors::{Error, Exit};
 use crate::render::out::Out;
@@ -80,6 +80,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
         Command::Status { check } => admin::status(&open("status").await?, check).await,
         Command::Whoami => admin::whoami(&open("whoami").await?).await,
         Command::Token(command) => tokens::run(&open("token").await?, command).await,
+        Command::Identity(IdentityCommand::Show) => secrets::identity(&open("identity").await?).await,
         Command::Secrets(command) => secrets::run(&open("secrets").await?, command).await,
         Command::Drain(args) => admin::drain(&open("drain").await?, &args).await,
         Command::Reconcile(change) => admin::reconcile(&open("reconcile").await?, &change).await,

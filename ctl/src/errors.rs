@@ -214,6 +214,7 @@ pub(crate) fn flag_of(field: &str, command: &str) -> String {
         ("user", "server") => "--user",
         ("host_key", "server") => "--host-key",
         ("identity_key", "server") => "--identity",
+        ("identity", "server") => "--installation-identity",
         ("time_zone", "server") => "--time-zone",
         ("windows", "server") => "--window",
         ("set_labels", "server") => "--label",

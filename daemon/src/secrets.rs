@@ -5,6 +5,7 @@
 //! keys or the rows are kept.
 
 mod key;
+mod login;
 mod mask;
 mod own;
 mod seal;
@@ -12,6 +13,7 @@ mod seal;
 use aws_lc_rs::hmac;
 
 pub use key::MasterKey;
+pub use login::LoginKey;
 pub use mask::Mask;
 pub use own::OwnKey;
 pub use seal::{Fresh, Keys, Place, Sealed};

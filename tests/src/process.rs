@@ -132,7 +132,7 @@ impl Daemon {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.pid())).expect("the process is there");
         // The name in brackets may hold anything; after it come the state, ten numbers, and the two that are wanted.
         let (_, numbers) = stat.rsplit_once(')').expect("its name is in brackets");
-        let ticks = numbers.split_ascii_whitespace().skip(11).take(2).map(|text| text.parse::<u64>());
+        let ticks = numbers.split_ascii_whitespace().skip(11).take(2).map(str::parse::<u64>);
         let ticks: u64 = ticks.sum::<Result<_, _>>().expect("numbers");
         Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).expect("few")
     }

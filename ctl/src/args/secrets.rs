@@ -1,4 +1,4 @@
-//! `settlectl secrets`: what can be typed.
+//! `settlectl secrets` and `settlectl identity`: what can be typed.
 
 use clap::Subcommand;
 
@@ -15,4 +15,16 @@ pub(crate) enum SecretsCommand {
         after_help = "Example, for the key that settled has made for itself:\n  cd /var/lib/settled && head -c 32 /dev/urandom | install -m 600 -o \"$(stat -c %u key)\" /dev/stdin key.next\n  systemctl reload settled && settlectl secrets rotate\n  mv key.next key && systemctl reload settled"
     )]
     Rotate(ChangeArgs),
+}
+
+/// The verbs of the installation's identity.
+#[derive(Debug, Subcommand)]
+pub(crate) enum IdentityCommand {
+    /// The line for authorized_keys; its fingerprint goes to stderr
+    ///
+    /// settled has made the key at its first start; the private half never leaves it.
+    #[command(
+        after_help = "Example:\n  settlectl identity show | ssh root@192.0.2.7 'cat >> ~/.ssh/authorized_keys'\n  settlectl server add web1 192.0.2.7 --user root --installation-identity --host-key SHA256:..."
+    )]
+    Show,
 }

@@ -72,6 +72,9 @@ pub(crate) struct AddArgs {
     /// Private key file without passphrase, read here and kept sealed by settled; settled's ssh-agent by default
     #[arg(short, long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
+    /// Log in with the key that settled has made for itself: 'settlectl identity show'
+    #[arg(long, conflicts_with = "identity")]
+    pub(crate) installation_identity: bool,
     /// Fingerprint of the host key, as 'ssh-keygen -lf' prints it
     #[arg(long, value_name = "SHA256:...", value_parser = values::host_key)]
     pub(crate) host_key: Option<String>,
@@ -109,7 +112,7 @@ pub(crate) struct ServerListArgs {
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(group = ArgGroup::new("change_of").required(true).multiple(true)
     .args([
-        "host", "user", "identity", "agent", "via", "direct", "time_zone", "windows", "no_windows", "repair_dpkg",
+        "host", "user", "identity", "agent", "installation_identity", "via", "direct", "time_zone", "windows", "no_windows", "repair_dpkg",
         "no_repair_dpkg", "labels", "unlabel",
     ]))]
 #[command(after_help = "\
@@ -135,6 +138,9 @@ pub(crate) struct EditArgs {
     /// Forget the private key and use settled's ssh-agent
     #[arg(long, conflicts_with = "identity")]
     pub(crate) agent: bool,
+    /// Log in with the key that settled has made for itself ('settlectl identity show'), and forget the private key
+    #[arg(long, conflicts_with_all = ["identity", "agent"])]
+    pub(crate) installation_identity: bool,
     /// The server through which this one is reached from now on; name or id
     #[arg(long, value_name = "SERVER")]
     pub(crate) via: Option<String>,

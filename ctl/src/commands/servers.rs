@@ -2,8 +2,8 @@
 
 use settled_proto::v1::{
     CreateServerRequest, CreateServerResponse, DeleteServerRequest, ForceUnlockServerRequest,
-    GetServerRequest, ListServersRequest, PauseServerRequest, ProbeServerRequest, RekeyServerRequest,
-    ResumeServerRequest, Server, TakeoverServerRequest, UpdateServerRequest, Windows,
+    GetServerRequest, IdentityKind, ListServersRequest, PauseServerRequest, ProbeServerRequest,
+    RekeyServerRequest, ResumeServerRequest, Server, TakeoverServerRequest, UpdateServerRequest, Windows,
 };
 
 use super::wait::{self, Left};
@@ -84,6 +84,7 @@ fn create_request(args: &AddArgs) -> Result<CreateServerRequest, Error> {
         time_zone: args.time_zone.clone().unwrap_or_default(),
         windows: args.windows.clone(),
         repair_dpkg: args.repair_dpkg,
+        identity: kind(args.installation_identity).into(),
     })
 }
 
@@ -108,7 +109,13 @@ fn update_request(args: EditArgs) -> Result<UpdateServerRequest, Error> {
         repair_dpkg: (args.repair_dpkg || args.no_repair_dpkg).then_some(args.repair_dpkg),
         set_labels: values::map(&args.labels, "--label")?,
         remove_labels: args.unlabel,
+        identity: kind(args.installation_identity).into(),
     })
+}
+
+/// What is to be said beside a key.
+fn kind(is_own: bool) -> IdentityKind {
+    if is_own { IdentityKind::Installation } else { IdentityKind::Unspecified }
 }
 
 async fn add(ctx: &Context, request: CreateServerRequest, args: AddArgs) -> Result<Exit, Error> {

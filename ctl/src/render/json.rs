@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use settled_proto::v1::{
     Cause, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, CreateTokenResponse, Daemon,
     DeleteServerResponse, Difference, Drain, EnrollmentTarget, Evidence, Failure, Fate, FireScheduleResponse,
-    FollowRunResponse, ForceUnlockServerResponse, Freshness, GetStatusResponse, Grounds, IdentityKind, Kind,
-    LaneHeld, LastOccurrence, LateEvidence, MissedPolicy, Observed, Occurrence, OperationTarget, Outcome,
-    OutputStream, Overlap, Package, Parameter, Presence, Priority, Reach, Reason, ReconcileResponse,
-    RefusedTarget, ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role,
+    FollowRunResponse, ForceUnlockServerResponse, Freshness, GetIdentityResponse, GetStatusResponse, Grounds,
+    IdentityKind, Kind, LaneHeld, LastOccurrence, LateEvidence, MissedPolicy, Observed, Occurrence,
+    OperationTarget, Outcome, OutputStream, Overlap, Package, Parameter, Presence, Priority, Reach, Reason,
+    ReconcileResponse, RefusedTarget, ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role,
     RotateSecretsResponse, Run, RunDiagnostics, RunState, Schedule, ScheduleTarget, Server, ServerStatus,
     SettledRun, StaleRun, Step, StepState, Supported, Token, WaitReason, Waiting, WatchResponse,
     WhoAmIResponse, follow_run_response, schedule_target, transition, watch_response,
@@ -599,6 +599,11 @@ pub(crate) fn token(t: &Token) -> Value {
         "last_used": time(t.last_used.as_ref()),
         "revoked_at": time(t.revoked_at.as_ref()),
     })
+}
+
+/// The answer to `identity show`.
+pub(crate) fn identity(r: &GetIdentityResponse) -> Value {
+    json!({ "authorized_key": r.authorized_key, "fingerprint": r.fingerprint })
 }
 
 /// The answer to `secrets rotate`.

@@ -71,6 +71,7 @@ impl Crew {
     async fn hop(&self, server: &Server, via: Option<Box<Target>>) -> Result<Target, LaneError> {
         let login = match server.identity {
             IdentityKind::Agent => Login::Agent,
+            IdentityKind::Installation => Login::Key(self.engine.login_key().await?.private()),
             IdentityKind::Key => {
                 let key = self.engine.identity(server.id).await?;
                 Login::Key(key.ok_or_else(|| {

@@ -43,6 +43,8 @@ text_enum! {
         Key = "key",
         /// With the ssh-agent of the daemon.
         Agent = "agent",
+        /// With the key that the installation has made for itself, sealed in the store.
+        Installation = "installation",
     }
 }
 

@@ -11,11 +11,13 @@ use zeroize::Zeroizing;
 
 use super::{Engine, Refusal};
 use crate::clock::Clock;
-use crate::secrets::{Fresh, Keys, OwnKey, Place, Sealed, SecretError};
+use crate::secrets::{Fresh, Keys, LoginKey, OwnKey, Place, Sealed, SecretError};
 use crate::store::{Command, SealedRow, Store, Unit, Writer};
 
 /// Name of the secret that the installation's own key is made of.
 pub(super) const OWN: &str = "own";
+/// Name of the secret that the installation's key to servers is made of.
+const LOGIN: &str = "login";
 
 /// The keys of a daemon.
 pub struct Sealing {
@@ -25,7 +27,7 @@ pub struct Sealing {
 }
 
 impl Sealing {
-    /// With these keys: whatever is sealed in the store must open with them. The first start makes the installation's own key.
+    /// With these keys: whatever is sealed in the store must open with them. The first start makes the installation's own secrets.
     ///
     /// # Errors
     /// A key that the store needs is not there.
@@ -77,10 +79,17 @@ impl Command for MakeOwn {
         if let Some(sealed) = unit.db().await?.secret(&self.installation, OWN).await? {
             return Ok(sealed);
         }
+        self.make(unit, LOGIN).await?;
+        self.make(unit, OWN).await
+    }
+}
+
+impl MakeOwn {
+    async fn make(&self, unit: &mut Unit<'_>, name: &str) -> Result<Sealed, Refusal> {
         let secret = Zeroizing::new(random::<32>(&*self.clock));
-        let place = Place::of(&self.installation, OWN);
+        let place = Place::of(&self.installation, name);
         let sealed = self.keys.seal(self.keys.main(), place, &secret[..], &fresh(&*self.clock))?;
-        unit.put_secret(&self.installation, OWN, &sealed).await?;
+        unit.put_secret(&self.installation, name, &sealed).await?;
         Ok(sealed)
     }
 }
@@ -131,6 +140,15 @@ impl Engine {
         let own = unit.db().await?.secret(self.installation(), OWN).await?;
         let lost = || Refusal::Internal("the installation's own key is gone from the store".to_owned());
         Ok(own.ok_or_else(lost)?.key_id)
+    }
+
+    /// The installation's own key to servers.
+    pub async fn login_key(&self) -> Result<LoginKey, Refusal> {
+        let owner = self.installation();
+        let sealed = self.store().read().await?.db().secret(owner, LOGIN).await?;
+        let lost =
+            || Refusal::Internal("the installation's key to servers is gone from the store".to_owned());
+        Ok(LoginKey::new(&self.keys().open(Place::of(owner, LOGIN), &sealed.ok_or_else(lost)?)?)?)
     }
 
     /// Opens a secret of this owner.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use super::{Answer, Asked, EditPolicy, Engine, LaneError, LaneHold, Refusal, targets, valid, way};
+use super::{Answer, Asked, EditPolicy, Engine, LaneError, LaneHold, Login, Refusal, targets, valid, way};
 use crate::domain::failure::Failure;
 use crate::domain::id::{RunId, ServerId};
 use crate::domain::operation::Operation;
 use crate::domain::run::{Event, Run, Subject};
-use crate::domain::server::{IdentityKind, Policy, Reach, Server, ServerStatus};
+use crate::domain::server::{Policy, Reach, Server, ServerStatus};
 use crate::domain::step::StepState;
 use crate::domain::verdict::{Outcome, Reason};
 use crate::store::rows::ServerRow;
@@ -28,8 +28,8 @@ pub struct AddServer {
     pub user: String,
     /// Pinned host key; empty refuses every key and tells which one was shown.
     pub host_key: String,
-    /// Private key; empty means the daemon's ssh-agent.
-    pub identity_key: Vec<u8>,
+    /// How to log in.
+    pub login: Login,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Name or id of its jump host; empty: it is reached directly.
@@ -61,8 +61,8 @@ impl AddServer {
         problems.check("host_key", valid::host_key(&self.host_key));
         problems.check("labels", valid::labels(&self.labels));
         self.policy.check(&mut problems);
-        if !self.identity_key.is_empty() {
-            problems.check("identity_key", valid::identity(&self.identity_key));
+        if let Login::Key(key) = &self.login {
+            problems.check("identity_key", valid::identity(key));
         }
         let port = valid::port(self.port);
         problems.check("port", port.clone().map(drop));
@@ -107,8 +107,8 @@ impl Command for AddServerCommand {
             }
             other => other?,
         }
-        if !self.ask.identity_key.is_empty() {
-            let identity = BTreeMap::from([(targets::IDENTITY.to_owned(), self.ask.identity_key.clone())]);
+        if let Login::Key(key) = &self.ask.login {
+            let identity = BTreeMap::from([(targets::IDENTITY.to_owned(), key.clone())]);
             self.engine.put_secrets(unit, &server.id.to_string(), &identity).await?;
         }
         let new = self.engine.reading(
@@ -132,7 +132,6 @@ impl AddServerCommand {
     fn server(&self, unit: &Unit<'_>, via: Option<String>) -> Result<Server, Refusal> {
         let mut policy = Policy::default();
         self.ask.policy.apply(&mut policy)?;
-        let identity = if self.ask.identity_key.is_empty() { IdentityKind::Agent } else { IdentityKind::Key };
         Ok(Server {
             id: self.id,
             name: self.ask.name.clone(),
@@ -140,7 +139,7 @@ impl AddServerCommand {
             port: self.port,
             user: self.ask.user.clone(),
             host_key: self.ask.host_key.clone(),
-            identity,
+            identity: self.ask.login.kind(),
             via,
             labels: self.ask.labels.clone(),
             policy,

@@ -41,6 +41,18 @@ pub enum Login {
     Key(Vec<u8>),
     /// With the daemon's ssh-agent.
     Agent,
+    /// With the installation's own key.
+    Installation,
+}
+
+impl Login {
+    pub(super) const fn kind(&self) -> IdentityKind {
+        match self {
+            Self::Key(_) => IdentityKind::Key,
+            Self::Agent => IdentityKind::Agent,
+            Self::Installation => IdentityKind::Installation,
+        }
+    }
 }
 
 enum Change {
@@ -114,10 +126,8 @@ impl EditServer {
         if let Some(user) = &self.user {
             server.user.clone_from(user);
         }
-        match &self.login {
-            Some(Login::Key(_)) => server.identity = IdentityKind::Key,
-            Some(Login::Agent) => server.identity = IdentityKind::Agent,
-            None => {}
+        if let Some(login) = &self.login {
+            server.identity = login.kind();
         }
         self.policy.apply(&mut server.policy)?;
         self.apply_labels(server)?;
@@ -214,11 +224,8 @@ impl Command for ChangeServer {
             }
         }
         unit.update_server(&mut server).await?;
-        if let Change::Edit(edit) = &self.change
-            && let Some(Login::Key(key)) = &edit.login
-        {
-            let identity = BTreeMap::from([(targets::IDENTITY.to_owned(), key.clone())]);
-            self.engine.put_secrets(unit, &server.id.to_string(), &identity).await?;
+        if let Change::Edit(edit) = &self.change {
+            self.keep_login(unit, &server, edit.login.as_ref()).await?;
         }
         if self.change.is_of_the_way() {
             self.meet_again(unit, &server).await?;
@@ -231,6 +238,24 @@ impl Command for ChangeServer {
 }
 
 impl ChangeServer {
+    /// A key that the server does not use any more is forgotten.
+    async fn keep_login(
+        &self,
+        unit: &mut Unit<'_>,
+        server: &Server,
+        login: Option<&Login>,
+    ) -> Result<(), Refusal> {
+        let owner = server.id.to_string();
+        match login {
+            None => Ok(()),
+            Some(Login::Key(key)) => {
+                let identity = BTreeMap::from([(targets::IDENTITY.to_owned(), key.clone())]);
+                self.engine.put_secrets(unit, &owner, &identity).await
+            }
+            Some(Login::Agent | Login::Installation) => Ok(unit.delete_secrets(&owner).await?),
+        }
+    }
+
     /// Who answers there now may be another machine, even one that is registered already: it is met before anything is done there.
     async fn meet_again(&self, unit: &mut Unit<'_>, server: &Server) -> Result<(), Refusal> {
         let principal = &self.asked.principal;

@@ -187,6 +187,16 @@ impl v1::admin_server::Admin for Api {
         Ok(Response::new(v1::DrainResponse { drain }))
     }
 
+    async fn get_identity(
+        &self,
+        _: Request<v1::GetIdentityRequest>,
+    ) -> Result<Response<v1::GetIdentityResponse>, Status> {
+        let key = self.engine().login_key().await.map_err(|r| self.refuse(r))?;
+        let comment = format!("settled@{}", self.engine().store().about().installation);
+        let (authorized_key, fingerprint) = (key.authorized_key(&comment), key.fingerprint());
+        Ok(Response::new(v1::GetIdentityResponse { authorized_key, fingerprint }))
+    }
+
     async fn rotate_secrets(
         &self,
         request: Request<v1::RotateSecretsRequest>,

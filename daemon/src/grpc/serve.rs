@@ -28,11 +28,14 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::server::HealthReporter;
 use tower::Layer as _;
 
+use super::counted::counted;
 use super::deadline::DeadlineLayer;
 use super::door::{Door, Manners, Network, Socket, Tcp, fitting};
 use super::guard::GuardLayer;
 use super::refusals::on_record;
 use super::shares::SharesLayer;
+use super::traced::traced;
+use super::web::for_browsers;
 use super::wire::WireLayer;
 use super::{Api, GrpcParts, Leaving, Places};
 use crate::clock::Clock;
@@ -138,6 +141,8 @@ pub async fn serve(
     let service = DeadlineLayer::new(Arc::clone(&clock)).layer(service);
     let service = GuardLayer::new(parts.gate.clone(), open_health, Arc::clone(&clock)).layer(service);
     let service = on_record(service, api);
+    let service = traced(service, parts.traces.clone(), Arc::clone(&clock));
+    let service = counted(service, Arc::clone(&parts.calls), Arc::clone(&clock));
     let manners = Arc::new(Manners {
         clock,
         patience: limits.patience,
@@ -149,9 +154,10 @@ pub async fn serve(
         Some(_) => fitting(limits.places, limits.network_places),
         None => fitting(limits.places, Places { all: 0, per_one: 0 }),
     };
-    let from_network = network.map(|Network { listener, tls, .. }| {
+    let from_network = network.map(|Network { listener, tls, origins, .. }| {
         let entry = Tcp { listener, tls };
-        Door::new(entry, parts.gate.clone(), service.clone(), network_places, Arc::clone(&manners)).serve()
+        let service = for_browsers(service.clone(), origins, Arc::clone(&manners.clock));
+        Door::new(entry, parts.gate.clone(), service, network_places, Arc::clone(&manners)).serve()
     });
     let socket = Socket { listener, gate: parts.gate.clone() };
     let door = Door::new(socket, parts.gate.clone(), service, places, manners);

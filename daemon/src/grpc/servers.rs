@@ -5,8 +5,26 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::pages::Page;
 use super::sight::Sight;
-use super::{Api, check, convert};
+use super::{Api, check, convert, traced};
 use crate::engine::{AddServer, Answer, EditPolicy, EditServer, Login, Refusal, targets};
+
+/// The way to log in that is meant; `None` when none is said. An empty key is the ssh-agent.
+fn login(identity: i32, key: Option<Vec<u8>>) -> Result<Option<Login>, Refusal> {
+    use v1::IdentityKind as Kind;
+    let kind: Kind = check::word("identity", identity)?;
+    match (kind, key) {
+        (Kind::Unspecified, None) => Ok(None),
+        (Kind::Unspecified | Kind::Key, Some(key)) if !key.is_empty() => Ok(Some(Login::Key(key))),
+        (Kind::Key, _) => {
+            Err(Refusal::field("identity_key", "is missing: give the key, or another identity"))
+        }
+        (_, Some(key)) if !key.is_empty() => {
+            Err(Refusal::field("identity", "does not go with an identity_key: give one of the two"))
+        }
+        (Kind::Unspecified | Kind::Agent, _) => Ok(Some(Login::Agent)),
+        (Kind::Installation, _) => Ok(Some(Login::Installation)),
+    }
+}
 
 impl Api {
     async fn create_server(
@@ -15,13 +33,15 @@ impl Api {
     ) -> Result<v1::CreateServerResponse, Status> {
         let (asked, m) = self.asked("Servers.Create", request)?;
         self.named_via(&m.via)?;
+        let key = Some(m.identity_key).filter(|key| !key.is_empty());
+        let login = login(m.identity, key).map_err(|r| self.refuse(r))?.unwrap_or(Login::Agent);
         let ask = AddServer {
             name: m.name,
             host: m.host,
             port: m.port,
             user: m.user,
             host_key: m.host_key,
-            identity_key: m.identity_key,
+            login,
             labels: m.labels,
             via: m.via,
             policy: EditPolicy {
@@ -64,6 +84,7 @@ impl Api {
     pub(super) fn run_of(&self, answer: &Answer) -> Result<v1::Run, Status> {
         let row = answer.run.as_ref();
         let row = row.ok_or_else(|| self.refuse(Refusal::Internal("no run in the answer".to_owned())))?;
+        traced::asked_for(&row.id);
         convert::run_as_stored(row, None).map_err(|e| self.refuse(e))
     }
 
@@ -123,7 +144,7 @@ impl v1::servers_server::Servers for Api {
         let (asked, m) = self.asked("Servers.Update", request)?;
         self.named_server(&m.server)?;
         self.named_via(m.via.as_deref().unwrap_or_default())?;
-        let login = m.identity_key.map(|key| if key.is_empty() { Login::Agent } else { Login::Key(key) });
+        let login = login(m.identity, m.identity_key).map_err(|r| self.refuse(r))?;
         let policy = EditPolicy {
             time_zone: m.time_zone,
             windows: m.windows.map(|some| some.windows),

@@ -8,7 +8,7 @@ use settled::clock::{Clock, SystemClock};
 use settled::dispatch::Crew;
 use settled::domain::id::DaemonId;
 use settled::domain::turn::Turn;
-use settled::engine::{AddServer, Asked, EditPolicy, Engine, Install, Lease, Sealing};
+use settled::engine::{AddServer, Asked, EditPolicy, Engine, Install, Lease, Login, Sealing};
 use settled::hub::Hub;
 use settled::secrets::MasterKey;
 use settled::store::{self, Opened};
@@ -66,7 +66,7 @@ impl House {
             port: 22,
             user: String::new(),
             host_key: String::new(),
-            identity_key: Vec::new(),
+            login: Login::Agent,
             labels: BTreeMap::new(),
             via: String::new(),
             policy: EditPolicy::default(),

@@ -19,7 +19,9 @@ use settled::domain::run::Run;
 use settled::domain::server::Server;
 use settled::domain::timings::Timings;
 use settled::domain::turn::Turn;
-use settled::engine::{self, AddServer, Answer, Asked, EditPolicy, Install, Operate, Refusal, targets};
+use settled::engine::{
+    self, AddServer, Answer, Asked, EditPolicy, Install, Login, Operate, Refusal, targets,
+};
 use settled::{dispatch, store};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -375,7 +377,7 @@ pub(super) fn add_server(name: &str) -> AddServer {
         port: 22,
         user: String::new(),
         host_key: String::new(),
-        identity_key: Vec::new(),
+        login: Login::Agent,
         labels: BTreeMap::new(),
         via: String::new(),
         policy: EditPolicy::default(),

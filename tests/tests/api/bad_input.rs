@@ -79,6 +79,9 @@ async fn servers_name_the_field() {
         api.servers(), create, CreateServerRequest { host_key: "SHA256:short".into(), ..new("a") } => ["host_key"];
         api.servers(), create, CreateServerRequest { identity_key: b"no key".to_vec(), ..new("a") } => ["identity_key"];
         api.servers(), create, CreateServerRequest { identity_key: vec![b'x'; 17 * 1024], ..new("a") } => ["identity_key"];
+        api.servers(), create, CreateServerRequest { identity: 1, ..new("a") } => ["identity_key"];
+        api.servers(), create, CreateServerRequest { identity: 3, identity_key: b"x".to_vec(), ..new("a") } => ["identity"];
+        api.servers(), create, CreateServerRequest { identity: 4, ..new("a") } => ["identity"];
         api.servers(), create, CreateServerRequest { labels: [(text(64), id())].into(), ..new("a") } => ["labels"];
         api.servers(), create, CreateServerRequest { host: String::new(), ..new("") } => ["name", "host"];
         api.servers(), create, CreateServerRequest { time_zone: "Nowhere/Nothing".into(), ..new("a") } => ["time_zone"];

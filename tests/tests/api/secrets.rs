@@ -11,8 +11,8 @@ use settled::store::{Command, StoreError, Unit, Writer};
 use settled_tests::engine::engine_with_keys;
 use settled_tests::postgres::Postgres;
 
-/// More than fit into two batches of a rotation.
-const SERVERS: usize = 130;
+/// More than fit into one batch of a rotation.
+const SERVERS: usize = 66;
 
 fn key(byte: u8) -> MasterKey {
     MasterKey::new([byte; 32].into())
@@ -56,7 +56,7 @@ async fn add(engine: &Engine, name: &str) -> ServerId {
         port: 0,
         user: String::new(),
         host_key: String::new(),
-        identity_key: identity(name),
+        login: Login::Key(identity(name)),
         labels: [].into(),
         via: String::new(),
         policy: EditPolicy::default(),
@@ -121,8 +121,9 @@ async fn rotate_in_pieces(url: &str) {
     });
     let servers: Arc<Vec<ServerId>> = Arc::new(futures::future::join_all(adding).await);
     drop(engine);
-    let mut left = SERVERS + 1;
-    for piece in ["begin", "64", "64", "rest", "nothing"] {
+    // Beside the servers' keys the installation's own two.
+    let mut left = SERVERS + 2;
+    for piece in ["begin", "64", "rest", "nothing"] {
         let (engine, _) = open(url, both()).await.unwrap();
         if piece == "begin" {
             engine.begin_rotation(asked("Admin.RotateSecrets", "r1")).await.unwrap();
@@ -170,16 +171,16 @@ async fn p2_p12_a_rotation_is_done_once_and_what_comes_during_it_is_sealed_with_
 
     engine.use_keys(both()).await.unwrap();
     engine.begin_rotation(asked("Admin.RotateSecrets", "r1")).await.unwrap();
-    // The installation's own and this one are under the new key, whoever seals them.
+    // The installation's own key and what is sealed now are under the new key; its other secret is not yet.
     let ask = EditServer {
         server: "one".to_owned(),
         login: Some(Login::Key(identity("edited"))),
         ..EditServer::default()
     };
     engine.edit_server(asked("Servers.Update", "e1"), ask).await.unwrap();
-    assert_eq!(engine.rotation().await.unwrap().left, 0);
+    assert_eq!(engine.rotation().await.unwrap().left, 1);
     let again = engine.rotate_secrets(asked("Admin.RotateSecrets", "r1")).await.unwrap();
-    assert_eq!((again.key.as_str(), again.resealed, again.left), (key(2).id(), 0, 0));
+    assert_eq!((again.key.as_str(), again.resealed, again.left), (key(2).id(), 1, 0));
     let refused = engine.use_keys(old()).await.unwrap_err().to_string();
     assert!(refused.contains(key(2).id()), "{refused}");
 
@@ -187,4 +188,19 @@ async fn p2_p12_a_rotation_is_done_once_and_what_comes_during_it_is_sealed_with_
     assert_eq!(*engine.identity(server).await.unwrap().unwrap(), identity("edited"));
     assert_eq!(engine.fingerprint(b"a request"), digest, "requests keep their digests");
     assert_eq!(engine.reveal("a list", &token).as_deref(), Some("s1"), "and lists their pages");
+}
+
+#[tokio::test]
+async fn p12_a_key_that_a_server_does_not_use_any_more_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/settled.db", dir.path().display());
+    let (engine, _) = open(&url, old()).await.unwrap();
+    let server = add(&engine, "one").await;
+    for (n, login) in [Login::Agent, Login::Key(identity("two")), Login::Installation].into_iter().enumerate()
+    {
+        let has_key = matches!(login, Login::Key(_));
+        let ask = EditServer { server: "one".to_owned(), login: Some(login), ..EditServer::default() };
+        engine.edit_server(asked("Servers.Update", &format!("e{n}")), ask).await.unwrap();
+        assert_eq!(engine.identity(server).await.unwrap().is_some(), has_key);
+    }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 
 use hyper_util::rt::TokioIo;
@@ -221,7 +221,7 @@ impl House {
 }
 
 /// A channel to a daemon that starts.
-async fn at(socket: &PathBuf) -> Channel {
+async fn at(socket: &Path) -> Channel {
     let endpoint = Endpoint::from_shared(format!("unix:{}", socket.display())).unwrap();
     let channel = endpoint.connect_lazy();
     let mut admin = AdminClient::new(channel.clone());

@@ -102,7 +102,7 @@ impl Siege {
             rounds += 1;
             assert!(began.elapsed() < 2 * ANSWER + span().unwrap_or_default(), "only {} blows", foe.blows());
         }
-        let (worked, lasted) = (house.daemon.worked() - worked_before, began.elapsed());
+        let (worked, lasted) = (house.daemon.worked().saturating_sub(worked_before), began.elapsed());
         let still = if self.still { Some(at_rest(&house).await) } else { None };
         drop(attack);
         // It is as it was.
@@ -167,7 +167,7 @@ fn rounded(time: Duration) -> f64 {
 async fn at_rest(house: &House) -> f64 {
     let (worked, began) = (house.daemon.worked(), Instant::now());
     a_moment(span().unwrap_or(Duration::from_secs(2))).await;
-    (house.daemon.worked() - worked).as_secs_f64() / began.elapsed().as_secs_f64()
+    house.daemon.worked().saturating_sub(worked).as_secs_f64() / began.elapsed().as_secs_f64()
 }
 
 #[tokio::test(flavor = "multi_thread")]

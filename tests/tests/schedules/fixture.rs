@@ -15,7 +15,7 @@ use settled::domain::schedule::{Chore, Occurrence, On, Schedule, Target, Work};
 use settled::domain::time::Timestamp;
 use settled::engine::schedules::find_schedule;
 use settled::engine::{
-    AddServer, Answer, Asked, ChoreEnd, EditPolicy, EditSchedule, Engine, Refusal, Sealing,
+    AddServer, Answer, Asked, ChoreEnd, EditPolicy, EditSchedule, Engine, Login, Refusal, Sealing,
 };
 use settled::hub::Hub;
 use settled::scheduler::{Chores, Firing};
@@ -150,7 +150,7 @@ impl House {
             port: 22,
             user: String::new(),
             host_key: String::new(),
-            identity_key: Vec::new(),
+            login: Login::Agent,
             labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             via: String::new(),
             policy: EditPolicy::default(),

@@ -4,15 +4,19 @@
 
 mod access;
 mod beside;
+mod canary;
 mod cli;
+mod clients;
 mod crash;
 mod drain;
 mod ends;
 mod examples;
+mod identity;
 mod lease;
 mod lifecycles;
 mod limits;
 mod main_job;
+mod metrics;
 mod nine;
 mod on_schedule;
 mod outputs;
@@ -24,4 +28,5 @@ mod shared;
 mod still;
 mod systemd;
 mod tls;
+mod traces;
 mod webhooks;

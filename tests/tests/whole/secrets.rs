@@ -72,8 +72,8 @@ async fn p2_a_request_repeated_after_a_rotation_is_the_same() {
         (exit == Some(0)).then_some(())
     })
     .await;
-    // The servers' login keys, and the installation's own key.
-    assert_eq!((&told["resealed"], &told["left"]), (&json!(3), &json!(0)), "{told}");
+    // The servers' login keys, and the installation's own two secrets.
+    assert_eq!((&told["resealed"], &told["left"]), (&json!(4), &json!(0)), "{told}");
     let entries = audit(&daemon).await;
     let (done, accepted) = (&entries[0], &entries[1]);
     assert_eq!((done.result(), accepted.result()), (AuditResult::Done, AuditResult::Accepted));

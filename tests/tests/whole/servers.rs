@@ -16,11 +16,11 @@ use tokio::time::timeout;
 
 use crate::cli::settlectl_at;
 
-async fn record(daemon: &TestDaemon, name: &str) -> Record {
+pub(crate) async fn record(daemon: &TestDaemon, name: &str) -> Record {
     daemon.servers().get(GetServerRequest { server: name.to_owned() }).await.unwrap().into_inner()
 }
 
-async fn reaches(daemon: &TestDaemon, name: &str, reach: Reach) -> Record {
+pub(crate) async fn reaches(daemon: &TestDaemon, name: &str, reach: Reach) -> Record {
     until(&format!("{name} is {reach:?}"), async || {
         Some(record(daemon, name).await).filter(|s| s.reach() == reach)
     })

@@ -24,31 +24,31 @@ const SECRET: &str = "a secret of more than 16 bytes";
 
 /// One request as it arrived: its path, the headers that count, and its body.
 #[derive(Debug, Clone)]
-struct Got {
-    line: String,
+pub(crate) struct Got {
+    pub(crate) line: String,
     headers: Vec<(String, String)>,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Got {
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 }
 
 /// A server that gives these answers, one after the other, and the last one again and again. An empty one is none: it hangs.
-struct Endpoint {
-    port: u16,
+pub(crate) struct Endpoint {
+    pub(crate) port: u16,
     got: Arc<Mutex<Vec<Got>>>,
 }
 
 impl Endpoint {
-    async fn answering(answers: &[&str]) -> Self {
+    pub(crate) async fn answering(answers: &[&str]) -> Self {
         Self::over(None, answers).await
     }
 
@@ -77,11 +77,11 @@ impl Endpoint {
         Self { port, got }
     }
 
-    fn got(&self) -> Vec<Got> {
+    pub(crate) fn got(&self) -> Vec<Got> {
         self.got.lock().unwrap().clone()
     }
 
-    fn stage(&self, name: &str, lines: &str) -> String {
+    pub(crate) fn stage(&self, name: &str, lines: &str) -> String {
         let port = self.port;
         format!(
             "[[stages]]\nname = \"{name}\"\n{lines}\n[stages.action]\nwebhook = \"http://127.0.0.1:{port}/hook?a=1\"\n\
@@ -126,7 +126,7 @@ fn whole(text: &str) -> Option<Got> {
     (got.header("content-length").parse() == Ok(body.len())).then_some(got)
 }
 
-fn answer(status: &str, headers: &str, body: &str) -> String {
+pub(crate) fn answer(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
 }
 

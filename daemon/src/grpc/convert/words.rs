@@ -75,6 +75,7 @@ pub(super) const fn identity(word: IdentityKind) -> v1::IdentityKind {
     match word {
         IdentityKind::Key => v1::IdentityKind::Key,
         IdentityKind::Agent => v1::IdentityKind::Agent,
+        IdentityKind::Installation => v1::IdentityKind::Installation,
     }
 }
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Patience;
 use crate::clock::Clock;
 
-/// What every HTTP/2 connection begins with.
+/// What every HTTP/2 connection begins with; no request in HTTP/1.1 is shorter.
 const PREFACE_BYTES: u64 = 24;
 /// So much of one connection is heard at once; then others have their turn. It may be thousands of frames, each of which is work.
 const TURN_BYTES: usize = 16 << 10;
@@ -49,7 +49,7 @@ struct Talk {
 /// Why a connection is not worth its place any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Silence {
-    /// It does not speak HTTP/2.
+    /// It does not speak HTTP.
     NoPreface,
     /// It has asked nothing.
     NoRequest,

@@ -46,9 +46,10 @@ pub(super) fn credentials(target: &Target, agent: Option<&Path>) -> Result<Crede
             .ok_or_else(|| {
                 RemoteError::Refused(format!(
                     "{} is to be entered with an ssh-agent, but settled knows none: set `ssh.agent` or SSH_AUTH_SOCK, \
-                     or give the server a key by `settlectl server edit {} --identity FILE`",
+                     or give the server a key by `settlectl server edit {name} --identity FILE`, or let in the one that settled has made for itself \
+                     (`settlectl identity show`) and use that: `settlectl server edit {name} --installation-identity`",
                     words::address(target),
-                    target.name
+                    name = target.name
                 ))
             }),
     }
@@ -238,7 +239,7 @@ impl Visit<'_> {
     /// Waits until the connection's task has ended, then tells how.
     async fn goodbye(&mut self) -> Option<&Farewell> {
         if let Err(error) = (&mut *self.handle).await {
-            tracing::debug!(%error, "the connection ended during the login");
+            tracing::debug!(server = %self.target.name, %error, "the connection ended during the login");
         }
         self.farewell.get()
     }
