@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
 
-/// Inputs of each target in the suite, beside the corpus.
+/// Inputs of a target in the suite, beside the corpus; one of many like it has fewer.
 const ROUNDS: usize = 48;
 /// Longest time that one input may take; nothing that is bounded by the documented sizes takes nearly as long.
 const INPUT_WITHIN: Duration = Duration::from_secs(10);
@@ -57,6 +57,14 @@ impl Session {
         }
         let chance = StdRng::seed_from_u64(seed);
         Self { name: name.to_owned(), words, seeds, chance, length, fed: 0, began: Instant::now() }
+    }
+
+    /// A target of which there are many like it.
+    pub(crate) fn one_of_many(mut self) -> Self {
+        if let Length::Rounds(rounds) = &mut self.length {
+            *rounds = ROUNDS / 8;
+        }
+        self
     }
 
     /// Feeds it to the end of the session. What is found is a panic here, with the input that did it.

@@ -1,7 +1,7 @@
 //! Requests made of bytes by the contract's own descriptors: sound ones, nearly sound ones, and such that nobody would send. A type that is
 //! new is made like any other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
@@ -97,9 +97,13 @@ impl Contract {
             return Vec::new();
         };
         let is_map = descriptor.options.as_ref().is_some_and(prost_types::MessageOptions::map_entry);
-        let mut message = Vec::new();
+        let (mut message, mut chosen) = (Vec::new(), BTreeSet::new());
+        // What an operation of its own takes is not what its package is installed with.
+        let takes = descriptor.field.iter().any(|field| field.name() == "package");
         for field in &descriptor.field {
-            let is_good = words.0.iter().any(|(known, _)| *known == field.name());
+            let is_good = words.of(descriptor.name(), field.name()).is_some()
+                && (takes || field.name() != "parameters")
+                && field.oneof_index.is_none_or(|choice| mood != Mood::Sound || !chosen.contains(&choice));
             let is_left_out = match mood {
                 Mood::Sound => !is_map && (!is_good || field.name() == "page_token"),
                 _ => supply.of(3) == 0,
@@ -107,9 +111,10 @@ impl Contract {
             if is_left_out {
                 continue;
             }
+            chosen.extend(field.oneof_index);
             let many = if field.label() == Label::Repeated && mood != Mood::Sound { supply.of(4) } else { 1 };
             for _ in 0..many {
-                self.field(field, &mut message, supply, words, mood, depth);
+                self.field((descriptor, field), &mut message, supply, words, mood, depth);
             }
         }
         message
@@ -117,7 +122,7 @@ impl Contract {
 
     fn field(
         &self,
-        field: &FieldDescriptorProto,
+        (within, field): (&DescriptorProto, &FieldDescriptorProto),
         message: &mut Vec<u8>,
         supply: &mut Supply<'_>,
         words: &Words,
@@ -131,7 +136,7 @@ impl Contract {
             message.extend(value);
         };
         match field.r#type() {
-            Type::String | Type::Bytes => bytes(&words.text(field.name(), supply, mood)),
+            Type::String | Type::Bytes => bytes(&words.text((within.name(), field.name()), supply, mood)),
             Type::Message | Type::Group
                 if field.type_name().ends_with(".ParametersEntry") && mood == Mood::Sound =>
             {
@@ -195,14 +200,20 @@ impl Mood {
 pub(crate) struct Words(pub(crate) Vec<(&'static str, Vec<String>)>);
 
 impl Words {
-    fn text(&self, field: &str, supply: &mut Supply<'_>, mood: Mood) -> Vec<u8> {
+    /// What is good for a field: of this message (`Message.field`), or of any.
+    fn of(&self, message: &str, field: &str) -> Option<&[String]> {
+        let whole = format!("{message}.{field}");
+        let known = |name: &str| self.0.iter().find(|(known, _)| *known == name);
+        known(&whole).or_else(|| known(field)).map(|(_, values)| &values[..])
+    }
+
+    fn text(&self, (message, field): (&str, &str), supply: &mut Supply<'_>, mood: Mood) -> Vec<u8> {
         let is_good = match mood {
             Mood::Sound => true,
             Mood::Odd | Mood::Broken => supply.of(6) != 0,
             Mood::Wild => false,
         };
-        let good = self.0.iter().find(|(known, _)| *known == field).map(|(_, values)| values);
-        match good {
+        match self.of(message, field) {
             Some(values) if is_good && !values.is_empty() => {
                 let value = &values[supply.of(values.len())];
                 // What has to be new each time.

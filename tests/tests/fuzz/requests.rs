@@ -192,7 +192,6 @@ fn words(run: String, enrollment: String) -> Words {
         ("cron", one("5 4 * * *")),
         ("schedule", one("nightly")),
         ("target", Vec::new()),
-        ("chore", one("reconcile")),
         ("lifecycle", one("once")),
         ("code", one("once")),
         ("source", vec![LIFECYCLE.to_owned(), PACKAGE.to_owned()]),
@@ -205,7 +204,9 @@ fn words(run: String, enrollment: String) -> Words {
         ("until", Vec::new()),
         ("queue", one("queue")),
         ("worker", one("w1")),
-        ("operation", one("run-now")),
+        ("operation", one("run_now")),
+        ("OperationTarget.operation", one("install")),
+        ("servers", one("web1")),
         ("reason", one("it hangs")),
         ("role", Vec::new()),
         ("days", Vec::new()),
@@ -227,7 +228,9 @@ async fn every_request_type_is_taken_or_refused_and_breaks_nothing() {
     let (contract, world) = (Contract::read(), World::new().await);
     let mut shallow = BTreeMap::new();
     for &(path, ..) in settled_proto::ACCESS {
-        let mut session = Session::new(&name(path), &[], Vec::new());
+        // Sound ones first, of which each is another.
+        let sound = (1..=4).map(|n| [vec![0], vec![n; 60]].concat()).collect();
+        let mut session = Session::new(&name(path), &[], sound).one_of_many();
         let deep = std::cell::Cell::new(false);
         session
             .feed(async |input| {
