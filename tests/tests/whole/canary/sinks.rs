@@ -40,10 +40,10 @@ pub(super) fn needles() -> Vec<(String, Vec<u8>)> {
         let framed = [&b"xy"[..before], secret].concat();
         let (from, last) = ((before * 8).div_ceil(6), usize::from(framed.len() % 3 != 0));
         let text = STANDARD_NO_PAD.encode(&framed);
-        all.push((format!("base64 behind {before}"), text[from..text.len() - last].as_bytes().to_vec()));
+        all.push((format!("base64 behind {before}"), text.as_bytes()[from..text.len() - last].to_vec()));
     }
     let text = URL_SAFE_NO_PAD.encode(secret);
-    all.push(("base64url".to_owned(), text[..text.len() - 1].as_bytes().to_vec()));
+    all.push(("base64url".to_owned(), text.as_bytes()[..text.len() - 1].to_vec()));
     all.push(("hex".to_owned(), hex::encode(secret).into_bytes()));
     all.push(("HEX".to_owned(), hex::encode_upper(secret).into_bytes()));
     let percent = |byte: &u8| match byte {
@@ -52,7 +52,7 @@ pub(super) fn needles() -> Vec<(String, Vec<u8>)> {
     };
     all.push(("percent".to_owned(), secret.iter().map(percent).collect::<String>().into_bytes()));
     let json = serde_json::to_string(SECRET).unwrap();
-    all.push(("json".to_owned(), json[1..json.len() - 1].as_bytes().to_vec()));
+    all.push(("json".to_owned(), json.as_bytes()[1..json.len() - 1].to_vec()));
     all.push(("shell".to_owned(), SECRET.replace('\'', "'\\''").into_bytes()));
     all
 }
@@ -100,7 +100,7 @@ impl Sinks {
     pub(super) fn are_all_there(&self) {
         let empty: Vec<_> =
             self.0.iter().filter(|(_, bytes)| bytes.is_empty()).map(|(name, _)| name).collect();
-        assert_eq!(empty, [&String::new(); 0]);
+        assert!(empty.is_empty(), "{empty:?}");
         for (sink, word) in [
             ("Follow", "plain *"),
             ("Watch", "plain *"),
