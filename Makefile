@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test demo bench worlds schedules kills kill-nine watch-proof cuts catalogue million enrollments released fmt lint
+.PHONY: help build test demo bench worlds schedules kills kill-nine watch-proof cuts catalogue million enrollments hostile fuzz released fmt lint
 .DEFAULT_GOAL := help
 
 help: ## List the tasks
@@ -77,6 +77,14 @@ enrollments: ## Work off 100 000 enrollments that are due at once, on each store
 	@.ci/setup
 	$(CARGO) test --profile quick --package settled-tests --test proof -- --ignored --nocapture enrollments
 	SETTLED_TEST_ENGINE=postgres $(CARGO) test --profile quick --package settled-tests --test proof -- --ignored --nocapture enrollments
+
+hostile: ## Be hostile to a daemon in eleven ways, SETTLED_HOSTILE_S seconds each (10); prints figures as lines of JSON (as root)
+	@.ci/setup
+	$(CARGO) build --profile quick --workspace --bins
+	SETTLED_HOSTILE_S=$${SETTLED_HOSTILE_S:-10} $(CARGO) test --profile quick --package settled-tests --test hostile -- --nocapture --test-threads 1
+
+fuzz: ## Feed everything that reads what others wrote with nonsense, SETTLED_FUZZ_S seconds for each of its targets (10)
+	SETTLED_FUZZ_S=$${SETTLED_FUZZ_S:-10} $(CARGO) test --profile quick --package settled-tests --test fuzz -- --nocapture --test-threads 1
 
 released: ## At a release: keep the API as it is now, so that later changes cannot break it
 	SETTLED_RELEASE=1 $(CARGO) test --package settled-tests --test api breaking::nothing

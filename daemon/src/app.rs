@@ -1,8 +1,10 @@
 //! The composition root: opens, wires, starts in order, drains in reverse. The only file that knows everyone.
 
+mod collector;
 mod drain;
 mod duties;
 mod fit;
+mod health;
 mod keys;
 mod living;
 mod metrics;
@@ -11,7 +13,6 @@ mod steward;
 mod tls;
 
 use std::fs::File;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,8 +21,6 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +58,7 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 pub use reload::{Anew, ReadAgain, SetLevel};
 
 use drain::Drains;
+use health::Ground;
 use living::Living;
 use reload::Reloading;
 use steward::{Now, Servant};
@@ -92,7 +92,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let listener = grpc::bind(&config.listen.unix, config.listen.unix_group.as_deref()).await?;
     let certificate_files = tls::stamp(&config.listen);
     let network = tls::listen(&config).await?;
-    let counted = count(config.listen.metrics).await?;
+    let figures_at = metrics::listen(config.listen.metrics).await?;
     let house =
         with_more_time(&process.systemd, &*clock, open(&config, &process, Arc::clone(&clock), remote))
             .await?;
@@ -105,6 +105,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let look_every = duties::look_every(&config);
     let reconciler = Reconciler::new(house.engine.clone(), house.crew.lease.clone(), duties::LOOK_EVERY_MAX);
     let reconciler = Arc::new(Now::new(reconciler, Arc::clone(&clock)));
+    let (traces, telling) = collector::traces(&config, &house, &clock, &stop);
     let servant = Servant {
         reconciler: Arc::clone(&reconciler),
         living: Arc::clone(&living),
@@ -112,30 +113,30 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
         hearts: process.hearts.clone(),
         patience: process.patience(),
         certificates: certificates.clone(),
+        ground: Ground::of(&house, &traces),
     };
+    let (started_at, calls) = (clock.now(), Arc::<grpc::Calls>::default());
     let parts = GrpcParts {
         engine: house.engine.clone(),
         gate: house.crew.gate.clone(),
         stop: stop.clone(),
-        started_at: clock.now(),
+        started_at,
         steward: Arc::new(servant),
         limits: limits(&config),
         leaving: drains.leaving(),
+        calls: Arc::clone(&calls),
+        traces: traces.clone(),
     };
     let serving = tokio::spawn(grpc::serve(listener, network, parts));
     let working =
         tokio::spawn(dispatch::run(house.crew.clone(), alive(&process, Part::Dispatcher), stop.clone()));
-    let holds = {
-        let drain = house.crew.drain.clone();
-        move || drain.is_on()
-    };
-    let keeper =
-        Keeper::new(house.engine.clone(), house.crew.lease.clone(), house.crew.settings.shared, holds);
-    let calls = calls(&house, &clock, config.webhook.ca_file.clone());
-    let calling = tokio::spawn(calls.run(alive(&process, Part::Webhooks), stop.clone()));
+    let keeper = keeper(&house);
+    let webhooks = webhooks(&house, &clock, config.webhook.ca_file.clone());
+    let calling = tokio::spawn(webhooks.run(alive(&process, Part::Webhooks), stop.clone()));
     let keeping = tokio::spawn(lifecycles::run(keeper, alive(&process, Part::Lifecycles), stop.clone()));
-    if let Some((listener, handle)) = counted {
-        tokio::spawn(figures(handle, &house, &reconciler, &clock).serve(listener, stop.clone()));
+    if let Some(listener) = figures_at {
+        let figures = metrics::Sources::of(&house, &reconciler, calls, traces, started_at);
+        tokio::spawn(metrics::serve(figures, listener, stop.clone()));
     }
     let renewing =
         duties::renew(config.lane.renew(), &house, &process.hearts, Arc::clone(&clock), stop.clone());
@@ -155,10 +156,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     if let Some(served) = asked.run_until_cancelled(grpc::answers(&config.listen.unix, &*clock)).await {
         served?;
     }
-    tracing::info!(
-        socket = %config.listen.unix.display(), database = house.engine.store().about().engine,
-        installation = %house.engine.store().about().installation, "ready"
-    );
+    tell_ready(&config.listen.unix, house.engine.store().about());
     if !asked.is_cancelled() {
         process.systemd.ready(&drains.status());
     }
@@ -179,26 +177,17 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
         (renewing, "the renewal of the lease"),
         (keeping, "what moves enrollments on"),
         (calling, "what sends webhooks"),
+        (telling, "what sends traces"),
     ];
     let outcome = first_to_end(over, &stop, serving, parts, ticking, &*clock).await;
     detach(&house.engine, &*clock).await;
     outcome
 }
 
-/// What serves figures.
-fn figures(
-    handle: PrometheusHandle,
-    house: &House,
-    reconciler: &Arc<Now>,
-    clock: &Arc<dyn Clock>,
-) -> metrics::Page {
-    metrics::Page {
-        handle,
-        engine: house.engine.clone(),
-        lease: house.crew.lease.clone(),
-        reconciler: Arc::clone(reconciler),
-        clock: Arc::clone(clock),
-    }
+/// Whoever reads the log sees who serves, where, and with what.
+fn tell_ready(socket: &Path, about: &store::About) {
+    let store::About { engine, installation, .. } = about;
+    tracing::info!(socket = %socket.display(), database = engine, %installation, "ready");
 }
 
 /// The roles that the configuration gives.
@@ -225,8 +214,14 @@ fn grants(access: &config::Access) -> Grants {
     grants
 }
 
+/// What moves enrollments on.
+fn keeper(house: &House) -> Keeper {
+    let (crew, drain) = (&house.crew, house.crew.drain.clone());
+    Keeper::new(house.engine.clone(), crew.lease.clone(), crew.settings.shared, move || drain.is_on())
+}
+
 /// What sends webhooks.
-fn calls(house: &House, clock: &Arc<dyn Clock>, ca_file: Option<PathBuf>) -> Calls {
+fn webhooks(house: &House, clock: &Arc<dyn Clock>, ca_file: Option<PathBuf>) -> Calls {
     let caller = Caller::new(Arc::clone(clock), ca_file);
     let drain = house.crew.drain.clone();
     Calls::new(house.engine.clone(), house.crew.lease.clone(), caller, move || drain.is_on())
@@ -236,14 +231,6 @@ fn calls(house: &House, clock: &Arc<dyn Clock>, ca_file: Option<PathBuf>) -> Cal
 fn alive(process: &Process, part: Part) -> impl Fn(Duration) + Send + Sync + use<> {
     let hearts = process.hearts.clone();
     move |until| hearts.alive(part, until)
-}
-
-/// Where figures are asked for, if they are, and what keeps them.
-async fn count(address: Option<SocketAddr>) -> anyhow::Result<Option<(TcpListener, PrometheusHandle)>> {
-    let Some(address) = address else { return Ok(None) };
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.with_context(|| format!("listen.metrics = {address} cannot be listened on"))?;
-    Ok(Some((listener, metrics::keep()?)))
 }
 
 /// Opens what takes its time, a migration for instance, and asks systemd for more of it as long as that goes on.
@@ -279,8 +266,13 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 }
 
 fn check_trust(config: &Config) -> anyhow::Result<()> {
-    let Some(file) = &config.webhook.ca_file else { return Ok(()) };
-    outside::check_authorities(file).map_err(|why| anyhow::anyhow!("webhook.ca_file cannot be used: {why}"))
+    let files = [("webhook.ca_file", &config.webhook.ca_file), ("traces.ca_file", &config.traces.ca_file)];
+    for (key, file) in files {
+        if let Some(file) = file {
+            outside::check_authorities(file).map_err(|why| anyhow::anyhow!("{key} cannot be used: {why}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// What is open while the daemon runs.
@@ -443,7 +435,7 @@ async fn first_to_end(
     over: impl Future<Output = Result<(), StoreError>>,
     stop: &CancellationToken,
     mut serving: JoinHandle<Result<(), grpc::ServeError>>,
-    mut parts: [(JoinHandle<()>, &'static str); 4],
+    mut parts: [(JoinHandle<()>, &'static str); 5],
     mut ticking: JoinHandle<Result<(), tokio_cron_scheduler::JobSchedulerError>>,
     clock: &dyn Clock,
 ) -> anyhow::Result<()> {

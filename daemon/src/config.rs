@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use access::{Access, Grantee, Picked, Scoped, ScopedRole};
-pub use listen::{Listen, Tls};
+pub use listen::{Listen, Tls, Web};
 pub use load::{Faults, Flag, Sources, Surroundings};
 pub use packages::Demand;
 pub use rules::{LOOK_EVERY_MAX_S, TAKEOVER_GRACE_S};
@@ -64,6 +64,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// What lifecycles tell others.
     pub webhook: Webhook,
+    /// Where traces are sent.
+    pub traces: Traces,
     /// What callers of the API may take.
     pub limits: Limits,
 }
@@ -228,6 +230,16 @@ pub struct Webhook {
     pub ca_file: Option<PathBuf>,
 }
 
+/// `[traces]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Traces {
+    /// The URL of a collector that takes traces by OTLP over HTTP with JSON, such as `http://127.0.0.1:4318/v1/traces`. Off when it is left out.
+    pub endpoint: Option<String>,
+    /// File with the authorities, in PEM, that it is checked by, instead of the host's.
+    pub ca_file: Option<PathBuf>,
+}
+
 /// `[limits]`: what callers of the API may take, so that none of them keeps the others waiting.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
@@ -309,6 +321,7 @@ impl Config {
             log: Log::default(),
             secrets: Secrets { key_file: surroundings.sealing_key() },
             webhook: Webhook::default(),
+            traces: Traces::default(),
             limits: Limits::default(),
         }
     }

@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod clock;
 pub mod dispatch;
 pub mod engine;
+pub mod figures;
 pub mod grpc;
 pub mod hub;
 pub mod lifecycles;
@@ -18,6 +19,7 @@ pub mod remote;
 pub mod scheduler;
 pub mod secrets;
 pub mod store;
+pub mod traces;
 
 pub mod app;
 pub mod config;

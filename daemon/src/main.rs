@@ -23,7 +23,7 @@ Every setting can also come from the environment, with two underscores between l
 Flags win over the environment, the environment over the file, the file over the defaults.
 
 SIGHUP (systemctl reload settled) reads the file and the packages again, all or nothing. It can change packages.dir and what
-is in it, access.*, listen.tls.*, log.level, retention.*, run.queue_limit_s, run.attempts, run.drain, run.drain_grace_s, stale.*, probe.*, lane.queue_max
+is in it, access.*, listen.tls.*, listen.web.*, log.level, retention.*, run.queue_limit_s, run.attempts, run.drain, run.drain_grace_s, stale.*, probe.*, lane.queue_max
 and lane.at_work_max. Any other change is refused by name, since it needs a restart; so is a file with a fault.
 `settlectl status` tells why a reload was refused.
 

@@ -26,9 +26,6 @@ const BATCH: i64 = 256;
 /// How long one look goes on to settle: whoever watches over the reconciler hears of it in time, and the next look goes on.
 const SETTLING_MAX: Duration = Duration::from_secs(2);
 
-/// The figure of how long after its time a run was settled, in seconds.
-pub const SETTLE_LAG: &str = "settled_settle_lag_seconds";
-
 /// Why a look could not be finished. Nothing is half done.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -99,10 +96,12 @@ impl Reconciler {
     }
 
     async fn settle_one(&self, row: RunRow) -> Option<SettledRun> {
-        let id = row.id.clone();
+        let (id, server_name) = (row.id.clone(), row.server_name.clone());
         let run: Run = row
             .try_into()
-            .inspect_err(|error| tracing::error!(run = %id, %error, "a run cannot be read, so it stays open"))
+            .inspect_err(
+                |error| tracing::error!(run = id, server = server_name, %error, "a run cannot be read, so it stays open"),
+            )
             .ok()?;
         let due = run.settles_by()?;
         match self.engine.settle_overdue(run.id).await {
@@ -110,7 +109,7 @@ impl Reconciler {
             Ok(Settled::NotNeeded) => None,
             // The next look tries again.
             Err(error) => {
-                tracing::error!(run = %id, %error, "a run could not be settled");
+                tracing::error!(run = id, server = server_name, %error, "a run could not be settled");
                 None
             }
         }
@@ -154,10 +153,9 @@ impl Reconciler {
     }
 }
 
-/// Measures and tells that time has ended a run.
+/// Tells that time has ended a run.
 fn settled_by_time(run: &Run, due: Timestamp) -> SettledRun {
     let at = run.verdict().map_or(due, |verdict| verdict.at);
-    metrics::histogram!(SETTLE_LAG).record(at.since(due).as_secs_f64());
     log::settled_by_time(run);
     let reason = run.verdict().and_then(|verdict| verdict.reason);
     SettledRun { id: run.id, server: run.server_name.clone(), reason, due, at }

@@ -210,6 +210,8 @@ impl Served {
             steward: Arc::new(Idle),
             limits,
             leaving: leaving.subscribe(),
+            calls: Arc::default(),
+            traces: settled::traces::Traces::default(),
             engine: engine.clone(),
         };
         let serving = Some(tokio::spawn(grpc::serve(listener, None, parts)));

@@ -64,9 +64,20 @@ impl Home {
 
     /// Starts a daemon, and waits for nothing.
     pub fn start(&self) -> Daemon {
+        self.start_under(&[])
+    }
+
+    /// Starts a daemon that may open so many files at most, and waits for nothing.
+    pub fn start_with_files(&self, most: u32) -> Daemon {
+        let limited = format!("ulimit -n {most} && exec \"$@\"");
+        self.start_under(&["sh", "-c", &limited, "sh"])
+    }
+
+    /// Starts a daemon as the arguments of this.
+    fn start_under(&self, before: &[&str]) -> Daemon {
         let (program, config) = (program("settled"), self.path("settled.toml"));
         let log = File::options().create(true).append(true).open(self.path("log")).expect("a log");
-        let arguments = ["-i", "PATH=/usr/bin:/bin"].map(OsStr::new).into_iter().chain([
+        let arguments = ["-i", "PATH=/usr/bin:/bin"].iter().chain(before).map(OsStr::new).chain([
             program.as_os_str(),
             OsStr::new("--config"),
             config.as_os_str(),
@@ -114,6 +125,16 @@ impl Daemon {
             fs::read_to_string(format!("/proc/{}/status", self.0.pid())).expect("the process is there");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it holds memory");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// The time that it has spent at work so far, on all processors together.
+    pub fn worked(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.pid())).expect("the process is there");
+        // The name in brackets may hold anything; after it come the state, ten numbers, and the two that are wanted.
+        let (_, numbers) = stat.rsplit_once(')').expect("its name is in brackets");
+        let ticks = numbers.split_ascii_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        let ticks: u64 = ticks.sum::<Result<_, _>>().expect("numbers");
+        Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).expect("few")
     }
 
     /// Stands still from now on, and does not notice.

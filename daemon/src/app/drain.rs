@@ -63,7 +63,7 @@ impl Drains {
     pub(super) fn order(&self, mode: Mode, who: &str) {
         let until = None;
         self.set(mode, Draining { since: self.engine.clock().now(), who: who.to_owned(), until });
-        tracing::info!(principal = who, ?mode, "{}", self.status());
+        tracing::info!(principal = who, ?mode, status = self.status(), "a drain was ordered");
         self.systemd.status(&self.status());
     }
 
@@ -127,7 +127,7 @@ impl Drains {
     /// Nothing is at work any more. A stop tells that itself.
     fn tell_end(&self) {
         if self.draining().is_some_and(|draining| draining.until.is_none()) {
-            tracing::info!("{}", self.status());
+            tracing::info!(status = self.status(), "a drain is complete");
             self.systemd.status(&self.status());
         }
     }
@@ -138,7 +138,11 @@ impl Drains {
         let (now, until) = (clock.now(), clock.monotonic() + grace);
         self.stop.waits();
         self.set(Mode::Finish, Draining { since: now, who: "a stop".to_owned(), until: Some(now + grace) });
-        tracing::info!(grace_s = grace.as_secs(), "{}; another signal leaves it running", self.status());
+        tracing::info!(
+            grace_s = grace.as_secs(),
+            status = self.status(),
+            "a stop waits for what is at work; another signal leaves it running"
+        );
         self.systemd.stopping(&self.status());
         while self.engine.hub().at_work() > 0 {
             if clock.monotonic() >= until {

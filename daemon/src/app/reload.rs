@@ -82,6 +82,7 @@ impl Reloading {
         self.crew.gate.replace(super::grants(&new.access));
         if let (Some(certificates), Some(credentials)) = (&self.certificates, credentials) {
             certificates.replace(credentials);
+            certificates.let_in(&new.listen.web.origins);
         }
         resize(&self.crew.permits, old.lane.at_work_max, new.lane.at_work_max);
         self.living.applied(new);

@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 
 use super::drain::Drains;
 use super::fit::{misfits, read_catalog};
+use super::health::Ground;
 use super::living::Living;
 use super::tls::Certificates;
 use crate::catalog::{Catalog, FileProblem, Problem, parse};
@@ -65,6 +66,8 @@ pub(super) struct Servant {
     pub(super) patience: Duration,
     /// What callers from the network are shown, if there are any.
     pub(super) certificates: Option<Arc<Certificates>>,
+    /// What the daemon stands on.
+    pub(super) ground: Ground,
 }
 
 #[async_trait]
@@ -117,6 +120,10 @@ impl Steward for Servant {
             format!("The last reload was refused, and everything stays as it was: {why}. Mend it, then: systemctl reload settled")
         });
         let certificates = self.certificates.iter().flat_map(|certificates| certificates.warnings());
-        still.chain(refused).chain(certificates).collect()
+        still
+            .chain(refused)
+            .chain(certificates)
+            .chain(self.ground.warnings(&self.living.config().data_dir))
+            .collect()
     }
 }

@@ -13,7 +13,7 @@ use super::living::Living;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::domain::time::Timestamp;
-use crate::grpc::{Credentials, Network, Tls, TlsFiles};
+use crate::grpc::{Credentials, Network, Origins, Tls, TlsFiles};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -34,14 +34,17 @@ pub(super) fn check(config: &Config) -> anyhow::Result<()> {
 
 /// Reads what callers are to be shown, if there is TCP at all.
 pub(super) fn read(config: &Config) -> anyhow::Result<Option<Credentials>> {
-    files(&config.listen).map(|files| Ok(Credentials::read(&files)?)).transpose()
+    files(&config.listen)
+        .map(|files| Ok(Credentials::read(&files, !config.listen.web.origins.is_empty())?))
+        .transpose()
 }
 
 /// Listens on TCP, if that is configured.
 pub(super) async fn listen(config: &Config) -> anyhow::Result<Option<Network>> {
     let (Some(address), Some(credentials)) = (config.listen.tcp, read(config)?) else { return Ok(None) };
     let tls = Arc::new(Tls::new(credentials));
-    let network = Network::bind(address, tls, config.listen.tcp_health).await;
+    let origins = Arc::new(Origins::new(&config.listen.web.origins));
+    let network = Network::bind(address, tls, config.listen.tcp_health, origins).await;
     network.map(Some).with_context(|| format!("listen.tcp = {address} cannot be listened on"))
 }
 
@@ -54,6 +57,8 @@ pub(super) fn stamp(listen: &config::Listen) -> Stamp {
 /// Sees to it that what is shown is what the files hold.
 pub(super) struct Certificates {
     tls: Arc<Tls>,
+    /// Whose pages may call from browsers.
+    origins: Arc<Origins>,
     living: Arc<Living>,
     clock: Arc<dyn Clock>,
     /// Why what the files hold now is not shown.
@@ -72,8 +77,9 @@ impl Certificates {
         (living, clock): (&Arc<Living>, &Arc<dyn Clock>),
         stop: &CancellationToken,
     ) -> Option<Arc<Self>> {
-        let (tls, living, clock) = (Arc::clone(&network?.tls), Arc::clone(living), Arc::clone(clock));
-        let certificates = Arc::new(Self { tls, living, clock, refused: RwLock::default() });
+        let (tls, origins) = (Arc::clone(&network?.tls), Arc::clone(&network?.origins));
+        let (living, clock) = (Arc::clone(living), Arc::clone(clock));
+        let certificates = Arc::new(Self { tls, origins, living, clock, refused: RwLock::default() });
         tokio::spawn(Arc::clone(&certificates).watch(read, stop.clone()));
         Some(certificates)
     }
@@ -82,6 +88,11 @@ impl Certificates {
     pub(super) fn replace(&self, credentials: Credentials) {
         self.tls.replace(credentials);
         self.set_refused(None);
+    }
+
+    /// Lets pages of these origins call from here on.
+    pub(super) fn let_in(&self, origins: &[String]) {
+        self.origins.replace(origins);
     }
 
     /// Whether that was not so before.

@@ -17,6 +17,7 @@ const LIVE: &[&str] = &[
     "listen.tls.cert",
     "listen.tls.key",
     "listen.tls.client_ca",
+    "listen.web.origins",
     "access.scoped",
     "packages.dir",
     "run.queue_limit_s",
@@ -99,6 +100,10 @@ mod tests {
         check(&[("LANE__LEASE_S", "40")], &["lane.lease_s"]);
         check(&[("SSH__AGENT", "/run/agent"), ("LOG__LEVEL", "debug")], &["ssh.agent"]);
         check(&[("ACCESS__ADMINS", "unix:1000")], &[]);
+        let tcp =
+            [("LISTEN__TCP", "127.0.0.1:7443"), ("LISTEN__TLS__CERT", "/c"), ("LISTEN__TLS__KEY", "/k")];
+        let pages = with(&[&tcp[..], &[("LISTEN__WEB__ORIGINS", "https://a.example")]].concat());
+        assert_eq!(with(&tcp).restart_keys(&pages), [""; 0]);
         // What follows from the data directory goes with it.
         check(&[("DATA_DIR", "/srv")], &["data_dir", "database.url", "listen.unix"]);
     }

@@ -247,13 +247,14 @@ impl Provider for Setting {
 }
 
 fn make_absolute(config: &mut Config, surroundings: &Surroundings) {
-    let Config { data_dir, listen, packages, ssh, secrets, webhook, .. } = config;
+    let Config { data_dir, listen, packages, ssh, secrets, webhook, traces, .. } = config;
     let Tls { cert, key, client_ca } = &mut listen.tls;
     let optional = [
         &mut packages.dir,
         &mut ssh.agent,
         &mut secrets.key_file,
         &mut webhook.ca_file,
+        &mut traces.ca_file,
         cert,
         key,
         client_ca,

@@ -292,7 +292,8 @@ fn ranges(config: &Config) -> impl Iterator<Item = Fault> {
 }
 
 fn texts(config: &Config) -> impl Iterator<Item = Fault> {
-    let others = [url(config), nobody(config), scopes(config), certificates(config), empty(config)];
+    let others =
+        [url(config), nobody(config), scopes(config), certificates(config), traces(config), empty(config)];
     others.into_iter().flatten().chain(listen::faults(config))
 }
 
@@ -333,6 +334,22 @@ fn scopes(config: &Config) -> Option<Fault> {
     config.access.misfit().map(|text| Fault { text, keys: vec!["access.scoped"] })
 }
 
+/// Whatever is in the URL would be sent in the clear, or shown: a collector gets no password this way.
+fn traces(config: &Config) -> Option<Fault> {
+    let endpoint = config.traces.endpoint.as_deref().filter(|endpoint| !endpoint.is_empty())?;
+    let rest = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://"));
+    let host = rest.and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
+    let fits = !host.is_empty()
+        && !host.contains('@')
+        && !endpoint.contains(|c: char| c.is_whitespace() || c.is_control());
+    (!fits).then(|| Fault {
+        text: "traces.endpoint is no URL of a collector: write one that begins with http:// or https://, without a user or password, \
+               such as http://127.0.0.1:4318/v1/traces"
+            .to_owned(),
+        keys: vec!["traces.endpoint"],
+    })
+}
+
 fn empty(config: &Config) -> Option<Fault> {
     let path = |path: &Option<std::path::PathBuf>| path.as_ref().is_some_and(|p| p.as_os_str().is_empty());
     let key = [
@@ -343,6 +360,8 @@ fn empty(config: &Config) -> Option<Fault> {
         ("ssh.agent", path(&config.ssh.agent)),
         ("secrets.key_file", path(&config.secrets.key_file)),
         ("webhook.ca_file", path(&config.webhook.ca_file)),
+        ("traces.endpoint", config.traces.endpoint.as_deref() == Some("")),
+        ("traces.ca_file", path(&config.traces.ca_file)),
         ("listen.tls.cert", path(&config.listen.tls.cert)),
         ("listen.tls.key", path(&config.listen.tls.key)),
         ("listen.tls.client_ca", path(&config.listen.tls.client_ca)),
@@ -487,6 +506,22 @@ mod tests {
     }
 
     #[test]
+    fn p13_an_endpoint_of_traces_that_is_none_is_refused_by_name() {
+        for good in ["http://127.0.0.1:4318/v1/traces", "https://collector.example.org"] {
+            assert!(with(&[("traces.endpoint", good)]).is_ok(), "{good}");
+        }
+        for bad in
+            ["collector:4318", "grpc://collector", "http://", "https://ann:secret@collector/", "http://a b/"]
+        {
+            let message = with(&[("traces.endpoint", bad)]).unwrap_err();
+            assert!(
+                message.contains("traces.endpoint is no URL") && !message.contains("secret"),
+                "{bad}: {message}"
+            );
+        }
+    }
+
+    #[test]
     fn an_empty_text_is_refused_by_name() {
         for key in [
             "data_dir",
@@ -496,6 +531,8 @@ mod tests {
             "ssh.agent",
             "secrets.key_file",
             "webhook.ca_file",
+            "traces.endpoint",
+            "traces.ca_file",
             "log.level",
         ] {
             let message = with(&[(key, "")]).unwrap_err();

@@ -31,7 +31,10 @@ pub(super) struct Panics {
 impl Lane {
     /// A step panicked. Nothing is assumed: everything is read again, at once, unless that panics too.
     pub fn broke(&mut self) -> Next {
-        tracing::error!(server = %self.hold.server, "a step of a lane panicked; the lane starts again from what is stored");
+        tracing::error!(
+            server = self.name(),
+            "a step of a lane panicked; the lane starts again from what is stored"
+        );
         self.panics.in_a_row += 1;
         self.panics.open = true;
         self.work = None;

@@ -48,7 +48,7 @@ impl Lane {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::debug!(step = %id, %error, "a step could not be given up on its server; it is tried again");
+                    tracing::debug!(run = %id.run, step = %id, server = self.name(), %error, "a step could not be given up on its server; it is tried again");
                 }
             }
         }
@@ -62,7 +62,7 @@ impl Lane {
             let record = self.crew.engine.store().read().await?.db().step(id).await?;
             match record {
                 None => {
-                    tracing::warn!(server = %self.hold.server, step = %id, "the server has a step that this store does not know; it is left alone");
+                    tracing::warn!(run = %id.run, step = %id, server = self.name(), "the server has a step that this store does not know; it is left alone");
                 }
                 Some(record) if !matches!(record.state, StepState::Starting | StepState::Running) => {
                     let unresolved = open.iter().any(|row| row.step_id == id.to_string());
@@ -73,7 +73,7 @@ impl Lane {
                     self.reap(id).await;
                 }
                 Some(_) => {
-                    tracing::debug!(step = %id, status = ?report.status, "a step is found on its server");
+                    tracing::debug!(run = %id.run, step = %id, server = self.name(), status = ?report.status, "a step is found on its server");
                 }
             }
         }
@@ -91,7 +91,7 @@ impl Lane {
         let (Ok(target), Ok(remote)) = (self.target(), self.crew.acting()) else { return };
         let epoch = u64::try_from(self.hold.epoch).unwrap_or(0);
         if let Err(error) = remote.reap(&target, id, epoch).await {
-            tracing::debug!(step = %id, %error, "a step could not be cleared away on its server; it is done at the next claim");
+            tracing::debug!(run = %id.run, step = %id, server = self.name(), %error, "a step could not be cleared away on its server; it is done at the next claim");
         }
     }
 

@@ -64,6 +64,11 @@ impl Lane {
         }
     }
 
+    /// The name of its server; its id, until the server was read.
+    pub(super) fn name(&self) -> String {
+        self.target.as_ref().map_or_else(|| self.hold.server.to_string(), |target| target.name.clone())
+    }
+
     /// Its server.
     pub const fn server_id(&self) -> ServerId {
         self.hold.server
@@ -103,7 +108,7 @@ impl Lane {
             // Lost: its own last step has given it back, or somebody was faster.
             Ok(_) | Err(LaneError::Lost) => {}
             Err(error) => {
-                tracing::warn!(server = %self.hold.server, %error, "a lane was not given back; others get it with the end of the lease");
+                tracing::warn!(server = self.name(), %error, "a lane was not given back; others get it with the end of the lease");
             }
         }
     }
@@ -119,11 +124,11 @@ impl Lane {
             Ok(next) => next,
             Err(LaneError::Lost | LaneError::Illegal(_)) => self.moved().await,
             Err(LaneError::Unavailable(error)) => {
-                tracing::warn!(server = %self.hold.server, %error, "the store does not answer; the lane waits");
+                tracing::warn!(server = self.name(), %error, "the store does not answer; the lane waits");
                 self.later(self.crew.settings.poll)
             }
             Err(LaneError::Fault(error)) => {
-                tracing::error!(server = %self.hold.server, %error, "a lane cannot go on; it tries again");
+                tracing::error!(server = self.name(), %error, "a lane cannot go on; it tries again");
                 self.rest();
                 self.work = None;
                 self.server = None;

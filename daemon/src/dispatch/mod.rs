@@ -161,8 +161,10 @@ impl Dispatcher {
         for (server, taken) in futures::future::join_all(taking).await {
             match taken {
                 Ok(hold) => lanes.push(Lane::new(self.crew.clone(), hold)),
-                Err(LaneError::Lost) => tracing::debug!(%server, "the lane has another owner"),
-                Err(error) => tracing::warn!(%server, %error, "taking a lane failed; it is tried again"),
+                Err(LaneError::Lost) => tracing::debug!(server_id = %server, "the lane has another owner"),
+                Err(error) => {
+                    tracing::warn!(server_id = %server, %error, "taking a lane failed; it is tried again");
+                }
             }
         }
         lanes

@@ -100,7 +100,7 @@ impl Lane {
                     .await
             }
             Err(error) => {
-                tracing::debug!(run = %work.run.id, %error, "the server could not be looked at after a failure");
+                tracing::debug!(run = %work.run.id, server = %work.run.server_name, %error, "the server could not be looked at after a failure");
                 let (engine, resource) = (&self.crew.engine, work.prepared.resource);
                 engine.observe(self.hold, resource, Presence::Unknown, BTreeMap::new()).await?;
                 engine.look_later(self.hold, work.run.id).await

@@ -32,6 +32,8 @@ const MEET_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Readings {
     crew: Crew,
     server: ServerId,
+    /// The name of its server; its id, until the server was read.
+    name: String,
     wake: Arc<Notify>,
     /// Wakes the lane, when what a look told may concern it.
     lane: Arc<Notify>,
@@ -49,7 +51,7 @@ struct Reading {
 impl Readings {
     pub(super) fn new(crew: Crew, server: ServerId, lane: Arc<Notify>) -> Self {
         let wake = crew.engine.hub().enter(server);
-        Self { crew, server, wake, lane, panicked: false }
+        Self { crew, server, name: server.to_string(), wake, lane, panicked: false }
     }
 
     /// What wakes it.
@@ -59,7 +61,7 @@ impl Readings {
 
     /// A step panicked: the run in hand has had its attempt.
     pub fn broke(&mut self) -> Next {
-        tracing::error!(server = %self.server, "a look at a server panicked");
+        tracing::error!(server = self.name, "a look at a server panicked");
         let again = std::mem::replace(&mut self.panicked, true);
         if again { self.later(self.crew.settings.poll) } else { Next::Now }
     }
@@ -71,11 +73,11 @@ impl Readings {
             // The lane or the run has moved.
             Err(LaneError::Lost | LaneError::Illegal(_)) => self.crew.settings.poll,
             Err(LaneError::Unavailable(error)) => {
-                tracing::warn!(server = %self.server, %error, "the store does not answer; looks at the server wait");
+                tracing::warn!(server = self.name, %error, "the store does not answer; looks at the server wait");
                 self.crew.settings.poll
             }
             Err(LaneError::Fault(error)) => {
-                tracing::error!(server = %self.server, %error, "a look at the server cannot go on; it is tried again");
+                tracing::error!(server = self.name, %error, "a look at the server cannot go on; it is tried again");
                 self.crew.settings.unreachable_retry
             }
         };
@@ -95,6 +97,7 @@ impl Readings {
         let Some(hold) = self.hold().await? else { return Ok(self.later(settings.poll)) };
         let server = self.crew.engine.store().read().await?.db().server(self.server).await?;
         let Some(server) = server else { return Ok(self.later(idle)) };
+        self.name.clone_from(&server.name);
         let Some(run) = self.crew.reading(&server).await? else {
             self.panicked = false;
             return Ok(self.later(idle));

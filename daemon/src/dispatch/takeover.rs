@@ -38,7 +38,7 @@ impl Lane {
         // From here on the other can start nothing; it may have until now.
         let found = self.crew.acting()?.take_over(target, self.crew.installation, epoch).await?;
         let living = self.strangers(&found.steps).await?.iter().map(|(id, _)| *id).collect();
-        tracing::warn!(server = %self.hold.server, "a server was taken over, as an operator has asked");
+        tracing::warn!(server = self.name(), "a server was taken over, as an operator has asked");
         self.crew.engine.taken_over(self.hold, how, living).await?;
         Ok(found)
     }

@@ -29,7 +29,7 @@ impl Lane {
         if !old.is_empty()
             && let Err(error) = self.crew.remote.gc(target, epoch, &old).await
         {
-            tracing::debug!(server = %self.hold.server, %error, "old tombstones were not forgotten");
+            tracing::debug!(server = self.name(), %error, "old tombstones were not forgotten");
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 mod lookups;
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -38,8 +39,9 @@ const WHO_AM_I: &str = "/settled.v1.Admin/WhoAmI";
 /// What a balancer asks of health. Watching it takes a place for as long as it lasts, so that is for those who are known.
 const HEALTH: [&str; 2] = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List"];
 
-/// The principal of those whom Health answers without knowing them. It is let in nowhere else.
-const ANYBODY: &str = "anybody";
+/// The principals of those whom Health answers without knowing them; they are let in nowhere else. So many by address, so that one who asks
+/// without end uses up the share of few others, and all of them need little room.
+const ANYBODIES: u64 = 256;
 
 /// What a caller from the network is told who does not say who it is.
 const NOBODY: &str = "settled does not know who asks: over TCP, show a token (authorization: Bearer TOKEN) or a client certificate";
@@ -150,7 +152,7 @@ impl Guard {
         traced: Option<&Traced>,
     ) -> Result<Principal, Status> {
         if self.open_health && HEALTH.contains(&path) {
-            let name = ANYBODY.to_owned();
+            let name = anybody(address);
             return Ok(Principal { name, role: Role::Viewer, scope: Scope::NOTHING });
         }
         let asked = self.asked(path);
@@ -260,6 +262,16 @@ impl Guard {
     }
 }
 
+/// The principal of whoever asks for health from an address. Of IPv6, whoever has one address has its whole network of 64 bits.
+fn anybody(address: IpAddr) -> String {
+    let mut hasher = DefaultHasher::new();
+    match address {
+        IpAddr::V4(address) => address.hash(&mut hasher),
+        IpAddr::V6(address) => address.segments()[..4].hash(&mut hasher),
+    }
+    format!("anybody:{}", hasher.finish() % ANYBODIES)
+}
+
 /// Where more than this principal may can be had.
 fn who_gives(principal: &str) -> &'static str {
     if principal.starts_with(TOKEN) {
@@ -346,6 +358,14 @@ mod tests {
     async fn of_user(guard: &Guard, path: &str, uid: Option<u32>) -> Result<Principal, Status> {
         let peer = uid.map(|uid| Peer::Unix { uid });
         guard.admit(path, Asks { peer, token: None }, None).await
+    }
+
+    #[test]
+    fn p10_who_asks_for_health_from_one_network_has_one_share_and_others_another() {
+        let of = |text: &str| anybody(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
+        let shares: std::collections::HashSet<_> = (0..64).map(|n| of(&format!("192.0.2.{n}"))).collect();
+        assert!((32..=64).contains(&shares.len()), "{shares:?}");
     }
 
     #[tokio::test]

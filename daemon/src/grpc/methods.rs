@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use settled_proto::v1::Verb as WireVerb;
 
+use super::stream::is_stream;
 use crate::auth::Verb;
 
 /// A method.
@@ -38,6 +39,11 @@ pub(super) fn at(path: &str) -> Option<&'static Method> {
 /// The method of this name.
 pub(super) fn named(name: &str) -> Option<&'static Method> {
     BY_NAME.get(name).copied()
+}
+
+/// Whether a request is answered with one message. What stands beside the contract is answered as it likes.
+pub(super) fn answers_once(path: &str) -> bool {
+    at(path).is_some() && !is_stream(path)
 }
 
 /// The verb of a number of the contract.

@@ -8,6 +8,7 @@ mod asked;
 mod audit;
 mod check;
 mod convert;
+mod counted;
 mod deadline;
 mod door;
 mod enrollments;
@@ -17,6 +18,7 @@ mod lifecycles;
 mod methods;
 mod packages;
 mod pages;
+mod pieces;
 mod places;
 mod reason;
 mod refusals;
@@ -31,7 +33,9 @@ mod sight;
 mod status;
 mod stream;
 mod tokens;
+mod traced;
 mod transitions;
+mod web;
 mod wire;
 mod work;
 
@@ -44,16 +48,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 
+pub use counted::Calls;
 pub use door::{BindError, Credentials, Network, Patience, Places, Tls, TlsError, TlsFiles, bind};
 pub use reason::{DOMAIN, Detail, Entry, Reason};
 pub use serve::{NotServing, ServeError, answers, serve};
 pub use shares::Portions;
+pub use web::Origins;
 
 use crate::auth::Gate;
 use crate::catalog::{Catalog, FileProblem, Problem};
 use crate::domain::time::Timestamp;
 use crate::engine::reconcile::Report;
 use crate::engine::{Cleaning, DrainOrder, Engine, Refusal};
+use crate::traces::Traces;
 
 /// What the API needs of the rest of the daemon.
 pub struct GrpcParts {
@@ -71,6 +78,10 @@ pub struct GrpcParts {
     pub limits: Limits,
     /// Whether callers do better elsewhere.
     pub leaving: watch::Receiver<Leaving>,
+    /// What is counted of calls.
+    pub calls: Arc<Calls>,
+    /// Where calls that ask for runs are told.
+    pub traces: Traces,
 }
 
 /// Whether this daemon goes away, so that its callers do better elsewhere.

@@ -106,7 +106,7 @@ reasons! {
     TooManyOpen = "TOO_MANY_OPEN", ResourceExhausted, [QuotaFailure, RetryInfo],
         "the caller has `limits.streams_per_principal_max` requests and streams open", "let one end first";
     TooManyBytes = "TOO_MANY_BYTES", ResourceExhausted, [QuotaFailure, RetryInfo],
-        "too many bytes of requests are on their way at once", "ask again after the time that it tells";
+        "too many bytes of requests are on their way at once, or of answers wait to be read", "ask again after the time that it tells";
     NotYet = "NOT_YET", FailedPrecondition, [Metadata("opens")],
         "the server does not open for work in time", "ask again when it opens, or with a longer limit; `opens` says when, RFC 3339";
     NotNow = "NOT_NOW", FailedPrecondition, [],

@@ -127,6 +127,8 @@ impl Record {
             Place::Missing { first } => {
                 if first {
                     self.tell_later(refused);
+                } else {
+                    self.api.parts.calls.unrecorded.add();
                 }
                 return;
             }
@@ -138,8 +140,12 @@ impl Record {
         let api = self.api.clone();
         // Whoever goes away meanwhile is on record all the same.
         let commit = self.api.errands.spawn(async move {
-            if let Err(error) = api.engine().note_refusal(refused).await {
-                tracing::warn!(%error, "a refusal could not be put on record");
+            match api.engine().note_refusal(refused).await {
+                Ok(()) => api.parts.calls.recorded.add(),
+                Err(error) => {
+                    api.parts.calls.unrecorded.add();
+                    tracing::warn!(%error, "a refusal could not be put on record");
+                }
             }
         });
         // A store that does not answer keeps nobody from hearing why.
@@ -245,8 +251,15 @@ fn concerns(verb: Verb, code: Code) -> bool {
 }
 
 /// A code as the contract writes it.
-const fn word(code: Code) -> &'static str {
+pub(super) const fn word(code: Code) -> &'static str {
     match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
         Code::InvalidArgument => "INVALID_ARGUMENT",
         Code::NotFound => "NOT_FOUND",
         Code::AlreadyExists => "ALREADY_EXISTS",
@@ -257,7 +270,6 @@ const fn word(code: Code) -> &'static str {
         Code::OutOfRange => "OUT_OF_RANGE",
         Code::Unimplemented => "UNIMPLEMENTED",
         Code::Unauthenticated => "UNAUTHENTICATED",
-        _ => "UNKNOWN",
     }
 }
 

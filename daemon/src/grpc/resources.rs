@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status, async_trait};
 use super::convert::Place;
 use super::pages::Page;
 use super::sight::{Seen, Sight};
-use super::{Api, check, convert};
+use super::{Api, check, convert, traced};
 use crate::domain::operation::Operation;
 use crate::domain::turn::Turn;
 use crate::engine::{Answer, Install, Operate, Refusal, targets};
@@ -56,6 +56,7 @@ impl Api {
     fn commanded(&self, answer: Result<Answer, Refusal>) -> Commanded {
         let answer = answer.map_err(|r| self.refuse(r))?;
         let run = self.run_of(&answer)?;
+        answer.required.iter().for_each(|row| traced::asked_for(&row.id));
         let requirements = answer.required.iter().map(|row| convert::run_as_stored(row, None));
         let requirements = requirements.collect::<Result<_, _>>().map_err(|e| self.refuse(e))?;
         let resource = answer.resource.map(convert::resource_row).transpose().map_err(|e| self.refuse(e))?;

@@ -41,7 +41,7 @@ impl Api {
         };
         let step_titles = self.engine().step_titles(&run).await.unwrap_or_else(|refusal| {
             // The run itself is worth more than the titles of steps that nobody can plan any more.
-            tracing::warn!(run = %id, error = %refusal, "the steps of a run cannot be planned");
+            tracing::warn!(run = %id, server = %run.server_name, error = %refusal, "the steps of a run cannot be planned");
             Vec::new()
         });
         let steps = steps.iter().map(convert::step).collect();

@@ -28,11 +28,14 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::server::HealthReporter;
 use tower::Layer as _;
 
+use super::counted::counted;
 use super::deadline::DeadlineLayer;
 use super::door::{Door, Manners, Network, Socket, Tcp, fitting};
 use super::guard::GuardLayer;
 use super::refusals::on_record;
 use super::shares::SharesLayer;
+use super::traced::traced;
+use super::web::for_browsers;
 use super::wire::WireLayer;
 use super::{Api, GrpcParts, Leaving, Places};
 use crate::clock::Clock;
@@ -61,6 +64,8 @@ pub enum NotServing {
 
 /// How long the daemon's own Health may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// Largest request to health and to reflection: the name of a service, of a file, or of something in it.
+const NAME_BYTES_MAX: usize = 4 << 10;
 /// How long the stop waits for what goes on when nobody waits for it any more.
 const ERRANDS_WITHIN: Duration = Duration::from_secs(1);
 /// Pause before it is asked again.
@@ -112,6 +117,9 @@ pub async fn serve(
     let (health, health_service) = tonic_health::server::health_reporter();
     // The older version, for clients that know no other: Python's is one.
     let (reflection, reflection_of_before) = (described().build_v1()?, described().build_v1alpha()?);
+    let health_service = health_service.max_decoding_message_size(NAME_BYTES_MAX);
+    let reflection = reflection.max_decoding_message_size(NAME_BYTES_MAX);
+    let reflection_of_before = reflection_of_before.max_decoding_message_size(NAME_BYTES_MAX);
     let routes = Routes::new(health_service)
         .add_service(reflection)
         .add_service(reflection_of_before)
@@ -133,9 +141,12 @@ pub async fn serve(
     let service = DeadlineLayer::new(Arc::clone(&clock)).layer(service);
     let service = GuardLayer::new(parts.gate.clone(), open_health, Arc::clone(&clock)).layer(service);
     let service = on_record(service, api);
+    let service = traced(service, parts.traces.clone(), Arc::clone(&clock));
+    let service = counted(service, Arc::clone(&parts.calls), Arc::clone(&clock));
     let manners = Arc::new(Manners {
         clock,
         patience: limits.patience,
+        unread: limits.body,
         stop: parts.stop.clone(),
         leaving: parts.leaving.clone(),
     });
@@ -143,9 +154,10 @@ pub async fn serve(
         Some(_) => fitting(limits.places, limits.network_places),
         None => fitting(limits.places, Places { all: 0, per_one: 0 }),
     };
-    let from_network = network.map(|Network { listener, tls, .. }| {
+    let from_network = network.map(|Network { listener, tls, origins, .. }| {
         let entry = Tcp { listener, tls };
-        Door::new(entry, parts.gate.clone(), service.clone(), network_places, Arc::clone(&manners)).serve()
+        let service = for_browsers(service.clone(), origins, Arc::clone(&manners.clock));
+        Door::new(entry, parts.gate.clone(), service, network_places, Arc::clone(&manners)).serve()
     });
     let socket = Socket { listener, gate: parts.gate.clone() };
     let door = Door::new(socket, parts.gate.clone(), service, places, manners);

@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::pages::Page;
 use super::sight::Sight;
-use super::{Api, check, convert};
+use super::{Api, check, convert, traced};
 use crate::engine::{AddServer, Answer, EditPolicy, EditServer, Login, Refusal, targets};
 
 /// The way to log in that is meant; `None` when none is said. An empty key is the ssh-agent.
@@ -84,6 +84,7 @@ impl Api {
     pub(super) fn run_of(&self, answer: &Answer) -> Result<v1::Run, Status> {
         let row = answer.run.as_ref();
         let row = row.ok_or_else(|| self.refuse(Refusal::Internal("no run in the answer".to_owned())))?;
+        traced::asked_for(&row.id);
         convert::run_as_stored(row, None).map_err(|e| self.refuse(e))
     }
 

@@ -1,5 +1,5 @@
-//! What each principal may take at once: requests in a second, requests that are open, bytes of requests that are on their way. So one that asks
-//! without end is told to slow down, and the others do not notice.
+//! What each principal may take at once: requests in a second, requests that are open, questions that the store works on, bytes of requests that
+//! are on their way and of answers that nobody has read yet. So one that asks without end is told to slow down, and the others do not notice.
 //!
 //! It does not know what is asked. Principals are few (the users who are let in), so they are never forgotten.
 
@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
+use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::kept::keeping;
+use super::methods::answers_once;
+use super::pieces::pieces;
 use super::reason::Reason;
 use super::status;
 use crate::auth::Principal;
@@ -23,6 +26,11 @@ use crate::clock::Clock;
 
 /// After which time a caller may try again whom something else than its rate keeps out.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// Questions of one principal that are worked on at the same time, of the eight that the store can read for at once: the others of its questions
+/// wait in its own line, and not in everybody's.
+const READS_AT_ONCE: usize = 4;
+/// A stream of reflection keeps descriptions of whole files for its caller: it counts as so many requests that are open.
+const REFLECTION: (&str, u32) = ("/grpc.reflection.", 64);
 
 /// What principals may take.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +41,7 @@ pub struct Portions {
     pub requests_burst: u32,
     /// Requests whose answers have not ended, streams among them.
     pub open: usize,
-    /// Bytes of requests that are on their way or being answered.
+    /// Bytes of requests that are on their way or being answered; and as many of answers that were not read yet.
     pub body_bytes: usize,
     /// The same, of all principals together.
     pub body_bytes_of_all: usize,
@@ -48,7 +56,8 @@ pub(super) struct SharesLayer {
 struct Shares {
     clock: Arc<dyn Clock>,
     portions: Portions,
-    body_bytes: Arc<Semaphore>,
+    request_bytes: Arc<Semaphore>,
+    answer_bytes: Arc<Semaphore>,
     of: Mutex<HashMap<String, Arc<Share>>>,
 }
 
@@ -57,8 +66,27 @@ pub(super) struct Share {
     principal: String,
     bucket: Mutex<Bucket>,
     open: Arc<Semaphore>,
-    body_bytes: Arc<Semaphore>,
-    body_bytes_of_all: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+    request_bytes: Room,
+    answer_bytes: Room,
+}
+
+/// Room for bytes: a principal's own, within that of all.
+struct Room {
+    own: Arc<Semaphore>,
+    of_all: Arc<Semaphore>,
+}
+
+impl Room {
+    fn new(bytes: usize, of_all: &Arc<Semaphore>) -> Self {
+        Self { own: Arc::new(Semaphore::new(bytes)), of_all: Arc::clone(of_all) }
+    }
+
+    fn take(&self, bytes: usize) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let take = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).try_acquire_many_owned(bytes).ok();
+        take(&self.own).zip(take(&self.of_all))
+    }
 }
 
 /// A bucket of permissions to ask. It is never filled up by anybody: how full it is follows from the time.
@@ -91,9 +119,7 @@ pub(super) struct Held(Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>);
 impl Share {
     /// Adds so many bytes to those that are held for a request.
     pub(super) fn hold(&self, bytes: usize, held: &mut Held) -> Result<(), Status> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let take = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).try_acquire_many_owned(bytes);
-        let (Ok(own), Ok(of_all)) = (take(&self.body_bytes), take(&self.body_bytes_of_all)) else {
+        let Some((own, of_all)) = self.request_bytes.take(bytes) else {
             let message = format!(
                 "too many bytes of requests are on their way at once, of {} or of all callers: ask again in a moment",
                 self.principal
@@ -115,6 +141,32 @@ impl Share {
         }
         Ok(())
     }
+
+    /// Waits until a question of this principal may be worked on; it is until what is answered is dropped.
+    pub(super) async fn turn_to_read(self: Arc<Self>) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.reads).acquire_owned().await.ok()
+    }
+
+    /// An answer of one message, which is counted until its caller has taken it.
+    async fn counted(&self, answer: Response<Body>) -> Response<Body> {
+        let (head, body) = answer.into_parts();
+        let whole = match body.collect().await {
+            Ok(whole) => whole,
+            Err(status) => return status.into_http(),
+        };
+        let trailers = whole.trailers().cloned();
+        let message = whole.to_bytes();
+        let Some(unread) = self.answer_bytes.take(message.len()) else {
+            let message = format!(
+                "too many bytes of answers wait to be read, by {} or by all callers: read what was answered, and ask again",
+                self.principal
+            );
+            let refused =
+                status::exhausted(Reason::TooManyBytes, "answer bytes", &self.principal, message, TRY_AGAIN);
+            return refused.into_http();
+        };
+        Response::from_parts(head, keeping(pieces(message, trailers), unread))
+    }
 }
 
 impl Shares {
@@ -127,15 +179,16 @@ impl Shares {
             principal: principal.to_owned(),
             bucket: Mutex::default(),
             open: Arc::new(Semaphore::new(self.portions.open)),
-            body_bytes: Arc::new(Semaphore::new(self.portions.body_bytes)),
-            body_bytes_of_all: Arc::clone(&self.body_bytes),
+            reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
+            request_bytes: Room::new(self.portions.body_bytes, &self.request_bytes),
+            answer_bytes: Room::new(self.portions.body_bytes, &self.answer_bytes),
         });
         of.insert(principal.to_owned(), Arc::clone(&share));
         share
     }
 
-    /// The share of who asks, with one more request in it.
-    fn take(&self, principal: &Principal) -> Result<(Arc<Share>, OwnedSemaphorePermit), Status> {
+    /// The share of who asks, with one more request in it, which counts as so many.
+    fn take(&self, principal: &Principal, weight: u32) -> Result<(Arc<Share>, OwnedSemaphorePermit), Status> {
         let share = self.of(&principal.name);
         let now = self.clock.monotonic();
         let taken = share.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now, &self.portions);
@@ -147,7 +200,8 @@ impl Shares {
             );
             status::exhausted(Reason::TooFast, "rate", &principal.name, message, wait)
         })?;
-        let open = Arc::clone(&share.open).try_acquire_owned().map_err(|_| {
+        let weight = weight.min(u32::try_from(self.portions.open).unwrap_or(u32::MAX));
+        let open = Arc::clone(&share.open).try_acquire_many_owned(weight).map_err(|_| {
             let message = format!(
                 "{} has {} requests and streams open, and no more are allowed (limits.streams_per_principal_max): let one end first",
                 principal.name, self.portions.open
@@ -160,8 +214,11 @@ impl Shares {
 
 impl SharesLayer {
     pub(super) fn new(portions: Portions, clock: Arc<dyn Clock>) -> Self {
-        let body_bytes = Arc::new(Semaphore::new(portions.body_bytes_of_all));
-        Self { shares: Arc::new(Shares { clock, portions, body_bytes, of: Mutex::default() }) }
+        let of_all = || Arc::new(Semaphore::new(portions.body_bytes_of_all));
+        let (request_bytes, answer_bytes) = (of_all(), of_all());
+        Self {
+            shares: Arc::new(Shares { clock, portions, request_bytes, answer_bytes, of: Mutex::default() }),
+        }
     }
 }
 
@@ -196,11 +253,18 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let principal = request.extensions().get::<Principal>().ok_or_else(status::nobody);
-        match principal.and_then(|principal| self.shares.take(principal)) {
+        let path = request.uri().path();
+        let is_whole = answers_once(path);
+        let weight = if path.starts_with(REFLECTION.0) { REFLECTION.1 } else { 1 };
+        match principal.and_then(|principal| self.shares.take(principal, weight)) {
             Ok((share, open)) => {
-                request.extensions_mut().insert(share);
+                request.extensions_mut().insert(Arc::clone(&share));
                 let answer = self.inner.call(request);
-                Box::pin(async move { Ok(answer.await?.map(|body| keeping(body, open))) })
+                Box::pin(async move {
+                    let answer = answer.await?;
+                    let answer = if is_whole { share.counted(answer).await } else { answer };
+                    Ok(answer.map(|body| keeping(body, open)))
+                })
             }
             Err(status) => Box::pin(std::future::ready(Ok(status.into_http()))),
         }
@@ -209,6 +273,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     const PORTIONS: Portions =
@@ -237,6 +303,18 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn questions_of_one_principal_wait_for_each_other_and_for_nobody_else() {
+        let layer = SharesLayer::new(PORTIONS, Arc::new(crate::clock::SystemClock::new()));
+        let (ann, bob) = (layer.shares.of("unix:1"), layer.shares.of("unix:2"));
+        let turn = |share: &Arc<Share>| Arc::clone(share).turn_to_read().now_or_never();
+        let mut working: Vec<_> = (0..READS_AT_ONCE).map(|_| turn(&ann).unwrap()).collect();
+        assert!(turn(&ann).is_none(), "it has all its turns");
+        assert!(turn(&bob).is_some());
+        working.pop();
+        assert!(turn(&ann).is_some());
+    }
+
     #[test]
     fn one_principal_that_takes_all_it_may_leaves_the_others_theirs() {
         let layer = SharesLayer::new(PORTIONS, Arc::new(crate::clock::SystemClock::new()));
@@ -246,13 +324,13 @@ mod tests {
             scope: crate::auth::Scope::Whole,
         };
         let (ann, bob) = (who("unix:1"), who("unix:2"));
-        let (share, _one) = layer.shares.take(&ann).unwrap();
-        let two = layer.shares.take(&ann).unwrap();
-        let refused = layer.shares.take(&ann).err().unwrap();
+        let (share, _one) = layer.shares.take(&ann, 1).unwrap();
+        let two = layer.shares.take(&ann, 1).unwrap();
+        let refused = layer.shares.take(&ann, 1).err().unwrap();
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused:?}");
-        let (other, _three) = layer.shares.take(&bob).unwrap();
+        let (other, _three) = layer.shares.take(&bob, 1).unwrap();
         drop(two);
-        drop(layer.shares.take(&ann).unwrap());
+        drop(layer.shares.take(&ann, 1).unwrap());
 
         let (mut held, mut others, mut more) = <(Held, Held, Held)>::default();
         share.hold(60, &mut held).unwrap();

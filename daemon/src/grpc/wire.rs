@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, OptionFuture};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use settled_proto::MESSAGE_BYTES_MAX;
@@ -14,10 +14,12 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::methods;
 use super::reason::Reason;
 use super::shape::Shapes;
 use super::shares::{Held, Share};
 use super::status;
+use crate::auth::Verb;
 use crate::clock::Clock;
 
 /// One byte that tells whether the message is compressed, four for its length.
@@ -83,10 +85,14 @@ where
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let mut held = Held::default();
-            match wire.checked(parts.uri.path(), body, parts.extensions.get(), &mut held).await {
+            let share: Option<Arc<Share>> = parts.extensions.get().cloned();
+            match wire.checked(parts.uri.path(), body, share.as_ref(), &mut held).await {
                 Ok(whole) => {
+                    // Commands are gathered by the writer: the more of them, the better.
+                    let asks = methods::at(parts.uri.path()).is_some_and(|method| method.verb == Verb::View);
+                    let turn = OptionFuture::from(share.filter(|_| asks).map(Share::turn_to_read)).await;
                     let answer = inner.call(Request::from_parts(parts, Body::new(Full::new(whole)))).await;
-                    drop(held);
+                    drop((held, turn));
                     answer
                 }
                 Err(status) => Ok(status.into_http()),

@@ -11,6 +11,7 @@ use crate::domain::id::RunId;
 use crate::domain::run::{Run, RunState};
 use crate::domain::step::StepState;
 use crate::domain::time::Timestamp;
+use crate::figures::Here;
 use crate::store::rows::{RunRow, StepRecord};
 use crate::store::{Committed, Db, Store, StoreError};
 
@@ -69,6 +70,7 @@ pub struct Follower {
     ready: VecDeque<Told>,
     /// Bytes of output that the last look made ready.
     ready_bytes: usize,
+    _here: Here,
 }
 
 /// What was told of a step.
@@ -98,6 +100,7 @@ impl Follower {
             finished: false,
             ready: VecDeque::new(),
             ready_bytes: 0,
+            _here: hub.followers().enter(),
         }
     }
 

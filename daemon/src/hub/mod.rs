@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
 use crate::domain::id::ServerId;
+use crate::figures::Present;
 use crate::store::{Committed, Writer};
 
 pub mod follow;
@@ -26,6 +27,8 @@ pub struct Hub {
     committed: watch::Receiver<Committed>,
     lanes: Arc<Lanes>,
     shelf: Shelf,
+    watchers: Present,
+    followers: Present,
     tail: Tail,
 }
 
@@ -67,7 +70,14 @@ impl Hub {
         let lanes = Arc::<Lanes>::default();
         let woken = Arc::clone(&lanes);
         writer.on_call(move |server| woken.wake(server));
-        Self { committed: writer.committed(), lanes, shelf: Shelf::default(), tail: Tail::default() }
+        Self {
+            committed: writer.committed(),
+            lanes,
+            shelf: Shelf::default(),
+            tail: Tail::default(),
+            watchers: Present::default(),
+            followers: Present::default(),
+        }
     }
 
     /// Changes with every commit of this daemon, and with those of others that are heard of.
@@ -78,6 +88,16 @@ impl Hub {
     /// Where all streams keep what they have read.
     pub const fn shelf(&self) -> &Shelf {
         &self.shelf
+    }
+
+    /// Who watches transitions.
+    pub const fn watchers(&self) -> &Present {
+        &self.watchers
+    }
+
+    /// Who follows a run.
+    pub const fn followers(&self) -> &Present {
+        &self.followers
     }
 
     /// The newest transitions, for all who watch.

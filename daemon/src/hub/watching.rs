@@ -11,6 +11,7 @@ use super::shelf::{Page, Shelf};
 use super::tail::{self, Piece, Tail};
 use super::{Hub, news};
 use crate::clock::Clock;
+use crate::figures::Here;
 use crate::store::places::Place;
 use crate::store::rows::{Change, Kind, Object, TransitionRow};
 use crate::store::{Committed, Store, StoreError};
@@ -169,6 +170,7 @@ pub struct Watcher {
     commit: Commit,
     turn: Option<Turn>,
     ready: VecDeque<Seen>,
+    _here: Here,
 }
 
 impl Watcher {
@@ -224,6 +226,7 @@ impl Watcher {
             commit: Commit::default(),
             turn: None,
             ready,
+            _here: hub.watchers().enter(),
         })
     }
 

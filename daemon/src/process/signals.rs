@@ -118,7 +118,7 @@ impl Signals {
                 Some(()) = self.terminate.recv() => stop_by("TERM", &stop),
                 Some(()) = self.interrupt.recv() => stop_by("INT", &stop),
                 Some(()) = self.hangup.recv() => {
-                    tracing::info!("received SIGHUP, reloading");
+                    tracing::info!(signal = "HUP", "told to reload");
                     reload.request();
                 }
                 else => return,
@@ -129,9 +129,9 @@ impl Signals {
 
 fn stop_by(name: &str, stop: &Stop) {
     if stop.is_requested() {
-        tracing::warn!("received SIG{name} again, stopping at once");
+        tracing::warn!(signal = name, "told to stop again: stopping at once");
     } else {
-        tracing::info!("received SIG{name}, stopping; once more stops at once");
+        tracing::info!(signal = name, "told to stop; once more stops at once");
     }
     stop.escalate();
 }

@@ -25,17 +25,12 @@ pub async fn watch(clock: Arc<dyn Clock>, process: Process) {
 
 /// Tells what is new: who stands still now, and who goes on again.
 fn tell(process: &Process, before: &[Part], still: &[Still]) {
-    let fed = if process.watchdog.is_some() {
-        "; the watchdog is not fed, so that systemd starts settled anew"
-    } else {
-        ""
-    };
     for new in still.iter().filter(|still| !before.contains(&still.part)) {
-        tracing::error!("{new}{fed}");
+        tracing::error!(part = %new.part, late_s = new.late.as_secs(), why = %new, "a part of the daemon stands still");
         process.systemd.trouble(&format!("not well: {new}"));
     }
     for over in before.iter().filter(|part| still.iter().all(|still| still.part != **part)) {
-        tracing::info!("{over} goes on again");
+        tracing::info!(part = %over, "a part of the daemon goes on again");
     }
     if still.is_empty() && !before.is_empty() {
         process.systemd.trouble("");

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{RemoteError, Target};
+use super::{Lines, RemoteError, Target};
 use crate::domain::id::ServerId;
+use crate::domain::time::Timestamp;
 
 /// What one command on a server gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,4 +47,14 @@ pub trait Exec: Send + Sync {
 
     /// Lets go of the connection to a server.
     async fn forget(&self, server: ServerId);
+
+    /// How its connections are. Nothing to tell where there are none.
+    fn lines(&self) -> Lines {
+        Lines::default()
+    }
+
+    /// When the last connections to a server were made: from when to when.
+    fn connects(&self, _: ServerId) -> Vec<(Timestamp, Timestamp)> {
+        Vec::new()
+    }
 }

@@ -10,12 +10,15 @@ use async_trait::async_trait;
 use zeroize::Zeroizing;
 
 pub use self::holder::Holder;
+pub use self::lines::Lines;
 use crate::domain::id::{InstallationId, ServerId};
 pub use crate::domain::server::JUMPS_MAX;
 use crate::domain::step::{Ended, StepId};
+use crate::domain::time::Timestamp;
 
 pub mod exec;
 mod holder;
+mod lines;
 pub mod ssh;
 pub mod step;
 
@@ -297,4 +300,14 @@ pub trait Remote: Send + Sync {
 
     /// Lets go of the connection, for instance after the server was edited or removed.
     async fn forget(&self, server: ServerId);
+
+    /// How its connections are. Nothing to tell where there are none.
+    fn lines(&self) -> Lines {
+        Lines::default()
+    }
+
+    /// When the last connections to a server were made: from when to when.
+    fn connects(&self, _: ServerId) -> Vec<(Timestamp, Timestamp)> {
+        Vec::new()
+    }
 }

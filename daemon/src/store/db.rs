@@ -3,6 +3,8 @@
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection};
 
+use super::measured::Reading;
+
 /// A connection to one of the two engines.
 pub enum Db<'c> {
     /// SQLite.
@@ -12,19 +14,23 @@ pub enum Db<'c> {
 }
 
 /// A connection from the read pool.
-pub enum Reader {
-    /// SQLite, read-only.
+pub struct Reader {
+    pub(super) conn: Pooled,
+    pub(super) _measures: Reading,
+}
+
+/// Read-only with SQLite.
+pub(super) enum Pooled {
     Sqlite(PoolConnection<Sqlite>),
-    /// PostgreSQL.
     Postgres(PoolConnection<Postgres>),
 }
 
 impl Reader {
     /// The connection to query.
     pub fn db(&mut self) -> Db<'_> {
-        match self {
-            Self::Sqlite(conn) => Db::Sqlite(conn),
-            Self::Postgres(conn) => Db::Postgres(conn),
+        match &mut self.conn {
+            Pooled::Sqlite(conn) => Db::Sqlite(conn),
+            Pooled::Postgres(conn) => Db::Postgres(conn),
         }
     }
 }

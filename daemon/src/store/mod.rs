@@ -16,6 +16,7 @@ pub mod enrollments;
 pub mod lanes;
 pub mod lifecycles;
 mod lookup;
+pub mod measured;
 mod open;
 mod origin;
 mod page;
@@ -38,8 +39,10 @@ use sqlx::{PgPool, SqlitePool};
 
 pub use audit::{AuditFilter, AuditRecord, AuditResult, AuditRow};
 pub use bell::Committed;
+use db::Pooled;
 pub use db::{Db, Reader};
 pub use lookup::Lookup;
+use measured::Measured;
 pub use open::{OpenError, Opened, open, sqlite_path};
 pub use sealed::{PlacedRow, SealedRow};
 pub use unit::{Touched, Unit, Wants};
@@ -123,6 +126,7 @@ fn what_is_unique(found: &str) -> String {
 pub struct Store {
     pools: Pools,
     about: Arc<About>,
+    measured: Arc<Measured>,
 }
 
 #[derive(Clone)]
@@ -152,10 +156,17 @@ impl Store {
 
     /// A connection to read with. Let it go soon: there are few.
     pub async fn read(&self) -> Result<Reader, StoreError> {
-        Ok(match &self.pools {
-            Pools::Sqlite(pool) => Reader::Sqlite(pool.acquire().await?),
-            Pools::Postgres(pool) => Reader::Postgres(pool.acquire().await?),
-        })
+        let measures = self.measured.reading();
+        let conn = match &self.pools {
+            Pools::Sqlite(pool) => Pooled::Sqlite(pool.acquire().await?),
+            Pools::Postgres(pool) => Pooled::Postgres(pool.acquire().await?),
+        };
+        Ok(Reader { conn, _measures: measures })
+    }
+
+    /// What it measures.
+    pub fn measured(&self) -> &Measured {
+        &self.measured
     }
 }
 

@@ -11,6 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection as _, PgConnection, PgPool, SqlitePool};
 
 use super::bell::{self, Bell};
+use super::measured::Measured;
 use super::origin::Origin;
 use super::writer::Conn;
 use super::writer::Way;
@@ -117,8 +118,10 @@ pub async fn open(url: &str, marks: Option<&Path>, clock: Arc<dyn Clock>) -> Res
         place: place(url),
     });
     let way = Way { options: options.clone(), trail };
-    let writer = Writer::spawn(conn, way, Arc::clone(&clock), Arc::clone(&bell));
-    let store = Store { pools, about };
+    let measured = Arc::new(Measured::new(Arc::clone(&clock)));
+    let (of_writer, bell_of_writer) = (Arc::clone(&measured), Arc::clone(&bell));
+    let writer = Writer::spawn(conn, way, Arc::clone(&clock), bell_of_writer, of_writer);
+    let store = Store { pools, about, measured };
     // Heard of for as long as somebody has the writer.
     if let Options::Postgres(options) = options {
         let ear = bell::ear(options.clone()).await?;

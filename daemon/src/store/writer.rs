@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::bell::{Bell, Committed};
+use super::measured::Measured;
 use super::open::Options;
 use super::origin::Trail;
 use super::unit::Done;
@@ -62,10 +63,17 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub(super) fn spawn(conn: Conn, way: Way, clock: Arc<dyn Clock>, bell: Arc<Bell>) -> Self {
+    pub(super) fn spawn(
+        conn: Conn,
+        way: Way,
+        clock: Arc<dyn Clock>,
+        bell: Arc<Bell>,
+        measured: Arc<Measured>,
+    ) -> Self {
         let (jobs, inbox) = mpsc::channel(WAITING_MAX);
         let replaced = CancellationToken::new();
-        let task = Task { conn: Some(conn), way, clock, bell: Arc::clone(&bell), replaced: replaced.clone() };
+        let (of_task, told) = (Arc::clone(&bell), replaced.clone());
+        let task = Task { conn: Some(conn), way, clock, bell: of_task, replaced: told, measured };
         let ended = CancellationToken::new();
         // Also when it panics.
         let end = ended.clone().drop_guard();
@@ -246,6 +254,7 @@ struct Task {
     clock: Arc<dyn Clock>,
     bell: Arc<Bell>,
     replaced: CancellationToken,
+    measured: Arc<Measured>,
 }
 
 /// The way to the database that was opened, and to no other.
@@ -280,6 +289,7 @@ impl Task {
         match self.attempt(&mut batch).await {
             Attempt::Done => finish_all(batch, || Ok(())),
             Attempt::Again(error) if batch.len() > 1 => {
+                self.measured.failed.add();
                 tracing::debug!(%error, commands = batch.len(), "a batch is run again one by one");
                 for job in batch {
                     Box::pin(self.commit(vec![job])).await;
@@ -287,12 +297,14 @@ impl Task {
             }
             // A command that was refused has its own answer; the error is for one that had none.
             Attempt::Again(error) => {
+                self.measured.failed.add();
                 tracing::debug!(%error, "nothing was committed");
                 for job in batch {
                     job.finish(Err(error.clone()));
                 }
             }
             Attempt::Failed(error) => {
+                self.measured.failed.add();
                 tracing::debug!(%error, commands = batch.len(), "nothing was committed");
                 finish_all(batch, || match &error {
                     StoreError::Full | StoreError::Replaced => Err(error.clone()),
@@ -304,6 +316,7 @@ impl Task {
 
     /// Runs all commands in one transaction.
     async fn attempt(&mut self, batch: &mut [Box<dyn Job>]) -> Attempt {
+        let since = self.measured.monotonic();
         let (mut conn, begun) = match self.begin().await {
             Ok(begun) => begun,
             Err(error) => return Attempt::Failed(error),
@@ -335,6 +348,7 @@ impl Task {
                 }
             }
         }
+        self.measured.committed(since, batch.len(), &done.moves);
         self.way.trail.committed(done.seq);
         self.bell.ring(done.seq, done.called);
         Attempt::Done

@@ -160,3 +160,61 @@ async fn open_streams_are_bounded_and_one_that_ends_makes_room() {
     };
     soon("room", again).await;
 }
+
+#[tokio::test]
+async fn answers_that_nobody_takes_are_bounded_in_sum_and_end_their_connection() {
+    let portions = Portions { body_bytes: 1_000_000, ..LIMITS.portions };
+    let api = Served::with_limits(Limits { body: Duration::from_secs(3), portions, ..LIMITS }).await;
+    let stream = tokio::net::UnixStream::connect(api.socket()).await.unwrap();
+    // Nothing of an answer may come but its head.
+    let handshake = h2::client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(stream);
+    let (client, connection) = handshake.await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let mut answers = Vec::new();
+    for _ in 0..100 {
+        let request = Request::post("http://settled/settled.v1.Packages/List")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        let (answer, mut body) = client.send_request(request.body(()).unwrap(), false).unwrap();
+        body.send_data(Bytes::from_static(&[0; 5]), true).unwrap();
+        answers.push(answer);
+    }
+    let heads = soon("the heads of the answers", futures::future::join_all(answers)).await;
+    let mut taken = Vec::new();
+    for head in heads {
+        let (head, body) = head.unwrap().into_parts();
+        match Status::from_header_map(&head.headers) {
+            Some(status) => {
+                assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+                let quota = status.get_error_details().quota_failure().unwrap().clone();
+                assert_eq!(quota.violations[0].description, "answer bytes");
+                retry_after(&status);
+            }
+            None => taken.push(body),
+        }
+    }
+    assert!(!taken.is_empty() && taken.len() < 100, "{}", taken.len());
+    // Who does not listen is not told either.
+    let ended = soon("the end of the connection", connection).await.unwrap();
+    assert!(ended.is_err() || taken.iter().all(|body| !body.is_end_stream()));
+    // All of it was given back.
+    api.packages().list(settled_proto::v1::ListPackagesRequest {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_stands_beside_the_contract_takes_no_large_messages() {
+    let api = Served::start().await;
+    let raw = Raw::connect(&api).await;
+    for method in [
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ] {
+        // It ends because of what it says that it will be, before any of it is kept. Reflection ends without a word.
+        let asked = raw.ask(method, None, unfinished(beginning(4 << 20, 1)));
+        let ended = soon("the end of the answer", asked).await;
+        assert!(method.contains("Reflection") || ended.code() == Code::OutOfRange, "{method}: {ended:?}");
+    }
+}

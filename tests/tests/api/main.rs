@@ -14,6 +14,7 @@ mod full_disk;
 mod leaving;
 mod lifecycles;
 mod limits;
+mod log_messages;
 mod permissions;
 mod reading;
 mod schedules;

@@ -1,8 +1,10 @@
 //! Callers from the network: TLS 1.3 or nothing, certificates that are renewed under open connections, and silence that keeps nobody waiting.
 
 mod cli;
+pub(crate) mod page;
+mod web;
 mod who;
-mod world;
+pub(crate) mod world;
 
 use std::time::Duration;
 

@@ -25,25 +25,25 @@ const SECRET: &str = "a secret of more than 16 bytes";
 /// One request as it arrived: its path, the headers that count, and its body.
 #[derive(Debug, Clone)]
 pub(crate) struct Got {
-    line: String,
+    pub(crate) line: String,
     headers: Vec<(String, String)>,
     pub(crate) body: String,
 }
 
 impl Got {
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 }
 
 /// A server that gives these answers, one after the other, and the last one again and again. An empty one is none: it hangs.
 pub(crate) struct Endpoint {
-    port: u16,
+    pub(crate) port: u16,
     got: Arc<Mutex<Vec<Got>>>,
 }
 

@@ -6,13 +6,18 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 use super::crowd::Who;
 use super::tls::Tls;
+use super::{KEEPALIVE_EVERY, KEEPALIVE_LIMIT};
 use crate::auth::{CERTIFICATE, Gate};
+
+/// Probes of a connection that stay unanswered before it ends.
+const KEEPALIVE_PROBES: u32 = 3;
 
 /// Who is at the other end of a connection, as far as is known before anything is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +57,18 @@ impl fmt::Display for Peer {
     }
 }
 
+/// What is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::grpc) enum Speaks {
+    /// HTTP/2, as every client of gRPC does.
+    Http2,
+    /// HTTP/1.1, as browsers do, and what stands between.
+    Http1,
+}
+
+/// Somebody who has been greeted: what is spoken over, what is spoken, and who it is.
+pub(in crate::grpc) type Greeted<IO> = (IO, Speaks, Peer);
+
 /// A way in. Callers do not hold it: when it is dropped nobody can come any more, whoever is inside.
 pub(in crate::grpc) trait Entry: Send + Sync + 'static {
     /// Who comes in here.
@@ -70,7 +87,7 @@ pub(in crate::grpc) trait Caller: Send + 'static {
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// Greets it. Nothing if it does not speak as it should.
-    fn greet(self) -> impl Future<Output = Option<(Self::Io, Peer)>> + Send;
+    fn greet(self) -> impl Future<Output = Option<Greeted<Self::Io>>> + Send;
 }
 
 /// The unix socket.
@@ -111,8 +128,8 @@ impl Entry for Socket {
 impl Caller for Local {
     type Io = UnixStream;
 
-    async fn greet(self) -> Option<(UnixStream, Peer)> {
-        Some((self.stream, Peer::Unix { uid: self.uid }))
+    async fn greet(self) -> Option<Greeted<UnixStream>> {
+        Some((self.stream, Speaks::Http2, Peer::Unix { uid: self.uid }))
     }
 }
 
@@ -134,8 +151,7 @@ impl Entry for Tcp {
 
     async fn accept(&self) -> io::Result<Option<(Remote, Who)>> {
         let (stream, from) = self.listener.accept().await?;
-        // Answers are small, and are waited for.
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = prepare(&stream) {
             tracing::debug!(%error, "a connection from the network ended before it began");
             return Ok(None);
         }
@@ -152,10 +168,20 @@ impl Entry for Tcp {
 impl Caller for Remote {
     type Io = TlsStream<TcpStream>;
 
-    async fn greet(self) -> Option<(TlsStream<TcpStream>, Peer)> {
-        let (stream, certificate) = self.tls.greet(self.stream).await?;
-        Some((stream, Peer::Network { address: self.address, certificate }))
+    async fn greet(self) -> Option<Greeted<TlsStream<TcpStream>>> {
+        let (stream, speaks, certificate) = self.tls.greet(self.stream).await?;
+        Some((stream, speaks, Peer::Network { address: self.address, certificate }))
     }
+}
+
+/// Answers are small, and are waited for. Who has died without a word is noticed: HTTP/1.1 has no ping for that.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_EVERY)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_LIMIT)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    Ok(())
 }
 
 /// Whoever has one IPv6 address has 2^64 of them: they share their places.

@@ -48,6 +48,11 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// What a spare file descriptor is spent on.
 const SPARE: &str = "/dev/null";
 
+/// A caller that died silently is noticed: asked this often whether it is there.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
+/// How long that may stay unanswered.
+const KEEPALIVE_LIMIT: Duration = Duration::from_secs(10);
+
 /// How many may be inside at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Places {
@@ -60,7 +65,7 @@ pub struct Places {
 /// How long a connection may be silent.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// Until it has begun to speak HTTP/2.
+    /// Until it has begun to speak HTTP.
     pub handshake: Duration,
     /// Until its first request has come.
     pub first_request: Duration,
@@ -72,6 +77,8 @@ pub struct Patience {
 pub(super) struct Manners {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) patience: Patience,
+    /// How long an answer of one message may wait for its caller to take it.
+    pub(super) unread: Duration,
     /// Ends them all.
     pub(super) stop: CancellationToken,
     /// Whether callers do better elsewhere.
@@ -142,8 +149,8 @@ where
                 tracing::warn!(
                     ?who,
                     more,
-                    "a caller was turned away: every connection that it could have had waits for an answer ({})",
-                    self.entry.limits()
+                    limits = %self.entry.limits(),
+                    "a caller was turned away: every connection that it could have had waits for an answer"
                 );
             }
             return;
@@ -159,8 +166,8 @@ where
                 () = manners.stop.cancelled() => None,
                 () = clock.sleep_until(born + manners.patience.handshake) => None,
             };
-            let Some((io, peer)) = greeted else { return };
-            let talking = talk(io, line, peer.clone(), service, Arc::clone(&manners));
+            let Some((io, speaks, peer)) = greeted else { return };
+            let talking = talk(io, speaks, line, peer.clone(), service, Arc::clone(&manners));
             tokio::select! {
                 () = talking => {}
                 () = heard_why(&gate, &peer, &manners) => {}
@@ -225,7 +232,8 @@ pub(super) fn fitting(socket: Places, network: Places) -> (Places, Places) {
     }
     tracing::warn!(
         connections = half,
-        "limits.connections_max and limits.network_connections_max are more together ({wanted}) than half of the files that may be open \
+        wanted,
+        "limits.connections_max and limits.network_connections_max are more together than half of the files that may be open \
          (LimitNOFILE of the unit): they are held to that half"
     );
     // The socket comes first: it is the way in that is left when the network is not well.

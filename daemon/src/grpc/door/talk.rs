@@ -1,8 +1,8 @@
-//! One connection from its first byte to its last: HTTP/2, the requests in it counted, and an end when it is silent, shown out, or the daemon
+//! One connection from its first byte to its last: HTTP/2 or HTTP/1.1, the requests in it counted, and an end when it is silent, shown out, or the daemon
 //! drains or stops.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::http2;
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,17 +18,15 @@ use tokio::sync::watch;
 use tonic::body::Body;
 use tower::Service;
 
+use super::entry::Speaks;
 use super::line::{Heard, Line, Silence};
-use super::{Manners, Peer};
+use super::{KEEPALIVE_EVERY, KEEPALIVE_LIMIT, Manners, Peer};
 use crate::grpc::Leaving;
 use crate::grpc::kept::keeping;
+use crate::grpc::methods::answers_once;
 use crate::grpc::status;
 use crate::grpc::stream::{from_now, is_stream, leaves};
 
-/// HTTP/2 pings: a caller that died silently is noticed within the sum of both.
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
-/// How long a ping may stay unanswered.
-const KEEPALIVE_LIMIT: Duration = Duration::from_secs(10);
 /// Requests at the same time on one connection.
 const STREAMS_MAX: u32 = 256;
 /// Bytes of headers of a request.
@@ -37,6 +35,8 @@ const HEADER_BYTES_MAX: u32 = 16 << 10;
 const WINDOW_BYTES: (u32, u32) = (256 << 10, 1 << 20);
 /// Bytes of answers that wait for one who does not read, for each request.
 const UNREAD_BYTES: usize = 64 << 10;
+/// Bytes that are read ahead over HTTP/1.1, and of answers that wait there for one who does not read.
+const BUFFER_BYTES: usize = 64 << 10;
 /// Resets of requests that are answered with the end of the connection (rapid reset).
 const RESETS_MAX: usize = 20;
 /// How long an idle connection may take to agree to its end.
@@ -45,15 +45,38 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const MOVE: Duration = Duration::from_secs(60);
 
 /// Speaks with a caller until either has enough.
-pub(super) async fn talk<IO, S>(io: IO, line: Arc<Line>, peer: Peer, service: S, manners: Arc<Manners>)
-where
+pub(super) async fn talk<IO, S>(
+    io: IO,
+    speaks: Speaks,
+    line: Arc<Line>,
+    peer: Peer,
+    service: S,
+    manners: Arc<Manners>,
+) where
     IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
     let counted = TowerToHyperService::new(Counted { inner: service, peer, line: Arc::clone(&line) });
-    let io = TokioIo::new(Heard { io, line: Arc::clone(&line) });
-    let mut connection = pin!(builder().serve_connection(io, counted));
+    let io = TokioIo::new(Heard::new(io, Arc::clone(&line)));
+    match speaks {
+        Speaks::Http2 => {
+            let connection = http2().serve_connection(io, counted);
+            hold(connection, http2::Connection::graceful_shutdown, &line, &manners).await;
+        }
+        Speaks::Http1 => {
+            let connection = http1().serve_connection(io, counted);
+            hold(connection, http1::Connection::graceful_shutdown, &line, &manners).await;
+        }
+    }
+}
+
+/// Drives a connection until either side has enough, or something ends it; `end` has it finish what is open, and no more.
+async fn hold<C>(connection: C, end: impl FnOnce(Pin<&mut C>), line: &Arc<Line>, manners: &Manners)
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let mut connection = pin!(connection);
     let mut leaving = from_now(&manners.leaving);
     // How long it has to agree to its end; nothing is waited for when nothing was asked.
     let goodbye = tokio::select! {
@@ -64,20 +87,24 @@ where
             return;
         }
         () = line.shown_out() => return,
+        () = line.unread(manners.unread) => {
+            tracing::debug!("a connection was ended: its caller does not read what it has asked for");
+            return;
+        }
         silence = line.silence(&manners.patience) => (silence == Silence::Idle).then_some(GOODBYE),
-        () = moves(&line, &mut leaving) => Some(MOVE),
+        () = moves(line, &mut leaving) => Some(MOVE),
         () = manners.stop.cancelled() => line.has_asked().then_some(MOVE),
     };
     let Some(goodbye) = goodbye else { return };
     // Whoever asks at this moment is answered still, and asks elsewhere from then on.
     line.tell();
-    connection.as_mut().graceful_shutdown();
+    end(connection.as_mut());
     tokio::select! {
         ended = connection => {
             ended.unwrap_or_else(|error| tracing::debug!(%error, "a connection broke at its end"));
         }
         () = line.shown_out() => {}
-        () = said(&line, &manners, goodbye) => {}
+        () = said(line, manners, goodbye) => {}
     }
 }
 
@@ -113,7 +140,7 @@ async fn moves(line: &Line, leaving: &mut watch::Receiver<Leaving>) {
     }
 }
 
-fn builder() -> http2::Builder<TokioExecutor> {
+fn http2() -> http2::Builder<TokioExecutor> {
     let (stream, connection) = WINDOW_BYTES;
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -126,6 +153,13 @@ fn builder() -> http2::Builder<TokioExecutor> {
         .max_pending_accept_reset_streams(RESETS_MAX)
         .initial_stream_window_size(stream)
         .initial_connection_window_size(connection);
+    builder
+}
+
+/// How long a head may take the line knows, for the first one and for those that follow.
+fn http1() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.header_read_timeout(None).max_header_size(HEADER_BYTES_MAX as usize).max_buf_size(BUFFER_BYTES);
     builder
 }
 
@@ -155,10 +189,17 @@ where
             return Box::pin(std::future::ready(Ok(answer)));
         }
         let open = self.line.open(is_stream(request.uri().path()));
+        let is_whole = answers_once(request.uri().path());
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer.clone());
         let answer = self.inner.call(request);
-        Box::pin(async move { Ok(answer.await?.map(|body| keeping(body, open))) })
+        Box::pin(async move {
+            let answer = answer.await?;
+            if is_whole {
+                open.answered();
+            }
+            Ok(answer.map(|body| keeping(body, open)))
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! TLS for callers from the network: version 1.3 and HTTP/2, nothing else. What a certificate allows is not known here, only whose it is.
+//! TLS for callers from the network: version 1.3 and HTTP/2, for browsers HTTP/1.1 too, and nothing else. What a certificate allows is not known here, only whose it is.
 //!
 //! Certificate, key and the authorities of clients are read as a whole, and replaced as a whole: connections that are open go on with what
 //! they began with, and those that come are shown what is there now.
@@ -18,11 +18,15 @@ use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
+use super::entry::Speaks;
 use super::expiry::not_after;
 use crate::domain::time::Timestamp;
+use crate::grpc::web::Origins;
 
 /// What is spoken over TLS.
 const HTTP_2: &[u8] = b"h2";
+/// What is spoken where browsers come in, too.
+const HTTP_1: &[u8] = b"http/1.1";
 /// Longest name of a client's certificate, in bytes.
 const NAME_BYTES_MAX: usize = 200;
 
@@ -81,8 +85,8 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Reads the files, all of them.
-    pub fn read(files: &TlsFiles) -> Result<Self, TlsError> {
+    /// Reads the files, all of them, to speak with clients of gRPC, or with browsers too.
+    pub fn read(files: &TlsFiles, with_browsers: bool) -> Result<Self, TlsError> {
         let chain = certificates("listen.tls.cert", &files.cert)?;
         let key = PrivateKeyDer::from_pem_file(&files.key)
             .map_err(|error| unreadable("listen.tls.key", &files.key, "private key", &error))?;
@@ -111,6 +115,9 @@ impl Credentials {
             other => TlsError::Unusable(other.to_string()),
         })?;
         config.alpn_protocols = vec![HTTP_2.to_vec()];
+        if with_browsers {
+            config.alpn_protocols.push(HTTP_1.to_vec());
+        }
         // Each connection is looked at from the beginning: none is let in by what was shown to an earlier configuration.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -160,7 +167,10 @@ impl Tls {
     }
 
     /// Greets a caller. Nothing if it does not speak as it should.
-    pub(super) async fn greet(&self, caller: TcpStream) -> Option<(TlsStream<TcpStream>, Option<Arc<str>>)> {
+    pub(super) async fn greet(
+        &self,
+        caller: TcpStream,
+    ) -> Option<(TlsStream<TcpStream>, Speaks, Option<Arc<str>>)> {
         let config = Arc::clone(&self.shown.read().unwrap_or_else(PoisonError::into_inner).config);
         let stream = match TlsAcceptor::from(config).accept(caller).await {
             Ok(stream) => stream,
@@ -170,11 +180,13 @@ impl Tls {
             }
         };
         let (_, session) = stream.get_ref();
-        if session.alpn_protocol() != Some(HTTP_2) {
-            return None;
-        }
+        let speaks = match session.alpn_protocol()? {
+            HTTP_2 => Speaks::Http2,
+            HTTP_1 => Speaks::Http1,
+            _ => return None,
+        };
         let name = session.peer_certificates().and_then(|chain| name_of(chain.first()?));
-        Some((stream, name))
+        Some((stream, speaks, name))
     }
 }
 
@@ -200,11 +212,18 @@ pub struct Network {
     pub tls: Arc<Tls>,
     /// Whether Health answers whoever asks.
     pub open_health: bool,
+    /// Whose pages may call.
+    pub origins: Arc<Origins>,
 }
 
 impl Network {
     /// Listens at this address.
-    pub async fn bind(address: SocketAddr, tls: Arc<Tls>, open_health: bool) -> std::io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, tls, open_health })
+    pub async fn bind(
+        address: SocketAddr,
+        tls: Arc<Tls>,
+        open_health: bool,
+        origins: Arc<Origins>,
+    ) -> std::io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(address).await?, tls, open_health, origins })
     }
 }

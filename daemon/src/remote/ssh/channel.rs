@@ -86,7 +86,7 @@ async fn attend(
     drop(room);
     session.freed.notify_waiters();
     if tell.send(answer).is_err() {
-        tracing::debug!(server = %session.address, "a command ended after its caller had gone");
+        tracing::debug!(address = %session.address, "a command ended after its caller had gone");
     }
 }
 
@@ -131,7 +131,7 @@ async fn hold(
     if output.is_err() {
         session.count_abandoned();
         if let Err(error) = write.close().await {
-            tracing::debug!(server = %session.address, %error, "the channel had ended with its connection");
+            tracing::debug!(address = %session.address, %error, "the channel had ended with its connection");
         }
     }
     output
@@ -147,7 +147,7 @@ async fn converse(
     let send = async {
         // A command that leaves before it has read everything is heard by the listener; so is a dead connection.
         if let Err(error) = feed(job, write).await {
-            tracing::debug!(server = %session.address, %error, "stdin was not sent to its end");
+            tracing::debug!(address = %session.address, %error, "stdin was not sent to its end");
         }
         pending::<Infallible>().await
     };

@@ -1,7 +1,8 @@
 //! Makes a connection: address, TCP or a jump host's channel, handshake with a checked host key, login. Every wait in here has a limit.
 
 use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use russh::client::{self, Config, Handle};
@@ -16,7 +17,10 @@ use super::login::{self, Credentials};
 use super::session::{Cut, Session};
 use super::{tunnel, words};
 use crate::clock::Clock;
-use crate::remote::{RemoteError, Target};
+use crate::domain::id::ServerId;
+use crate::domain::time::Timestamp;
+use crate::figures::{Count, Counts, Spread};
+use crate::remote::{Lines, RemoteError, Target};
 
 /// Connects that come in a burst are spread over this span, so that a server's `MaxStartups` does not drop them.
 const JITTER_MAX_MS: u64 = 100;
@@ -30,10 +34,26 @@ const CIPHERS: &[cipher::Name] = &[
     cipher::AES_128_CTR,
 ];
 
+/// Why there is no connection: nobody answers, or not in time.
+const UNREACHABLE: &str = "unreachable";
+/// It was refused before the login: the key is another one, or there is no common way to speak.
+const HOST_KEY: &str = "host_key";
+/// The login was refused.
+const LOGIN: &str = "login";
+/// Connections to one server of which is remembered when they were made.
+const MADE_MAX: usize = 8;
+/// Borders of how long it takes to connect, in seconds.
+const BORDERS_S: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
 pub(super) struct Connector {
     settings: SshSettings,
     clock: Arc<dyn Clock>,
     connects: Semaphore,
+    opened: Count,
+    failed: Counts<&'static str>,
+    took: Spread,
+    /// When the last ones to each server were made. Never larger than the number of servers.
+    made: Mutex<HashMap<ServerId, VecDeque<(Timestamp, Timestamp)>>>,
 }
 
 /// A connection after its host key was found to be the pinned one.
@@ -46,7 +66,35 @@ struct Trusted {
 impl Connector {
     pub(super) fn new(settings: SshSettings, clock: Arc<dyn Clock>) -> Self {
         let connects = Semaphore::new(settings.connects_max.max(1));
-        Self { settings, clock, connects }
+        let took = Spread::new(&BORDERS_S);
+        let (opened, failed, made) = (Count::default(), Counts::default(), Mutex::default());
+        Self { settings, clock, connects, opened, failed, took, made }
+    }
+
+    /// What it has made, since the start.
+    pub(super) fn made(&self) -> Lines {
+        let failed = self.failed.all().into_iter().map(|(why, count)| (why, count.get())).collect();
+        Lines { open: 0, opened: self.opened.get(), failed, took: Some(self.took.read()) }
+    }
+
+    /// When the last connections to a server were made.
+    pub(super) fn connects(&self, server: ServerId) -> Vec<(Timestamp, Timestamp)> {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.get(&server).map(|made| made.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// The server is gone, or another one.
+    pub(super) fn forget(&self, server: ServerId) {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(&server);
+    }
+
+    fn note(&self, server: ServerId, from: Timestamp) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = made.entry(server).or_default();
+        if made.len() >= MADE_MAX {
+            made.pop_front();
+        }
+        made.push_back((from, self.clock.now()));
     }
 
     /// Connects and logs in, through the connection to the last jump host if there is one: whoever waits for that one must not be in
@@ -56,7 +104,8 @@ impl Connector {
         target: &Target,
         via: Option<Arc<Session>>,
     ) -> Result<Arc<Session>, RemoteError> {
-        let credentials = login::credentials(target, self.settings.agent.as_deref())?;
+        let credentials = login::credentials(target, self.settings.agent.as_deref())
+            .inspect_err(|_| self.failed.add(LOGIN))?;
         let busy = self.connects.available_permits() < self.settings.connects_max;
         let turn = self.connects.acquire().await;
         let _turn = turn.map_err(|_| RemoteError::Unreachable("settled is stopping".to_owned()))?;
@@ -64,8 +113,33 @@ impl Connector {
             let pause = Duration::from_millis(self.clock.random() % JITTER_MAX_MS);
             self.clock.sleep_until(self.clock.monotonic() + pause).await;
         }
-        let trusted = self.find_pinned(target, via.as_deref()).await?;
-        self.log_in(target, &credentials, trusted, via).await
+        let (began, from) = (self.clock.monotonic(), self.clock.now());
+        let made = self.make(target, &credentials, via).await;
+        self.took.took(self.clock.monotonic().saturating_sub(began));
+        match made {
+            Ok(session) => {
+                self.opened.add();
+                self.note(target.server, from);
+                Ok(session)
+            }
+            Err((stage, error)) => {
+                let refused = matches!(error, RemoteError::Refused(_));
+                self.failed.add(if refused { stage } else { UNREACHABLE });
+                Err(error)
+            }
+        }
+    }
+
+    /// Finds the pinned key and logs in. A failure comes with the word for where it was.
+    async fn make(
+        &self,
+        target: &Target,
+        credentials: &Credentials,
+        via: Option<Arc<Session>>,
+    ) -> Result<Arc<Session>, (&'static str, RemoteError)> {
+        let trusted = self.find_pinned(target, via.as_deref()).await;
+        let trusted = trusted.map_err(|error| (HOST_KEY, error))?;
+        self.log_in(target, credentials, trusted, via).await.map_err(|error| (LOGIN, error))
     }
 
     /// Asks for one family of host keys after the other, until the pinned key is shown.

@@ -239,7 +239,7 @@ impl Visit<'_> {
     /// Waits until the connection's task has ended, then tells how.
     async fn goodbye(&mut self) -> Option<&Farewell> {
         if let Err(error) = (&mut *self.handle).await {
-            tracing::debug!(%error, "the connection ended during the login");
+            tracing::debug!(server = %self.target.name, %error, "the connection ended during the login");
         }
         self.farewell.get()
     }

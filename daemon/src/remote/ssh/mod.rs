@@ -27,9 +27,10 @@ use self::connect::Connector;
 use self::pool::Pool;
 use self::words::Deadline;
 use super::exec::{Exec, ExecOutput};
-use super::{RemoteError, Target};
+use super::{Lines, RemoteError, Target};
 use crate::clock::Clock;
 use crate::domain::id::ServerId;
+use crate::domain::time::Timestamp;
 
 /// How connections are made and kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +118,14 @@ impl Exec for SshExec {
 
     async fn forget(&self, server: ServerId) {
         self.pool.forget(server);
+    }
+
+    fn lines(&self) -> Lines {
+        self.pool.lines()
+    }
+
+    fn connects(&self, server: ServerId) -> Vec<(Timestamp, Timestamp)> {
+        self.pool.connects(server)
     }
 }
 

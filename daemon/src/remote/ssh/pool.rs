@@ -10,7 +10,8 @@ use super::connect::Connector;
 use super::session::Session;
 use super::words;
 use crate::domain::id::ServerId;
-use crate::remote::{JUMPS_MAX, Login, RemoteError, Target};
+use crate::domain::time::Timestamp;
+use crate::remote::{JUMPS_MAX, Lines, Login, RemoteError, Target};
 
 /// Filled once: by a connection, or by the reason why there is none.
 type Cell = Arc<OnceCell<Result<Arc<Session>, RemoteError>>>;
@@ -73,9 +74,21 @@ impl Pool {
         })
     }
 
+    /// How its connections are.
+    pub(super) fn lines(&self) -> Lines {
+        let stands = |door: &&Door| matches!(door.cell.get(), Some(Ok(session)) if session.is_usable());
+        Lines { open: self.doors().values().filter(stands).count(), ..self.connector.made() }
+    }
+
+    /// When the last connections to a server were made.
+    pub(super) fn connects(&self, server: ServerId) -> Vec<(Timestamp, Timestamp)> {
+        self.connector.connects(server)
+    }
+
     /// Commands that run finish on the old connection; the next one gets a new connection.
     pub(super) fn forget(&self, server: ServerId) {
         self.doors().remove(&server);
+        self.connector.forget(server);
     }
 
     fn cell(&self, target: &Target) -> Cell {

@@ -14,11 +14,13 @@ use async_trait::async_trait;
 
 use super::exec::{Exec, ExecOutput};
 use super::{
-    Claimed, Hello, News, ProbeAnswer, ProbeSpec, Remote, RemoteError, Report, StepSpec, StepStatus, Target,
+    Claimed, Hello, Lines, News, ProbeAnswer, ProbeSpec, Remote, RemoteError, Report, StepSpec, StepStatus,
+    Target,
 };
 use crate::clock::Clock;
 use crate::domain::id::{InstallationId, ServerId};
 use crate::domain::step::StepId;
+use crate::domain::time::Timestamp;
 
 mod answer;
 mod refusal;
@@ -220,5 +222,13 @@ impl<E: Exec> Remote for Steps<E> {
 
     async fn forget(&self, server: ServerId) {
         self.exec.forget(server).await;
+    }
+
+    fn lines(&self) -> Lines {
+        self.exec.lines()
+    }
+
+    fn connects(&self, server: ServerId) -> Vec<(Timestamp, Timestamp)> {
+        self.exec.connects(server)
     }
 }

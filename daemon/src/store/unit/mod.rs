@@ -21,6 +21,7 @@ use known::Known;
 use pending::Pending;
 
 use super::audit::AuditRow;
+use super::measured::Move;
 use super::rows::TransitionRow;
 use super::{Db, StoreError};
 use crate::domain::id::{ResourceId, ServerId};
@@ -71,6 +72,8 @@ pub struct Unit<'c> {
     /// What that has changed, as it was before.
     before: Vec<Before>,
     called: Vec<ServerId>,
+    /// What becomes of runs, to be counted once it is committed.
+    moves: Vec<Move>,
 }
 
 /// What a unit has written, for the commit.
@@ -82,6 +85,8 @@ pub(super) struct Done {
     pub(super) audited_at: Timestamp,
     /// Servers whose lanes have news.
     pub(super) called: Vec<ServerId>,
+    /// What became of runs.
+    pub(super) moves: Vec<Move>,
 }
 
 /// How far a unit had come before a command ran in it.
@@ -110,6 +115,7 @@ impl<'c> Unit<'c> {
             began_at: seq,
             before: Vec::new(),
             called: Vec::new(),
+            moves: Vec::new(),
         }
     }
 
@@ -220,7 +226,8 @@ impl<'c> Unit<'c> {
         pending::write_audit(&mut self.db, &self.audit, self.audited_at).await?;
         self.called.sort_unstable();
         self.called.dedup();
-        Ok(Done { seq: self.seq, audited: self.audited, audited_at: self.audited_at, called: self.called })
+        let Self { seq, audited, audited_at, called, moves, .. } = self;
+        Ok(Done { seq, audited, audited_at, called, moves })
     }
 
     /// Once this is committed, the server's lane is told to look again, here and in every daemon on this store.

@@ -11,6 +11,7 @@ use crate::domain::server::Server;
 use crate::domain::step::StepId;
 use crate::store::StoreError;
 use crate::store::lanes::LaneRow;
+use crate::store::measured::Move;
 use crate::store::queries::RequestRow;
 use crate::store::rows::{Change, ResourceRow, RunRow, ServerRow, StepRecord, StepRow, TransitionRow};
 
@@ -295,6 +296,8 @@ impl Unit<'_> {
         run.seq = self.next_seq();
         let r = RunRow::new(run);
         self.gathering(&r.id).await?.run_updates.push(r.clone());
+        let before = self.known.runs.get(&run.id).and_then(Option::as_ref);
+        self.moves.extend(Move::of(before, run));
         self.known.put_run(run);
         self.record(TransitionRow::of_run(&r, Change::Updated));
         Ok(())

@@ -1,7 +1,7 @@
 //! A daemon that listens on TCP, the authority that vouches for it, and callers who speak TLS with it as they please.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -67,6 +67,10 @@ impl Authority {
 
 pub(crate) fn dns(name: &str) -> SanType {
     SanType::DnsName(name.try_into().unwrap())
+}
+
+pub(crate) fn ip(address: IpAddr) -> SanType {
+    SanType::IpAddress(address)
 }
 
 pub(crate) fn uri(name: &str) -> SanType {

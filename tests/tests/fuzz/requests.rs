@@ -1,0 +1,250 @@
+//! Every request type, through everything that a request passes: TLS apart, the door, the guard, deadlines, shares, form, conversion, the engine and a real store.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::{Buf as _, BufMut as _};
+use http::uri::PathAndQuery;
+use settled_proto::v1::{
+    ApplyLifecycleRequest, CreateScheduleRequest, CreateTokenRequest, EnrollRequest, ListAuditRequest,
+    ListEnrollmentsRequest, ListExecutionsRequest, ListLifecyclesRequest, ListResourcesRequest,
+    ListRunsRequest, ListSchedulesRequest, ListServersRequest, ListTokensRequest, OperationTarget, Role,
+    ScheduleTarget, WatchRequest, schedule_target, watch_request::Start,
+};
+use settled_tests::engine::{Served, install};
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::{Code, Status};
+
+use crate::driver::{Outcome, Session};
+use crate::messages::{Contract, Supply, Words};
+
+/// How long a stream may leave its caller without a first message: some have nothing to say at first.
+const FIRST_WORD: Duration = Duration::from_millis(100);
+/// A guard against hangs.
+const HANG: Duration = Duration::from_secs(20);
+
+/// Bytes as they are.
+#[derive(Debug, Clone, Copy, Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Vec<u8>;
+    type Decode = ();
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, bytes: Vec<u8>, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put_slice(&bytes);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = ();
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
+        from.advance(from.remaining());
+        Ok(Some(()))
+    }
+}
+
+const LIFECYCLE: &str =
+    "code = \"once\"\nname = \"Once\"\n[[stages]]\nname = \"one\"\naction = { approval = \"Well?\" }\n";
+const WORK: &str =
+    "code = \"work\"\nname = \"Work\"\n[[stages]]\nname = \"one\"\naction = { work = \"queue\" }\n";
+const PACKAGE: &str = "name = \"own\"\nsummary = \"One\"\n[operations.install]\n[[operations.install.steps]]\ntitle = \"It\"\nscript = \"true\"\n\
+     [operations.remove]\n[[operations.remove.steps]]\ntitle = \"Not\"\nscript = \"true\"\n";
+
+/// An API with one of everything, and what it is called.
+struct World {
+    api: Served,
+    words: Words,
+}
+
+impl World {
+    async fn new() -> Self {
+        let api = Served::start().await;
+        api.server("web1").await;
+        let run = api
+            .resources()
+            .install(install("i", "web1", "there"))
+            .await
+            .unwrap()
+            .into_inner()
+            .run
+            .unwrap()
+            .id;
+        for source in [LIFECYCLE, WORK] {
+            let request = ApplyLifecycleRequest {
+                request_id: source.to_owned().replace('\n', " "),
+                source: source.to_owned(),
+                ..Default::default()
+            };
+            api.lifecycles().apply(request).await.unwrap();
+        }
+        let enroll = EnrollRequest {
+            request_id: "e".to_owned(),
+            lifecycle: "once".to_owned(),
+            subject: "user/1".to_owned(),
+            ..Default::default()
+        };
+        let enrollment = api.lifecycles().enroll(enroll).await.unwrap().into_inner().enrollment.unwrap().id;
+        let target = OperationTarget {
+            operation: "probe".to_owned(),
+            resources: vec!["web1/scheduled_task/there".to_owned()],
+            ..Default::default()
+        };
+        let schedule = CreateScheduleRequest {
+            request_id: "s".to_owned(),
+            name: "nightly".to_owned(),
+            cron: "0 3 * * *".to_owned(),
+            target: Some(ScheduleTarget { target: Some(schedule_target::Target::Operation(target)) }),
+            ..Default::default()
+        };
+        api.schedules().create(schedule).await.unwrap();
+        let token = CreateTokenRequest {
+            request_id: "t".to_owned(),
+            name: "ci".to_owned(),
+            role: Role::Viewer.into(),
+            days: 1,
+            ..Default::default()
+        };
+        api.admin().create_token(token).await.unwrap();
+        Self { api, words: words(run, enrollment) }
+    }
+
+    /// What a request comes to. Whatever is asked, a code says that the caller is at fault, or nobody.
+    async fn ask(&self, path: &'static str, message: Vec<u8>) -> Outcome {
+        let mut client = tonic::client::Grpc::new(self.api.channel());
+        client.ready().await.map_err(|error| format!("it does not serve any more: {error}"))?;
+        let request = tonic::Request::new(tokio_stream::once(message));
+        let asked = client.streaming(request, PathAndQuery::from_static(path), Raw);
+        let Ok(answer) = tokio::time::timeout(HANG, asked).await else { return Err("no answer".to_owned()) };
+        let status = match answer {
+            Ok(mut stream) => {
+                let first = tokio::time::timeout(FIRST_WORD, stream.get_mut().message()).await;
+                first.ok().and_then(Result::err)
+            }
+            Err(status) => Some(status),
+        };
+        match status.as_ref().map(Status::code) {
+            None | Some(Code::Ok) => Ok("answered"),
+            Some(Code::InvalidArgument) => Ok("malformed"),
+            Some(
+                Code::NotFound
+                | Code::AlreadyExists
+                | Code::FailedPrecondition
+                | Code::OutOfRange
+                | Code::Aborted
+                | Code::ResourceExhausted
+                | Code::PermissionDenied,
+            ) => Ok("refused"),
+            Some(_) => Err(format!("{status:?}")),
+        }
+    }
+
+    /// Everything that there is can be read.
+    async fn is_sound(&self) {
+        let api = &self.api;
+        api.servers().list(ListServersRequest::default()).await.unwrap();
+        api.resources().list(ListResourcesRequest::default()).await.unwrap();
+        api.runs().list(ListRunsRequest::default()).await.unwrap();
+        api.schedules().list(ListSchedulesRequest::default()).await.unwrap();
+        api.lifecycles().list(ListLifecyclesRequest::default()).await.unwrap();
+        api.lifecycles().list_enrollments(ListEnrollmentsRequest::default()).await.unwrap();
+        api.lifecycles().list_executions(ListExecutionsRequest::default()).await.unwrap();
+        api.admin().list_audit(ListAuditRequest::default()).await.unwrap();
+        api.admin().list_tokens(ListTokensRequest::default()).await.unwrap();
+        let all = WatchRequest { start: Some(Start::Snapshot(true)), ..Default::default() };
+        let mut watch = api.transitions().watch(all).await.unwrap().into_inner();
+        tokio::time::timeout(HANG, watch.message()).await.expect("a snapshot begins").unwrap();
+    }
+}
+
+/// What good values there are. `%` stands for what is new each time.
+fn words(run: String, enrollment: String) -> Words {
+    let one = |text: &str| vec![text.to_owned()];
+    Words(vec![
+        ("request_id", one("r-%-%")),
+        ("server", one("web1")),
+        ("name", one("n%")),
+        ("resource", one("web1/scheduled_task/there")),
+        ("package", one("scheduled_task")),
+        ("parameters", Vec::new()),
+        ("run_id", vec![run]),
+        ("host", one("192.0.2.7")),
+        ("host_key", vec![format!("SHA256:{}", "A".repeat(43))]),
+        ("time_zone", one("Europe/Berlin")),
+        ("cron", one("5 4 * * *")),
+        ("schedule", one("nightly")),
+        ("target", Vec::new()),
+        ("chore", one("reconcile")),
+        ("lifecycle", one("once")),
+        ("code", one("once")),
+        ("source", vec![LIFECYCLE.to_owned(), PACKAGE.to_owned()]),
+        ("subject", vec!["user/1".to_owned(), "user/%".to_owned()]),
+        ("enrollment", vec![enrollment.clone()]),
+        ("task_id", vec![format!("{enrollment}.1"), enrollment]),
+        ("payload", one("{}")),
+        ("error", one("it broke")),
+        ("why", one("later")),
+        ("until", Vec::new()),
+        ("queue", one("queue")),
+        ("worker", one("w1")),
+        ("operation", one("run-now")),
+        ("reason", one("it hangs")),
+        ("role", Vec::new()),
+        ("days", Vec::new()),
+        ("seq", Vec::new()),
+        ("seconds", Vec::new()),
+        ("token", one("ci")),
+        ("count", Vec::new()),
+        ("page_token", one("AAAA")),
+    ])
+}
+
+/// The name of a target: of the method without its package.
+fn name(path: &str) -> String {
+    path.trim_start_matches("/settled.v1.").replace('/', ".")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_type_is_taken_or_refused_and_breaks_nothing() {
+    let (contract, world) = (Contract::read(), World::new().await);
+    let mut shallow = BTreeMap::new();
+    for &(path, ..) in settled_proto::ACCESS {
+        let mut session = Session::new(&name(path), &[], Vec::new());
+        let deep = std::cell::Cell::new(false);
+        session
+            .feed(async |input| {
+                let message = contract.request(path, &mut Supply(input), &world.words);
+                let outcome = world.ask(path, message).await;
+                deep.set(deep.get() || matches!(outcome, Ok("answered" | "refused")));
+                outcome
+            })
+            .await;
+        if !deep.get() {
+            shallow.insert(name(path), contract.request_of(path).to_owned());
+        }
+    }
+    world.is_sound().await;
+    assert_eq!(
+        shallow,
+        BTreeMap::new(),
+        "nothing that was made for these passes as a request: give them good values in `words`"
+    );
+}

@@ -1,0 +1,205 @@
+//! Traces, as a collector gets them: one for a run, over a kill -9 and a restart, with every span in its place.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use settled_proto::v1::{GetStatusRequest, Outcome};
+use settled_tests::daemon;
+use settled_tests::patience::until;
+use settled_tests::server::{Server, appears, install, package_dir, settled};
+use tonic::Request;
+use ulid::Ulid;
+
+use crate::crash::PATIENT;
+use crate::webhooks::Endpoint;
+
+const WELL: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+const LATER: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+/// A span as it came.
+#[derive(Debug, Clone)]
+struct Span(Value);
+
+impl Span {
+    fn text(&self, key: &str) -> &str {
+        self.0[key].as_str().unwrap_or_default()
+    }
+
+    fn attribute(&self, key: &str) -> String {
+        let attributes = self.0["attributes"].as_array().unwrap();
+        let found = attributes.iter().find(|attribute| attribute["key"] == key);
+        let value = found.map(|attribute| &attribute["value"]);
+        let value = value.map(|value| value.get("stringValue").or(value.get("intValue")).unwrap());
+        value.and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    fn period(&self) -> (u64, u64) {
+        let at = |key| self.text(key).parse().unwrap();
+        (at("startTimeUnixNano"), at("endTimeUnixNano"))
+    }
+}
+
+/// The spans of a run that the collector was sent, each as it came last, and who sent them.
+fn spans_of(collector: &Endpoint, run: &str) -> (Vec<Span>, BTreeSet<String>) {
+    let (mut spans, mut daemons) = (BTreeMap::new(), BTreeSet::new());
+    for got in collector.got() {
+        assert_eq!(got.line, "POST /v1/traces HTTP/1.1");
+        assert_eq!(got.header("content-type"), "application/json");
+        let of_resource = &got.json()["resourceSpans"][0];
+        let resource = Span(of_resource["resource"].clone());
+        assert_eq!(resource.attribute("service.name"), "settled");
+        for span in of_resource["scopeSpans"][0]["spans"].as_array().unwrap() {
+            let span = Span(span.clone());
+            if span.attribute("settled.run") == run {
+                daemons.insert(resource.attribute("service.instance.id"));
+                spans.insert(span.text("spanId").to_owned(), span);
+            }
+        }
+    }
+    (spans.into_values().collect(), daemons)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_one_trace_from_its_call_to_its_last_step_over_a_kill_and_a_restart() {
+    // The first request is put off: it comes again.
+    let collector = Endpoint::answering(&[LATER, WELL]).await;
+    let packages = package_dir("patient", PATIENT);
+    let options = || {
+        daemon::Options::default()
+            .set("PACKAGES__DIR", &packages.path().display().to_string())
+            .set("TRACES__ENDPOINT", &format!("http://127.0.0.1:{}/v1/traces", collector.port))
+    };
+    let server = Server::start();
+    let dir = server.path("work");
+    std::fs::create_dir(&dir).unwrap();
+    let daemon = options().start().await;
+    server.register(&daemon, "web").await;
+    let mut request = Request::new(install("web", "patient", "one", &[("dir", &dir.display().to_string())]));
+    request.metadata_mut().insert("traceparent", CALLER.parse().unwrap());
+    let run = daemon.resources().install(request).await.unwrap().into_inner().run.unwrap().id;
+    appears(&dir.join("started")).await;
+    until("the call is told", async || (!spans_of(&collector, &run).0.is_empty()).then_some(())).await;
+
+    let home = daemon.kill().await;
+    let daemon = options().start_in(home).await;
+    std::fs::write(dir.join("go"), "").unwrap();
+    assert_eq!(settled(&daemon, &run).await.outcome(), Outcome::Succeeded);
+    let (spans, daemons) = until("the run is told", async || {
+        let (spans, daemons) = spans_of(&collector, &run);
+        (spans.len() > 1).then_some((spans, daemons))
+    })
+    .await;
+
+    assert_eq!(daemons.len(), 2, "both daemons tell of it");
+    let id: Ulid = run.parse().unwrap();
+    let trace = format!("{:032x}", id.0);
+    assert!(
+        spans.iter().all(|span| span.text("traceId") == trace),
+        "one trace, and its id is the run's: {spans:#?}"
+    );
+    let named = |name: &str| {
+        let found: Vec<_> = spans.iter().filter(|span| span.text("name") == name).collect();
+        assert_eq!(found.len(), 1, "one `{name}`: {spans:#?}");
+        found[0].clone()
+    };
+    let (whole, call, wait) =
+        (named("install patient"), named("Resources.Install"), named("wait for the lane"));
+    let (attempt, step) = (named("attempt 1"), named("Wait"));
+    let root = whole.text("spanId");
+    assert_eq!(whole.text("parentSpanId"), "", "the run is the root");
+    for child in [&call, &wait, &attempt] {
+        assert_eq!(child.text("parentSpanId"), root, "{child:#?}");
+    }
+    assert_eq!(step.text("parentSpanId"), attempt.text("spanId"));
+    for (inner, outer) in [(&wait, &whole), (&attempt, &whole), (&step, &attempt)] {
+        let (inner, outer) = (inner.period(), outer.period());
+        assert!(outer.0 <= inner.0 && inner.0 <= inner.1 && inner.1 <= outer.1, "{inner:?} within {outer:?}");
+    }
+    assert!(call.period().0 <= whole.period().0, "it is asked for before it is accepted");
+    let link = &call.0["links"][0];
+    assert_eq!(
+        (link["traceId"].as_str().unwrap(), link["spanId"].as_str().unwrap()),
+        (&CALLER[3..35], &CALLER[36..52])
+    );
+    let said = ["settled.server", "settled.resource", "settled.outcome"].map(|key| whole.attribute(key));
+    assert_eq!(said, ["web", "one", "succeeded"]);
+    assert_eq!(
+        ["settled.step", "settled.try", "settled.exit_code"].map(|key| step.attribute(key)),
+        ["1", "1", "0"]
+    );
+
+    // The new daemon had to connect, while the run was open.
+    let connect = named("connect");
+    assert_eq!(connect.text("parentSpanId"), root);
+    assert!(whole.period().0 <= connect.period().0 && connect.period().1 <= whole.period().1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_an_error_in_its_trace_and_tells_none_of_its_words() {
+    let collector = Endpoint::answering(&[WELL]).await;
+    let packages = package_dir("loud", LOUD);
+    let daemon = daemon::Options::default()
+        .set("PACKAGES__DIR", &packages.path().display().to_string())
+        .set("TRACES__ENDPOINT", &format!("http://127.0.0.1:{}/v1/traces", collector.port))
+        .start()
+        .await;
+    let server = Server::start();
+    server.register(&daemon, "web").await;
+    let request = install("web", "loud", "one", &[("word", "abracadabra")]);
+    let run = daemon.resources().install(request).await.unwrap().into_inner().run.unwrap().id;
+    let run = settled(&daemon, &run).await;
+    assert_eq!(run.outcome(), Outcome::Failed);
+    let spans = until("the run is told", async || {
+        let spans = spans_of(&collector, &run.id).0;
+        spans.iter().any(|span| span.text("name") == "install loud").then_some(spans)
+    })
+    .await;
+    let failed: BTreeSet<_> =
+        spans.iter().filter(|span| span.0["status"]["code"] == 2).map(|span| span.text("name")).collect();
+    assert_eq!(failed, BTreeSet::from(["Speak", "install loud"]));
+    let whole = spans.iter().find(|span| span.text("name") == "install loud").unwrap();
+    let reason = whole.attribute("settled.reason");
+    assert_eq!(format!("REASON_{}", reason.to_uppercase()), run.reason().as_str_name(), "{whole:#?}");
+    let all = collector.got().into_iter().map(|got| got.body).collect::<String>();
+    assert!(!all.contains("abracadabra"), "{all}");
+}
+
+const LOUD: &str = r#"
+name = "loud"
+summary = "Says a word and fails"
+
+[parameters.word]
+type = "text"
+summary = "The word"
+
+[operations.install]
+attempts = 1
+[[operations.install.steps]]
+title = "Speak"
+script = 'echo "$P_WORD" >&2; exit 7'
+
+[operations.remove]
+[[operations.remove.steps]]
+title = "Nothing"
+script = "true"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_away_delays_nothing_and_status_tells_of_it() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let daemon = daemon::Options::default()
+        .set("TRACES__ENDPOINT", &format!("http://{nobody}/v1/traces"))
+        .start()
+        .await;
+    let server = Server::start();
+    assert_eq!(server.register(&daemon, "web").await.outcome(), Outcome::Succeeded);
+    let warning = until("status tells of it", async || {
+        let status = daemon.admin().get_status(GetStatusRequest {}).await.unwrap().into_inner();
+        status.warnings.into_iter().find(|warning| warning.starts_with("Traces cannot be sent"))
+    })
+    .await;
+    assert!(warning.contains("cannot be reached") && warning.contains("traces.endpoint"), "{warning}");
+    // What waits does not keep a stop waiting either.
+    daemon.stop().await.0.unwrap();
+}
