@@ -12,8 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 /// Inputs of a target in the suite, beside the corpus; one of many like it has fewer.
 const ROUNDS: usize = 48;
-/// Longest time that one input may take; nothing that is bounded by the documented sizes takes nearly as long.
-const INPUT_WITHIN: Duration = Duration::from_secs(10);
+/// Longest time that one input may take, also on a machine that has much else to do.
+const INPUT_WITHIN: Duration = Duration::from_secs(60);
 /// Longest input that chance makes, in bytes.
 const BYTES_MAX: usize = 4_096;
 

@@ -288,8 +288,8 @@ pub(crate) fn strangers(foe: Arc<Foe>, _: usize) -> BoxFuture<'static, io::Resul
         loop {
             for path in [WATCH, LIST, HEALTH, REFLECTION] {
                 talk.say(&request(streams.next().unwrap(), path, None, &[])).await?;
+                foe.has_struck().await;
             }
-            foe.has_struck().await;
             tokio::task::yield_now().await;
         }
     })
