@@ -24,16 +24,22 @@ function varint(value) {
 
 /** A message of fields `[number, value]`: texts, bytes and messages, whole numbers, `true` and `false`. */
 export function message(...fields) {
-  const bytes = [];
+  const parts = [];
   for (const [number, value] of fields) {
     if (typeof value === "string" || value instanceof Uint8Array) {
       const content = typeof value === "string" ? utf8.encode(value) : value;
-      bytes.push(...varint((number << 3) | 2), ...varint(content.length), ...content);
+      parts.push([...varint((number << 3) | 2), ...varint(content.length)], content);
     } else {
-      bytes.push(...varint(number << 3), ...varint(value));
+      parts.push([...varint(number << 3), ...varint(value)]);
     }
   }
-  return Uint8Array.from(bytes);
+  const bytes = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
 }
 
 /** The fields of a message by their numbers; of those that come several times, the last. */

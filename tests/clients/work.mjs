@@ -1,5 +1,5 @@
 // Does the work of stages that name a queue: work.mjs QUEUE
-import { ask, call, here, message, pause, read, text } from "./settled.mjs";
+import { Refusal, ask, call, here, message, pause, read, text } from "./settled.mjs";
 
 async function work(settled, queue, act) {
   for (;;) {
@@ -13,7 +13,7 @@ async function work(settled, queue, act) {
           const payload = await act(read(task[2]));
           await ask(settled, "Lifecycles/Complete", message([1, id], [2, id], [3, payload]));
         } catch (error) {
-          if (error.code !== undefined) throw error;
+          if (error instanceof Refusal) throw error;
           await ask(settled, "Lifecycles/Fail", message([1, id], [2, id], [3, String(error)]));
         }
       }

@@ -25,6 +25,8 @@ pub struct Rotation {
     pub resealed: u64,
     /// Secrets that are sealed with another one still.
     pub left: u64,
+    /// The first of the keys that this daemon holds: the one in use, once a rotation has come to its end.
+    pub main: String,
 }
 
 struct Begin {
@@ -185,6 +187,11 @@ impl Engine {
         let key = own.map(|own| own.key_id).unwrap_or_default();
         let rows = reader.db().secrets_by_key().await?;
         let left = rows.iter().filter(|(id, _)| *id != key).map(|(_, rows)| rows).sum::<i64>();
-        Ok(Rotation { key, resealed: 0, left: u64::try_from(left).unwrap_or(0) })
+        Ok(Rotation {
+            key,
+            resealed: 0,
+            left: u64::try_from(left).unwrap_or(0),
+            main: self.keys().main().to_owned(),
+        })
     }
 }

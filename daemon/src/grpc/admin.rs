@@ -104,11 +104,18 @@ impl Api {
     }
 }
 
-/// Secrets that are sealed with a former master key, and what to do.
+/// What is left to do of a rotation: secrets that are sealed with a former master key, or a key in use that is not in its place.
 fn unfinished(rotation: &Rotation) -> Option<String> {
-    let Rotation { key, left, .. } = rotation;
-    (*left > 0).then(|| {
-        format!("{left} secrets are not sealed with the master key {key} yet, and need the former one: settlectl secrets rotate goes on")
+    let Rotation { key, left, main, .. } = rotation;
+    if *left > 0 {
+        return Some(format!(
+            "{left} secrets are not sealed with the master key {key} yet, and need the former one: settlectl secrets rotate goes on"
+        ));
+    }
+    (key != main).then(|| {
+        format!(
+            "The master key in use, {key}, is only in the place of the next one: put it in the place of the former one (docs/secrets.md), before              anything else is put there"
+        )
     })
 }
 
@@ -217,7 +224,7 @@ impl v1::admin_server::Admin for Api {
         request: Request<v1::RotateSecretsRequest>,
     ) -> Result<Response<v1::RotateSecretsResponse>, Status> {
         let (asked, _) = self.asked("Admin.RotateSecrets", request)?;
-        let Rotation { key, resealed, left } =
+        let Rotation { key, resealed, left, .. } =
             self.engine().rotate_secrets(asked).await.map_err(|r| self.refuse(r))?;
         Ok(Response::new(v1::RotateSecretsResponse { key_id: key, resealed, left }))
     }

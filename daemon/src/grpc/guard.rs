@@ -18,7 +18,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use self::lookups::Lookups;
-use super::door::Peer;
+use super::door::{Peer, house_of};
 use super::methods::verb_of;
 use super::reason::Reason;
 use super::refusals::Traced;
@@ -160,7 +160,7 @@ impl Guard {
             (Some(header), _) => {
                 let token = bearer(&header)
                     .map_err(|words| self.unknown(Reason::BadCredentials, address, path, words))?;
-                let _turn = self.lookups.turn(address).await;
+                let _turn = self.lookups.turn(house_of(address)).await;
                 self.gate.admit_token(&token, asked).await
             }
             (None, Some(name)) => self.gate.admit_certificate(name, asked),
@@ -265,10 +265,7 @@ impl Guard {
 /// The principal of whoever asks for health from an address. Of IPv6, whoever has one address has its whole network of 64 bits.
 fn anybody(address: IpAddr) -> String {
     let mut hasher = DefaultHasher::new();
-    match address {
-        IpAddr::V4(address) => address.hash(&mut hasher),
-        IpAddr::V6(address) => address.segments()[..4].hash(&mut hasher),
-    }
+    house_of(address).hash(&mut hasher);
     format!("anybody:{}", hasher.finish() % ANYBODIES)
 }
 

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status, async_trait};
 use super::pages::Page;
 use super::places::Places;
 use super::sight::{Seen, Sight};
-use super::stream::{Answers, until_stopped};
+use super::stream::{Answers, driven, until_stopped};
 use super::{Api, check, convert};
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::run::Run;
@@ -95,14 +95,19 @@ impl Api {
     fn story(&self, follower: Follower) -> impl Stream<Item = Result<v1::FollowRunResponse, Status>> + use<> {
         let state = Some((self.clone(), follower));
         stream::unfold(state, |state| async {
-            let (api, mut follower) = state?;
-            let piece = match follower.next(api.engine().clock()).await {
-                Ok(told) => api.piece(told?).await,
-                Err(error) => Err(error.into()),
-            };
-            match piece {
-                Ok(piece) => Some((Ok(piece), Some((api, follower)))),
-                Err(refusal) => Some((Err(api.refuse(refusal)), None)),
+            let (api, mut follower): (Self, Follower) = state?;
+            let teller = api.clone();
+            let told = driven(async move {
+                let piece = match follower.next(teller.engine().clock()).await {
+                    Ok(Some(told)) => teller.piece(told).await.map(Some),
+                    Ok(None) => Ok(None),
+                    Err(error) => Err(error.into()),
+                };
+                (follower, piece)
+            });
+            match told.await {
+                Ok((follower, Ok(piece))) => Some((Ok(piece?), Some((api, follower)))),
+                Ok((_, Err(refusal))) | Err(refusal) => Some((Err(api.refuse(refusal)), None)),
             }
         })
     }

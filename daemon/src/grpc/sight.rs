@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use tonic::{Code, Request, Status};
 
 use super::asked::principal;
+use super::stream::driven;
 use super::{Api, status};
 use crate::auth::{Gate, Scope, Standing, Verb};
 use crate::domain::id::{ResourceId, RunId, ServerId};
@@ -75,8 +76,11 @@ impl Sight {
                     _ = taken.changed() => {}
                     () = clock.sleep_until(clock.monotonic() + ASKED_EVERY) => {}
                 }
-                if let Some(status) = self.lost(run).await {
-                    return status;
+                let sight = self.clone();
+                match driven(async move { sight.lost(run).await }).await {
+                    Ok(None) => {}
+                    Ok(Some(status)) => return status,
+                    Err(refusal) => return status::refused(refusal, &self.engine),
                 }
             }
         }

@@ -6,9 +6,11 @@ use std::pin::Pin;
 use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
 use super::{GrpcParts, Leaving, status};
+use crate::engine::Refusal;
 
 /// A stream of answers.
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -67,6 +69,14 @@ pub(super) fn until_stopped<T: Send + 'static>(
     }))
 }
 
+/// Has something done that is driven on whether or not anybody asks for it, until whoever waits for it goes away. A stream is asked only while
+/// its reader takes what it is sent; what it has in its hands in between, a connection to the store or a lock, others would wait for.
+pub(super) async fn driven<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Refusal> {
+    AbortOnDropHandle::new(tokio::spawn(work)).await.map_err(|error| Refusal::Internal(error.to_string()))
+}
+
 /// Hears of what changes from here on.
 pub(super) fn from_now(leaving: &watch::Receiver<Leaving>) -> watch::Receiver<Leaving> {
     let mut leaving = leaving.clone();
@@ -83,4 +93,45 @@ pub(super) async fn leaves(leaving: &mut watch::Receiver<Leaving>) {
     }
     // Whoever would tell is gone: the stop comes.
     std::future::pending::<()>().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::FutureExt as _;
+    use tokio::sync::{Semaphore, oneshot};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn p10_what_a_stream_has_in_its_hands_it_gives_back_though_nobody_asks_it_any_more() {
+        let readers = Arc::new(Semaphore::new(1));
+        let ((began, has_begun), (go, goes_on)) = (oneshot::channel(), oneshot::channel::<()>());
+        let taken = Arc::clone(&readers);
+        let mut work = Box::pin(driven(async move {
+            let _reader = taken.acquire_owned().await;
+            let _ = began.send(());
+            let _ = goes_on.await;
+        }));
+        assert!((&mut work).now_or_never().is_none());
+        has_begun.await.unwrap();
+        assert_eq!(readers.available_permits(), 0);
+        go.send(()).unwrap();
+        drop(readers.acquire().await.unwrap());
+        drop(work);
+
+        // Whoever goes away takes it along.
+        let taken = Arc::clone(&readers);
+        let mut work = Box::pin(driven(async move {
+            let _reader = taken.acquire_owned().await;
+            std::future::pending::<()>().await;
+        }));
+        while readers.available_permits() > 0 {
+            assert!((&mut work).now_or_never().is_none());
+            tokio::task::yield_now().await;
+        }
+        drop(work);
+        drop(readers.acquire().await.unwrap());
+    }
 }

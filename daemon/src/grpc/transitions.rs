@@ -9,7 +9,7 @@ use settled_proto::v1::watch_response::Event;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::sight::Sight;
-use super::stream::{Answers, until_stopped};
+use super::stream::{Answers, driven, until_stopped};
 use super::{Api, check, convert, status};
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::engine::{Refusal, targets};
@@ -120,7 +120,15 @@ impl Api {
         let state = Some((self.clone(), watcher, generation));
         stream::unfold(state, |state| async {
             let (api, mut watcher, generation) = state?;
-            let seen = watcher.next(api.engine().clock()).await;
+            let clock = api.engine().shared_clock();
+            let told = driven(async move {
+                let seen = watcher.next(&*clock).await;
+                (watcher, seen)
+            });
+            let (watcher, seen) = match told.await {
+                Ok(told) => told,
+                Err(refusal) => return Some((Err(api.refuse(refusal)), None)),
+            };
             match seen.and_then(|seen| Ok(response(&seen, &generation)?)) {
                 Ok(response) => Some((Ok(response), Some((api, watcher, generation)))),
                 Err(error) => Some((Err(status::watch_ended(error, generation, api.engine())), None)),

@@ -10,7 +10,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_METHOD, HeaderValue, ORIGIN, VARY,
 };
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
@@ -89,10 +89,12 @@ where
         let (inner, named, clock, strange) =
             (inner.clone(), origins.named(), Arc::clone(&clock), Arc::clone(&strange));
         async move {
-            if named.is_empty() {
-                return inner.oneshot(request).await;
+            // Without a page that may there is nobody who speaks HTTP/1.1 here: what does has stayed from before a reload.
+            if named.is_empty() && request.version() < Version::HTTP_2 {
+                return Ok(refused());
             }
             let origin = match page(request.headers(), &named) {
+                Page::None if named.is_empty() => return inner.oneshot(request).await,
                 Page::None => None,
                 Page::Known(origin) => Some(origin),
                 Page::Strange(origin) => {

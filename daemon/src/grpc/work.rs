@@ -8,7 +8,7 @@ use settled_proto::v1;
 use tonic::{Response, Status};
 
 use super::reason::Reason;
-use super::stream::{Answers, until_stopped};
+use super::stream::{Answers, driven, until_stopped};
 use super::{Api, convert, status};
 use crate::auth::{Scope, Standing, Verb};
 use crate::domain::enrollment::TaskId;
@@ -67,9 +67,12 @@ impl Api {
         taker: &Arc<Taker>,
         news: &mut News,
     ) -> Result<Taken, Status> {
-        while let Some(id) = before
-            && self.engine().has_task(id).await.map_err(|error| self.refuse(error))?
-        {
+        while let Some(id) = before {
+            let engine = self.engine().clone();
+            let has = driven(async move { engine.has_task(id).await }).await;
+            if !has.map_err(|error| self.refuse(error))?.map_err(|error| self.refuse(error))? {
+                break;
+            }
             news.wait(self.engine().clock()).await;
         }
         loop {
@@ -80,16 +83,22 @@ impl Api {
         }
     }
 
-    async fn next_task(&self, taker: &Arc<Taker>) -> Result<Option<Taken>, Status> {
+    /// What is offered now to a worker who may have it.
+    async fn offers(self, taker: Arc<Taker>) -> Result<Vec<Seen>, Status> {
         let now = self.engine().clock().now();
         let mut reader = self.engine().store().read().await.map_err(|error| self.refuse(error))?;
         let offers = reader.db().offers(&taker.queue, now, OFFERS).await;
         drop(reader);
         let offers = offers.map_err(|error| self.refuse(error))?;
         if !offers.is_empty() {
-            self.still_works(taker).await?;
+            self.still_works(&taker).await?;
         }
-        for offer in offers {
+        Ok(offers)
+    }
+
+    async fn next_task(&self, taker: &Arc<Taker>) -> Result<Option<Taken>, Status> {
+        let offers = driven(self.clone().offers(Arc::clone(taker))).await;
+        for offer in offers.map_err(|error| self.refuse(error))?? {
             // Whoever reads may go at any moment, also while the store takes note: that is done whether or not anybody waits for it.
             let errand = self.errands.spawn(self.clone().take(offer, Arc::clone(taker)));
             let found = errand.await.map_err(|error| self.refuse(Refusal::Internal(error.to_string())))?;

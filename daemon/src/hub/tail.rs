@@ -61,6 +61,7 @@ impl Tail {
 }
 
 /// What a look has found.
+#[derive(Debug, PartialEq, Eq)]
 enum Read {
     More,
     Nothing,
@@ -75,14 +76,19 @@ impl Kept {
     }
 
     async fn read_on(&mut self, store: &Store) -> Result<Read, StoreError> {
+        Ok(self.take_in(read(store, self.end()).await?))
+    }
+
+    /// Takes in what comes after its end. The page may be ahead of the number that was read before it.
+    fn take_in(&mut self, Piece { rows, head }: Piece) -> Read {
         let end = self.end();
-        let Piece { rows, head } = read(store, end).await?;
         if head <= end {
-            return Ok(Read::Nothing);
+            self.head = head;
+            return Read::Nothing;
         }
         if !is_whole(&rows, end) {
             *self = Self::default();
-            return Ok(Read::Hole);
+            return Read::Hole;
         }
         self.head = head;
         self.bytes += rows.iter().map(|row| row.object.len()).sum::<usize>();
@@ -91,7 +97,7 @@ impl Kept {
             let Some(first) = self.rows.pop_front() else { break };
             (self.before, self.bytes) = (first.seq, self.bytes - first.object.len());
         }
-        Ok(Read::More)
+        Read::More
     }
 
     fn piece(&self, seq: i64) -> Option<Piece> {
@@ -123,4 +129,53 @@ pub(super) async fn read(store: &Store, after: i64) -> Result<Piece, StoreError>
 /// Whether these come right after a number. Numbers have no holes, so a hole is what was taken away for its age.
 pub(super) fn is_whole(rows: &[Arc<TransitionRow>], after: i64) -> bool {
     !rows.is_empty() && rows.iter().zip(after + 1..).all(|(row, expected)| row.seq == expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(numbers: std::ops::RangeInclusive<i64>) -> Vec<Arc<TransitionRow>> {
+        let row = |seq| TransitionRow {
+            seq,
+            at: seq,
+            kind: "server".to_owned(),
+            change: "updated".to_owned(),
+            object_id: "A".to_owned(),
+            server_id: "A".to_owned(),
+            resource_id: None,
+            run_id: None,
+            old_labels: None,
+            object: "{}".to_owned(),
+        };
+        numbers.map(|seq| Arc::new(row(seq))).collect()
+    }
+
+    fn numbers(kept: &Kept, seq: i64) -> Option<(Vec<i64>, i64)> {
+        kept.piece(seq).map(|piece| (piece.rows.iter().map(|row| row.seq).collect(), piece.head))
+    }
+
+    #[test]
+    fn p10_a_page_that_is_ahead_of_its_head_is_known_to_end_by_the_next_look() {
+        let mut kept = Kept { before: 100, head: 100, ..Kept::default() };
+        // Something was committed between the two questions.
+        assert_eq!(kept.take_in(Piece { rows: rows(101..=102), head: 101 }), Read::More);
+        assert_eq!(numbers(&kept, 100), Some((vec![101, 102], 101)));
+        assert_eq!(kept.take_in(Piece { rows: Vec::new(), head: 102 }), Read::Nothing);
+        assert_eq!(numbers(&kept, 102), Some((Vec::new(), 102)), "the commit of 102 is known to end there");
+    }
+
+    #[test]
+    fn p10_the_tail_is_bounded_and_gives_nothing_that_it_does_not_keep() {
+        let mut kept = Kept { before: 100, head: 100, ..Kept::default() };
+        assert_eq!(kept.take_in(Piece { rows: rows(102..=103), head: 103 }), Read::Hole);
+        assert!(kept.rows.is_empty(), "what comes behind a hole is not kept");
+        let mut kept = Kept { before: 0, head: 0, ..Kept::default() };
+        let most = i64::try_from(KEPT_MAX).unwrap();
+        assert_eq!(kept.take_in(Piece { rows: rows(1..=most), head: most }), Read::More);
+        assert_eq!(kept.take_in(Piece { rows: rows(most + 1..=most + 2), head: most + 2 }), Read::More);
+        assert_eq!((kept.rows.len(), kept.before), (KEPT_MAX, 2));
+        assert_eq!(numbers(&kept, 1), None);
+        assert_eq!(numbers(&kept, 2).unwrap().0[0], 3);
+    }
 }

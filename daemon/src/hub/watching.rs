@@ -311,7 +311,7 @@ impl Watcher {
     /// The next page of transitions.
     async fn look_at_transitions(&mut self) -> Result<(), WatchError> {
         self.page = None;
-        let Piece { rows, head } = match self.tail.after(&self.store, self.cursor).await? {
+        let Piece { rows, head } = match self.in_the_tail().await? {
             Some(piece) => piece,
             None => self.read_alone().await?,
         };
@@ -327,7 +327,15 @@ impl Watcher {
         Ok(())
     }
 
-    /// The same for one that is further behind than the others.
+    /// What the tail has. It can outlive what the store keeps, and with that the labels that servers had: who asks for those reads alone.
+    async fn in_the_tail(&self) -> Result<Option<Piece>, WatchError> {
+        if self.wanted.asks_for_places() {
+            return Ok(None);
+        }
+        Ok(self.tail.after(&self.store, self.cursor).await?)
+    }
+
+    /// The same for one that is further behind than the others, or asks for labels.
     async fn read_alone(&self) -> Result<Piece, WatchError> {
         let piece = tail::read(&self.store, self.cursor).await?;
         if piece.head > self.cursor && !tail::is_whole(&piece.rows, self.cursor) {

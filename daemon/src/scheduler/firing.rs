@@ -14,7 +14,7 @@ use crate::engine::{ChoreEnd, Engine, Refusal};
 use crate::store::StoreError;
 use crate::store::rows::ScheduleRow;
 
-/// Schedules that are read at once. One look goes on until it has done something for one of them; the next look goes on from there.
+/// Schedules that are read at once, and for which one look does something; the next look goes on.
 const LOOKED_AT_MAX: i64 = 64;
 
 /// Principals of whom nobody could tell in this look what they may do: they are not asked about again in it.
@@ -62,7 +62,7 @@ impl Firing {
     async fn fire_due(&self, unclear: &mut Unclear) -> Result<u64, StoreError> {
         let now = self.engine.clock().now();
         let (mut done, mut after, mut id) = (0, i64::MIN, String::new());
-        while done == 0 {
+        while done < LOOKED_AT_MAX.unsigned_abs() {
             let mut reader = self.engine.store().read().await?;
             let page = reader.db().schedules_due(now, (after, &id), LOOKED_AT_MAX).await?;
             drop(reader);

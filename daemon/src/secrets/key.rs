@@ -45,6 +45,9 @@ impl MasterKey {
         if mode & (if handed_over { 0o037 } else { 0o077 }) != 0 {
             return Err(bad(format!("others may read it (mode {:o}): chmod 600 it", mode & 0o777)));
         }
+        if !handed_over {
+            on_disk(path).map_err(|e| bad(format!("cannot be made to last: {e}")))?;
+        }
         let bytes = Zeroizing::new(std::fs::read(path).map_err(|e| bad(e.to_string()))?);
         let key: [u8; KEY_BYTES] =
             bytes[..].try_into().map_err(|_| bad(format!("holds {} bytes, not {KEY_BYTES}", bytes.len())))?;
@@ -69,6 +72,19 @@ impl fmt::Debug for MasterKey {
 
 fn bad(path: &Path, message: String) -> SecretError {
     SecretError::KeyFile { path: path.display().to_string(), message }
+}
+
+/// What somebody has put there may be in memory only: it is on the disk, under its name, before anything is sealed with it.
+fn on_disk(path: &Path) -> std::io::Result<()> {
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    for place in [Some(path), directory].into_iter().flatten() {
+        match std::fs::File::open(place)?.sync_all() {
+            // Nothing can be on its way to a disk that is not written to.
+            Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {}
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 /// What is sealed with a key is lost with it: the file is on the disk, under its name, before anything can be.

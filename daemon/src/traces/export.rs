@@ -133,7 +133,8 @@ impl Exporter {
     }
 
     fn fails(&self, why: &str) -> bool {
-        let endpoint = &self.way.endpoint;
+        // What comes after the path may be a key.
+        let endpoint = self.way.endpoint.split('?').next().unwrap_or_default();
         *self.queue.trouble() = Some(why.to_owned());
         if let Some(more) = self.told.tell(self.way.clock.monotonic()) {
             let dropped = self.queue.dropped.get();

@@ -16,6 +16,9 @@ use crate::remote::Remote;
 use crate::store::admin::Counts;
 use crate::traces::Traces;
 
+/// How long the store may take to tell its counts: the others do not wait for it.
+const COUNTS_LIMIT: Duration = Duration::from_millis(500);
+
 /// What the figures come from.
 pub(in crate::app) struct Sources {
     engine: Engine,
@@ -58,7 +61,12 @@ impl Sources {
     pub(super) async fn text(&self) -> String {
         let mut text = Text::default();
         self.daemon(&mut text);
-        if let Some(counts) = self.counts().await {
+        let limit = self.clock.sleep_until(self.clock.monotonic() + COUNTS_LIMIT);
+        let counts = tokio::select! {
+            counts = self.counts() => counts,
+            () = limit => None,
+        };
+        if let Some(counts) = counts {
             records(&mut text, &counts);
         }
         self.runs(&mut text);

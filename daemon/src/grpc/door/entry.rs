@@ -185,7 +185,7 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Whoever has one IPv6 address has 2^64 of them: they share their places.
-fn house_of(address: IpAddr) -> IpAddr {
+pub(in crate::grpc) fn house_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => {

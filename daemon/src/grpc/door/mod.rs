@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower::Service;
 
-pub(super) use entry::Peer;
+pub(super) use entry::{Peer, house_of};
 pub use socket::{BindError, bind};
 pub use tls::{Credentials, Network, Tls, TlsError, TlsFiles};
 

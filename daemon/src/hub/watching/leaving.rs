@@ -45,7 +45,8 @@ impl Leaving {
     /// Of a server that leaves with the transition of this number, out of these filters; those still admit it.
     pub(super) fn new(wanted: &Wanted, server: &str, seq: i64, (goes, stays): (Mask, Mask)) -> Self {
         let (was, is) = (wanted.on(server, goes), wanted.on(server, stays));
-        let made_by = if wanted.is_confined() { seq } else { i64::MAX };
+        // As long as another filter admits the server, its caller sees it.
+        let made_by = if wanted.is_confined() && stays.is_empty() { seq } else { i64::MAX };
         Self { server: server.to_owned(), seq, made_by, was, is, part: Part::Server }
     }
 

@@ -16,6 +16,7 @@ mod wants;
 pub use wants::Wants;
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use known::Known;
 use pending::Pending;
@@ -98,6 +99,14 @@ pub(super) struct Mark {
     writes: u64,
     audit: usize,
     called: usize,
+}
+
+/// How far the clock that noted the last row of the audit may have been ahead. Further, it was wrong, and is not followed.
+const LEAD_MAX: Duration = Duration::from_mins(10);
+
+/// When a row of the audit was noted, so that times follow the order of the rows although the clocks of several daemons differ.
+fn in_order(before: Timestamp, now: Timestamp) -> Timestamp {
+    if before.since(now) > LEAD_MAX { now } else { before.max(now) }
 }
 
 impl<'c> Unit<'c> {
@@ -229,7 +238,7 @@ impl<'c> Unit<'c> {
         self.flush().await?;
         pending::write_transitions(&mut self.db, &self.transitions).await?;
         if !self.audit.is_empty() {
-            self.audited_at = self.audited_at.max(self.now);
+            self.audited_at = in_order(self.audited_at, self.now);
         }
         pending::write_audit(&mut self.db, &self.audit, self.audited_at).await?;
         self.called.sort_unstable();
@@ -283,5 +292,18 @@ impl<'c> Unit<'c> {
 
     fn replaced_resource(&mut self, id: ResourceId, before: Option<Resource>) {
         self.before.push(Before::Resource(id, before));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p14_times_of_the_audit_follow_its_order_unless_a_clock_was_wrong() {
+        let at = |seconds: i64| Timestamp(seconds * 1_000_000);
+        for (before, now, noted) in [(0, 5, 5), (100, 95, 100), (700, 100, 700), (701, 100, 100)] {
+            assert_eq!(in_order(at(before), at(now)), at(noted), "{before} {now}");
+        }
     }
 }

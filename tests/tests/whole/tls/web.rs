@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use settled_proto::v1::admin_client::AdminClient;
 use settled_proto::v1::watch_request::Start;
 use settled_proto::v1::{
     CommandResponse, ListResourcesRequest, Role, WatchRequest, WatchResponse, WhoAmIRequest, WhoAmIResponse,
@@ -155,8 +156,21 @@ async fn p14_a_page_of_another_origin_gets_nothing_and_one_that_may_needs_creden
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p14_where_no_page_is_named_every_page_is_refused_before_anything_is_done() {
+    let house = House::open().await;
+    let secret = token(&house.daemon, "panel", Role::Operator, 1).await;
+    let wire = house.caller().with_token(&secret).channel(house.address).await.unwrap();
+    let mut admin = AdminClient::new(wire);
+    let mut of_a_page = tonic::Request::new(WhoAmIRequest {});
+    of_a_page.metadata_mut().insert("origin", "https://evil.example".parse().unwrap());
+    let refused = admin.who_am_i(of_a_page).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "403: {refused:?}");
+    assert_eq!(admin.who_am_i(WhoAmIRequest {}).await.unwrap().into_inner().principal, "token:panel");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn silence_over_http_1_1_ends_at_every_stage_and_an_open_stream_does_not() {
-    let patience = [("HANDSHAKE_S", "1"), ("FIRST_REQUEST_S", "2"), ("IDLE_S", "3"), ("BODY_S", "1")];
+    let patience = [("HANDSHAKE_S", "3"), ("FIRST_REQUEST_S", "4"), ("IDLE_S", "5"), ("BODY_S", "2")];
     let set = |options: Options, (key, value): (&str, &str)| options.set(&format!("LIMITS__{key}"), value);
     let house = House::open_with(patience.into_iter().fold(for_pages(), set)).await;
     let secret = token(&house.daemon, "panel", Role::Operator, 1).await;

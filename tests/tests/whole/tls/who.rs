@@ -83,15 +83,6 @@ async fn p14_a_token_is_stored_hashed_expires_and_is_revoked_at_once_on_every_da
         Caller::trusting(&authority).with_token(unknown.expose()).who(here).await,
         "does not know this token",
     );
-
-    // Their clocks differ by more than a day, and the audit goes on in one order all the same.
-    let ask = ListAuditRequest { oldest_first: true, page_size: 100, ..ListAuditRequest::default() };
-    let entries = one.admin().list_audit(ask).await.unwrap().into_inner().entries;
-    assert!(entries.is_sorted_by_key(|entry| entry.seq), "{entries:?}");
-    let at = |entry: &AuditEntry| entry.at.map(|at| (at.seconds, at.nanos));
-    assert!(entries.is_sorted_by_key(at), "{entries:?}");
-    let last = entries.last().unwrap();
-    assert!(last.code == "UNAUTHENTICATED" && at(last) >= at(&entries[0]), "{last:?}");
 }
 
 /// The name of the database in a URL of the cluster.
