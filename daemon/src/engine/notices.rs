@@ -65,7 +65,8 @@ pub enum Way {
 }
 
 impl NewNotifier {
-    fn check(&self) -> Result<(), Refusal> {
+    /// Refuses what is not as it must be, by its field.
+    pub fn check(&self) -> Result<(), Refusal> {
         let mut problems = valid::Problems::default();
         problems.check("name", valid::resource_name(&self.name));
         problems.check("labels", valid::labels(&self.wanted.labels));

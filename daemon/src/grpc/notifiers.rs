@@ -46,12 +46,13 @@ impl Api {
                 ));
             }
         };
-        if matches!(way, Way::Email { .. }) && !self.parts.steward.can_mail() {
+        let new = NewNotifier { name: m.name, way, wanted };
+        new.check()?;
+        if matches!(new.way, Way::Email { .. }) && !self.parts.steward.can_mail() {
             return Err(Refusal::not_now(
                 "there is no mail server: set smtp.host and smtp.from in the daemon's configuration, and restart it",
             ));
         }
-        let new = NewNotifier { name: m.name, way, wanted };
         let row = self.engine().create_notifier(asked, new).await?;
         Ok(v1::CreateNotifierResponse { notifier: Some(convert::notifier(&row)?) })
     }

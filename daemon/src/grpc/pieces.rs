@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::{Body as HttpBody, Frame};
 use tonic::Status;
 use tonic::body::Body;
 
@@ -17,6 +17,7 @@ pub(super) fn pieces(message: Bytes, trailers: Option<HeaderMap>) -> Body {
     Body::new(Pieces { message, trailers })
 }
 
+/// It does not tell its length: for browsers its trailers become part of it.
 struct Pieces {
     message: Bytes,
     trailers: Option<HeaderMap>,
@@ -44,10 +45,6 @@ impl HttpBody for Pieces {
 
     fn is_end_stream(&self) -> bool {
         self.message.is_empty() && self.trailers.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.message.len() as u64)
     }
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::{Buf as _, BufMut as _};
 use http::uri::PathAndQuery;
 use settled_proto::v1::{
-    ApplyLifecycleRequest, CreateScheduleRequest, CreateTokenRequest, EnrollRequest, ListAuditRequest,
-    ListEnrollmentsRequest, ListExecutionsRequest, ListLifecyclesRequest, ListResourcesRequest,
-    ListRunsRequest, ListSchedulesRequest, ListServersRequest, ListTokensRequest, OperationTarget, Role,
-    ScheduleTarget, WatchRequest, schedule_target, watch_request::Start,
+    ApplyLifecycleRequest, CreateNotifierRequest, CreateScheduleRequest, CreateTokenRequest, EnrollRequest,
+    ListAuditRequest, ListEnrollmentsRequest, ListExecutionsRequest, ListLifecyclesRequest,
+    ListResourcesRequest, ListRunsRequest, ListSchedulesRequest, ListServersRequest, ListTokensRequest,
+    OperationTarget, Role, ScheduleTarget, WatchRequest, schedule_target, watch_request::Start,
 };
 use settled_tests::engine::{Served, install};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -124,6 +124,14 @@ impl World {
             ..Default::default()
         };
         api.admin().create_token(token).await.unwrap();
+        let notifier = CreateNotifierRequest {
+            request_id: "n".to_owned(),
+            name: "bell".to_owned(),
+            url: "https://hooks.example/settled".to_owned(),
+            secret: b"what a webhook is signed with".to_vec(),
+            ..Default::default()
+        };
+        api.admin().create_notifier(notifier).await.unwrap();
         Self { api, words: words(run, enrollment) }
     }
 
@@ -215,6 +223,9 @@ fn words(run: String, enrollment: String) -> Words {
         ("token", one("ci")),
         ("count", Vec::new()),
         ("page_token", one("AAAA")),
+        ("notifier", one("bell")),
+        ("url", one("https://hooks.example/settled")),
+        ("secret", one("what a webhook is signed with")),
     ])
 }
 

@@ -164,7 +164,7 @@ async fn p14_where_no_page_is_named_every_page_is_refused_before_anything_is_don
     let mut of_a_page = tonic::Request::new(WhoAmIRequest {});
     of_a_page.metadata_mut().insert("origin", "https://evil.example".parse().unwrap());
     let refused = admin.who_am_i(of_a_page).await.unwrap_err();
-    assert_eq!(refused.code(), Code::PermissionDenied, "403: {refused:?}");
+    assert!(refused.message().contains("403 Forbidden"), "{refused:?}");
     assert_eq!(admin.who_am_i(WhoAmIRequest {}).await.unwrap().into_inner().principal, "token:panel");
 }
 
