@@ -79,8 +79,11 @@ async fn make(store: &Store, path: &Path, clock: &dyn Clock) -> anyhow::Result<K
     Ok(MasterKey::from_own_file(path, fresh)?.into())
 }
 
-/// A refusal for want of a key, with what to do.
+/// A refusal for want of a key, with what to do. Of a store that does not answer nobody knows what it lacks.
 pub(super) fn missing(refusal: Refusal, config: &Config) -> anyhow::Error {
+    if matches!(refusal, Refusal::Store(_)) {
+        return anyhow::Error::new(refusal);
+    }
     let path = path(config);
     let next = beside(&path);
     anyhow::Error::new(refusal).context(format!(

@@ -114,7 +114,8 @@ fn unfinished(rotation: &Rotation) -> Option<String> {
     }
     (key != main).then(|| {
         format!(
-            "The master key in use, {key}, is only in the place of the next one: put it in the place of the former one (docs/secrets.md), before              anything else is put there"
+            "The master key in use, {key}, is only in the place of the next one: put it in the place of the former one (docs/secrets.md), before \
+             anything else is put there"
         )
     })
 }

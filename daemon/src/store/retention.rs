@@ -12,7 +12,7 @@ pub struct Horizon {
     pub transitions: Timestamp,
     /// Answers to request ids, and what notifiers were told.
     pub requests: Timestamp,
-    /// What was asked by whom, and tokens that were revoked.
+    /// What was asked by whom, and tokens that were revoked or have expired.
     pub audit: Timestamp,
 }
 
