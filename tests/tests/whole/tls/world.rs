@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType, date_time_ymd};
@@ -85,9 +86,16 @@ impl Leaf {
     }
 }
 
-/// An address of this machine where nobody listens now.
+/// An address of this machine where nobody listens now. Its port is none of those that outgoing connections get, of which another test could
+/// have it before it is listened on.
 pub(crate) fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let ports = std::iter::repeat_with(|| {
+        std::process::id().wrapping_mul(31).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed))
+    });
+    let mut addresses =
+        ports.map(|n| SocketAddr::from(([127, 0, 0, 1], 20_000 + u16::try_from(n % 12_000).unwrap())));
+    addresses.find(|address| std::net::TcpListener::bind(address).is_ok()).unwrap()
 }
 
 /// What makes a daemon listen there, with the certificate that lies in this directory.
