@@ -15,7 +15,6 @@ use super::{Answer, Asked, Engine, Refusal, valid};
 use crate::catalog::{NoEndpoint, check_endpoint};
 use crate::domain::id::RunId;
 use crate::domain::notice::{self, Notice, NoticeEvent, Wanted, is_address};
-use crate::domain::time::Timestamp;
 use crate::store::rows::{DeliveryRow, NotifierRow};
 use crate::store::{Command, StoreError, Unit, Wants};
 
@@ -320,11 +319,6 @@ impl Engine {
     pub async fn test_notifier(&self, asked: Asked, notifier: String) -> Result<DeliveryRow, Refusal> {
         asked.check()?;
         self.writer().commit(TestNotifier { asked, notifier }).await
-    }
-
-    /// How many notices were given up since then, by the name of their notifier.
-    pub async fn dead_notices(&self, since: Timestamp) -> Result<BTreeMap<String, i64>, StoreError> {
-        self.store().read().await?.db().dead_deliveries(since).await
     }
 
     /// Tells of at most so many runs that have fallen silent since somebody was told; answers how many that were. Nothing is looked for

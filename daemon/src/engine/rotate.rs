@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::sealing::{OWN, random};
 use super::{Answer, Asked, Engine, Refusal, audit};
 use crate::secrets::{Keys, Place};
-use crate::store::{AuditResult, AuditRow, Command, PlacedRow, StoreError, Unit, Wants};
+use crate::store::{AuditResult, AuditRow, Command, Db, PlacedRow, StoreError, Unit, Wants};
 
 /// Rows in one transaction.
 const BATCH: i64 = 64;
@@ -161,7 +161,8 @@ impl Engine {
                 some => resealed += some,
             }
         }
-        let rotation = Rotation { resealed, ..self.rotation().await? };
+        let rotation = self.rotation(&mut self.store().read().await?.db()).await?;
+        let rotation = Rotation { resealed, ..rotation };
         if resealed > 0 {
             let detail = format!("{resealed} secrets sealed with {}", rotation.key);
             self.writer().commit(NoteEnd { asked, detail }).await?;
@@ -181,11 +182,10 @@ impl Engine {
     }
 
     /// Which master key secrets are sealed with, and how many are not yet.
-    pub async fn rotation(&self) -> Result<Rotation, Refusal> {
-        let mut reader = self.store().read().await?;
-        let own = reader.db().secret(self.installation(), OWN).await?;
+    pub async fn rotation(&self, db: &mut Db<'_>) -> Result<Rotation, StoreError> {
+        let own = db.secret(self.installation(), OWN).await?;
         let key = own.map(|own| own.key_id).unwrap_or_default();
-        let rows = reader.db().secrets_by_key().await?;
+        let rows = db.secrets_by_key().await?;
         let left = rows.iter().filter(|(id, _)| *id != key).map(|(_, rows)| rows).sum::<i64>();
         Ok(Rotation {
             key,

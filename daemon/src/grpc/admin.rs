@@ -37,20 +37,19 @@ impl Api {
         let engine = self.engine();
         let drain = self.drain_now().await?;
         let now = engine.clock().now();
-        let (counts, seq, rows, held) = {
-            let mut reader = engine.store().read().await?;
-            let mut db = reader.db();
-            let (counts, seq) = (db.counts().await?, db.last_seq().await?);
-            (counts, seq, db.daemons(now).await?, db.held_servers(HELD_MAX).await?)
-        };
-        let of_keys = unfinished(&engine.rotation().await?);
+        let mut reader = engine.store().read().await?;
+        let mut db = reader.db();
+        let (counts, seq) = (db.counts().await?, db.last_seq().await?);
+        let (rows, held) = (db.daemons(now).await?, db.held_servers(HELD_MAX).await?);
+        let of_keys = unfinished(&engine.rotation(&mut db).await?);
+        let dead = db.dead_deliveries(now - DEAD_TOLD_FOR).await?;
+        drop(reader);
         let daemons = convert::daemons(&rows, engine.me(), &engine.catalog().digests())?;
         let of_servers = counts.reach.iter().filter_map(|(reach, n)| warning(reach, *n));
         let of_lanes = held.iter().filter_map(|server| held_too_long(server, now));
         let more = counts.held - i64::try_from(held.len()).unwrap_or(0);
         let more = (more > 0).then(|| format!("{more} more lanes are held. See all: settlectl server list"));
         let of_daemons = daemons.iter().filter_map(convert::daemon_warning);
-        let dead = engine.dead_notices(now - DEAD_TOLD_FOR).await?;
         let of_notifiers = dead.iter().map(|(notifier, n)| not_told(notifier, *n));
         let warnings = self.parts.steward.warnings().into_iter();
         let warnings = warnings.chain(of_servers).chain(of_lanes).chain(more).chain(of_daemons);

@@ -23,6 +23,9 @@ static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
 /// Connections that read at the same time.
 const READERS_MAX: u32 = 8;
+/// Connections that are open from the beginning. One that a read gives back is not there for the next one at once; another would have to be opened,
+/// for which there may be no file descriptor left.
+const READERS_MIN: u32 = 2;
 /// How long a reader waits for a connection before it is told that the database is not available.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may lie unused before it is asked whether it still stands.
@@ -153,6 +156,7 @@ async fn open_sqlite(path: &Path) -> Result<(Pools, Options, Conn), OpenError> {
     let conn = options.connect().await?;
     let pool = SqlitePoolOptions::new()
         .max_connections(READERS_MAX)
+        .min_connections(READERS_MIN)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .idle_timeout(None)

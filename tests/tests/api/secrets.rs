@@ -131,7 +131,7 @@ async fn rotate_in_pieces(url: &str) {
         } else {
             left -= usize::try_from(engine.reseal_some().await.unwrap()).unwrap();
         }
-        let rotation = engine.rotation().await.unwrap();
+        let rotation = engine.rotation(&mut engine.store().read().await.unwrap().db()).await.unwrap();
         assert_eq!((rotation.key.as_str(), rotation.left), (key(2).id(), left as u64), "after {piece}");
         drop(engine);
         // Whoever comes next with one key alone is told which other it needs.
@@ -178,7 +178,7 @@ async fn p2_p12_a_rotation_is_done_once_and_what_comes_during_it_is_sealed_with_
         ..EditServer::default()
     };
     engine.edit_server(asked("Servers.Update", "e1"), ask).await.unwrap();
-    assert_eq!(engine.rotation().await.unwrap().left, 1);
+    assert_eq!(engine.rotation(&mut engine.store().read().await.unwrap().db()).await.unwrap().left, 1);
     let again = engine.rotate_secrets(asked("Admin.RotateSecrets", "r1")).await.unwrap();
     assert_eq!((again.key.as_str(), again.resealed, again.left), (key(2).id(), 1, 0));
     let refused = engine.use_keys(old()).await.unwrap_err().to_string();
