@@ -58,10 +58,11 @@ impl Firing {
         }
     }
 
-    /// Fires what is due. What cannot be fired now keeps nobody from what comes after it.
+    /// Fires what is due, each schedule once. What cannot be fired now keeps nobody from what comes after it.
     async fn fire_due(&self, unclear: &mut Unclear) -> Result<u64, StoreError> {
         let now = self.engine.clock().now();
         let (mut done, mut after, mut id) = (0, i64::MIN, String::new());
+        let mut looked_at = HashSet::new();
         while done < LOOKED_AT_MAX.unsigned_abs() {
             let mut reader = self.engine.store().read().await?;
             let page = reader.db().schedules_due(now, (after, &id), LOOKED_AT_MAX).await?;
@@ -69,7 +70,10 @@ impl Firing {
             let Some(last) = page.last() else { break };
             (after, id) = (last.fire_at.unwrap_or(i64::MAX), last.id.clone());
             for row in page {
-                done += u64::from(self.fire(row, true, unclear).await);
+                // One that has more to do is due again at once: that is for the next look.
+                if looked_at.insert(row.id.clone()) {
+                    done += u64::from(self.fire(row, true, unclear).await);
+                }
             }
         }
         Ok(done)
