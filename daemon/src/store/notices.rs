@@ -1,4 +1,4 @@
-//! Notifiers, and the queue of what they are told. What is told is written with the change that it tells of ([`Unit::tell`]), by the unit
+//! Notifiers, and the queue of what they are told. What is told is written with the change that it tells of (`Unit::tell`), by the unit
 //! itself: nobody who changes something can forget it, and what was not committed is not told.
 
 use std::collections::BTreeMap;
