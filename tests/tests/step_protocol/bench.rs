@@ -146,6 +146,21 @@ impl Bench {
         bench
     }
 
+    /// Puts a script in place of a shell: once `condition` holds, strace follows it with these options, for one time, and writes `trace`.
+    pub(crate) fn ambush(&self, shell: &str, condition: &str, options: &str) {
+        let path = self.path(shell);
+        std::fs::remove_file(&path).expect("removed");
+        let dir = self.dir.path().display();
+        let text = format!(
+            "#!/bin/sh\nif {condition} && mkdir {dir}/ambushed 2>/dev/null; then\n\
+             exec strace -D -o {dir}/trace {options} /bin/sh \"$@\"\n\
+             fi\nexec /bin/sh \"$@\"\n"
+        );
+        std::fs::write(&path, text).expect("written");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).expect("executable");
+    }
+
     /// Takes the server with epoch 1.
     pub(crate) async fn claim(&self) {
         self.steps.claim(&self.target, self.installation, 1).await.expect("claimed");

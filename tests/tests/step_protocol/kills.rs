@@ -97,22 +97,12 @@ impl Life {
             .map_or_else(String::new, |point| format!("killed at {} {}", point.call, point.count))
     }
 
-    /// Puts a script in place of a shell of the bench: once `condition` holds, strace follows it, for one time.
+    /// The victim is whoever gets this shell of the bench once `condition` holds.
     fn ambush(&self, shell: &str, condition: &str) {
-        let path = self.bench.path(shell);
-        fs::remove_file(&path).expect("removed");
-        let dir = self.bench.dir.path().display();
         let kill = self.point.as_ref().map_or_else(String::new, |point| {
             format!("-e inject={}:signal=KILL:when={}", point.call, point.count)
         });
-        let text = format!(
-            "#!/bin/sh\nif {condition} && mkdir {dir}/ambushed 2>/dev/null; then\n\
-             exec strace -D -o {dir}/trace {kill} /bin/sh \"$@\"\n\
-             fi\nexec /bin/sh \"$@\"\n"
-        );
-        fs::write(&path, text).expect("written");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(&path, mode).expect("executable");
+        self.bench.ambush(shell, condition, &kill);
     }
 
     /// The next verb is the victim.

@@ -15,6 +15,7 @@ mod lost;
 mod once;
 mod outputs;
 mod probe;
+mod pump;
 mod secrets;
 mod shells;
 mod upgrade;

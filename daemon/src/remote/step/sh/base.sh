@@ -78,10 +78,14 @@ forget_secrets_of() {
   esac
 }
 
-# verdict BLOCK TEXT: two processes may each write one; the first to link it wins, for ever.
+# verdict BLOCK TEXT: two processes may each write one; the first to link it wins, for ever. Not while a pump is being replaced, which takes
+# a moment: see `look_after_pump`.
 verdict() {
   [ -e exit ] && return 0
-  block "exit.$1" "$2" && sync_files "exit.$1" && ln "exit.$1" exit 2>/dev/null && sync_files .
+  block "exit.$1" "$2" && sync_files "exit.$1" && {
+    lock_within 3
+    ln "exit.$1" exit 2>/dev/null
+  } 3<limits && sync_files .
   forget_secrets
   [ -e exit ]
 }
@@ -157,7 +161,8 @@ look() {
   state=running detail= settled=0
   if [ -e "$1/exit" ]; then
     read -r state detail <"$1/exit"
-    held "$1/pump.lock" || settled=1
+    # What never ran prints nothing.
+    [ "$state" != rejected ] && held "$1/pump.lock" || settled=1
     return 0
   fi
   if [ ! -e "$1/started" ]; then

@@ -12,7 +12,7 @@
 # the manager alive. Here two processes can each write the verdict, and when both are dead the locks and the processes prove the rest.
 #
 # Locks: sup.lock = somebody watches; lock = first supervisor or leaf alive, or payload not yet noted; leaf.lock = leaf alive;
-# pump.lock = output may still come. Descriptors: 3 leaf.lock, 4 pump.lock, 5 sup.lock, 6 epoch.lock, 7 fifo, 8 lane, 9 lock.
+# pump.lock = output may still come; limits = a pump is being replaced, or the end written. Descriptors: 3 leaf.lock, 4 pump.lock, 5 sup.lock, 6 epoch.lock, 7 fifo, 8 lane, 9 lock.
 
 launch_role() {
   if [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
@@ -146,10 +146,14 @@ signal_session() {
   done
 }
 
-# A pump that died leaves a payload that would block on a full fifo: another one drains it.
+# A pump that died leaves a payload that would block on a full fifo: another one drains it. None begins once the end is there: whoever was
+# told of an end is not told of output that may still come.
 look_after_pump() {
-  held pump.lock && return 0
-  [ -e drained ] || [ -e exit ] || ! held leaf.lock && return 0
+  held pump.lock || [ -e drained ] || ! held leaf.lock && return 0
+  { flock -n 3 && [ ! -e exit ] && replace_pump; } 3<limits
+}
+
+replace_pump() {
   raise truncated
   exec 7<>pipe
   start_pump
