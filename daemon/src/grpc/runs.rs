@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status, async_trait};
 use super::pages::Page;
 use super::places::Places;
 use super::sight::{Seen, Sight};
-use super::stream::{Answers, driven, until_stopped};
+use super::stream::{Answers, driven, told, until_stopped};
 use super::{Api, check, convert};
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::run::Run;
@@ -93,23 +93,25 @@ impl Api {
     }
 
     fn story(&self, follower: Follower) -> impl Stream<Item = Result<v1::FollowRunResponse, Status>> + use<> {
-        let state = Some((self.clone(), follower));
+        let state = Some((self.clone(), Box::new(follower)));
         stream::unfold(state, |state| async {
-            let (api, mut follower): (Self, Follower) = state?;
-            let teller = api.clone();
-            let told = driven(async move {
-                let piece = match follower.next(teller.engine().clock()).await {
-                    Ok(Some(told)) => teller.piece(told).await.map(Some),
-                    Ok(None) => Ok(None),
-                    Err(error) => Err(error.into()),
-                };
-                (follower, piece)
-            });
-            match told.await {
-                Ok((follower, Ok(piece))) => Some((Ok(piece?), Some((api, follower)))),
-                Ok((_, Err(refusal))) | Err(refusal) => Some((Err(api.refuse(refusal)), None)),
+            let (api, follower) = state?;
+            match api.next_piece(follower).await {
+                Ok((follower, piece)) => Some((Ok(piece?), Some((api, follower)))),
+                Err(refusal) => Some((Err(api.refuse(refusal)), None)),
             }
         })
+    }
+
+    async fn next_piece(
+        &self,
+        follower: Box<Follower>,
+    ) -> Result<(Box<Follower>, Option<v1::FollowRunResponse>), Refusal> {
+        let (follower, told) = told(follower, &self.engine().shared_clock()).await?;
+        let Some(told) = told? else { return Ok((follower, None)) };
+        let api = self.clone();
+        let piece = driven(async move { api.piece(told).await }).await??;
+        Ok((follower, Some(piece)))
     }
 
     async fn piece(&self, told: Told) -> Result<v1::FollowRunResponse, Refusal> {

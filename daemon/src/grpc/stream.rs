@@ -2,6 +2,7 @@
 //! pauses its own reading of the store and nobody else's.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::watch;
@@ -10,7 +11,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
 use super::{GrpcParts, Leaving, status};
+use crate::clock::Clock;
 use crate::engine::Refusal;
+use crate::hub::{Next, Reading};
 
 /// A stream of answers.
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -71,10 +74,39 @@ pub(super) fn until_stopped<T: Send + 'static>(
 
 /// Has something done that is driven on whether or not anybody asks for it, until whoever waits for it goes away. A stream is asked only while
 /// its reader takes what it is sent; what it has in its hands in between, a connection to the store or a lock, others would wait for.
-pub(super) async fn driven<T: Send + 'static>(
+pub(super) fn driven<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
-) -> Result<T, Refusal> {
-    AbortOnDropHandle::new(tokio::spawn(work)).await.map_err(|error| Refusal::Internal(error.to_string()))
+) -> impl Future<Output = Result<T, Refusal>> + Send {
+    // Begun at once: whoever waits for it need not have room for the work itself.
+    let task = AbortOnDropHandle::new(tokio::spawn(work));
+    async move { task.await.map_err(|error| Refusal::Internal(error.to_string())) }
+}
+
+/// The next thing that somebody is told who reads on, with who it is. Its looks are driven. While it waits it has nothing in its hands, and is as small
+/// as can be.
+pub(super) async fn told<R: Reading + 'static>(
+    mut reader: Box<R>,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Box<R>, Result<R::Told, R::Error>), Refusal> {
+    loop {
+        match reader.next(&**clock) {
+            Ok(Next::Tell(told)) => return Ok((reader, Ok(told))),
+            Ok(Next::Wait) => reader.wait(&**clock).await,
+            Ok(Next::Look) => {
+                let clock = Arc::clone(clock);
+                let look = driven(async move {
+                    let looked = reader.look(&*clock).await;
+                    (reader, looked)
+                });
+                let looked;
+                (reader, looked) = look.await?;
+                if let Err(error) = looked {
+                    return Ok((reader, Err(error)));
+                }
+            }
+            Err(error) => return Ok((reader, Err(error))),
+        }
+    }
 }
 
 /// Hears of what changes from here on.
@@ -97,8 +129,6 @@ pub(super) async fn leaves(leaving: &mut watch::Receiver<Leaving>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use futures::FutureExt as _;
     use tokio::sync::{Semaphore, oneshot};
 

@@ -9,7 +9,7 @@ use settled_proto::v1::watch_response::Event;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::sight::Sight;
-use super::stream::{Answers, driven, until_stopped};
+use super::stream::{Answers, told, until_stopped};
 use super::{Api, check, convert, status};
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::engine::{Refusal, targets};
@@ -117,15 +117,10 @@ impl Api {
         watcher: Watcher,
         generation: String,
     ) -> impl Stream<Item = Result<v1::WatchResponse, Status>> + use<> {
-        let state = Some((self.clone(), watcher, generation));
+        let state = Some((self.clone(), Box::new(watcher), generation));
         stream::unfold(state, |state| async {
-            let (api, mut watcher, generation) = state?;
-            let clock = api.engine().shared_clock();
-            let told = driven(async move {
-                let seen = watcher.next(&*clock).await;
-                (watcher, seen)
-            });
-            let (watcher, seen) = match told.await {
+            let (api, watcher, generation) = state?;
+            let (watcher, seen) = match told(watcher, &api.engine().shared_clock()).await {
                 Ok(told) => told,
                 Err(refusal) => return Some((Err(api.refuse(refusal)), None)),
             };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Hub, news};
+use super::{Hub, Next, Reading, news};
 use crate::clock::Clock;
 use crate::domain::id::RunId;
 use crate::domain::run::{Run, RunState};
@@ -48,7 +48,7 @@ pub enum Told {
     },
 }
 
-/// One follower. Pulled, never pushed.
+/// One follower.
 pub struct Follower {
     store: Store,
     committed: watch::Receiver<Committed>,
@@ -66,6 +66,8 @@ pub struct Follower {
     /// The next byte to tell, over all steps in order.
     offset: u64,
     looked_at: Duration,
+    /// Whether the last look found nothing to tell.
+    idle: bool,
     finished: bool,
     ready: VecDeque<Told>,
     /// Bytes of output that the last look made ready.
@@ -97,6 +99,7 @@ impl Follower {
             base: 0,
             offset,
             looked_at: clock.monotonic(),
+            idle: false,
             finished: false,
             ready: VecDeque::new(),
             ready_bytes: 0,
@@ -104,29 +107,10 @@ impl Follower {
         }
     }
 
-    /// The next event; waits for it. `None` when the run has completed and all was told, or after [`Told::Gone`].
-    pub async fn next(&mut self, clock: &dyn Clock) -> Result<Option<Told>, StoreError> {
-        loop {
-            if let Some(told) = self.ready.pop_front() {
-                return Ok(Some(told));
-            }
-            if self.finished {
-                return Ok(None);
-            }
-            self.looked_at = clock.monotonic();
-            self.ready_bytes = 0;
-            self.look().await?;
-            if self.ready.is_empty() && !self.finished {
-                news::wait(&mut self.committed, clock).await;
-                clock.sleep_until(self.looked_at + LOOK_PAUSE).await;
-            }
-        }
-    }
-
     /// Looks once. Its place in the queue is read before the run, which leaves the queue for good; its steps are read after it: once it
     /// has completed, everything of it is there. One that was still queued has none: whatever began between the two reads is told by the
     /// next look, after its beginning.
-    async fn look(&mut self) -> Result<(), StoreError> {
+    async fn look_once(&mut self) -> Result<(), StoreError> {
         let mut reader = self.store.read().await?;
         let mut db = reader.db();
         let place = db.queue_position(self.run).await?;
@@ -256,6 +240,35 @@ impl Follower {
         let step_id = step.id.to_string();
         let offset = self.offset - data.len() as u64;
         self.ready.push_back(Told::Output { step_id, offset, data, next_offset: self.offset, truncated });
+    }
+}
+
+impl Reading for Follower {
+    /// `None` when the run has completed and all was told, or after [`Told::Gone`].
+    type Told = Option<Told>;
+    type Error = StoreError;
+
+    fn next(&mut self, _: &dyn Clock) -> Result<Next<Option<Told>>, StoreError> {
+        Ok(match self.ready.pop_front() {
+            Some(told) => Next::Tell(Some(told)),
+            None if self.finished => Next::Tell(None),
+            None if self.idle => Next::Wait,
+            None => Next::Look,
+        })
+    }
+
+    async fn look(&mut self, clock: &dyn Clock) -> Result<(), StoreError> {
+        self.looked_at = clock.monotonic();
+        self.ready_bytes = 0;
+        self.look_once().await?;
+        self.idle = self.ready.is_empty();
+        Ok(())
+    }
+
+    async fn wait(&mut self, clock: &dyn Clock) {
+        news::wait(&mut self.committed, clock).await;
+        clock.sleep_until(self.looked_at + LOOK_PAUSE).await;
+        self.idle = false;
     }
 }
 

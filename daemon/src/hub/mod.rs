@@ -13,11 +13,13 @@ use crate::store::{Committed, Writer};
 
 pub mod follow;
 mod news;
+mod reading;
 mod shelf;
 mod tail;
 pub mod watching;
 
 pub use news::News;
+pub use reading::{Next, Reading};
 pub use shelf::Shelf;
 pub use tail::Tail;
 

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::shelf::{Page, Shelf};
 use super::tail::{self, Piece, Tail};
-use super::{Hub, news};
+use super::{Hub, Next, Reading, news};
 use crate::clock::Clock;
 use crate::figures::Here;
 use crate::store::places::Place;
@@ -144,7 +144,7 @@ struct Turn {
     leaving: Option<Leaving>,
 }
 
-/// One watch. Pulled, never pushed.
+/// One watch.
 pub struct Watcher {
     store: Store,
     committed: watch::Receiver<Committed>,
@@ -228,33 +228,6 @@ impl Watcher {
             ready,
             _here: hub.watchers().enter(),
         })
-    }
-
-    /// The next event; waits for it.
-    pub async fn next(&mut self, clock: &dyn Clock) -> Result<Seen, WatchError> {
-        loop {
-            if let Some(seen) = self.ready.pop_front() {
-                self.silent_since = clock.monotonic();
-                return Ok(seen);
-            }
-            if self.snapshot.is_some() {
-                self.look_at_objects().await?;
-            } else if self.turn.is_some() {
-                self.look_at_turn().await?;
-            } else if self.is_at_an_end() {
-                self.end_commit();
-            } else if let Some(row) = self.page.as_ref().and_then(Page::take) {
-                self.take(row)?;
-            } else if self.has_news() {
-                self.look_at_transitions().await?;
-            } else if clock.monotonic() >= self.silent_since + SILENCE_MAX {
-                self.bookmark();
-            } else {
-                // The store is not asked again before there is something in it.
-                news::wait_until(&mut self.committed, clock, self.silent_since + SILENCE_MAX).await;
-                self.hear();
-            }
-        }
     }
 
     /// Whether there is something to look at. What is heard of is believed once: should the store not have it, only more news does.
@@ -415,5 +388,49 @@ impl Watcher {
     fn bookmark(&mut self) {
         self.skipped = 0;
         self.ready.push_back(Seen::Bookmark { seq: self.settled, snapshot_complete: false });
+    }
+}
+
+impl Reading for Watcher {
+    type Told = Seen;
+    type Error = WatchError;
+
+    fn next(&mut self, clock: &dyn Clock) -> Result<Next<Seen>, WatchError> {
+        loop {
+            if let Some(seen) = self.ready.pop_front() {
+                self.silent_since = clock.monotonic();
+                return Ok(Next::Tell(seen));
+            }
+            if self.snapshot.is_some() || self.turn.is_some() {
+                return Ok(Next::Look);
+            }
+            if self.is_at_an_end() {
+                self.end_commit();
+            } else if let Some(row) = self.page.as_ref().and_then(Page::take) {
+                self.take(row)?;
+            } else if self.has_news() {
+                return Ok(Next::Look);
+            } else if clock.monotonic() >= self.silent_since + SILENCE_MAX {
+                self.bookmark();
+            } else {
+                return Ok(Next::Wait);
+            }
+        }
+    }
+
+    async fn look(&mut self, _: &dyn Clock) -> Result<(), WatchError> {
+        if self.snapshot.is_some() {
+            self.look_at_objects().await
+        } else if self.turn.is_some() {
+            self.look_at_turn().await
+        } else {
+            self.look_at_transitions().await
+        }
+    }
+
+    /// The store is not asked again before there is something in it.
+    async fn wait(&mut self, clock: &dyn Clock) {
+        news::wait_until(&mut self.committed, clock, self.silent_since + SILENCE_MAX).await;
+        self.hear();
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use settled::clock::Clock;
 use settled::domain::time::Timestamp;
-use settled::hub::watching::{Seen, Start as From, Wanted, Watcher};
+use settled::hub::watching::{Seen, Start as From, Wanted, WatchError, Watcher};
+use settled::hub::{Next, Reading as _};
 use settled::store::retention::Horizon;
 use settled_proto::v1::transitions_client::TransitionsClient;
 use settled_proto::v1::watch_request::Start;
@@ -323,7 +324,7 @@ async fn p10_a_thousand_idle_watchers_ask_the_store_for_nothing() {
         watchers.push(watcher.unwrap());
     }
     for watcher in &mut watchers {
-        watcher.next(clock).await.unwrap();
+        seen_next(watcher, clock).await.unwrap();
     }
     // Whoever asks the store now waits, and fails in the end.
     let mut readers = Vec::new();
@@ -331,13 +332,13 @@ async fn p10_a_thousand_idle_watchers_ask_the_store_for_nothing() {
     while let Ok(reader) = tokio::time::timeout(moment, engine.store().read()).await {
         readers.push(reader.unwrap());
     }
-    let all = join_all(watchers.iter_mut().map(|watcher| watcher.next(clock)));
+    let all = join_all(watchers.iter_mut().map(|watcher| seen_next(watcher, clock)));
     for seen in soon("word that all is well", all).await {
         assert!(matches!(seen, Ok(Seen::Bookmark { .. })), "{seen:?}");
     }
     drop(readers);
     api.server("web").await;
-    let all = join_all(watchers.iter_mut().map(|watcher| watcher.next(clock)));
+    let all = join_all(watchers.iter_mut().map(|watcher| seen_next(watcher, clock)));
     for seen in soon("the news", all).await {
         assert!(matches!(seen, Ok(Seen::Changed { .. })), "{seen:?}");
     }
@@ -351,7 +352,7 @@ async fn p10_what_one_watcher_has_read_is_there_for_all_who_are_as_far() {
     for _ in 0..100 {
         let all = Wanted::new(Vec::new());
         let mut watcher = Watcher::begin(engine.hub(), engine.store(), all, From::Now, clock).await.unwrap();
-        watcher.next(clock).await.unwrap();
+        seen_next(&mut watcher, clock).await.unwrap();
         watchers.push(watcher);
     }
     api.server("web").await;
@@ -369,11 +370,22 @@ async fn p10_what_one_watcher_has_read_is_there_for_all_who_are_as_far() {
     }
 }
 
+/// What a watcher is told next.
+async fn seen_next(watcher: &mut Watcher, clock: &dyn Clock) -> Result<Seen, WatchError> {
+    loop {
+        match watcher.next(clock)? {
+            Next::Tell(seen) => return Ok(seen),
+            Next::Look => watcher.look(clock).await?,
+            Next::Wait => watcher.wait(clock).await,
+        }
+    }
+}
+
 /// The numbers of the changes that are told up to this one.
 async fn told_until(watcher: &mut Watcher, clock: &dyn Clock, end: i64) -> Vec<i64> {
     let mut told = Vec::new();
     while told.last() != Some(&end) {
-        if let Seen::Changed { row, .. } = watcher.next(clock).await.unwrap() {
+        if let Seen::Changed { row, .. } = seen_next(watcher, clock).await.unwrap() {
             told.push(row.seq);
         }
     }
@@ -410,7 +422,7 @@ async fn p10_a_hundred_slow_watchers_of_large_objects_keep_little_together_and_l
         let mut watcher = Watcher::begin(engine.hub(), engine.store(), all, from, clock).await.unwrap();
         let mut first = Vec::new();
         for _ in 0..3 {
-            first.push(watcher.next(clock).await.unwrap());
+            first.push(seen_next(&mut watcher, clock).await.unwrap());
         }
         watchers.push((watcher, first));
         assert!(engine.hub().shelf().bytes() <= KEPT_MAX, "{}", engine.hub().shelf().bytes());
@@ -418,7 +430,7 @@ async fn p10_a_hundred_slow_watchers_of_large_objects_keep_little_together_and_l
     assert!(engine.hub().shelf().bytes() > KEPT_MAX / 2, "they do keep something");
     for (watcher, seen) in &mut watchers {
         loop {
-            match watcher.next(clock).await.unwrap() {
+            match seen_next(watcher, clock).await.unwrap() {
                 Seen::Bookmark { seq, .. } if seq == end => break,
                 last @ Seen::Changed { position: Some(seq), .. } if seq == end => {
                     seen.push(last);
