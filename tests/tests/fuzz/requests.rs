@@ -11,8 +11,10 @@ use settled_proto::v1::{
     ListResourcesRequest, ListRunsRequest, ListSchedulesRequest, ListServersRequest, ListTokensRequest,
     OperationTarget, Role, ScheduleTarget, WatchRequest, schedule_target, watch_request::Start,
 };
-use settled_tests::engine::{Served, install};
+use settled_tests::engine::{Served, connect, install};
+use tokio::sync::Mutex;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::driver::{Outcome, Session};
@@ -20,6 +22,8 @@ use crate::messages::{Contract, Supply, Words};
 
 /// How long a stream may leave its caller without a first message: some have nothing to say at first.
 const FIRST_WORD: Duration = Duration::from_millis(100);
+/// Questions on one connection. The library of a caller gives its connection up when it has left 1 024 streams before their end.
+const ON_ONE_CONNECTION: usize = 500;
 /// A guard against hangs.
 const HANG: Duration = Duration::from_secs(20);
 
@@ -73,6 +77,8 @@ const PACKAGE: &str = "name = \"own\"\nsummary = \"One\"\n[operations.install]\n
 struct World {
     api: Served,
     words: Words,
+    /// The connection on which is asked, and how often it was.
+    caller: Mutex<(Channel, usize)>,
 }
 
 impl World {
@@ -132,12 +138,22 @@ impl World {
             ..Default::default()
         };
         api.admin().create_notifier(notifier).await.unwrap();
-        Self { api, words: words(run, enrollment) }
+        let caller = Mutex::new((api.channel(), 0));
+        Self { api, words: words(run, enrollment), caller }
+    }
+
+    async fn caller(&self) -> Channel {
+        let mut caller = self.caller.lock().await;
+        caller.1 += 1;
+        if caller.1 > ON_ONE_CONNECTION {
+            *caller = (connect(self.api.socket()).await, 1);
+        }
+        caller.0.clone()
     }
 
     /// What a request comes to. Whatever is asked, a code says that the caller is at fault, or nobody.
     async fn ask(&self, path: &'static str, message: Vec<u8>) -> Outcome {
-        let mut client = tonic::client::Grpc::new(self.api.channel());
+        let mut client = tonic::client::Grpc::new(self.caller().await);
         client.ready().await.map_err(|error| format!("it does not serve any more: {error}"))?;
         let request = tonic::Request::new(tokio_stream::once(message));
         let asked = client.streaming(request, PathAndQuery::from_static(path), Raw);
