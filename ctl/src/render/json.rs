@@ -1,30 +1,30 @@
 //! Messages of the contract as JSON, by hand and in this one place: field names as in the .proto files, enums as
 //! lower-case words, times as RFC 3339, 64-bit numbers as numbers, absent values as null, bytes as base64.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use settled_proto::v1::{
-    Cause, Change, CheckPackageResponse, CommandResponse, CreateServerResponse, CreateTokenResponse, Daemon,
-    DeleteServerResponse, Difference, Drain, EnrollmentTarget, Evidence, Failure, Fate, FireScheduleResponse,
-    FollowRunResponse, ForceUnlockServerResponse, Freshness, GetIdentityResponse, GetStatusResponse, Grounds,
-    IdentityKind, Kind, LaneHeld, LastOccurrence, LateEvidence, MissedPolicy, Observed, Occurrence,
-    OperationTarget, Outcome, OutputStream, Overlap, Package, Parameter, Presence, Priority, Reach, Reason,
-    ReconcileResponse, RefusedTarget, ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role,
-    RotateSecretsResponse, Run, RunDiagnostics, RunState, Schedule, ScheduleTarget, Server, ServerStatus,
-    SettledRun, StaleRun, Step, StepState, Supported, Token, WaitReason, Waiting, WatchResponse,
-    WhoAmIResponse, follow_run_response, schedule_target, transition, watch_response,
+    Change, CheckPackageResponse, CommandResponse, CreateServerResponse, CreateTokenResponse, Daemon,
+    DeleteServerResponse, Difference, Drain, ForceUnlockServerResponse, GetIdentityResponse,
+    GetStatusResponse, IdentityKind, Kind, LaneHeld, Observed, Package, Parameter, Presence, Reach, Reason,
+    ReconcileResponse, ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role,
+    RotateSecretsResponse, Server, ServerStatus, SettledRun, StaleRun, Supported, Token, WatchResponse,
+    WhoAmIResponse, transition, watch_response,
 };
 
 mod audit;
 mod lifecycles;
 mod notifiers;
+mod runs;
+mod schedules;
 
 #[cfg(test)]
 use audit::audit_change;
 pub(crate) use audit::{audit, audited};
 pub(crate) use lifecycles::{applied, cleaned, enrolled, enrollment, execution, lifecycle, ran};
 pub(crate) use notifiers::{delivery, notifier, notifier_story};
+use runs::failure;
+pub(crate) use runs::{follow, run, step};
+pub(crate) use schedules::{fired, schedule, schedule_story};
 
 use super::text;
 use super::words::{Word, word};
@@ -179,134 +179,6 @@ pub(crate) fn resource(r: &Resource) -> Value {
     })
 }
 
-/// The answer to a command on a resource.
-pub(crate) fn command(r: &CommandResponse) -> Value {
-    json!({
-        "resource": maybe(r.resource.as_ref(), resource),
-        "run": maybe(r.run.as_ref(), run),
-        "requirements": r.requirements.iter().map(run).collect::<Vec<_>>(),
-    })
-}
-
-/// A run.
-pub(crate) fn run(r: &Run) -> Value {
-    let steps: Vec<Value> = r.steps.iter().map(step).collect();
-    json!({
-        "id": r.id,
-        "server_id": r.server_id,
-        "server": r.server,
-        "resource_id": r.resource_id,
-        "resource": r.resource,
-        "package": r.package,
-        "digest": r.digest,
-        "operation": r.operation,
-        "exclusive": r.exclusive,
-        "state": named::<RunState>(r.state),
-        "outcome": named::<Outcome>(r.outcome),
-        "reason": named::<Reason>(r.reason),
-        "evidence": named::<Evidence>(r.evidence),
-        "reconciled": r.reconciled,
-        "failure": maybe(r.failure.as_ref(), failure),
-        "waiting": maybe(r.waiting.as_ref(), waiting),
-        "position": r.position,
-        "attempt": r.attempt,
-        "max_attempts": r.max_attempts,
-        "step": r.step,
-        "try": r.r#try,
-        "principal": r.principal,
-        "retry_of": r.retry_of,
-        "cancel_requested": r.cancel_requested,
-        "accepted_at": time(r.accepted_at.as_ref()),
-        "started_at": time(r.started_at.as_ref()),
-        "completed_at": time(r.completed_at.as_ref()),
-        "settles_by": time(r.settles_by.as_ref()),
-        "step_titles": r.step_titles,
-        "steps": steps,
-        "summary": r.summary,
-        "seq": r.seq,
-        "epoch": r.epoch,
-        "freshness": named::<Freshness>(r.freshness),
-        "stale_at": time(r.stale_at.as_ref()),
-        "grounds": maybe(r.grounds.as_ref(), grounds),
-        "diagnostics": maybe(r.diagnostics.as_ref(), diagnostics),
-        "priority": named::<Priority>(r.priority),
-        "outputs": r.outputs,
-        "parameters": r.parameters,
-    })
-}
-
-/// A step.
-pub(crate) fn step(s: &Step) -> Value {
-    json!({
-        "id": s.id,
-        "title": s.title,
-        "index": s.index,
-        "attempt": s.attempt,
-        "try": s.r#try,
-        "state": named::<StepState>(s.state),
-        "exit_code": s.exit_code,
-        "why": s.why,
-        "started_at": time(s.started_at.as_ref()),
-        "ended_at": time(s.ended_at.as_ref()),
-        "output_bytes": s.output_bytes,
-        "output_bytes_max": s.output_bytes_max,
-        "truncated": s.truncated,
-        "late": maybe(s.late.as_ref(), late),
-    })
-}
-
-fn grounds(g: &Grounds) -> Value {
-    json!({
-        "source": g.source,
-        "step_id": g.step_id,
-        "exit_code": g.exit_code,
-        "cause": g.cause,
-        "why": g.why,
-        "boot_id_before": g.boot_id_before,
-        "boot_id_now": g.boot_id_now,
-        "lane_free": g.lane_free,
-        "processes": g.processes,
-        "presence": named::<Presence>(g.presence),
-        "facts": g.facts,
-    })
-}
-
-fn late(l: &LateEvidence) -> Value {
-    json!({ "at": time(l.at.as_ref()), "text": l.text, "grounds": maybe(l.grounds.as_ref(), grounds) })
-}
-
-fn diagnostics(d: &RunDiagnostics) -> Value {
-    json!({
-        "progress_at": time(d.progress_at.as_ref()),
-        "stale_after_s": d.stale_after_s,
-        "owner": d.owner,
-        "owner_lease_until": time(d.owner_lease_until.as_ref()),
-        "owner_alive": d.owner_alive,
-        "lane_epoch": d.lane_epoch,
-        "unresolved_step_ids": d.unresolved_step_ids,
-    })
-}
-
-fn waiting(w: &Waiting) -> Value {
-    json!({
-        "reason": named::<WaitReason>(w.reason),
-        "who": w.who,
-        "since": time(w.since.as_ref()),
-        "next_try": time(w.next_try.as_ref()),
-    })
-}
-
-fn failure(f: &Failure) -> Value {
-    json!({
-        "step": f.step,
-        "exit_code": f.exit_code,
-        "message": f.message,
-        "last_lines": f.last_lines,
-        "run_id": f.run_id,
-        "at": time(f.at.as_ref()),
-    })
-}
-
 fn difference(d: &Difference) -> Value {
     json!({ "fact": d.fact, "expected": d.expected, "found": d.found })
 }
@@ -320,23 +192,13 @@ fn observed(o: &Observed) -> Value {
     })
 }
 
-/// A piece of a run's story. Output carries `data` (base64, every byte) and `text` (what of it can be read).
-pub(crate) fn follow(r: &FollowRunResponse) -> Value {
-    use follow_run_response::Event;
-    match &r.event {
-        None => json!({}),
-        Some(Event::Run(r)) => json!({ "run": run(r) }),
-        Some(Event::Step(s)) => json!({ "step": step(s) }),
-        Some(Event::Output(o)) => json!({ "output": {
-            "step_id": o.step_id,
-            "data": BASE64.encode(&o.data),
-            "text": String::from_utf8_lossy(&o.data),
-            "offset": o.offset,
-            "next_offset": o.next_offset,
-            "stream": named::<OutputStream>(o.stream),
-            "truncated": o.truncated,
-        }}),
-    }
+/// The answer to a command on a resource.
+pub(crate) fn command(r: &CommandResponse) -> Value {
+    json!({
+        "resource": maybe(r.resource.as_ref(), resource),
+        "run": maybe(r.run.as_ref(), run),
+        "requirements": r.requirements.iter().map(run).collect::<Vec<_>>(),
+    })
 }
 
 /// A change or a bookmark.
@@ -475,116 +337,6 @@ fn stale_run(r: &StaleRun) -> Value {
         "server": r.server,
         "progress_at": time(r.progress_at.as_ref()),
         "settles_by": time(r.settles_by.as_ref()),
-    })
-}
-
-/// A schedule.
-pub(crate) fn schedule(s: &Schedule) -> Value {
-    json!({
-        "id": s.id,
-        "name": s.name,
-        "cron": s.cron,
-        "time_zone": s.time_zone,
-        "target": maybe(s.target.as_ref(), schedule_target),
-        "overlap": named::<Overlap>(s.overlap),
-        "missed": named::<MissedPolicy>(s.missed),
-        "missed_within_s": s.missed_within_s,
-        "jitter_s": s.jitter_s,
-        "starts_at": time(s.starts_at.as_ref()),
-        "ends_at": time(s.ends_at.as_ref()),
-        "paused": s.paused,
-        "principal": s.principal,
-        "next_due": time(s.next_due.as_ref()),
-        "next_fire_at": time(s.next_fire_at.as_ref()),
-        "open_run_ids": s.open_run_ids,
-        "open_enrollment_ids": s.open_enrollment_ids,
-        "waiting": s.waiting,
-        "last": maybe(s.last.as_ref(), last_occurrence),
-        "built_in": s.built_in,
-        "created_at": time(s.created_at.as_ref()),
-        "updated_at": time(s.updated_at.as_ref()),
-        "seq": s.seq,
-    })
-}
-
-/// A target: the one that it is, by its name.
-fn schedule_target(t: &ScheduleTarget) -> Value {
-    use schedule_target::Target;
-    match &t.target {
-        None => json!({}),
-        Some(Target::Operation(o)) => json!({ "operation": operation_target(o) }),
-        Some(Target::Enrollment(e)) => json!({ "enrollment": enrollment_target(e) }),
-        Some(Target::Chore(chore)) => json!({ "chore": chore }),
-    }
-}
-
-fn operation_target(o: &OperationTarget) -> Value {
-    json!({
-        "package": o.package,
-        "operation": o.operation,
-        "name": o.name,
-        "servers": o.servers,
-        "labels": o.labels,
-        "resources": o.resources,
-        "parameters": o.parameters,
-    })
-}
-
-fn enrollment_target(e: &EnrollmentTarget) -> Value {
-    json!({
-        "lifecycle": e.lifecycle,
-        "subjects": e.subjects,
-        "labels": e.labels,
-        "package": e.package,
-        "payload": e.payload,
-        "again": e.again,
-    })
-}
-
-fn last_occurrence(l: &LastOccurrence) -> Value {
-    json!({ "due": time(l.due.as_ref()), "fate": named::<Fate>(l.fate), "why": l.why })
-}
-
-/// An occurrence.
-pub(crate) fn occurrence(o: &Occurrence) -> Value {
-    json!({
-        "schedule_id": o.schedule_id,
-        "due": time(o.due.as_ref()),
-        "until": time(o.until.as_ref()),
-        "count": o.count,
-        "cause": named::<Cause>(o.cause),
-        "fate": named::<Fate>(o.fate),
-        "why": o.why,
-        "run_ids": o.run_ids,
-        "enrollment_ids": o.enrollment_ids,
-        "refused": o.refused.iter().map(refused_target).collect::<Vec<_>>(),
-        "principal": o.principal,
-        "at": time(o.at.as_ref()),
-    })
-}
-
-fn refused_target(r: &RefusedTarget) -> Value {
-    json!({ "target": r.target, "why": r.why })
-}
-
-/// A schedule with its next times and its history.
-pub(crate) fn schedule_story(
-    s: &Schedule,
-    times: &[prost_types::Timestamp],
-    occurrences: &[Occurrence],
-) -> Value {
-    json!({
-        "schedule": schedule(s),
-        "next_times": times.iter().map(|at| time(Some(at))).collect::<Vec<_>>(),
-        "occurrences": occurrences.iter().map(occurrence).collect::<Vec<_>>(),
-    })
-}
-
-/// What came of firing by hand.
-pub(crate) fn fired(r: &FireScheduleResponse) -> Value {
-    json!({
-        "schedule": maybe(r.schedule.as_ref(), schedule),
-        "occurrence": maybe(r.occurrence.as_ref(), occurrence),
     })
 }
 

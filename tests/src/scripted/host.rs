@@ -12,8 +12,10 @@ use settled::remote::{
     StepStatus,
 };
 
-use super::{Bug, End, Play};
+use self::tries::{Fate, Live, Stage, Try, rejected, report};
+use super::{Bug, Play};
 
+mod tries;
 mod unrecorded;
 
 /// A payload that ran. The witness tells it, not the daemon.
@@ -72,77 +74,6 @@ pub struct Host {
     witness: Vec<Execution>,
     /// Starts that are still on their way.
     late: Vec<StepSpec>,
-}
-
-#[derive(Debug)]
-struct Try {
-    script: String,
-    env: Vec<(String, String)>,
-    limits: Limits,
-    /// The boot in which it came.
-    boot: String,
-    /// What it wrote to `SETTLED_OUTPUT`, when it ended with a record.
-    result: Vec<u8>,
-    stage: Stage,
-}
-
-#[derive(Debug)]
-enum Stage {
-    /// Stored, not started.
-    Accepted(Play),
-    Live(Live),
-    /// How it ended, and what it wrote until then.
-    Over(Ended, Vec<u8>),
-}
-
-#[derive(Debug)]
-struct Live {
-    play: Play,
-    limits: Limits,
-    began: Duration,
-    cancelled: Option<Duration>,
-    witness: usize,
-}
-
-/// When a payload ends, if nothing else happens.
-struct Fate {
-    /// The record is there, or the supervisor is gone.
-    at: Duration,
-    /// The last process is gone.
-    gone: Duration,
-    ended: Ended,
-    done: bool,
-}
-
-impl Live {
-    fn fate(&self) -> Fate {
-        let own = self.began + self.play.takes;
-        let deadline = (self.began + self.limits.timeout, Cause::Deadline);
-        let stop = self.cancelled.map_or(deadline, |at| deadline.min((at, Cause::Cancel)));
-        let dies = stop.0 + self.play.after_term.min(self.limits.grace);
-        if dies < own {
-            let code = if self.play.after_term > self.limits.grace { 137 } else { 143 };
-            return Fate { at: dies, gone: dies, ended: Ended::Exited { code, cause: stop.1 }, done: false };
-        }
-        let cause = if stop.0 < own { stop.1 } else { Cause::Itself };
-        let (gone, ended, done) = match self.play.end {
-            End::Exit(code) => (own, Ended::Exited { code, cause }, code == 0),
-            End::Killed => (own, Ended::Exited { code: 137, cause: Cause::Outside }, false),
-            End::NoRecord { done } => (own, Ended::Lost { why: "supervisor-killed".to_owned() }, done),
-            End::Orphan(lives) => (own + lives, Ended::Lost { why: "supervisor-killed".to_owned() }, true),
-        };
-        Fate { at: own, gone, ended, done }
-    }
-
-    fn written(&self, now: Duration) -> Vec<u8> {
-        let max = usize::try_from(self.limits.output_bytes_max).unwrap_or(usize::MAX);
-        let seen = self.play.output.iter().filter(|(after, _)| self.began + *after <= now);
-        seen.flat_map(|(_, text)| text.iter().copied()).take(max).collect()
-    }
-
-    fn truncated(&self) -> bool {
-        self.play.output.iter().map(|(_, text)| text.len() as u64).sum::<u64>() > self.limits.output_bytes_max
-    }
 }
 
 impl Host {
@@ -558,19 +489,4 @@ impl Host {
         let told = self.probes_tell.clone().into_bytes();
         ProbeAnswer { exit_code: 0, output: output.into_bytes(), told }
     }
-}
-
-fn report(status: StepStatus, output: usize) -> Report {
-    Report {
-        status,
-        output_bytes: output as u64,
-        truncated: false,
-        processes: Vec::new(),
-        scene: None,
-        result: Vec::new(),
-    }
-}
-
-fn rejected(why: &str) -> Stage {
-    Stage::Over(Ended::Rejected { why: why.to_owned() }, Vec::new())
 }

@@ -1,10 +1,15 @@
 use settled_proto::v1::{
     ApplyLifecycleResponse, AuditChange, AuditEntry, CleanLifecyclesResponse, EnrollResponse, Enrollment,
-    Execution, GetAuditResponse, Lifecycle, RunLifecycleResponse,
+    EnrollmentTarget, Evidence, Execution, Failure, FireScheduleResponse, FollowRunResponse,
+    GetAuditResponse, Grounds, LastOccurrence, LateEvidence, Lifecycle, Occurrence, OperationTarget, Outcome,
+    OutputStream, RefusedTarget, Run, RunDiagnostics, RunLifecycleResponse, RunState, Schedule, Step,
+    Waiting, follow_run_response,
 };
 use settled_proto::v1::{Bookmark, Position, Transition};
 use settled_proto::v1::{Delivery, Notifier};
 
+use super::runs::{diagnostics, grounds, late, waiting};
+use super::schedules::{enrollment_target, last_occurrence, occurrence, operation_target, refused_target};
 use super::*;
 
 #[test]
