@@ -1,6 +1,8 @@
-//! Who is inside, and who has to go for a newcomer: whoever has asked nothing yet first, then whoever has been quiet for longest. A connection
-//! with an open request is never ended for another one. What the connections speak is not known here.
+//! Who is inside, and who has to go for a newcomer: a connection of whoever has most of them; of those one that has asked nothing yet, or else the
+//! one that has been quiet for longest. So a flood turns over among itself. A connection with an open request is never ended for another one. What the
+//! connections speak is not known here.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +15,7 @@ const STRANGERS_MAX: usize = 8;
 const KEPT_FOR_HOUSE: usize = 16;
 
 /// Whose connection it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::grpc) enum Who {
     /// Root, or the daemon's own user: it asks itself whether it serves.
     House,
@@ -101,10 +103,15 @@ impl Inside {
     }
 
     fn show_out(&mut self, group: impl Fn(Who) -> bool) -> bool {
+        let mut has = BTreeMap::<Who, usize>::new();
+        for guest in self.guests.values() {
+            *has.entry(guest.who).or_default() += 1;
+        }
         let quiet = |(number, guest): (&u64, &Guest)| {
-            group(guest.who).then(|| guest.line.quiet())?.map(|quiet| (quiet, *number))
+            let most_first = Reverse(has.get(&guest.who).copied());
+            group(guest.who).then(|| guest.line.quiet())?.map(|quiet| (most_first, quiet, *number))
         };
-        let Some((_, number)) = self.guests.iter().filter_map(quiet).min() else { return false };
+        let Some((.., number)) = self.guests.iter().filter_map(quiet).min() else { return false };
         if let Some(guest) = self.guests.remove(&number) {
             guest.line.show_out();
         }
@@ -210,6 +217,19 @@ mod tests {
             [true, false, false]
         );
         assert!(busy.iter().all(|(line, _)| !is_out(line)));
+    }
+
+    #[test]
+    fn whoever_has_most_connections_gives_them_up_first() {
+        let crowd = Crowd::new(8, 6);
+        let [friend, foe, other] = [1, 2, 3].map(|last| Who::Address([192, 0, 2, last].into()));
+        let friends = enter(&crowd, friend, 2);
+        let foes = enter(&crowd, foe, 6);
+        let others = enter(&crowd, other, 1);
+        assert!(crowd.show_one_out());
+        let is_out = |(line, _): &(Arc<Line>, Place)| is_out(line);
+        assert!(!friends.iter().chain(&others).any(is_out), "they are quiet for longer, and few");
+        assert_eq!(foes.iter().filter(|foe| is_out(foe)).count(), 2);
     }
 
     #[test]
