@@ -9,12 +9,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tonic::body::Body;
 use tonic::{Code, Status};
-use tower::{Service, ServiceExt as _, service_fn};
 
+use super::around::{Services, around};
 use super::methods;
 use super::refusals::word;
 use crate::clock::Clock;
@@ -39,27 +38,16 @@ pub struct Calls {
 }
 
 /// The services, counted.
-pub(super) fn counted<S>(
-    inner: S,
-    calls: Arc<Calls>,
-    clock: Arc<dyn Clock>,
-) -> impl Service<Request<Body>, Response = Response<Body>, Error = S::Error, Future: Send> + Clone
-where
-    S: Service<Request<Body>, Response = Response<Body>, Future: Send> + Clone + Send,
-    S::Error: Send,
-{
-    service_fn(move |request: Request<Body>| {
-        let (inner, calls, clock) = (inner.clone(), Arc::clone(&calls), Arc::clone(&clock));
-        async move {
-            let method = methods::at(request.uri().path()).map_or(OTHER, |method| method.name.as_str());
-            let began = clock.monotonic();
-            let mut call = Call { calls, method, code: None };
-            let answer = inner.oneshot(request).await?;
-            call.answered(clock.monotonic().saturating_sub(began));
-            // A refusal has no body: its code stands in the head.
-            call.code = Status::from_header_map(answer.headers()).map(|status| status.code());
-            Ok(answer.map(|body| Body::new(Counted { body, call })))
-        }
+pub(super) fn counted(inner: impl Services, calls: Arc<Calls>, clock: Arc<dyn Clock>) -> impl Services {
+    around(inner, (calls, clock), |request, inner, (calls, clock)| async move {
+        let method = methods::at(request.uri().path()).map_or(OTHER, |method| method.name.as_str());
+        let began = clock.monotonic();
+        let mut call = Call { calls, method, code: None };
+        let answer = inner.answer(request).await;
+        call.answered(clock.monotonic().saturating_sub(began));
+        // A refusal has no body: its code stands in the head.
+        call.code = Status::from_header_map(answer.headers()).map(|status| status.code());
+        answer.map(|body| Body::new(Counted { body, call }))
     })
 }
 

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{HeaderMap, Request, Response};
+use http::HeaderMap;
 use hyper::body::{Body as HttpBody, Frame};
 use tonic::Status;
 use tonic::body::Body;
-use tower::{Layer, Service};
 
+use super::around::{Services, around};
 use super::reason::Reason;
 use crate::clock::Clock;
 
@@ -21,66 +21,24 @@ const TIMEOUT: &str = "grpc-timeout";
 /// The longest time that is looked at; whoever says more waits for so long at least.
 const LONGEST: Duration = Duration::from_hours(24 * 365);
 
-/// Ends what takes longer than its caller waits.
-#[derive(Clone)]
-pub(super) struct DeadlineLayer {
-    clock: Arc<dyn Clock>,
-}
-
-impl DeadlineLayer {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock }
-    }
-}
-
-impl<S> Layer<S> for DeadlineLayer {
-    type Service = Limited<S>;
-
-    fn layer(&self, inner: S) -> Limited<S> {
-        Limited { clock: Arc::clone(&self.clock), inner }
-    }
-}
-
-/// The services behind it.
-#[derive(Clone)]
-pub(super) struct Limited<S> {
-    clock: Arc<dyn Clock>,
-    inner: S,
-}
-
-impl<S> Service<Request<Body>> for Limited<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+/// The services, none of whose answers takes longer than its caller waits.
+pub(super) fn limited(inner: impl Services, clock: Arc<dyn Clock>) -> impl Services {
+    around(inner, clock, |request, inner, clock| async move {
         let span = match timeout(request.headers()) {
-            Ok(None) => return Box::pin(self.inner.call(request)),
+            Ok(None) => return inner.answer(request).await,
             Ok(Some(span)) => span,
-            Err(status) => return Box::pin(std::future::ready(Ok(status.into_http()))),
+            Err(status) => return status.into_http(),
         };
-        let (clock, answer) = (Arc::clone(&self.clock), self.inner.call(request));
         let mut over: BoxFuture<'static, ()> = Box::pin(async move {
             let at = clock.monotonic() + span;
             clock.sleep_until(at).await;
         });
-        Box::pin(async move {
-            tokio::select! {
-                biased;
-                answer = answer => Ok(answer?.map(|body| Body::new(UntilDeadline { body, over: Some(over) }))),
-                () = &mut over => Ok(exceeded().into_http()),
-            }
-        })
-    }
+        tokio::select! {
+            biased;
+            answer = inner.answer(request) => answer.map(|body| Body::new(UntilDeadline { body, over: Some(over) })),
+            () = &mut over => exceeded().into_http(),
+        }
+    })
 }
 
 fn exceeded() -> Status {

@@ -7,17 +7,13 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures::future::BoxFuture;
 use http::header::{AUTHORIZATION, HeaderValue};
-use http::{Request, Response};
 use settled_proto::v1::Scope as WireScope;
 use tonic::Status;
-use tonic::body::Body;
-use tower::{Layer, Service};
 
 use self::lookups::Lookups;
+use super::around::{Services, around};
 use super::door::{Peer, house_of};
 use super::methods::verb_of;
 use super::reason::Reason;
@@ -66,12 +62,7 @@ fn bearer(header: &HeaderValue) -> Result<Token, String> {
     Token::read(token.trim()).map_err(|error| error.to_string())
 }
 
-/// Puts the guard before all services.
-#[derive(Clone)]
-pub(super) struct GuardLayer {
-    guard: Arc<Guard>,
-}
-
+/// Stands before all services.
 struct Guard {
     gate: Gate,
     clock: Arc<dyn Clock>,
@@ -90,23 +81,6 @@ struct Right {
     whole: bool,
 }
 
-impl GuardLayer {
-    pub(super) fn new(gate: Gate, open_health: bool, clock: Arc<dyn Clock>) -> Self {
-        let right = |&(path, verb, scope): &(&'static str, i32, i32)| Some((path, right_of(verb, scope)?));
-        let rights = settled_proto::ACCESS.iter().filter_map(right).collect();
-        Self {
-            guard: Arc::new(Guard {
-                gate,
-                clock,
-                refused: SparseEach::default(),
-                open_health,
-                lookups: Lookups::default(),
-                rights,
-            }),
-        }
-    }
-}
-
 /// The right that a method declares. What changes the fleet concerns all of it, whatever else it says of itself.
 fn right_of(verb: i32, scope: i32) -> Option<Right> {
     let verb = verb_of(verb)?;
@@ -119,6 +93,13 @@ fn right_of(verb: i32, scope: i32) -> Option<Right> {
 }
 
 impl Guard {
+    fn new(gate: Gate, open_health: bool, clock: Arc<dyn Clock>) -> Self {
+        let right = |&(path, verb, scope): &(&'static str, i32, i32)| Some((path, right_of(verb, scope)?));
+        let rights = settled_proto::ACCESS.iter().filter_map(right).collect();
+        let (refused, lookups) = <(SparseEach, Lookups)>::default();
+        Self { gate, clock, refused, open_health, lookups, rights }
+    }
+
     /// Who asks, if it may. Whoever is known and may not is on record by its name, too.
     async fn admit(&self, path: &str, asks: Asks, traced: Option<&Traced>) -> Result<Principal, Status> {
         let principal = self.known(path, asks, traced).await?;
@@ -278,54 +259,27 @@ fn who_gives(principal: &str) -> &'static str {
     }
 }
 
-impl<S> Layer<S> for GuardLayer {
-    type Service = Guarded<S>;
-
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { guard: Arc::clone(&self.guard), inner }
-    }
-}
-
-/// The services behind the guard.
-#[derive(Clone)]
-pub(super) struct Guarded<S> {
-    guard: Arc<Guard>,
-    inner: S,
-}
-
-impl<S> Service<Request<Body>> for Guarded<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        // The one that said it is ready; its copy has not.
-        let ready = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, ready);
-        let guard = Arc::clone(&self.guard);
-        Box::pin(async move {
-            // Nobody behind the guard sees a token.
-            let token = request.headers_mut().remove(AUTHORIZATION);
-            let asks = Asks { peer: request.extensions().get().cloned(), token };
-            let traced = request.extensions().get::<Arc<Traced>>().cloned();
-            match guard.admit(request.uri().path(), asks, traced.as_deref()).await {
-                Ok(principal) => {
-                    request.extensions_mut().insert(principal);
-                    inner.call(request).await
-                }
-                Err(status) => Ok(status.into_http()),
+/// The services behind the guard. `open_health`: Health answers whoever asks over TCP.
+pub(super) fn guarded(
+    inner: impl Services,
+    gate: Gate,
+    open_health: bool,
+    clock: Arc<dyn Clock>,
+) -> impl Services {
+    let guard = Arc::new(Guard::new(gate, open_health, clock));
+    around(inner, guard, |mut request, inner, guard| async move {
+        // Nobody behind the guard sees a token.
+        let token = request.headers_mut().remove(AUTHORIZATION);
+        let asks = Asks { peer: request.extensions().get().cloned(), token };
+        let traced = request.extensions().get::<Arc<Traced>>().cloned();
+        match guard.admit(request.uri().path(), asks, traced.as_deref()).await {
+            Ok(principal) => {
+                request.extensions_mut().insert(principal);
+                inner.answer(request).await
             }
-        })
-    }
+            Err(status) => status.into_http(),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -336,13 +290,13 @@ mod tests {
     use crate::auth::Grants;
     use crate::clock::SystemClock;
 
-    fn guard() -> Arc<Guard> {
+    fn guard() -> Guard {
         guard_of(Grants::default())
     }
 
-    fn guard_of(grants: Grants) -> Arc<Guard> {
+    fn guard_of(grants: Grants) -> Guard {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        GuardLayer::new(Gate::new(900, grants, Arc::clone(&clock)), false, clock).guard
+        Guard::new(Gate::new(900, grants, Arc::clone(&clock)), false, clock)
     }
 
     #[test]
@@ -453,7 +407,7 @@ mod tests {
         grants.group(50, Role::Operator);
         grants.user(1002, Role::Operator);
         let gate = Gate::with_members(900, grants, Arc::new(Away), Arc::clone(&clock));
-        let guard = GuardLayer::new(gate, false, clock).guard;
+        let guard = Guard::new(gate, false, clock);
         let install = "/settled.v1.Resources/Install";
         let status = of_user(&guard, install, Some(1001)).await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{}", status.message());

@@ -4,6 +4,7 @@
 //! engine. What it does decide is the contract's outside: the form of requests, page tokens, codes of refusals, and who gets in.
 
 mod admin;
+mod around;
 mod asked;
 mod audit;
 mod check;

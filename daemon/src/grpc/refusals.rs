@@ -8,11 +8,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use http::{Request, Response};
-use tonic::body::Body;
 use tonic::{Code, Status};
-use tower::{Service, ServiceExt as _, service_fn};
 
+use super::around::{Services, around};
 use super::asked::Named;
 use super::door::Peer;
 use super::{Api, methods, status};
@@ -50,27 +48,17 @@ impl Traced {
 }
 
 /// The services behind the record.
-pub(super) fn on_record<S>(
-    inner: S,
-    api: Api,
-) -> impl Service<Request<Body>, Response = Response<Body>, Error = S::Error, Future: Send> + Clone
-where
-    S: Service<Request<Body>, Response = Response<Body>, Future: Send> + Clone + Send,
-    S::Error: Send,
-{
+pub(super) fn on_record(inner: impl Services, api: Api) -> impl Services {
     let record = Arc::new(Record { api, kept: Mutex::default() });
-    service_fn(move |mut request: Request<Body>| {
-        let (inner, record) = (inner.clone(), Arc::clone(&record));
-        async move {
-            let traced = Arc::new(Traced::default());
-            let (path, peer) = (request.uri().path().to_owned(), request.extensions().get::<Peer>().cloned());
-            request.extensions_mut().insert(Arc::clone(&traced));
-            let answer = inner.oneshot(request).await?;
-            if let Some(status) = Status::from_header_map(answer.headers()) {
-                record.keep(&path, peer, &traced, &status).await;
-            }
-            Ok(answer)
+    around(inner, record, |mut request, inner, record| async move {
+        let traced = Arc::new(Traced::default());
+        let (path, peer) = (request.uri().path().to_owned(), request.extensions().get::<Peer>().cloned());
+        request.extensions_mut().insert(Arc::clone(&traced));
+        let answer = inner.answer(request).await;
+        if let Some(status) = Status::from_header_map(answer.headers()) {
+            record.keep(&path, peer, &traced, &status).await;
         }
+        answer
     })
 }
 

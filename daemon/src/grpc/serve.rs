@@ -26,17 +26,16 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::server::HealthReporter;
-use tower::Layer as _;
 
 use super::counted::counted;
-use super::deadline::DeadlineLayer;
+use super::deadline::limited;
 use super::door::{Door, Manners, Network, Socket, Tcp, fitting};
-use super::guard::GuardLayer;
+use super::guard::guarded;
 use super::refusals::on_record;
-use super::shares::SharesLayer;
+use super::shares::shared;
 use super::traced::traced;
 use super::web::for_browsers;
-use super::wire::WireLayer;
+use super::wire::wired;
 use super::{Api, GrpcParts, Leaving, Places};
 use crate::clock::Clock;
 
@@ -136,10 +135,10 @@ pub async fn serve(
     let clock = parts.engine.shared_clock();
     let limits = parts.limits;
     // From the inside out: what stands last here comes first.
-    let service = WireLayer::new(limits.body, Arc::clone(&clock))?.layer(routes);
-    let service = SharesLayer::new(limits.portions, Arc::clone(&clock)).layer(service);
-    let service = DeadlineLayer::new(Arc::clone(&clock)).layer(service);
-    let service = GuardLayer::new(parts.gate.clone(), open_health, Arc::clone(&clock)).layer(service);
+    let service = wired(routes, limits.body, Arc::clone(&clock))?;
+    let service = shared(service, limits.portions, Arc::clone(&clock));
+    let service = limited(service, Arc::clone(&clock));
+    let service = guarded(service, parts.gate.clone(), open_health, Arc::clone(&clock));
     let service = on_record(service, api);
     let service = traced(service, parts.traces.clone(), Arc::clone(&clock));
     let service = counted(service, Arc::clone(&parts.calls), Arc::clone(&clock));

@@ -5,17 +5,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::Response;
 use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
-use tower::{Layer, Service};
 
+use super::around::{Services, around};
 use super::kept::keeping;
 use super::methods::answers_once;
 use super::pieces::pieces;
@@ -48,11 +46,6 @@ pub struct Portions {
 }
 
 /// Gives every request its principal's share, or refuses it.
-#[derive(Clone)]
-pub(super) struct SharesLayer {
-    shares: Arc<Shares>,
-}
-
 struct Shares {
     clock: Arc<dyn Clock>,
     portions: Portions,
@@ -170,6 +163,12 @@ impl Share {
 }
 
 impl Shares {
+    fn new(portions: Portions, clock: Arc<dyn Clock>) -> Self {
+        let of_all = || Arc::new(Semaphore::new(portions.body_bytes_of_all));
+        let (request_bytes, answer_bytes) = (of_all(), of_all());
+        Self { clock, portions, request_bytes, answer_bytes, of: Mutex::default() }
+    }
+
     fn of(&self, principal: &str) -> Arc<Share> {
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(share) = of.get(principal) {
@@ -212,63 +211,24 @@ impl Shares {
     }
 }
 
-impl SharesLayer {
-    pub(super) fn new(portions: Portions, clock: Arc<dyn Clock>) -> Self {
-        let of_all = || Arc::new(Semaphore::new(portions.body_bytes_of_all));
-        let (request_bytes, answer_bytes) = (of_all(), of_all());
-        Self {
-            shares: Arc::new(Shares { clock, portions, request_bytes, answer_bytes, of: Mutex::default() }),
-        }
-    }
-}
-
-impl<S> Layer<S> for SharesLayer {
-    type Service = Shared<S>;
-
-    fn layer(&self, inner: S) -> Shared<S> {
-        Shared { shares: Arc::clone(&self.shares), inner }
-    }
-}
-
-/// The services behind it.
-#[derive(Clone)]
-pub(super) struct Shared<S> {
-    shares: Arc<Shares>,
-    inner: S,
-}
-
-impl<S> Service<Request<Body>> for Shared<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+/// The services, each request of which takes its principal's share.
+pub(super) fn shared(inner: impl Services, portions: Portions, clock: Arc<dyn Clock>) -> impl Services {
+    let shares = Arc::new(Shares::new(portions, clock));
+    around(inner, shares, |mut request, inner, shares| async move {
         let principal = request.extensions().get::<Principal>().ok_or_else(status::nobody);
         let path = request.uri().path();
         let is_whole = answers_once(path);
         let weight = if path.starts_with(REFLECTION.0) { REFLECTION.1 } else { 1 };
-        match principal.and_then(|principal| self.shares.take(principal, weight)) {
+        match principal.and_then(|principal| shares.take(principal, weight)) {
             Ok((share, open)) => {
                 request.extensions_mut().insert(Arc::clone(&share));
-                let answer = self.inner.call(request);
-                Box::pin(async move {
-                    let answer = answer.await?;
-                    let answer = if is_whole { share.counted(answer).await } else { answer };
-                    Ok(answer.map(|body| keeping(body, open)))
-                })
+                let answer = inner.answer(request).await;
+                let answer = if is_whole { share.counted(answer).await } else { answer };
+                answer.map(|body| keeping(body, open))
             }
-            Err(status) => Box::pin(std::future::ready(Ok(status.into_http()))),
+            Err(status) => status.into_http(),
         }
-    }
+    })
 }
 
 #[cfg(test)]
@@ -305,8 +265,8 @@ mod tests {
 
     #[tokio::test]
     async fn questions_of_one_principal_wait_for_each_other_and_for_nobody_else() {
-        let layer = SharesLayer::new(PORTIONS, Arc::new(crate::clock::SystemClock::new()));
-        let (ann, bob) = (layer.shares.of("unix:1"), layer.shares.of("unix:2"));
+        let shares = Shares::new(PORTIONS, Arc::new(crate::clock::SystemClock::new()));
+        let (ann, bob) = (shares.of("unix:1"), shares.of("unix:2"));
         let turn = |share: &Arc<Share>| Arc::clone(share).turn_to_read().now_or_never();
         let mut working: Vec<_> = (0..READS_AT_ONCE).map(|_| turn(&ann).unwrap()).collect();
         assert!(turn(&ann).is_none(), "it has all its turns");
@@ -317,20 +277,20 @@ mod tests {
 
     #[test]
     fn one_principal_that_takes_all_it_may_leaves_the_others_theirs() {
-        let layer = SharesLayer::new(PORTIONS, Arc::new(crate::clock::SystemClock::new()));
+        let shares = Shares::new(PORTIONS, Arc::new(crate::clock::SystemClock::new()));
         let who = |name: &str| Principal {
             name: name.to_owned(),
             role: crate::auth::Role::Viewer,
             scope: crate::auth::Scope::Whole,
         };
         let (ann, bob) = (who("unix:1"), who("unix:2"));
-        let (share, _one) = layer.shares.take(&ann, 1).unwrap();
-        let two = layer.shares.take(&ann, 1).unwrap();
-        let refused = layer.shares.take(&ann, 1).err().unwrap();
+        let (share, _one) = shares.take(&ann, 1).unwrap();
+        let two = shares.take(&ann, 1).unwrap();
+        let refused = shares.take(&ann, 1).err().unwrap();
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused:?}");
-        let (other, _three) = layer.shares.take(&bob, 1).unwrap();
+        let (other, _three) = shares.take(&bob, 1).unwrap();
         drop(two);
-        drop(layer.shares.take(&ann, 1).unwrap());
+        drop(shares.take(&ann, 1).unwrap());
 
         let (mut held, mut others, mut more) = <(Held, Held, Held)>::default();
         share.hold(60, &mut held).unwrap();

@@ -4,10 +4,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{Request, Response};
-use tonic::body::Body;
-use tower::{Service, ServiceExt as _, service_fn};
-
+use super::around::{Services, around};
 use super::methods;
 use crate::clock::Clock;
 use crate::domain::id::RunId;
@@ -36,29 +33,18 @@ pub(super) fn asked_for(run: &str) {
 }
 
 /// The services, traced.
-pub(super) fn traced<S>(
-    inner: S,
-    traces: Traces,
-    clock: Arc<dyn Clock>,
-) -> impl Service<Request<Body>, Response = Response<Body>, Error = S::Error, Future: Send> + Clone
-where
-    S: Service<Request<Body>, Response = Response<Body>, Future: Send> + Clone + Send,
-    S::Error: Send,
-{
-    service_fn(move |request: Request<Body>| {
-        let (inner, traces, clock) = (inner.clone(), traces.clone(), Arc::clone(&clock));
-        async move {
-            let method = methods::at(request.uri().path());
-            let Some(method) = method.filter(|_| traces.is_on()) else { return inner.oneshot(request).await };
-            let caller = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
-            let (caller, began) = (caller.and_then(Caller::read), clock.now());
-            let runs = Arc::<Mutex<Vec<RunId>>>::default();
-            let answer = ASKED_FOR.scope(Arc::clone(&runs), inner.oneshot(request)).await;
-            let runs = std::mem::take(&mut *runs.lock().unwrap_or_else(PoisonError::into_inner));
-            if !runs.is_empty() {
-                traces.asked(Call { method: &method.name, runs, began, ended: clock.now(), caller });
-            }
-            answer
+pub(super) fn traced(inner: impl Services, traces: Traces, clock: Arc<dyn Clock>) -> impl Services {
+    around(inner, (traces, clock), |request, inner, (traces, clock)| async move {
+        let method = methods::at(request.uri().path());
+        let Some(method) = method.filter(|_| traces.is_on()) else { return inner.answer(request).await };
+        let caller = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+        let (caller, began) = (caller.and_then(Caller::read), clock.now());
+        let runs = Arc::<Mutex<Vec<RunId>>>::default();
+        let answer = ASKED_FOR.scope(Arc::clone(&runs), inner.answer(request)).await;
+        let runs = std::mem::take(&mut *runs.lock().unwrap_or_else(PoisonError::into_inner));
+        if !runs.is_empty() {
+            traces.asked(Call { method: &method.name, runs, began, ended: clock.now(), caller });
         }
+        answer
     })
 }

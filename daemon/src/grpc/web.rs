@@ -14,8 +14,9 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
-use tower::{Layer as _, Service, ServiceExt as _, service_fn};
+use tower::Layer as _;
 
+use super::around::{Services, around};
 use super::status::clipped;
 use crate::clock::{Clock, Sparse};
 
@@ -75,48 +76,41 @@ fn page(headers: &HeaderMap, named: &[String]) -> Page {
 }
 
 /// The services, for browsers too.
-pub(super) fn for_browsers<S>(
-    inner: S,
+pub(super) fn for_browsers(
+    inner: impl Services,
     origins: Arc<Origins>,
     clock: Arc<dyn Clock>,
-) -> impl Service<Request<Body>, Response = Response<Body>, Error = S::Error, Future: Send> + Clone
-where
-    S: Service<Request<Body>, Response = Response<Body>, Future: Send> + Clone + Send,
-    S::Error: Send,
-{
+) -> impl Services {
     let strange = Arc::new(Sparse::default());
-    service_fn(move |request: Request<Body>| {
-        let (inner, named, clock, strange) =
-            (inner.clone(), origins.named(), Arc::clone(&clock), Arc::clone(&strange));
-        async move {
-            // Without a page that may there is nobody who speaks HTTP/1.1 here: what does has stayed from before a reload.
-            if named.is_empty() && request.version() < Version::HTTP_2 {
-                return Ok(refused());
-            }
-            let origin = match page(request.headers(), &named) {
-                Page::None if named.is_empty() => return inner.oneshot(request).await,
-                Page::None => None,
-                Page::Known(origin) => Some(origin),
-                Page::Strange(origin) => {
-                    if let Some(more) = strange.tell(clock.monotonic()) {
-                        tracing::warn!(
-                            origin,
-                            more,
-                            "a browser was refused: listen.web.origins does not name its page's origin"
-                        );
-                    }
-                    return Ok(refused());
-                }
-            };
-            let Some(origin) = origin else { return GrpcWebLayer::new().layer(inner).oneshot(request).await };
-            let mut answer = if is_question(&request) {
-                may()
-            } else {
-                GrpcWebLayer::new().layer(inner).oneshot(request).await?
-            };
-            share(answer.headers_mut(), origin);
-            Ok(answer)
+    around(inner, (origins, clock, strange), |request, inner, (origins, clock, strange)| async move {
+        let named = origins.named();
+        // Without a page that may there is nobody who speaks HTTP/1.1 here: what does has stayed from before a reload.
+        if named.is_empty() && request.version() < Version::HTTP_2 {
+            return refused();
         }
+        let origin = match page(request.headers(), &named) {
+            Page::None if named.is_empty() => return inner.answer(request).await,
+            Page::None => None,
+            Page::Known(origin) => Some(origin),
+            Page::Strange(origin) => {
+                if let Some(more) = strange.tell(clock.monotonic()) {
+                    tracing::warn!(
+                        origin,
+                        more,
+                        "a browser was refused: listen.web.origins does not name its page's origin"
+                    );
+                }
+                return refused();
+            }
+        };
+        let Some(origin) = origin else { return GrpcWebLayer::new().layer(inner).answer(request).await };
+        let mut answer = if is_question(&request) {
+            may()
+        } else {
+            GrpcWebLayer::new().layer(inner).answer(request).await
+        };
+        share(answer.headers_mut(), origin);
+        answer
     })
 }
 

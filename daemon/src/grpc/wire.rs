@@ -2,18 +2,17 @@
 //! else is the caller's error, and is told as such for every method alike.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use futures::future::{BoxFuture, OptionFuture};
-use http::{Request, Response};
+use futures::future::OptionFuture;
+use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use settled_proto::MESSAGE_BYTES_MAX;
 use tonic::Status;
 use tonic::body::Body;
-use tower::{Layer, Service};
 
+use super::around::{Services, around};
 use super::methods;
 use super::reason::Reason;
 use super::shape::Shapes;
@@ -26,11 +25,6 @@ use crate::clock::Clock;
 const HEAD_BYTES: usize = 5;
 
 /// Looks at what arrives for the methods of the contract.
-#[derive(Clone)]
-pub(super) struct WireLayer {
-    wire: Arc<Wire>,
-}
-
 struct Wire {
     shapes: Shapes,
     clock: Arc<dyn Clock>,
@@ -38,67 +32,32 @@ struct Wire {
     within: Duration,
 }
 
-impl WireLayer {
-    /// A message has so long to arrive.
-    pub(super) fn new(within: Duration, clock: Arc<dyn Clock>) -> Result<Self, prost::DecodeError> {
-        Ok(Self { wire: Arc::new(Wire { shapes: Shapes::of_the_contract()?, clock, within }) })
-    }
-}
-
-impl<S> Layer<S> for WireLayer {
-    type Service = Wired<S>;
-
-    fn layer(&self, inner: S) -> Wired<S> {
-        Wired { wire: Arc::clone(&self.wire), inner }
-    }
-}
-
-/// The services behind it.
-#[derive(Clone)]
-pub(super) struct Wired<S> {
-    wire: Arc<Wire>,
-    inner: S,
-}
-
-impl<S> Service<Request<Body>> for Wired<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if self.wire.shapes.request_of(request.uri().path()).is_none() {
-            return Box::pin(self.inner.call(request));
+/// The services, which are asked for what the contract says only. A message has `within` to arrive.
+pub(super) fn wired(
+    inner: impl Services,
+    within: Duration,
+    clock: Arc<dyn Clock>,
+) -> Result<impl Services, prost::DecodeError> {
+    let wire = Arc::new(Wire { shapes: Shapes::of_the_contract()?, clock, within });
+    Ok(around(inner, wire, |request, inner, wire| async move {
+        if wire.shapes.request_of(request.uri().path()).is_none() {
+            return inner.answer(request).await;
         }
-        // The clone takes the place of the one that is ready.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
-        let wire = Arc::clone(&self.wire);
-        Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            let mut held = Held::default();
-            let share: Option<Arc<Share>> = parts.extensions.get().cloned();
-            match wire.checked(parts.uri.path(), body, share.as_ref(), &mut held).await {
-                Ok(whole) => {
-                    // Commands are gathered by the writer: the more of them, the better.
-                    let asks = methods::at(parts.uri.path()).is_some_and(|method| method.verb == Verb::View);
-                    let turn = OptionFuture::from(share.filter(|_| asks).map(Share::turn_to_read)).await;
-                    let answer = inner.call(Request::from_parts(parts, Body::new(Full::new(whole)))).await;
-                    drop((held, turn));
-                    answer
-                }
-                Err(status) => Ok(status.into_http()),
+        let (parts, body) = request.into_parts();
+        let mut held = Held::default();
+        let share: Option<Arc<Share>> = parts.extensions.get().cloned();
+        match wire.checked(parts.uri.path(), body, share.as_ref(), &mut held).await {
+            Ok(whole) => {
+                // Commands are gathered by the writer: the more of them, the better.
+                let asks = methods::at(parts.uri.path()).is_some_and(|method| method.verb == Verb::View);
+                let turn = OptionFuture::from(share.filter(|_| asks).map(Share::turn_to_read)).await;
+                let answer = inner.answer(Request::from_parts(parts, Body::new(Full::new(whole)))).await;
+                drop((held, turn));
+                answer
             }
-        })
-    }
+            Err(status) => status.into_http(),
+        }
+    }))
 }
 
 impl Wire {

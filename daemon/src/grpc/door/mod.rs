@@ -12,20 +12,16 @@ mod socket;
 mod talk;
 mod tls;
 
-use std::convert::Infallible;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use http::{Request, Response};
 use rustix::io::Errno;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tonic::body::Body;
-use tower::Service;
 
 pub(super) use entry::{Peer, house_of};
 pub use socket::{BindError, bind};
@@ -38,6 +34,7 @@ use self::entry::{Caller as _, Entry};
 use self::line::Line;
 use self::talk::talk;
 use super::Leaving;
+use super::around::Services;
 use crate::auth::Gate;
 use crate::clock::{Clock, Sparse};
 
@@ -101,8 +98,7 @@ pub(super) struct Door<E, S> {
 impl<E, S> Door<E, S>
 where
     E: Entry,
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send + 'static,
+    S: Services,
 {
     /// A door to `service`.
     pub(super) fn new(entry: E, gate: Gate, service: S, places: Places, manners: Arc<Manners>) -> Self {

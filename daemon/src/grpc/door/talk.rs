@@ -22,6 +22,7 @@ use super::entry::Speaks;
 use super::line::{Heard, Line, Silence};
 use super::{KEEPALIVE_EVERY, KEEPALIVE_LIMIT, Manners, Peer};
 use crate::grpc::Leaving;
+use crate::grpc::around::Services;
 use crate::grpc::kept::keeping;
 use crate::grpc::methods::answers_once;
 use crate::grpc::status;
@@ -54,8 +55,7 @@ pub(super) async fn talk<IO, S>(
     manners: Arc<Manners>,
 ) where
     IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send + 'static,
+    S: Services,
 {
     let counted = TowerToHyperService::new(Counted { inner: service, peer, line: Arc::clone(&line) });
     let io = TokioIo::new(Heard::new(io, Arc::clone(&line)));
@@ -171,11 +171,7 @@ struct Counted<S> {
     line: Arc<Line>,
 }
 
-impl<S> Service<Request<Incoming>> for Counted<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
+impl<S: Services> Service<Request<Incoming>> for Counted<S> {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
