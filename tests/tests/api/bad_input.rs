@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::{Buf as _, BufMut as _};
-use http::uri::PathAndQuery;
 use settled_proto::v1::{
     CancelRunRequest, CheckPackageRequest, CreateServerRequest, CreateTokenRequest, DeleteServerRequest,
     DoRequest, FollowRunRequest, ForceUnlockServerRequest, GetPackageRequest, GetResourceRequest,
@@ -15,7 +13,7 @@ use settled_proto::v1::{
     watch_request::Start,
 };
 use settled_tests::engine::{Served, install};
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use settled_tests::raw::send;
 use tonic::{Code, Status};
 
 use crate::fields;
@@ -259,53 +257,10 @@ fn only(filter: WatchFilter) -> WatchRequest {
     WatchRequest { filters: vec![filter], ..WatchRequest::default() }
 }
 
-/// A message as it is, without anybody's idea of its shape.
-#[derive(Clone, Copy, Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = ();
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, bytes: Vec<u8>, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put_slice(&bytes);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = ();
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
-        from.advance(from.remaining());
-        Ok(Some(()))
-    }
-}
-
 /// How a method answers these bytes. A stream counts as an answer when its first message does.
 pub(crate) async fn answer(api: &Served, path: &'static str, messages: Vec<Vec<u8>>) -> Status {
-    let mut client = tonic::client::Grpc::new(api.channel()).max_encoding_message_size(64 << 20);
-    client.ready().await.unwrap();
-    let request = tonic::Request::new(tokio_stream::iter(messages));
-    let answer = client.streaming(request, PathAndQuery::from_static(path), Raw).await;
-    let status = match answer {
-        Ok(mut stream) => stream.get_mut().message().await.map(drop).err(),
+    let status = match send(api.channel(), path, messages).await {
+        Ok(mut stream) => stream.message().await.err(),
         Err(status) => Some(status),
     };
     status.unwrap_or_else(|| panic!("{path} accepted it"))

@@ -4,15 +4,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use bytes::{Buf as _, BufMut as _};
 use prost_types::{DescriptorProto, FileDescriptorSet};
 use settled::auth::{Grants, Role, Scope};
 use settled_proto::v1::{Scope as Concerns, Verb};
 use settled_tests::engine::{Served, install};
-use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use settled_tests::raw::send;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 
 use crate::scopes::{channel_of, labelled, scope};
 use crate::{door, soon};
@@ -105,51 +103,9 @@ impl Method {
     }
 }
 
-/// Messages as the bytes that they are.
-#[derive(Clone, Copy, Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = Vec<u8>;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, item: Vec<u8>, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put_slice(&item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining()).to_vec()))
-    }
-}
-
 /// How the method answers; a stream with its first message.
 async fn ask(channel: &Channel, path: &'static str, message: Vec<u8>) -> Result<(), Status> {
-    let mut client = Grpc::new(channel.clone());
-    client.ready().await.unwrap();
-    let path = http::uri::PathAndQuery::from_static(path);
-    let mut answer = client.server_streaming(Request::new(message), path, Raw).await?.into_inner();
-    answer.message().await.map(drop)
+    send(channel.clone(), path, vec![message]).await?.message().await.map(drop)
 }
 
 /// The forms of all requests, by the path of their method.

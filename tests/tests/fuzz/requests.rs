@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::{Buf as _, BufMut as _};
-use http::uri::PathAndQuery;
 use settled_proto::v1::{
     ApplyLifecycleRequest, CreateNotifierRequest, CreateScheduleRequest, CreateTokenRequest, EnrollRequest,
     ListAuditRequest, ListEnrollmentsRequest, ListExecutionsRequest, ListLifecyclesRequest,
@@ -12,8 +10,8 @@ use settled_proto::v1::{
     OperationTarget, Role, ScheduleTarget, WatchRequest, schedule_target, watch_request::Start,
 };
 use settled_tests::engine::{Served, connect, install};
+use settled_tests::raw::send;
 use tokio::sync::Mutex;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -26,45 +24,6 @@ const FIRST_WORD: Duration = Duration::from_millis(100);
 const ON_ONE_CONNECTION: usize = 500;
 /// A guard against hangs.
 const HANG: Duration = Duration::from_secs(20);
-
-/// Bytes as they are.
-#[derive(Debug, Clone, Copy, Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = ();
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, bytes: Vec<u8>, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put_slice(&bytes);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = ();
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
-        from.advance(from.remaining());
-        Ok(Some(()))
-    }
-}
 
 const LIFECYCLE: &str =
     "code = \"once\"\nname = \"Once\"\n[[stages]]\nname = \"one\"\naction = { approval = \"Well?\" }\n";
@@ -153,14 +112,11 @@ impl World {
 
     /// What a request comes to. Whatever is asked, a code says that the caller is at fault, or nobody.
     async fn ask(&self, path: &'static str, message: Vec<u8>) -> Outcome {
-        let mut client = tonic::client::Grpc::new(self.caller().await);
-        client.ready().await.map_err(|error| format!("it does not serve any more: {error}"))?;
-        let request = tonic::Request::new(tokio_stream::once(message));
-        let asked = client.streaming(request, PathAndQuery::from_static(path), Raw);
+        let asked = send(self.caller().await, path, vec![message]);
         let Ok(answer) = tokio::time::timeout(HANG, asked).await else { return Err("no answer".to_owned()) };
         let status = match answer {
             Ok(mut stream) => {
-                let first = tokio::time::timeout(FIRST_WORD, stream.get_mut().message()).await;
+                let first = tokio::time::timeout(FIRST_WORD, stream.message()).await;
                 first.ok().and_then(Result::err)
             }
             Err(status) => Some(status),

@@ -14,6 +14,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair,
 use rustix::process::Uid;
 use settled_proto::v1::admin_client::AdminClient;
 use settled_proto::v1::{CreateTokenRequest, Role, WhoAmIRequest};
+use settled_tests::address::free_address;
 use settled_tests::patience::until;
 use settled_tests::process::{Daemon, Home};
 use settled_tests::server::fresh_id;
@@ -161,7 +162,7 @@ impl House {
         let open = tempfile::Builder::new().prefix("settled").tempdir().unwrap();
         fs::set_permissions(open.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let authority = certificate(open.path());
-        let to = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let to = free_address();
         let file = |name: &str| format!("'{}'", open.path().join(name).display());
         let socket = open.path().join("settled.sock");
         let (viewers, tcp) = (format!("['unix:{FOE}', 'unix:{FRIEND}']"), format!("'{to}'"));

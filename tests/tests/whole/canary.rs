@@ -6,10 +6,11 @@
 mod sinks;
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use settled_proto::v1::servers_client::ServersClient;
+use settled_tests::address::free_address;
+use settled_tests::http::{Endpoint, answer};
 use settled_tests::patience::until;
 use settled_tests::process::Home;
 use settled_tests::server::{Server, WITHIN, package_dir};
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 
 use self::sinks::{Found, Processes, Sinks, needles};
 use crate::cli::settlectl_on;
-use crate::webhooks::{Endpoint, answer};
+use crate::webhooks::stage;
 
 /// One line, with what every encoding has to escape, and of no other use.
 const SECRET: &str = r#"q7>x ~"k?/z+9" c'an=ry&w\m"#;
@@ -107,23 +108,23 @@ leak "$P_DIR/kept" >&2
 struct House {
     home: Home,
     server: Server,
-    metrics: u16,
+    metrics: String,
     file: PathBuf,
     sinks: Sinks,
 }
 
 impl House {
     fn new(packages: &Path) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let metrics = free_address().to_string();
         let home = Home::new(&[
             ("packages", "dir", &format!("'{}'", packages.display())),
             ("log", "level", "'trace'"),
-            ("listen", "metrics", &format!("'127.0.0.1:{free}'")),
+            ("listen", "metrics", &format!("'{metrics}'")),
         ]);
         let (server, file) = (Server::start(), home.path("password"));
         fs::create_dir(server.path("work")).unwrap();
         fs::write(&file, SECRET).unwrap();
-        Self { home, server, metrics: free, file, sinks: Sinks::default() }
+        Self { home, server, metrics, file, sinks: Sinks::default() }
     }
 
     /// What `settlectl` prints, all of it, is searched too.
@@ -175,14 +176,13 @@ impl House {
     async fn has_it_sent(&mut self) {
         let endpoint = Endpoint::answering(&[&answer("200 OK", "", "")]).await;
         let again = "[[stages]]\nname = \"again\"\naction = { operation = \"again\" }\n";
-        let text = format!("code = \"c\"\nname = \"C\"\n{again}{}", endpoint.stage("tell", ""));
+        let text = format!("code = \"c\"\nname = \"C\"\n{again}{}", stage(&endpoint, "tell", ""));
         let (file, secret) = (self.home.path("c.toml"), format!("billing=@{}", self.file.display()));
         fs::write(&file, text).unwrap();
         let file = file.display().to_string();
         assert_eq!(self.says(&["lifecycle", "apply", &file, "--secret", &secret]).await, Some(0));
         assert_eq!(self.says(&["enroll", "c", "resource/web/leaky/one"]).await, Some(0));
-        until("the webhook arrives", async || (!endpoint.got().is_empty()).then_some(())).await;
-        let got = endpoint.got();
+        let got = endpoint.has(1).await;
         assert!(got[0].body.contains("plain *"), "the payload has what was handed out: {}", got[0].body);
         self.sinks.add("webhook", format!("{got:?}").into_bytes());
         let log = ["enrollment", "show", "c/resource/web/leaky/one", "--log"];
@@ -216,7 +216,7 @@ async fn p12_a_known_secret_is_found_nowhere_in_any_encoding() {
     house.has_it_sent().await;
     house.has_it_fail().await;
     let channel = house.home.channel();
-    house.sinks.of_the_api(channel, house.metrics).await;
+    house.sinks.of_the_api(channel, &house.metrics).await;
     let is_empty =
         |dir: &str| house.server.path(dir).read_dir().is_ok_and(|mut entries| entries.next().is_none());
     until("the steps are cleared away", async || {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use settled_proto::v1::{
     ApplyLifecycleRequest, EnrollRequest, EnrollmentStatus, GetEnrollmentRequest, Outcome, Role,
 };
+use settled_tests::address::free_address;
 use settled_tests::daemon::{Options, TestDaemon};
 use settled_tests::patience::until;
 use settled_tests::server::{Server, fresh_id, package_dir};
@@ -24,7 +25,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::tls::page::PANEL;
-use crate::tls::world::{Authority, free_address, ip, listening, token};
+use crate::tls::world::{Authority, ip, listening, token};
 
 /// A guard against hangs.
 const WITHIN: Duration = Duration::from_secs(60);

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use settled_proto::v1::{GetResourceRequest, Outcome, WatchRequest};
+use settled_tests::address::free_address;
 use settled_tests::daemon;
+use settled_tests::http;
 use settled_tests::patience::until;
 use settled_tests::server::{Server, install, package_dir, settled};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 
 const DOCUMENT: &str = include_str!("../../../docs/metrics.md");
 
@@ -92,27 +92,11 @@ fn shown(page: &str) -> BTreeMap<String, Family> {
     families
 }
 
-/// The page at this address.
-async fn page(address: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
-}
-
-/// An address where nobody listens yet, of those of this machine that nobody else asks for.
-async fn free_address() -> String {
-    let pid = std::process::id();
-    let host = format!("127.{}.{}.{}", 64 + (pid >> 16 & 0x3f), pid >> 8 & 0xff, (pid & 0xff).max(1));
-    let listener = TcpListener::bind((host, 0)).await.unwrap();
-    listener.local_addr().unwrap().to_string()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_that_is_listed_is_shown_after_real_work_and_none_is_unlisted() {
     let packages = package_dir("willing", PACKAGE);
-    let (address, other_address) = (free_address().await, free_address().await);
+    let [address, other_address] = [free_address(), free_address()].map(|address| address.to_string());
+    let page = async |address: &str| http::page(address, "/metrics").await;
     let daemon = daemon::Options::default()
         .set("PACKAGES__DIR", &packages.path().display().to_string())
         .set("LISTEN__METRICS", &address)

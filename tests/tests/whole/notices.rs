@@ -10,13 +10,12 @@ use settled_proto::v1::{
     TestNotifierRequest,
 };
 use settled_tests::daemon::{self, TestDaemon};
+use settled_tests::http::{Endpoint, Got, answer};
 use settled_tests::patience::until;
 use settled_tests::server::{Server, fresh_id, install, package_dir, settled};
-use tokio::net::TcpListener;
 
 use crate::cli::settlectl_at;
 use crate::shared::{pair, status};
-use crate::webhooks::{Endpoint, Got, answer};
 
 const SECRET: &str = "a secret of more than 16 bytes";
 /// A port where nobody listens.
@@ -48,18 +47,6 @@ fn is_signed(got: &Got) -> bool {
     let seconds = got.header("settled-timestamp").parse().unwrap();
     let id = got.json()["id"] == got.header("settled-id");
     id && got.header("settled-signature") == signature(SECRET.as_bytes(), seconds, got.body.as_bytes())
-}
-
-impl Endpoint {
-    fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/hook", self.port)
-    }
-
-    /// Waits until this many requests have come.
-    async fn has(&self, many: usize) -> Vec<Got> {
-        let enough = async || Some(self.got()).filter(|got| got.len() >= many);
-        until(&format!("{many} have come"), enough).await
-    }
 }
 
 const BREAKS: &str = r#"
@@ -95,7 +82,7 @@ async fn p12_a_run_that_fails_is_told_signed_and_without_a_secret() {
     let server = Server::start();
     server.register(&daemon, "web").await;
     let endpoint = Endpoint::answering(&[&answer("204 No Content", "", "")]).await;
-    notifier(&daemon, "ops", &endpoint.url(), &[]).await;
+    notifier(&daemon, "ops", &endpoint.url("/hook"), &[]).await;
     let mut request = install("web", "breaks", "one", &[]);
     request.secrets.insert("password".to_owned(), PASSWORD.as_bytes().to_vec());
     let run = daemon.resources().install(request).await.unwrap().into_inner().run.unwrap().id;
@@ -126,7 +113,7 @@ async fn p12_a_run_that_fails_is_told_signed_and_without_a_secret() {
 async fn p5_a_notice_that_a_killed_daemon_was_sending_is_sent_again_under_its_id() {
     let daemon = daemon::Options::default().start().await;
     let endpoint = Endpoint::answering(&["", &answer("200 OK", "", "")]).await;
-    notifier(&daemon, "ops", &endpoint.url(), &[]).await;
+    notifier(&daemon, "ops", &endpoint.url("/hook"), &[]).await;
     let told = test(&daemon, "ops").await;
     endpoint.has(1).await;
     let home = daemon.kill().await;
@@ -146,7 +133,7 @@ async fn p5_a_notice_that_a_killed_daemon_was_sending_is_sent_again_under_its_id
 async fn a_stop_gives_back_what_was_not_answered() {
     let daemon = daemon::Options::default().start().await;
     let endpoint = Endpoint::answering(&["", &answer("200 OK", "", "")]).await;
-    notifier(&daemon, "ops", &endpoint.url(), &[]).await;
+    notifier(&daemon, "ops", &endpoint.url("/hook"), &[]).await;
     test(&daemon, "ops").await;
     endpoint.has(1).await;
     let (stopped, home) = daemon.stop().await;
@@ -161,8 +148,8 @@ async fn one_that_hangs_keeps_nobody_waiting() {
     let daemon = daemon::Options::default().start().await;
     let hangs = Endpoint::answering(&[""]).await;
     let lives = Endpoint::answering(&[&answer("200 OK", "", "")]).await;
-    notifier(&daemon, "a-hangs", &hangs.url(), &[]).await;
-    notifier(&daemon, "b-lives", &lives.url(), &[]).await;
+    notifier(&daemon, "a-hangs", &hangs.url("/hook"), &[]).await;
+    notifier(&daemon, "b-lives", &lives.url("/hook"), &[]).await;
     for _ in 0..20 {
         test(&daemon, "a-hangs").await;
     }
@@ -176,11 +163,8 @@ async fn one_that_hangs_keeps_nobody_waiting() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_taken_is_sent_again_and_after_a_day_it_is_dead_and_status_says_so() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", nobody.local_addr().unwrap());
-    drop(nobody);
     let daemon = daemon::Options::default().start().await;
-    notifier(&daemon, "ops", &url, &[]).await;
+    notifier(&daemon, "ops", &Endpoint::gone().url("/hook"), &[]).await;
     test(&daemon, "ops").await;
     let waits = until("it is put off", async || {
         let told = deliveries(&daemon).await.remove(0);
@@ -214,7 +198,7 @@ async fn two_daemons_send_each_notice_once() {
     let (one, two, _dir) = pair().await;
     until("both know of each other", async || (status(&one).await.daemons.len() == 2).then_some(())).await;
     let endpoint = Endpoint::answering(&[&answer("200 OK", "", "")]).await;
-    notifier(&one, "ops", &endpoint.url(), &[NoticeEvent::ServerUnreachable]).await;
+    notifier(&one, "ops", &endpoint.url("/hook"), &[NoticeEvent::ServerUnreachable]).await;
     let server = Server::start();
     for n in 0..SERVERS {
         let record = CreateServerRequest { port: NOBODY, ..server.record(&format!("s{n}")) };
@@ -251,7 +235,7 @@ async fn people_make_try_and_take_away_notifiers_with_settlectl() {
     let file = secret.display();
     let (code, made, told) = said(&format!(
         "notifier create ops --url {} --secret-file {file} --event run_failed --label tier=web",
-        endpoint.url()
+        endpoint.url("/hook")
     ))
     .await;
     assert_eq!((code, &made["name"], &made["events"][0]), (0, &"ops".into(), &"run_failed".into()), "{told}");

@@ -4,18 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use settled_proto::v1::{GetStatusRequest, Outcome};
-use settled_tests::daemon;
+use settled_tests::daemon::Options;
+use settled_tests::http::{Endpoint, answer};
 use settled_tests::patience::until;
 use settled_tests::server::{Server, appears, install, package_dir, settled};
 use tonic::Request;
 use ulid::Ulid;
 
 use crate::crash::PATIENT;
-use crate::webhooks::Endpoint;
 
-const WELL: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
-const LATER: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
 const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+/// What a collector says that has taken what it was sent.
+fn well() -> String {
+    answer("200 OK", "content-type: application/json\r\n", "{}")
+}
+
+/// Daemons that send their traces there.
+fn sending(collector: &Endpoint) -> Options {
+    Options::default().set("TRACES__ENDPOINT", &collector.url("/v1/traces"))
+}
 
 /// A span as it came.
 #[derive(Debug, Clone)]
@@ -63,13 +71,9 @@ fn spans_of(collector: &Endpoint, run: &str) -> (Vec<Span>, BTreeSet<String>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_one_trace_from_its_call_to_its_last_step_over_a_kill_and_a_restart() {
     // The first request is put off: it comes again.
-    let collector = Endpoint::answering(&[LATER, WELL]).await;
+    let collector = Endpoint::answering(&[&answer("503 Service Unavailable", "", ""), &well()]).await;
     let packages = package_dir("patient", PATIENT);
-    let options = || {
-        daemon::Options::default()
-            .set("PACKAGES__DIR", &packages.path().display().to_string())
-            .set("TRACES__ENDPOINT", &format!("http://127.0.0.1:{}/v1/traces", collector.port))
-    };
+    let options = || sending(&collector).set("PACKAGES__DIR", &packages.path().display().to_string());
     let server = Server::start();
     let dir = server.path("work");
     std::fs::create_dir(&dir).unwrap();
@@ -137,13 +141,10 @@ async fn a_run_is_one_trace_from_its_call_to_its_last_step_over_a_kill_and_a_res
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_is_an_error_in_its_trace_and_tells_none_of_its_words() {
-    let collector = Endpoint::answering(&[WELL]).await;
+    let collector = Endpoint::answering(&[&well()]).await;
     let packages = package_dir("loud", LOUD);
-    let daemon = daemon::Options::default()
-        .set("PACKAGES__DIR", &packages.path().display().to_string())
-        .set("TRACES__ENDPOINT", &format!("http://127.0.0.1:{}/v1/traces", collector.port))
-        .start()
-        .await;
+    let daemon =
+        sending(&collector).set("PACKAGES__DIR", &packages.path().display().to_string()).start().await;
     let server = Server::start();
     server.register(&daemon, "web").await;
     let request = install("web", "loud", "one", &[("word", "abracadabra")]);
@@ -187,11 +188,7 @@ script = "true"
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_away_delays_nothing_and_status_tells_of_it() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let daemon = daemon::Options::default()
-        .set("TRACES__ENDPOINT", &format!("http://{nobody}/v1/traces"))
-        .start()
-        .await;
+    let daemon = sending(&Endpoint::gone()).start().await;
     let server = Server::start();
     assert_eq!(server.register(&daemon, "web").await.outcome(), Outcome::Succeeded);
     let warning = until("status tells of it", async || {

@@ -1,17 +1,16 @@
 //! Webhooks: posted to a real HTTP server on this machine, signed, and sent again under the same id.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use serde_json::Value;
 use settled::config::{Config, Sources, Surroundings};
 use settled::secrets::signature;
 use settled_tests::daemon;
+use settled_tests::http::{Endpoint, answer};
 use settled_tests::patience::until;
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
@@ -22,112 +21,12 @@ use crate::lifecycles::{House, top};
 
 const SECRET: &str = "a secret of more than 16 bytes";
 
-/// One request as it arrived: its path, the headers that count, and its body.
-#[derive(Debug, Clone)]
-pub(crate) struct Got {
-    pub(crate) line: String,
-    headers: Vec<(String, String)>,
-    pub(crate) body: String,
-}
-
-impl Got {
-    pub(crate) fn header(&self, name: &str) -> &str {
-        let found = self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.as_str()).unwrap_or_default()
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap()
-    }
-}
-
-/// A server that gives these answers, one after the other, and the last one again and again. An empty one is none: it hangs.
-pub(crate) struct Endpoint {
-    pub(crate) port: u16,
-    got: Arc<Mutex<Vec<Got>>>,
-}
-
-impl Endpoint {
-    pub(crate) async fn answering(answers: &[&str]) -> Self {
-        Self::over(None, answers).await
-    }
-
-    /// The same over TLS, when there is somebody to be.
-    async fn over(tls: Option<TlsAcceptor>, answers: &[&str]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let got = Arc::new(Mutex::new(Vec::new()));
-        let (answers, seen) = (answers.iter().map(|&a| a.to_owned()).collect::<Vec<_>>(), Arc::clone(&got));
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (tls, answers, seen) = (tls.clone(), answers.clone(), Arc::clone(&seen));
-                tokio::spawn(async move {
-                    match tls {
-                        None => serve(stream, answers, seen).await,
-                        // Who does not trust it goes away.
-                        Some(tls) => {
-                            if let Ok(stream) = tls.accept(stream).await {
-                                serve(stream, answers, seen).await;
-                            }
-                        }
-                    }
-                });
-            }
-        });
-        Self { port, got }
-    }
-
-    pub(crate) fn got(&self) -> Vec<Got> {
-        self.got.lock().unwrap().clone()
-    }
-
-    pub(crate) fn stage(&self, name: &str, lines: &str) -> String {
-        let port = self.port;
-        format!(
-            "[[stages]]\nname = \"{name}\"\n{lines}\n[stages.action]\nwebhook = \"http://127.0.0.1:{port}/hook?a=1\"\n\
-             secret = \"billing\"\ntimeout = \"2s\"\n"
-        )
-    }
-}
-
-async fn serve(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    answers: Vec<String>,
-    seen: Arc<Mutex<Vec<Got>>>,
-) {
-    let mut bytes = Vec::new();
-    let got = loop {
-        if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
-            return;
-        }
-        if let Some(got) = whole(&String::from_utf8_lossy(&bytes)) {
-            break got;
-        }
-    };
-    let answer = {
-        let mut seen = seen.lock().unwrap();
-        seen.push(got);
-        answers[(seen.len() - 1).min(answers.len() - 1)].clone()
-    };
-    if answer.is_empty() {
-        std::future::pending::<()>().await;
-    }
-    stream.write_all(answer.as_bytes()).await.ok();
-}
-
-/// A request, once all of it is there.
-fn whole(text: &str) -> Option<Got> {
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    let mut lines = head.lines();
-    let line = lines.next()?.to_owned();
-    let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let headers: Vec<_> = lines.filter_map(header).collect();
-    let got = Got { line, headers, body: body.to_owned() };
-    (got.header("content-length").parse() == Ok(body.len())).then_some(got)
-}
-
-pub(crate) fn answer(status: &str, headers: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
+/// A stage whose action is this endpoint.
+pub(crate) fn stage(endpoint: &Endpoint, name: &str, lines: &str) -> String {
+    let url = endpoint.url("/hook?a=1");
+    format!(
+        "[[stages]]\nname = \"{name}\"\n{lines}\n[stages.action]\nwebhook = \"{url}\"\nsecret = \"billing\"\ntimeout = \"2s\"\n"
+    )
 }
 
 impl House {
@@ -146,7 +45,7 @@ async fn a_webhook_is_signed_tells_all_and_hands_on_what_it_is_answered() {
     let h = House::start().await;
     let json = answer("200 OK", "content-type: application/json; charset=utf-8\r\n", "{\"invoice\": 7}");
     let endpoint = Endpoint::answering(&[&json, &answer("204 No Content", "", "")]).await;
-    let text = [top(""), endpoint.stage("one", ""), endpoint.stage("two", "")].concat();
+    let text = [top(""), stage(&endpoint, "one", ""), stage(&endpoint, "two", "")].concat();
     h.apply_signed(&text).await;
     h.ok(&["enroll", "c", "user/42", "--payload", "{\"plan\": \"pro\"}"]).await;
     let done = h.becomes("user/42", "completed").await;
@@ -183,7 +82,7 @@ async fn what_is_not_yet_uses_no_attempt_and_what_fails_is_sent_again_under_its_
         answer("200 OK", "content-type: application/json\r\n", "[1]"),
     ];
     let endpoint = Endpoint::answering(&answers.each_ref().map(String::as_str)).await;
-    h.apply_signed(&[top(""), endpoint.stage("one", "backoff = \"1s\"")].concat()).await;
+    h.apply_signed(&[top(""), stage(&endpoint, "one", "backoff = \"1s\"")].concat()).await;
     h.ok(&["enroll", "c", "user/1"]).await;
     let failed = h.becomes("user/1", "failed").await;
     assert!(failed["last_error"].as_str().unwrap().contains("must be a JSON object"), "{failed}");
@@ -205,17 +104,16 @@ async fn what_is_not_yet_uses_no_attempt_and_what_fails_is_sent_again_under_its_
     );
     // Somebody wants it done once more: that is another one.
     h.ok(&["enrollment", "retry", "c/user/1"]).await;
-    until("it is sent again", async || (endpoint.got().len() > 4).then_some(())).await;
-    assert_ne!(endpoint.got()[4].header("settled-id"), got[0].header("settled-id"));
+    assert_ne!(endpoint.has(5).await[4].header("settled-id"), got[0].header("settled-id"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_what_a_killed_daemon_was_sending_is_sent_again_under_the_same_id() {
     let mut h = House::start().await;
     let endpoint = Endpoint::answering(&["", &answer("200 OK", "", "")]).await;
-    h.apply_signed(&[top(""), endpoint.stage("one", "")].concat()).await;
+    h.apply_signed(&[top(""), stage(&endpoint, "one", "")].concat()).await;
     h.ok(&["enroll", "c", "user/1"]).await;
-    until("it has arrived", async || (endpoint.got().len() == 1).then_some(())).await;
+    endpoint.has(1).await;
     let home = h.daemon.take().unwrap().kill().await;
     h.daemon = Some(daemon::Options::default().start_in(home).await);
     h.becomes("user/1", "completed").await;
@@ -229,10 +127,10 @@ async fn p5_what_a_killed_daemon_was_sending_is_sent_again_under_the_same_id() {
 async fn p4_an_ordinary_stop_uses_no_attempt_of_what_was_not_answered_and_it_is_sent_again_under_its_id() {
     let mut h = House::start().await;
     let endpoint = Endpoint::answering(&["", &answer("200 OK", "", "")]).await;
-    let text = [top(""), endpoint.stage("one", "attempts = 1")].concat();
+    let text = [top(""), stage(&endpoint, "one", "attempts = 1")].concat();
     h.apply_signed(&text.replace("timeout = \"2s\"", "timeout = \"5m\"")).await;
     h.ok(&["enroll", "c", "user/1"]).await;
-    until("it has arrived", async || (endpoint.got().len() == 1).then_some(())).await;
+    endpoint.has(1).await;
     let (stopped, home) = h.daemon.take().unwrap().stop().await;
     stopped.unwrap();
     h.daemon = Some(daemon::Options::default().start_in(home).await);
@@ -289,7 +187,7 @@ impl Signed {
 async fn over_tls_it_goes_to_whom_the_authority_has_signed_and_to_nobody_else() {
     let (signed, others) = (Signed::make(), Signed::make());
     let endpoint = Endpoint::over(Some(signed.acceptor()), &[&answer("200 OK", "", "")]).await;
-    let stage = endpoint.stage("one", "").replace("http://127.0.0.1", "https://localhost");
+    let stage = stage(&endpoint, "one", "").replace("http://127.0.0.1", "https://localhost");
     let mut h =
         House::start_with(daemon::Options::default().set("WEBHOOK__CA_FILE", &others.path("ca.pem"))).await;
     h.apply_signed(&[top(""), stage].concat()).await;
@@ -339,10 +237,7 @@ fn p13_a_file_that_holds_no_authority_is_refused_at_the_start() {
 async fn p4_who_cannot_be_reached_is_waited_for_and_who_hangs_has_failed() {
     let h = House::start().await;
     let hangs = Endpoint::answering(&[""]).await;
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let gone = Endpoint { port: nobody.local_addr().unwrap().port(), got: Arc::default() };
-    drop(nobody);
-    h.apply_signed(&[top(""), gone.stage("one", "")].concat()).await;
+    h.apply_signed(&[top(""), stage(&Endpoint::gone(), "one", "")].concat()).await;
     h.ok(&["enroll", "c", "user/1"]).await;
     let waits = until("it waits", async || {
         let now = h.show("user/1").await;
@@ -351,7 +246,7 @@ async fn p4_who_cannot_be_reached_is_waited_for_and_who_hangs_has_failed() {
     .await;
     assert_eq!((&waits["status"], &waits["attempt"]), (&Value::from("pending"), &Value::from(0)));
     assert!(waits["waits_for"].as_str().unwrap().contains("its webhook cannot be reached"), "{waits}");
-    h.apply_signed(&[top(""), hangs.stage("one", "attempts = 1")].concat()).await;
+    h.apply_signed(&[top(""), stage(&hangs, "one", "attempts = 1")].concat()).await;
     h.ok(&["enroll", "c", "user/2"]).await;
     let failed = h.becomes("user/2", "failed").await;
     assert_eq!(failed["last_error"], "its webhook gave no answer: not within 2 s");
@@ -361,7 +256,7 @@ async fn p4_who_cannot_be_reached_is_waited_for_and_who_hangs_has_failed() {
 async fn p12_a_secret_is_asked_for_by_name_and_stored_only_sealed() {
     let mut h = House::start().await;
     let endpoint = Endpoint::answering(&[&answer("200 OK", "", "")]).await;
-    let text = [top(""), endpoint.stage("one", "")].concat();
+    let text = [top(""), stage(&endpoint, "one", "")].concat();
     let file = h.dir.path().join("lifecycle.toml");
     std::fs::write(&file, &text).unwrap();
     let (code, _, told) = h.says(&["lifecycle", "apply", &file.display().to_string()]).await;

@@ -19,10 +19,10 @@ use settled_proto::v1::{
     FollowRunRequest, GetStatusRequest, ListAuditRequest, ListResourcesRequest, ListRunsRequest, Position,
     WatchRequest,
 };
+use settled_tests::http::page;
 use settled_tests::server::WITHIN;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Row as _};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
@@ -117,7 +117,7 @@ impl Sinks {
     }
 
     /// What the API tells of all that has been.
-    pub(super) async fn of_the_api(&mut self, channel: Channel, metrics: u16) {
+    pub(super) async fn of_the_api(&mut self, channel: Channel, metrics: &str) {
         let mut admin = AdminClient::new(channel.clone());
         let status = admin.get_status(GetStatusRequest {}).await.unwrap().into_inner();
         self.keep("GetStatus", &status);
@@ -133,7 +133,7 @@ impl Sinks {
         }
         let start = Start::Since(Position { generation: status.generation, seq: 0 });
         self.watch(channel, start, status.seq).await;
-        self.add("metrics", page(metrics).await);
+        self.add("metrics", page(metrics, "/metrics").await.into_bytes());
     }
 
     /// As it goes over the wire, and as a log would print it.
@@ -184,15 +184,6 @@ impl Sinks {
             }
         }
     }
-}
-
-async fn page(port: u16) -> Vec<u8> {
-    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut bytes = Vec::new();
-    timeout(WITHIN, stream.read_to_end(&mut bytes)).await.unwrap().unwrap();
-    bytes
 }
 
 /// Arguments and environments of all processes of this machine, looked at again and again.

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use settled_tests::address::free_address;
 use settled_tests::process::{Daemon, Home};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::world::{Authority, NAME, dns, free_address};
+use super::world::{Authority, NAME, dns};
 use crate::cli::settlectl;
 
 /// An environment, what is typed, how it ends, and what it says.

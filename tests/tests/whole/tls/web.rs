@@ -9,6 +9,7 @@ use settled_proto::v1::{
     CommandResponse, ListResourcesRequest, Role, WatchRequest, WatchResponse, WhoAmIRequest, WhoAmIResponse,
     watch_response,
 };
+use settled_tests::address::free_address;
 use settled_tests::daemon::Options;
 use settled_tests::engine::install;
 use settled_tests::patience::until;
@@ -17,7 +18,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::page::{Form, Frame, Frames, Head, PANEL, Page};
-use super::world::{Authority, House, free_address, listening, token};
+use super::world::{Authority, House, listening, token};
 
 const WHO: &str = "/settled.v1.Admin/WhoAmI";
 const INSTALL: &str = "/settled.v1.Resources/Install";

@@ -11,6 +11,7 @@ use settled_proto::v1::{
     PauseServerRequest, Reason, ReconcileRequest, ResumeServerRequest, RevokeTokenRequest, Role,
     WatchRequest,
 };
+use settled_tests::address::free_address;
 use settled_tests::daemon::{Options, TestDaemon, key_file};
 use settled_tests::engine::install;
 use settled_tests::patience::until;
@@ -20,7 +21,7 @@ use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::world::{Authority, Caller, House, dns, free_address, listening, token, uri, who};
+use super::world::{Authority, Caller, House, dns, listening, token, uri, who};
 
 async fn revoke(daemon: &TestDaemon, name: &str) {
     let request = RevokeTokenRequest { request_id: fresh_id(), token: name.to_owned() };

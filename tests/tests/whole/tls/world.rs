@@ -4,12 +4,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType, date_time_ymd};
 use settled_proto::v1::admin_client::AdminClient;
 use settled_proto::v1::{CreateTokenRequest, Role, WhoAmIRequest};
+use settled_tests::address::free_address;
 use settled_tests::daemon::{Options, TestDaemon};
 use settled_tests::server::fresh_id;
 use tokio::net::TcpStream;
@@ -84,18 +84,6 @@ impl Leaf {
         std::fs::write(dir.join("cert.pem"), &self.cert).unwrap();
         std::fs::write(dir.join("key.pem"), &self.key).unwrap();
     }
-}
-
-/// An address of this machine where nobody listens now. Its port is none of those that outgoing connections get, of which another test could
-/// have it before it is listened on.
-pub(crate) fn free_address() -> SocketAddr {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let ports = std::iter::repeat_with(|| {
-        std::process::id().wrapping_mul(31).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed))
-    });
-    let mut addresses =
-        ports.map(|n| SocketAddr::from(([127, 0, 0, 1], 20_000 + u16::try_from(n % 12_000).unwrap())));
-    addresses.find(|address| std::net::TcpListener::bind(address).is_ok()).unwrap()
 }
 
 /// What makes a daemon listen there, with the certificate that lies in this directory.
