@@ -31,4 +31,5 @@ mod still;
 mod systemd;
 mod tls;
 mod traces;
+mod unread;
 mod webhooks;
