@@ -109,14 +109,15 @@ async fn a_run_is_one_trace_from_its_call_to_its_last_step_over_a_kill_and_a_res
     };
     let (whole, call, wait) =
         (named("install patient"), named("Resources.Install"), named("wait for the lane"));
-    let (attempt, step) = (named("attempt 1"), named("Wait"));
+    // The new daemon had to connect.
+    let (connect, attempt, step) = (named("connect"), named("attempt 1"), named("Wait"));
     let root = whole.text("spanId");
     assert_eq!(whole.text("parentSpanId"), "", "the run is the root");
-    for child in [&call, &wait, &attempt] {
+    for child in [&call, &wait, &connect, &attempt] {
         assert_eq!(child.text("parentSpanId"), root, "{child:#?}");
     }
     assert_eq!(step.text("parentSpanId"), attempt.text("spanId"));
-    for (inner, outer) in [(&wait, &whole), (&attempt, &whole), (&step, &attempt)] {
+    for (inner, outer) in [(&wait, &whole), (&connect, &whole), (&attempt, &whole), (&step, &attempt)] {
         let (inner, outer) = (inner.period(), outer.period());
         assert!(outer.0 <= inner.0 && inner.0 <= inner.1 && inner.1 <= outer.1, "{inner:?} within {outer:?}");
     }
@@ -132,11 +133,6 @@ async fn a_run_is_one_trace_from_its_call_to_its_last_step_over_a_kill_and_a_res
         ["settled.step", "settled.try", "settled.exit_code"].map(|key| step.attribute(key)),
         ["1", "1", "0"]
     );
-
-    // The new daemon had to connect, while the run was open.
-    let connect = named("connect");
-    assert_eq!(connect.text("parentSpanId"), root);
-    assert!(whole.period().0 <= connect.period().0 && connect.period().1 <= whole.period().1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,6 +155,10 @@ async fn a_failure_is_an_error_in_its_trace_and_tells_none_of_its_words() {
     let failed: BTreeSet<_> =
         spans.iter().filter(|span| span.0["status"]["code"] == 2).map(|span| span.text("name")).collect();
     assert_eq!(failed, BTreeSet::from(["Speak", "install loud"]));
+    assert!(
+        !spans.iter().any(|span| span.text("name") == "connect"),
+        "it was connected to before: {spans:#?}"
+    );
     let whole = spans.iter().find(|span| span.text("name") == "install loud").unwrap();
     let reason = whole.attribute("settled.reason");
     assert_eq!(format!("REASON_{}", reason.to_uppercase()), run.reason().as_str_name(), "{whole:#?}");
@@ -197,6 +197,19 @@ async fn a_collector_that_is_away_delays_nothing_and_status_tells_of_it() {
     })
     .await;
     assert!(warning.contains("cannot be reached") && warning.contains("traces.endpoint"), "{warning}");
-    // What waits does not keep a stop waiting either.
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_no_pause_and_sends_what_is_left() {
+    let later = answer("503 Service Unavailable", "", "");
+    let collector = Endpoint::answering(&[&later, &later, &well()]).await;
+    let daemon = sending(&collector).start().await;
+    let server = Server::start();
+    let run = server.register(&daemon, "web").await.id;
+    // After this one there is a pause that is longer than the stop may take.
+    collector.has(2).await;
     daemon.stop().await.0.unwrap();
+    let (spans, _) = spans_of(&collector, &run);
+    let names: BTreeSet<_> = spans.iter().map(|span| span.text("name")).collect();
+    assert!(names.contains("Servers.Create") && names.contains("register"), "{names:?}");
 }
