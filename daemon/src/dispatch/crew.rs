@@ -119,6 +119,31 @@ impl Crew {
         self.tell(hold, run, Event::Waits { reason, who, next_try }).await.map(drop)
     }
 
+    /// Stores how a server stands, and says so in the log when it stood otherwise before.
+    pub(super) async fn stands(
+        &self,
+        hold: LaneHold,
+        name: &str,
+        reach: Reach,
+        why: &str,
+    ) -> Result<(), LaneError> {
+        if !self.engine.set_reach(hold, reach, why.to_owned()).await? {
+            return Ok(());
+        }
+        match reach {
+            Reach::Unreachable => {
+                tracing::warn!(server = name, why, "a server cannot be reached; it is tried again")
+            }
+            Reach::Refused => tracing::warn!(
+                server = name,
+                why,
+                "a server refuses; nothing is done there until somebody changes that"
+            ),
+            Reach::Ok | Reach::Paused => tracing::info!(server = name, "a server answers again"),
+        }
+        Ok(())
+    }
+
     /// Tells what happened to a run of which no try begins with that.
     pub(super) async fn tell(&self, hold: LaneHold, run: &Run, event: Event) -> Result<Run, LaneError> {
         self.engine.advance(hold, Advance { run: run.id, event, end: None, outlines: Arc::from([]) }).await

@@ -270,7 +270,7 @@ impl Readings {
     ) -> Result<Next, LaneError> {
         match error {
             RemoteError::Unreachable(message) => {
-                self.found(hold, server, Reach::Unreachable, message.clone()).await?;
+                self.found(hold, server, Reach::Unreachable, &message).await?;
                 let now = self.crew.engine.clock().now();
                 let waited = now.since(run.waiting_since(WaitReason::Unreachable, now));
                 let retry = pause(self.crew.settings.unreachable_retry, waited);
@@ -280,8 +280,9 @@ impl Readings {
                 Ok(self.later(retry))
             }
             RemoteError::Refused(message) => {
-                self.crew.refuse(hold, run, Reason::Refused, message.clone()).await?;
-                self.found(hold, server, Reach::Refused, message).await?;
+                // Before the run ends: whoever waits for that looks at the server then.
+                self.found(hold, server, Reach::Refused, &message).await?;
+                self.crew.refuse(hold, run, Reason::Refused, message).await?;
                 Ok(Next::Now)
             }
             other => {
@@ -297,9 +298,9 @@ impl Readings {
         hold: LaneHold,
         before: &Server,
         reach: Reach,
-        detail: String,
+        detail: &str,
     ) -> Result<(), LaneError> {
-        self.crew.engine.set_reach(hold, reach, detail).await?;
+        self.crew.stands(hold, &before.name, reach, detail).await?;
         // A pause stays one, whatever the network says.
         if before.reach != reach && before.reach != Reach::Paused {
             self.lane.notify_one();

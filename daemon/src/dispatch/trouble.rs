@@ -15,7 +15,7 @@ impl Lane {
     pub(super) async fn reached(&mut self) -> Result<(), LaneError> {
         if let Some(server) = self.server.as_mut().filter(|s| s.reach == Reach::Unreachable) {
             server.reach = Reach::Ok;
-            self.crew.engine.set_reach(self.hold, Reach::Ok, String::new()).await?;
+            self.crew.stands(self.hold, &self.name(), Reach::Ok, "").await?;
         }
         Ok(())
     }
@@ -27,9 +27,9 @@ impl Lane {
             RemoteError::Unreachable(message) | RemoteError::Protocol(message) => {
                 self.permit = None;
                 let retry = self.retry(waiting.as_ref(), WaitReason::Unreachable);
+                self.crew.stands(self.hold, &self.name(), Reach::Unreachable, &message).await?;
                 // Read anew before the next try: someone may have changed the way to it, or a jump host on the way.
                 self.server = None;
-                self.crew.engine.set_reach(self.hold, Reach::Unreachable, message.clone()).await?;
                 if let Some(run) = waiting {
                     self.unreached(&run, message, retry).await?;
                 }
@@ -37,7 +37,7 @@ impl Lane {
             }
             RemoteError::Refused(message) => {
                 let paused = self.server.as_ref().is_some_and(|server| server.reach == Reach::Paused);
-                self.crew.engine.set_reach(self.hold, Reach::Refused, message.clone()).await?;
+                self.crew.stands(self.hold, &self.name(), Reach::Refused, &message).await?;
                 // A paused server stays paused, whatever it says: its lane, given back, would be taken again at once.
                 let retry = paused.then_some(self.crew.settings.unreachable_retry);
                 if let Some(run) = waiting {

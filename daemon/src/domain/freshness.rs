@@ -1,14 +1,15 @@
 //! Freshness: whether an open run still shows signs of life, and who ended one that does not. A word for people and for filters: it
 //! decides nothing, and never changes a run.
 //!
-//! A sign of life is a change of the run. Who waits has promised to look again, so silence counts from that promise on. A `running` run
-//! without an owner is ordinary after a stop, and is not stale for that alone.
+//! A sign of life is a change of the run. Who waits has promised to look again, so silence counts from that promise on; what waits because somebody
+//! has paused its server is as that person wants it. A `running` run without an owner is ordinary after a stop, and is not stale for that alone.
 
 use std::time::Duration;
 
 use super::run::{Phase, Run, RunState};
 use super::time::Timestamp;
 use super::verdict::Verdict;
+use super::waiting::WaitReason;
 
 text_enum! {
     /// How fresh a run is.
@@ -52,8 +53,11 @@ impl Thresholds {
 
 impl Run {
     /// After this time it is likely stale, unless something happens to it; `None` once it is over. Never later than its server has to end
-    /// its step: it is shown before it is settled, and the margin lies between.
+    /// its step: it is shown before it is settled, and the margin lies between. What is paused is not stale before its limit ends it.
     pub fn stale_at(&self) -> Option<Timestamp> {
+        if self.is_queued() && self.waiting().is_some_and(|w| w.reason == WaitReason::Paused) {
+            return Some(self.queue_until);
+        }
         let promised = self.waiting().and_then(|w| w.next_try);
         let heard = promised.map_or(self.progress_at, |at| at.max(self.progress_at));
         match &self.state {

@@ -134,6 +134,11 @@ impl Command for AdvanceCommand {
         let Advance { run, event, end, outlines } = &self.advance;
         unit.hold_lane(self.hold.server, self.engine.me(), self.hold.epoch).await?;
         let run = unit.run(*run).await?.ok_or(LaneError::Lost)?;
+        if matches!(event, Event::Started { .. }) {
+            // Whoever asks for a pause is told that nothing new starts: the lane may have looked before.
+            let server = unit.server(self.hold.server).await?;
+            server.filter(|server| server.reach != Reach::Paused).ok_or(LaneError::Lost)?;
+        }
         if let (Event::Unanswered { .. }, Some(id)) = (event, run.live_step()) {
             // Somebody may have heard the answer since.
             unit.step(id).await?.filter(|r| r.state == StepState::Starting).ok_or(LaneError::Lost)?;
@@ -310,7 +315,7 @@ impl Command for NoteCommand {
             }
             Note::Reach { hold, reach, detail } => {
                 unit.hold_lane(hold.server, me, hold.epoch).await?;
-                set_reach(unit, hold.server, *reach, detail).await?;
+                return set_reach(unit, hold.server, *reach, detail).await.map(i64::from);
             }
             Note::Held { hold, by } => {
                 unit.hold_lane(hold.server, me, hold.epoch).await?;
@@ -353,24 +358,26 @@ impl NoteCommand {
     }
 }
 
+/// How a server stands from now on; whether its reach is another one than before.
 async fn set_reach(
     unit: &mut Unit<'_>,
     server: ServerId,
     reach: Reach,
     detail: &str,
-) -> Result<(), LaneError> {
-    let Some(mut server) = unit.server(server).await? else { return Ok(()) };
-    let same = server.reach == reach && server.reach_detail == detail;
+) -> Result<bool, LaneError> {
+    let Some(mut server) = unit.server(server).await? else { return Ok(false) };
+    let before = server.reach;
     // A pause is a person's word: what the network says does not end it.
-    if same || server.reach == Reach::Paused {
-        return Ok(());
+    if before == Reach::Paused || before == reach && server.reach_detail == detail {
+        return Ok(false);
     }
     server.reach = reach;
     detail.clone_into(&mut server.reach_detail);
     if reach == Reach::Ok {
         server.last_seen = Some(unit.now());
     }
-    Ok(unit.update_server(&mut server).await?)
+    unit.update_server(&mut server).await?;
+    Ok(before != reach)
 }
 
 impl Engine {
@@ -427,9 +434,9 @@ impl Engine {
         self.note(Note::Resolved { hold, step, late: Box::new(late) }).await.map(drop)
     }
 
-    /// Stores whether a server can be worked on.
-    pub async fn set_reach(&self, hold: LaneHold, reach: Reach, detail: String) -> Result<(), LaneError> {
-        self.note(Note::Reach { hold, reach, detail }).await.map(drop)
+    /// Stores whether a server can be worked on. Whether that is news, whatever the detail.
+    pub async fn set_reach(&self, hold: LaneHold, reach: Reach, detail: String) -> Result<bool, LaneError> {
+        self.note(Note::Reach { hold, reach, detail }).await.map(|news| news != 0)
     }
 
     /// Stores what has held the lane for too long, or that nothing does any more.

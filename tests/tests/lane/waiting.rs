@@ -2,12 +2,12 @@
 
 use settled::clock::Clock as _;
 use settled::domain::id::InstallationId;
-use settled::domain::run::RunState;
+use settled::domain::run::{Event, RunState};
 use settled::domain::server::Reach;
 use settled::domain::step::StepState;
 use settled::domain::verdict::{Evidence, Outcome, Reason};
 use settled::domain::waiting::WaitReason;
-use settled::engine::EditServer;
+use settled::engine::{Advance, EditServer, LaneError};
 use settled_tests::scripted::{End, Play};
 use settled_tests::sim::{World, knobs};
 
@@ -379,4 +379,19 @@ async fn p4_a_paused_server_that_refuses_is_asked_again_later_and_not_at_once() 
     assert_eq!(w.server_of("alpha").await.unwrap().reach, Reach::Paused);
     w.remote.refuse("alpha", None);
     succeeded(&w.end(id, seconds(600)).await.unwrap());
+}
+
+#[tokio::test]
+async fn p4_a_lane_that_looked_before_a_pause_begins_nothing_after_it() {
+    let mut w = world(&["alpha"]).await;
+    w.go(seconds(60)).await.unwrap();
+    let engine = w.daemon.engine.clone();
+    let hold = engine.take_lane(w.server_of("alpha").await.unwrap().id).await.unwrap();
+    let run = w.install("alpha", "thing", "one").await.unwrap();
+    let paused = w.asked("Servers.Pause");
+    engine.pause_server(paused, "alpha".to_owned()).await.unwrap();
+    let event = Event::Started { timeout: seconds(60) };
+    let begun = engine.advance(hold, Advance { run, event, end: None, outlines: [].into() }).await;
+    assert!(matches!(begun, Err(LaneError::Lost)), "{begun:?}");
+    assert!(w.run(run).await.unwrap().is_queued());
 }

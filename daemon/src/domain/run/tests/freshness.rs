@@ -38,13 +38,20 @@ fn each_state_has_its_own_threshold_and_each_run_its_own() {
 #[test]
 fn whatever_happens_to_it_is_a_sign_of_life_and_a_promise_to_look_again_counts() {
     let later = NOW + Duration::from_secs(50);
-    let run = queued().apply(waits(WaitReason::Paused), later, &TIMINGS).expect("legal");
+    let run = queued().apply(waits(WaitReason::Busy), later, &TIMINGS).expect("legal");
     // It looks again after 5 s of NOW, which is past.
     assert_eq!((run.progress_at, run.stale_at()), (later, Some(later + run.stale.queued)));
     let looks_again = NOW + Duration::from_secs(500);
     let promise = Event::Waits { reason: WaitReason::Backoff, who: "x".into(), next_try: Some(looks_again) };
     let run = apply(between(), promise);
     assert_eq!(run.stale_at(), Some(looks_again + run.stale.running));
+}
+
+#[test]
+fn what_somebody_has_paused_is_not_stale_for_that() {
+    let paused = apply(queued(), waits(WaitReason::Paused));
+    assert_eq!(paused.stale_at(), Some(paused.queue_until));
+    assert_eq!(paused.settles_by(), Some(paused.queue_until), "its limit counts all the same");
 }
 
 #[test]
