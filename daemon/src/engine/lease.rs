@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::Engine;
+use super::{Engine, Refusal, sealing};
 use crate::clock::Clock;
+use crate::secrets::Keys;
 use crate::store::lanes::DeadLane;
 use crate::store::{Command, StoreError, Unit};
 
@@ -64,27 +65,56 @@ fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
-enum Housekeeping {
-    Renew { engine: Engine, length: Duration, serves: bool },
-    Detach(Engine),
+/// Tells in the store until when the daemon lives, and what it has.
+struct Renew {
+    engine: Engine,
+    length: Duration,
+    serves: bool,
+    keys: Arc<Keys>,
+}
+
+impl Renew {
+    async fn tell(&self, unit: &mut Unit<'_>) -> Result<(), StoreError> {
+        let until = unit.now() + self.length;
+        let (me, packages) = (self.engine.me(), self.engine.catalog().digests());
+        let version = env!("CARGO_PKG_VERSION");
+        unit.renew_lease(me, version, &packages, &self.keys.ids(), self.serves, until).await
+    }
 }
 
 #[async_trait]
-impl Command for Housekeeping {
+impl Command for Renew {
+    type Answer = ();
+    type Refusal = StoreError;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<(), StoreError> {
+        self.tell(unit).await
+    }
+}
+
+/// The same with other master keys: whoever goes over to another key sees these, or has gone over before, and then it must be among them.
+struct Rekey(Renew);
+
+#[async_trait]
+impl Command for Rekey {
+    type Answer = ();
+    type Refusal = Refusal;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<(), Refusal> {
+        sealing::check(&self.0.keys, unit.db().await?.secrets_by_key().await?)?;
+        Ok(self.0.tell(unit).await?)
+    }
+}
+
+struct Detach(Engine);
+
+#[async_trait]
+impl Command for Detach {
     type Answer = u64;
     type Refusal = StoreError;
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<u64, StoreError> {
-        match self {
-            Self::Renew { engine, length, serves } => {
-                let until = unit.now() + *length;
-                let (packages, keys) = (engine.catalog().digests(), engine.keys().ids());
-                unit.renew_lease(engine.me(), env!("CARGO_PKG_VERSION"), &packages, &keys, *serves, until)
-                    .await?;
-                Ok(0)
-            }
-            Self::Detach(engine) => unit.detach(engine.me()).await,
-        }
+        unit.detach(self.0.me()).await
     }
 }
 
@@ -106,9 +136,23 @@ impl Command for ReleaseDead {
 impl Engine {
     /// Renews the lease, and says whether this daemon takes lanes.
     pub async fn renew_lease(&self, lease: &Lease, serves: bool) -> Result<(), StoreError> {
+        let _alone = self.sealing().alone().await;
         let sent = self.clock().monotonic();
-        let renewal = Housekeeping::Renew { engine: self.clone(), length: lease.length, serves };
+        let renewal = Renew { engine: self.clone(), length: lease.length, serves, keys: self.keys() };
         self.writer().commit(renewal).await?;
+        lease.renewed(sent);
+        Ok(())
+    }
+
+    /// Holds these master keys from here on, and has told other daemons so. Refused, as everything stays, when one that the store needs is
+    /// not among them.
+    pub async fn use_keys(&self, keys: Keys, lease: &Lease, serves: bool) -> Result<(), Refusal> {
+        let _alone = self.sealing().alone().await;
+        let sent = self.clock().monotonic();
+        let keys_now = Arc::new(keys.clone());
+        let renewal = Renew { engine: self.clone(), length: lease.length, serves, keys: keys_now };
+        self.writer().commit(Rekey(renewal)).await?;
+        self.sealing().hold(keys);
         lease.renewed(sent);
         Ok(())
     }
@@ -120,6 +164,6 @@ impl Engine {
 
     /// Gives back every lane and the lease. Remote steps go on; whoever comes next re-attaches them.
     pub async fn detach(&self) -> Result<u64, StoreError> {
-        self.writer().commit(Housekeeping::Detach(self.clone())).await
+        self.writer().commit(Detach(self.clone())).await
     }
 }

@@ -201,8 +201,8 @@ impl Engine {
         self.inner.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn use_packages(&self, catalog: Catalog) {
-        *self.inner.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
+    fn sealing(&self) -> &Sealing {
+        &self.inner.sealing
     }
 
     /// The clock.

@@ -173,6 +173,7 @@ impl Engine {
     /// Has secrets sealed with the next master key from here on; answers how many rows it has sealed anew.
     pub async fn begin_rotation(&self, asked: Asked) -> Result<u64, Refusal> {
         asked.check()?;
+        let _alone = self.sealing().alone().await;
         self.writer().commit(Begin { engine: self.clone(), asked }).await
     }
 

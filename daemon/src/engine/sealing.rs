@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
+use tokio::sync::{Mutex, MutexGuard};
 use zeroize::Zeroizing;
 
 use super::{Engine, Refusal};
@@ -22,6 +23,8 @@ const LOGIN: &str = "login";
 /// The keys of a daemon.
 pub struct Sealing {
     held: RwLock<Arc<Keys>>,
+    /// Whoever changes which keys are held, tells others of them, or goes over to another one does that alone.
+    alone: Mutex<()>,
     own: OwnKey,
     installation: String,
 }
@@ -45,16 +48,26 @@ impl Sealing {
             MakeOwn { keys: keys.clone(), installation: installation.clone(), clock: Arc::clone(clock) };
         let sealed = writer.commit(make).await?;
         let own = OwnKey::new(&keys.open(Place::of(&installation, OWN), &sealed)?);
-        Ok(Self { held: RwLock::new(Arc::new(keys)), own, installation })
+        Ok(Self { held: RwLock::new(Arc::new(keys)), alone: Mutex::default(), own, installation })
     }
 
     fn keys(&self) -> Arc<Keys> {
         Arc::clone(&self.held.read().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// Waits until nobody else changes, tells or replaces the keys.
+    pub(super) async fn alone(&self) -> MutexGuard<'_, ()> {
+        self.alone.lock().await
+    }
+
+    /// Holds these from here on.
+    pub(super) fn hold(&self, keys: Keys) {
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
 }
 
 /// Refuses to go on without a key that something is sealed with.
-fn check(keys: &Keys, used: Vec<(String, i64)>) -> Result<(), Refusal> {
+pub(super) fn check(keys: &Keys, used: Vec<(String, i64)>) -> Result<(), Refusal> {
     match used.into_iter().find(|(id, _)| !keys.has(id)) {
         None => Ok(()),
         Some((id, rows)) => Err(Refusal::not_now(format!(
@@ -95,13 +108,6 @@ impl MakeOwn {
 }
 
 impl Engine {
-    /// Holds these master keys from here on. Refused, as everything stays, when one that the store needs is not among them.
-    pub async fn use_keys(&self, keys: Keys) -> Result<(), Refusal> {
-        check(&keys, self.store().read().await?.db().secrets_by_key().await?)?;
-        *self.inner.sealing.held.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
-        Ok(())
-    }
-
     /// Refuses when the store needs a master key that is not here.
     pub async fn check_keys(&self) -> Result<(), Refusal> {
         check(&self.keys(), self.store().read().await?.db().secrets_by_key().await?)

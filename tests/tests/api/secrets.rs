@@ -1,15 +1,17 @@
 //! P12: what is sealed opens in its place alone, and a store goes over to another master key without losing anything, wherever that stops.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use settled::auth::Verb;
 use settled::domain::id::ServerId;
-use settled::engine::{AddServer, Asked, EditPolicy, EditServer, Engine, Login, Refusal};
+use settled::engine::{AddServer, Asked, EditPolicy, EditServer, Engine, Lease, Login, Refusal};
 use settled::secrets::{Keys, MasterKey, Sealed};
 use settled::store::{Command, StoreError, Unit, Writer};
 use settled_tests::engine::engine_with_keys;
 use settled_tests::postgres::Postgres;
+use tokio_util::sync::CancellationToken;
 
 /// More than fit into one batch of a rotation.
 const SERVERS: usize = 66;
@@ -43,6 +45,12 @@ fn asked(method: &'static str, request_id: &str) -> Asked {
 
 async fn open(url: &str, keys: Keys) -> Result<(Engine, Writer), Refusal> {
     engine_with_keys(url, keys, 1_000).await
+}
+
+/// As a reload does.
+async fn use_keys(engine: &Engine, keys: Keys) -> Result<(), Refusal> {
+    let lease = Lease::new(Duration::from_secs(30), engine.shared_clock());
+    engine.use_keys(keys, &lease, true).await
 }
 
 fn identity(name: &str) -> Vec<u8> {
@@ -169,7 +177,7 @@ async fn p2_p12_a_rotation_is_done_once_and_what_comes_during_it_is_sealed_with_
     let server = add(&engine, "one").await;
     let (digest, token) = (engine.fingerprint(b"a request"), engine.hide("a list", "s1").unwrap());
 
-    engine.use_keys(both()).await.unwrap();
+    use_keys(&engine, both()).await.unwrap();
     engine.begin_rotation(asked("Admin.RotateSecrets", "r1")).await.unwrap();
     // The installation's own key and what is sealed now are under the new key; its other secret is not yet.
     let ask = EditServer {
@@ -181,13 +189,71 @@ async fn p2_p12_a_rotation_is_done_once_and_what_comes_during_it_is_sealed_with_
     assert_eq!(engine.rotation(&mut engine.store().read().await.unwrap().db()).await.unwrap().left, 1);
     let again = engine.rotate_secrets(asked("Admin.RotateSecrets", "r1")).await.unwrap();
     assert_eq!((again.key.as_str(), again.resealed, again.left), (key(2).id(), 1, 0));
-    let refused = engine.use_keys(old()).await.unwrap_err().to_string();
+    let refused = use_keys(&engine, old()).await.unwrap_err().to_string();
     assert!(refused.contains(key(2).id()), "{refused}");
 
-    engine.use_keys(new()).await.unwrap();
+    use_keys(&engine, new()).await.unwrap();
     assert_eq!(*engine.identity(server).await.unwrap().unwrap(), identity("edited"));
     assert_eq!(engine.fingerprint(b"a request"), digest, "requests keep their digests");
     assert_eq!(engine.reveal("a list", &token).as_deref(), Some("s1"), "and lists their pages");
+}
+
+/// Holds up the commit that it is part of.
+struct Hold {
+    begun: CancellationToken,
+    go: CancellationToken,
+}
+
+#[async_trait]
+impl Command for Hold {
+    type Answer = ();
+    type Refusal = StoreError;
+
+    async fn run(&self, _: &mut Unit<'_>) -> Result<(), StoreError> {
+        self.begun.cancel();
+        self.go.cancelled().await;
+        Ok(())
+    }
+}
+
+/// Has a commit wait: until when, and since when it does.
+fn hold(writer: &Writer) -> (CancellationToken, CancellationToken) {
+    let (begun, go) = (CancellationToken::new(), CancellationToken::new());
+    let (writer, command) = (writer.clone(), Hold { begun: begun.clone(), go: go.clone() });
+    tokio::spawn(async move { writer.commit(command).await });
+    (begun, go)
+}
+
+#[tokio::test]
+async fn p12_a_key_that_a_rotation_goes_over_to_at_this_moment_is_not_let_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/settled.db", dir.path().display());
+    let (engine, writer) = open(&url, both()).await.unwrap();
+    let server = add(&engine, "one").await;
+    // The rotation has written what it begins with, and that is not committed yet.
+    let (begun, go) = hold(&writer);
+    begun.cancelled().await;
+    let rotating = engine.clone();
+    let rotating =
+        tokio::spawn(async move { rotating.begin_rotation(asked("Admin.RotateSecrets", "r1")).await });
+    tokio::task::yield_now().await;
+    let (begun, commit) = hold(&writer);
+    go.cancel();
+    begun.cancelled().await;
+
+    let reloading = engine.clone();
+    let reloading = tokio::spawn(async move { use_keys(&reloading, old()).await });
+    // Long enough for whoever only reads.
+    for _ in 0..20 {
+        engine.store().read().await.unwrap().db().secrets_by_key().await.unwrap();
+    }
+    commit.cancel();
+    rotating.await.unwrap().unwrap();
+    let refused = reloading.await.unwrap().unwrap_err().to_string();
+    assert!(refused.contains(key(2).id()), "{refused}");
+    let rotation = engine.rotate_secrets(asked("Admin.RotateSecrets", "r2")).await.unwrap();
+    assert_eq!((rotation.resealed, rotation.left), (2, 0));
+    assert_eq!(*engine.identity(server).await.unwrap().unwrap(), identity("one"));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use settled_tests::daemon::{Options, TestDaemon};
 use settled_tests::patience::until;
 use settled_tests::postgres;
 use settled_tests::server::fresh_id;
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
 
 use crate::cli::settlectl_at;
 use crate::shared::{pair, status};
@@ -90,6 +91,26 @@ async fn p2_a_request_repeated_after_a_rotation_is_the_same() {
     let servers = daemon.servers().list(page).await.unwrap().into_inner().servers;
     assert_eq!(servers.iter().map(|server| server.name.as_str()).collect::<Vec<_>>(), ["two"]);
     assert!(status(&daemon).await.warnings.iter().all(|warning| !warning.contains("master key")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_the_store_does_not_take_takes_no_key_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", dir.path().join("settled.db").display());
+    let daemon = Options::default().set("DATABASE__URL", &url).start().await;
+    private(&daemon.socket().parent().unwrap().join("key.next"), 2);
+    let mut store = SqliteConnection::connect(&url).await.unwrap();
+    store.execute("ALTER TABLE package RENAME TO elsewhere").await.unwrap();
+    let refused = async || {
+        status(&daemon).await.warnings.iter().any(|warning| warning.starts_with("The last reload was refused"))
+    };
+    reloaded(&daemon, &refused).await;
+    store.execute("ALTER TABLE elsewhere RENAME TO package").await.unwrap();
+    let (exit, _, said) = rotate(&daemon).await;
+    assert_eq!(exit, Some(4), "{said}");
+    assert!(said.contains("no other to go over to"), "{said}");
+    reloaded(&daemon, async || !refused().await).await;
+    assert_eq!(rotate(&daemon).await.0, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
