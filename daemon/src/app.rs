@@ -292,9 +292,7 @@ async fn open(
     let engine =
         Engine::new(store, writer, hub, catalog, sealing, Arc::clone(&clock), me, engine_settings(config));
     let lease = Lease::new(config.lane.lease(), Arc::clone(&clock));
-    engine.renew_lease(&lease, true).await.context("the store does not take the daemon's lease")?;
-    // Now that the others know which keys are here: one of them may have gone over to another key before they did.
-    engine.check_keys().await.map_err(|refusal| keys::missing(refusal, config))?;
+    engine.renew_lease(&lease, true).await.map_err(|refusal| keys::missing(refusal, config))?;
     engine.keep_packages(engine.catalog()).await.context("the store does not take the package definitions")?;
     let freed =
         engine.release_dead(alone).await.context("the lanes of an earlier daemon could not be freed")?;

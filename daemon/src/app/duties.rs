@@ -14,7 +14,7 @@ use super::steward::Now;
 use crate::clock::Clock;
 use crate::config::{Config, LOOK_EVERY_MAX_S};
 use crate::domain::schedule::Chore;
-use crate::engine::{ChoreEnd, Cleaning, Engine};
+use crate::engine::{ChoreEnd, Cleaning, Engine, Refusal};
 use crate::process::{Hearts, Part};
 use crate::scheduler::{self, Chores, Duty, Firing};
 use crate::store::StoreError;
@@ -44,8 +44,13 @@ pub(super) fn renew(
         async move {
             let begun = engine.clock().monotonic();
             hearts.alive(Part::Lease, begun);
-            if let Err(error) = engine.renew_lease(&crew.lease, !crew.drain.is_on()).await {
-                tracing::warn!(%error, "the lease was not renewed; without it nothing is started");
+            match engine.renew_lease(&crew.lease, !crew.drain.is_on()).await {
+                Ok(()) => {}
+                Err(Refusal::NoKey(why)) => tracing::error!(
+                    why,
+                    "this daemon lacks a master key of the store, and begins nothing until it has it: put its file beside that of the other key, then reload"
+                ),
+                Err(error) => tracing::warn!(%error, "the lease was not renewed; without it nothing is started"),
             }
             hearts.alive(Part::Lease, begun + every);
         }

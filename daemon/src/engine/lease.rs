@@ -1,6 +1,9 @@
 //! The daemon's lease: while it is trusted, no other daemon touches its lanes; once it is not, this one touches nothing.
 //!
 //! Trust is measured from *sending* the last successful renewal, by the monotonic clock, so that a paused process wakes up distrusting itself.
+//!
+//! A daemon that lacks a master key of the store has no lease: others may have gone over to another key while it slept. It could open nothing, and
+//! would have to fail what whoever has the key can do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,7 +68,8 @@ fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Tells in the store until when the daemon lives, and what it has.
+/// Tells in the store until when the daemon lives, and what it has. Whoever goes over to another master key sees these keys, or has gone over
+/// before: then it must be among them.
 struct Renew {
     engine: Engine,
     length: Duration,
@@ -73,36 +77,17 @@ struct Renew {
     keys: Arc<Keys>,
 }
 
-impl Renew {
-    async fn tell(&self, unit: &mut Unit<'_>) -> Result<(), StoreError> {
-        let until = unit.now() + self.length;
-        let (me, packages) = (self.engine.me(), self.engine.catalog().digests());
-        let version = env!("CARGO_PKG_VERSION");
-        unit.renew_lease(me, version, &packages, &self.keys.ids(), self.serves, until).await
-    }
-}
-
 #[async_trait]
 impl Command for Renew {
-    type Answer = ();
-    type Refusal = StoreError;
-
-    async fn run(&self, unit: &mut Unit<'_>) -> Result<(), StoreError> {
-        self.tell(unit).await
-    }
-}
-
-/// The same with other master keys: whoever goes over to another key sees these, or has gone over before, and then it must be among them.
-struct Rekey(Renew);
-
-#[async_trait]
-impl Command for Rekey {
     type Answer = ();
     type Refusal = Refusal;
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<(), Refusal> {
-        sealing::check(&self.0.keys, unit.db().await?.secrets_by_key().await?)?;
-        Ok(self.0.tell(unit).await?)
+        sealing::check(&self.keys, unit.db().await?.secrets_by_key().await?)?;
+        let until = unit.now() + self.length;
+        let (me, packages) = (self.engine.me(), self.engine.catalog().digests());
+        let version = env!("CARGO_PKG_VERSION");
+        Ok(unit.renew_lease(me, version, &packages, &self.keys.ids(), self.serves, until).await?)
     }
 }
 
@@ -134,25 +119,25 @@ impl Command for ReleaseDead {
 }
 
 impl Engine {
-    /// Renews the lease, and says whether this daemon takes lanes.
-    pub async fn renew_lease(&self, lease: &Lease, serves: bool) -> Result<(), StoreError> {
+    /// Renews the lease, and says whether this daemon takes lanes. Refused to a daemon that lacks a master key of the store.
+    pub async fn renew_lease(&self, lease: &Lease, serves: bool) -> Result<(), Refusal> {
         let _alone = self.sealing().alone().await;
-        let sent = self.clock().monotonic();
-        let renewal = Renew { engine: self.clone(), length: lease.length, serves, keys: self.keys() };
-        self.writer().commit(renewal).await?;
-        lease.renewed(sent);
-        Ok(())
+        self.renew_with(self.keys(), lease, serves).await
     }
 
     /// Holds these master keys from here on, and has told other daemons so. Refused, as everything stays, when one that the store needs is
     /// not among them.
     pub async fn use_keys(&self, keys: Keys, lease: &Lease, serves: bool) -> Result<(), Refusal> {
-        let _alone = self.sealing().alone().await;
-        let sent = self.clock().monotonic();
-        let keys_now = Arc::new(keys.clone());
-        let renewal = Renew { engine: self.clone(), length: lease.length, serves, keys: keys_now };
-        self.writer().commit(Rekey(renewal)).await?;
+        let (_alone, keys) = (self.sealing().alone().await, Arc::new(keys));
+        self.renew_with(Arc::clone(&keys), lease, serves).await?;
         self.sealing().hold(keys);
+        Ok(())
+    }
+
+    async fn renew_with(&self, keys: Arc<Keys>, lease: &Lease, serves: bool) -> Result<(), Refusal> {
+        let sent = self.clock().monotonic();
+        let renewal = Renew { engine: self.clone(), length: lease.length, serves, keys };
+        self.writer().commit(renewal).await?;
         lease.renewed(sent);
         Ok(())
     }

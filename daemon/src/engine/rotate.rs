@@ -27,6 +27,8 @@ pub struct Rotation {
     pub left: u64,
     /// The first of the keys that this daemon holds: the one in use, once a rotation has come to its end.
     pub main: String,
+    /// A key that secrets are sealed with and this daemon does not hold.
+    pub missing: Option<String>,
 }
 
 struct Begin {
@@ -188,11 +190,13 @@ impl Engine {
         let key = own.map(|own| own.key_id).unwrap_or_default();
         let rows = db.secrets_by_key().await?;
         let left = rows.iter().filter(|(id, _)| *id != key).map(|(_, rows)| rows).sum::<i64>();
+        let keys = self.keys();
         Ok(Rotation {
             key,
             resealed: 0,
             left: u64::try_from(left).unwrap_or(0),
-            main: self.keys().main().to_owned(),
+            main: keys.main().to_owned(),
+            missing: rows.into_iter().map(|(id, _)| id).find(|id| !keys.has(id)),
         })
     }
 }

@@ -61,8 +61,8 @@ impl Sealing {
     }
 
     /// Holds these from here on.
-    pub(super) fn hold(&self, keys: Keys) {
-        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    pub(super) fn hold(&self, keys: Arc<Keys>) {
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 }
 
@@ -70,7 +70,7 @@ impl Sealing {
 pub(super) fn check(keys: &Keys, used: Vec<(String, i64)>) -> Result<(), Refusal> {
     match used.into_iter().find(|(id, _)| !keys.has(id)) {
         None => Ok(()),
-        Some((id, rows)) => Err(Refusal::not_now(format!(
+        Some((id, rows)) => Err(Refusal::NoKey(format!(
             "the master key {id} is missing, with which {rows} secrets of the store are sealed; this daemon has {}",
             keys.ids().join(" and ")
         ))),
@@ -108,11 +108,6 @@ impl MakeOwn {
 }
 
 impl Engine {
-    /// Refuses when the store needs a master key that is not here.
-    pub async fn check_keys(&self) -> Result<(), Refusal> {
-        check(&self.keys(), self.store().read().await?.db().secrets_by_key().await?)
-    }
-
     /// The master keys that this daemon holds.
     pub(super) fn keys(&self) -> Arc<Keys> {
         self.inner.sealing.keys()

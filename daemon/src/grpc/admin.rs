@@ -103,9 +103,17 @@ impl Api {
     }
 }
 
-/// What is left to do of a rotation: secrets that are sealed with a former master key, or a key in use that is not in its place.
+/// What is left to do of a rotation: a key that this daemon was never given, secrets that are sealed with a former master key, or a key in use
+/// that is not in its place.
 fn unfinished(rotation: &Rotation) -> Option<String> {
-    let Rotation { key, left, main, .. } = rotation;
+    let Rotation { key, left, main, missing, .. } = rotation;
+    if let Some(missing) = missing {
+        return Some(format!(
+            "This daemon lacks the master key {missing}, with which secrets of the store are sealed: it begins nothing, and leaves all work to daemons \
+             that have it. Put the file of that key beside that of its own, with .next behind the name, and have it read: systemctl reload settled \
+             (docs/secrets.md)"
+        ));
+    }
     if *left > 0 {
         return Some(format!(
             "{left} secrets are not sealed with the master key {key} yet, and need the former one: settlectl secrets rotate goes on"

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use settled::auth::Verb;
 use settled::domain::id::ServerId;
-use settled::engine::{AddServer, Asked, EditPolicy, EditServer, Engine, Lease, Login, Refusal};
+use settled::engine::{AddServer, Asked, EditPolicy, EditServer, Engine, LaneError, Lease, Login, Refusal};
 use settled::secrets::{Keys, MasterKey, Sealed};
 use settled::store::{Command, StoreError, Unit, Writer};
 use settled_tests::engine::engine_with_keys;
@@ -196,6 +196,29 @@ async fn p2_p12_a_rotation_is_done_once_and_what_comes_during_it_is_sealed_with_
     assert_eq!(*engine.identity(server).await.unwrap().unwrap(), identity("edited"));
     assert_eq!(engine.fingerprint(b"a request"), digest, "requests keep their digests");
     assert_eq!(engine.reveal("a list", &token).as_deref(), Some("s1"), "and lists their pages");
+}
+
+#[tokio::test]
+async fn p4_a_daemon_that_slept_through_a_rotation_has_no_lease_and_fails_nothing_until_it_has_the_key() {
+    let url = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
+    let (sleeper, _) = open(&url, old()).await.unwrap();
+    let server = add(&sleeper, "one").await;
+    let lease = Lease::new(Duration::from_secs(30), sleeper.shared_clock());
+    let (other, _) = open(&url, both()).await.unwrap();
+    other.rotate_secrets(asked("Admin.RotateSecrets", "r1")).await.unwrap();
+
+    let refused = sleeper.renew_lease(&lease, true).await.unwrap_err();
+    assert!(matches!(&refused, Refusal::NoKey(why) if why.contains(key(2).id())), "{refused:?}");
+    assert!(!lease.is_trusted(), "it may begin nothing");
+    let refused = sleeper.identity(server).await.unwrap_err();
+    assert!(matches!(LaneError::from(refused), LaneError::Unavailable(_)), "a run waits for that");
+    let rotation = sleeper.rotation(&mut sleeper.store().read().await.unwrap().db()).await.unwrap();
+    assert_eq!(rotation.missing.as_deref(), Some(key(2).id()));
+
+    sleeper.use_keys(both(), &lease, true).await.unwrap();
+    assert!(lease.is_trusted());
+    sleeper.renew_lease(&lease, true).await.unwrap();
+    assert_eq!(*sleeper.identity(server).await.unwrap().unwrap(), identity("one"));
 }
 
 /// Holds up the commit that it is part of.

@@ -8,12 +8,15 @@ use serde_json::{Value, json};
 use settled::app::{self, Anew};
 use settled::config::{Config, Sources, Surroundings};
 use settled::process::Process;
-use settled_proto::v1::{AuditEntry, AuditResult, CreateServerRequest, ListAuditRequest, ListServersRequest};
+use settled_proto::v1::{
+    AuditEntry, AuditResult, CreateServerRequest, ListAuditRequest, ListServersRequest, Outcome,
+};
 use settled_tests::daemon::{Options, TestDaemon};
 use settled_tests::patience::until;
 use settled_tests::postgres;
-use settled_tests::server::fresh_id;
-use sqlx::{Connection as _, Executor as _, SqliteConnection};
+use settled_tests::server::{Server, fresh_id, install, settled};
+use sqlx::{Connection as _, Executor as _, PgConnection, SqliteConnection};
+use tonic::Code;
 
 use crate::cli::settlectl_at;
 use crate::shared::{pair, status};
@@ -168,4 +171,42 @@ async fn p12_a_rotation_waits_until_every_daemon_holds_both_keys() {
         matches!(of_keys[..], [only] if only.contains("is only in the place of the next one")),
         "{warnings:?}"
     );
+}
+
+/// Has a rotation done while a daemon seems to sleep: its lease is over, as the store tells.
+async fn rotate_behind(sleeper: &TestDaemon, by: &TestDaemon, dir: &Path) {
+    let me = status(sleeper).await.daemons.into_iter().find(|daemon| daemon.answers).unwrap().id;
+    let url = fs::read_to_string(dir.join("url")).unwrap();
+    let mut store = PgConnection::connect(&url).await.unwrap();
+    let over = format!("UPDATE daemon SET lease_until = 0 WHERE id = '{me}'");
+    // It may renew its lease in between.
+    for _ in 0..10 {
+        store.execute(sqlx::AssertSqlSafe(over.clone())).await.unwrap();
+        if rotate(by).await.0 == Some(0) {
+            return;
+        }
+    }
+    panic!("the rotation is refused again and again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_a_daemon_that_slept_through_a_rotation_says_what_it_lacks_and_its_runs_wait() {
+    let (one, two, dir) = pair().await;
+    let server = Server::start();
+    server.register(&one, "web").await;
+    private(&dir.path().join("key.next"), 2);
+    reloaded(&one, async || rotate(&one).await.2.contains("could not open what is sealed with it")).await;
+    rotate_behind(&two, &one, dir.path()).await;
+    let lacks = async || {
+        let warnings = status(&two).await.warnings;
+        warnings.iter().any(|warning| warning.starts_with("This daemon lacks the master key"))
+    };
+    assert!(lacks().await);
+    one.stop().await.0.unwrap();
+
+    let refused = two.servers().create(new_server("new")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    let run = two.resources().install(install("web", "own", "one", &[])).await.unwrap().into_inner().run.unwrap();
+    reloaded(&two, async || !lacks().await).await;
+    assert_eq!(settled(&two, &run.id).await.outcome(), Outcome::Succeeded);
 }
