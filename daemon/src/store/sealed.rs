@@ -44,6 +44,24 @@ impl PlacedRow {
     }
 }
 
+/// A secret that does not open any more.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct DamagedRow {
+    /// Whose it is.
+    pub owner_id: String,
+    /// Its name.
+    pub name: String,
+    /// When it was replaced; `None`: it is in force.
+    replaced_at: Option<i64>,
+}
+
+impl DamagedRow {
+    /// Whether another one is in force.
+    pub const fn was_replaced(&self) -> bool {
+        self.replaced_at.is_some()
+    }
+}
+
 impl Db<'_> {
     /// Secrets of an owner that are in force.
     pub async fn secrets(&mut self, owner: &str) -> Result<Vec<SealedRow>, StoreError> {
@@ -65,18 +83,27 @@ impl Db<'_> {
         Ok(row.map(SealedRow::into_sealed))
     }
 
-    /// How many secrets there are under each master key, by its id.
+    /// How many secrets there are under each master key, by its id, without those that do not open any more.
     pub async fn secrets_by_key(&mut self) -> Result<Vec<(String, i64)>, StoreError> {
-        let sql = "SELECT key_id, COUNT(*) FROM (SELECT key_id FROM secret UNION ALL SELECT key_id FROM former_secret) AS s \
-                   GROUP BY key_id ORDER BY key_id";
+        let sql = "SELECT key_id, COUNT(*) FROM (SELECT key_id FROM secret WHERE damaged = FALSE \
+                   UNION ALL SELECT key_id FROM former_secret WHERE damaged = FALSE) AS s GROUP BY key_id ORDER BY key_id";
         Ok(on!(self, c => sqlx::query_as(sql).fetch_all(c).await)?)
     }
 
-    /// Secrets under this master key, at most so many.
+    /// Secrets that do not open any more, in order of owner, at most so many.
+    pub async fn damaged_secrets(&mut self, limit: i64) -> Result<Vec<DamagedRow>, StoreError> {
+        let sql = "SELECT owner_id, name, CAST(NULL AS BIGINT) AS replaced_at FROM secret WHERE damaged = TRUE UNION ALL \
+                   SELECT owner_id, name, replaced_at FROM former_secret WHERE damaged = TRUE \
+                   ORDER BY owner_id, name, replaced_at LIMIT $1";
+        Ok(on!(self, c => sqlx::query_as(sql).bind(limit).fetch_all(c).await)?)
+    }
+
+    /// Secrets under this master key, as far as they open, at most so many.
     pub async fn secrets_under(&mut self, key: &str, limit: i64) -> Result<Vec<PlacedRow>, StoreError> {
         let sql = "SELECT owner_id, name, CAST(NULL AS BIGINT) AS replaced_at, key_id, data_key, sealed FROM secret \
-                   WHERE key_id = $1 UNION ALL \
-                   SELECT owner_id, name, replaced_at, key_id, data_key, sealed FROM former_secret WHERE key_id = $1 LIMIT $2";
+                   WHERE damaged = FALSE AND key_id = $1 UNION ALL \
+                   SELECT owner_id, name, replaced_at, key_id, data_key, sealed FROM former_secret \
+                   WHERE damaged = FALSE AND key_id = $1 LIMIT $2";
         Ok(on!(self, c => sqlx::query_as(sql).bind(key).bind(limit).fetch_all(c).await)?)
     }
 }
@@ -102,11 +129,28 @@ impl Unit<'_> {
         self.guarded(changed)
     }
 
+    /// Notes that a row does not open any more.
+    pub async fn mark_damaged(&mut self, row: &PlacedRow) -> Result<(), StoreError> {
+        let of_secret = "UPDATE secret SET damaged = TRUE WHERE owner_id = $1 AND name = $2";
+        let of_former = "UPDATE former_secret SET damaged = TRUE WHERE owner_id = $1 AND name = $2 AND replaced_at = $3";
+        let changed = match row.replaced_at {
+            None => {
+                on!(self.writing().await?, c => sqlx::query(of_secret).bind(&row.owner_id).bind(&row.name)
+                    .execute(c).await.map(|done| done.rows_affected()))?
+            }
+            Some(replaced_at) => {
+                on!(self.writing().await?, c => sqlx::query(of_former).bind(&row.owner_id).bind(&row.name)
+                    .bind(replaced_at).execute(c).await.map(|done| done.rows_affected()))?
+            }
+        };
+        self.guarded(changed)
+    }
+
     /// Stores or replaces a sealed secret.
     pub async fn put_secret(&mut self, owner: &str, name: &str, sealed: &Sealed) -> Result<(), StoreError> {
-        let sql = "INSERT INTO secret (owner_id, name, key_id, data_key, sealed) VALUES ($1, $2, $3, $4, $5) \
+        let sql = "INSERT INTO secret (owner_id, name, key_id, data_key, sealed, damaged) VALUES ($1, $2, $3, $4, $5, FALSE) \
                    ON CONFLICT (owner_id, name) DO UPDATE \
-                   SET key_id = excluded.key_id, data_key = excluded.data_key, sealed = excluded.sealed";
+                   SET key_id = excluded.key_id, data_key = excluded.data_key, sealed = excluded.sealed, damaged = FALSE";
         on!(self.writing().await?, c => sqlx::query(sql).bind(owner).bind(name).bind(&sealed.key_id)
             .bind(&sealed.data_key).bind(&sealed.sealed).execute(c).await.map(drop))?;
         Ok(())
@@ -115,8 +159,8 @@ impl Unit<'_> {
     /// Keeps the present value of a secret among the former ones, before it is replaced.
     pub async fn keep_former_secret(&mut self, owner: &str, name: &str) -> Result<(), StoreError> {
         let now = self.now().0;
-        let sql = "INSERT INTO former_secret (owner_id, name, replaced_at, key_id, data_key, sealed) \
-                   SELECT owner_id, name, $3, key_id, data_key, sealed FROM secret WHERE owner_id = $1 AND name = $2";
+        let sql = "INSERT INTO former_secret (owner_id, name, replaced_at, key_id, data_key, sealed, damaged) \
+                   SELECT owner_id, name, $3, key_id, data_key, sealed, damaged FROM secret WHERE owner_id = $1 AND name = $2";
         on!(self.writing().await?, c => sqlx::query(sql).bind(owner).bind(name).bind(now).execute(c).await.map(drop))?;
         Ok(())
     }
@@ -131,7 +175,7 @@ impl Unit<'_> {
     /// Puts back what the update that was accepted at this time has replaced, and removes what the resource had no value of before.
     pub async fn put_back_secrets(&mut self, of: &Resource, since: Timestamp) -> Result<(), StoreError> {
         let owner = of.id.to_string();
-        let put_back = "UPDATE secret SET key_id = f.key_id, data_key = f.data_key, sealed = f.sealed FROM former_secret f \
+        let put_back = "UPDATE secret SET key_id = f.key_id, data_key = f.data_key, sealed = f.sealed, damaged = f.damaged FROM former_secret f \
                         WHERE secret.owner_id = $1 AND f.owner_id = $1 AND f.name = secret.name AND f.replaced_at = $2";
         let forget = "DELETE FROM former_secret WHERE owner_id = $1 AND replaced_at = $2";
         for sql in [put_back, forget] {

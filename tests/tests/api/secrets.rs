@@ -6,7 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use settled::auth::Verb;
 use settled::domain::id::ServerId;
-use settled::engine::{AddServer, Asked, EditPolicy, EditServer, Engine, LaneError, Lease, Login, Refusal};
+use settled::engine::{
+    AddServer, Asked, EditPolicy, EditServer, Engine, LaneError, Lease, Login, Refusal, Rotation,
+};
 use settled::secrets::{Keys, MasterKey, Sealed};
 use settled::store::{Command, StoreError, Unit, Writer};
 use settled_tests::engine::engine_with_keys;
@@ -137,7 +139,7 @@ async fn rotate_in_pieces(url: &str) {
             engine.begin_rotation(asked("Admin.RotateSecrets", "r1")).await.unwrap();
             left -= 1;
         } else {
-            left -= usize::try_from(engine.reseal_some().await.unwrap()).unwrap();
+            left -= usize::try_from(engine.reseal_some().await.unwrap().rows).unwrap();
         }
         let rotation = engine.rotation(&mut engine.store().read().await.unwrap().db()).await.unwrap();
         assert_eq!((rotation.key.as_str(), rotation.left), (key(2).id(), left as u64), "after {piece}");
@@ -196,6 +198,55 @@ async fn p2_p12_a_rotation_is_done_once_and_what_comes_during_it_is_sealed_with_
     assert_eq!(*engine.identity(server).await.unwrap().unwrap(), identity("edited"));
     assert_eq!(engine.fingerprint(b"a request"), digest, "requests keep their digests");
     assert_eq!(engine.reveal("a list", &token).as_deref(), Some("s1"), "and lists their pages");
+}
+
+/// Something happens to the row of a server's login key.
+async fn damage(engine: &Engine, writer: &Writer, server: ServerId, how: impl FnOnce(&mut Sealed)) {
+    let owner = server.to_string();
+    let sealed = engine.store().read().await.unwrap().db().secret(&owner, "identity").await.unwrap();
+    let mut sealed = sealed.unwrap();
+    how(&mut sealed);
+    writer.commit(Move { owner, name: "identity".to_owned(), sealed }).await.unwrap();
+}
+
+/// Whose secrets are known not to open any more.
+fn owners(rotation: &Rotation) -> Vec<&str> {
+    rotation.damaged.iter().map(|damaged| damaged.owner.as_str()).collect()
+}
+
+#[tokio::test]
+async fn p12_a_secret_that_does_not_open_is_named_and_keeps_neither_a_rotation_nor_the_old_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let sqlite = format!("sqlite://{}/settled.db", dir.path().display());
+    let postgres = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
+    for url in [sqlite, postgres] {
+        let (engine, writer) = open(&url, both()).await.unwrap();
+        let (one, two) = (add(&engine, "one").await, add(&engine, "two").await);
+        let three = add(&engine, "three").await;
+        damage(&engine, &writer, one, |sealed| sealed.data_key[30] ^= 1).await;
+        damage(&engine, &writer, two, |sealed| sealed.sealed[30] ^= 1).await;
+        let rotation = engine.rotate_secrets(asked("Admin.RotateSecrets", "r1")).await.unwrap();
+        assert_eq!((rotation.resealed, rotation.left), (3, 0), "the installation's own two, and one server's");
+        assert_eq!(owners(&rotation), ["one", "two"]);
+        let named = &rotation.damaged[0];
+        assert_eq!(named.name, "identity");
+        assert!(named.remedy.contains("settlectl server edit one --identity FILE"), "{named:?}");
+        drop((engine, writer));
+
+        let (engine, _) = open(&url, new()).await.expect("the old key is not needed any more");
+        assert_eq!(*engine.identity(three).await.unwrap().unwrap(), identity("three"));
+        let refused = engine.identity(one).await.unwrap_err().to_string();
+        assert!(refused.contains("`identity` does not open"), "{refused}");
+        let ask = EditServer {
+            server: "one".to_owned(),
+            login: Some(Login::Key(identity("anew"))),
+            ..EditServer::default()
+        };
+        engine.edit_server(asked("Servers.Update", "e1"), ask).await.unwrap();
+        assert_eq!(*engine.identity(one).await.unwrap().unwrap(), identity("anew"));
+        let rotation = engine.rotation(&mut engine.store().read().await.unwrap().db()).await.unwrap();
+        assert_eq!(owners(&rotation), ["two"]);
+    }
 }
 
 #[tokio::test]

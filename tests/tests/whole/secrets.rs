@@ -14,7 +14,7 @@ use settled_proto::v1::{
 use settled_tests::daemon::{Options, TestDaemon};
 use settled_tests::patience::until;
 use settled_tests::postgres;
-use settled_tests::server::{Server, fresh_id, install, settled};
+use settled_tests::server::{Server, fresh_id, install, package_dir, settled};
 use sqlx::{Connection as _, Executor as _, PgConnection, SqliteConnection};
 use tonic::Code;
 
@@ -171,6 +171,63 @@ async fn p12_a_rotation_waits_until_every_daemon_holds_both_keys() {
         matches!(of_keys[..], [only] if only.contains("is only in the place of the next one")),
         "{warnings:?}"
     );
+}
+
+const LOCKED: &str = r#"
+name = "locked"
+summary = "Has a password"
+
+[parameters.password]
+type = "secret"
+summary = "The password"
+
+[operations.install]
+steps = [{ title = "Do it", script = "true" }]
+
+[operations.update]
+steps = [{ title = "Do it again", script = "true" }]
+
+[operations.remove]
+steps = [{ title = "Undo it", script = "true" }]
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_status_says_of_a_secret_that_does_not_open_any_more_mends_it() {
+    let (dir, packages) = (tempfile::tempdir().unwrap(), package_dir("locked", LOCKED));
+    let url = format!("sqlite://{}", dir.path().join("settled.db").display());
+    let daemon = Options::default()
+        .set("DATABASE__URL", &url)
+        .set("PACKAGES__DIR", packages.path().to_str().unwrap())
+        .start()
+        .await;
+    let server = Server::start();
+    server.register(&daemon, "web").await;
+    let mut ask = install("web", "locked", "one", &[]);
+    ask.secrets.insert("password".to_owned(), b"hunter22".to_vec());
+    let run = daemon.resources().install(ask).await.unwrap().into_inner().run.unwrap();
+    assert_eq!(settled(&daemon, &run.id).await.outcome(), Outcome::Succeeded);
+    let mut store = SqliteConnection::connect(&url).await.unwrap();
+    store.execute("UPDATE secret SET sealed = zeroblob(48) WHERE name = 'password'").await.unwrap();
+
+    private(&daemon.socket().parent().unwrap().join("key.next"), 2);
+    reloaded(&daemon, async || rotate(&daemon).await.0 == Some(0)).await;
+    let (_, told, _) = rotate(&daemon).await;
+    assert_eq!(told["damaged"][0]["owner"], "web/locked/one", "{told}");
+    let damaged = async || {
+        let warnings = status(&daemon).await.warnings;
+        warnings.into_iter().find(|warning| warning.contains("cannot be opened any more"))
+    };
+    let warning = damaged().await.unwrap();
+    let command = "settlectl update web/locked/one --secret password=@FILE";
+    assert!(warning.contains("`password` of web/locked/one") && warning.contains(command), "{warning}");
+
+    let file = dir.path().join("password");
+    fs::write(&file, "correct-horse").unwrap();
+    let secret = format!("password=@{}", file.display());
+    let update = ["update", "web/locked/one", "--secret", &secret];
+    let output = settlectl_at(&daemon, &update).output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    until("it is mended", async || damaged().await.is_none().then_some(())).await;
 }
 
 /// Has a rotation done while a daemon seems to sleep: its lease is over, as the store tells.
