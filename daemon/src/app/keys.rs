@@ -61,12 +61,13 @@ pub(super) async fn open(
 }
 
 async fn make(store: &Store, path: &Path, clock: &dyn Clock) -> anyhow::Result<Keys> {
-    let used = store.read().await?.db().secrets_by_key().await?;
-    if let Some((id, rows)) = used.first() {
+    let needed = store.read().await?.db().keys_needed().await?;
+    if !needed.is_empty() {
         bail!(
-            "{} is missing, and {rows} secrets of the store are sealed with the master key {id}: put that key there (from where you keep it \
-             beside the backups); nothing else opens them",
-            path.display()
+            "{} is missing, and secrets of the store are sealed with the master key {}: put that key there (from where you keep it beside the \
+             backups); nothing else opens them",
+            path.display(),
+            needed.join(" and ")
         );
     }
     let fresh = || {

@@ -83,7 +83,7 @@ impl Command for Renew {
     type Refusal = Refusal;
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<(), Refusal> {
-        sealing::check(&self.keys, unit.db().await?.secrets_by_key().await?)?;
+        sealing::check(&self.keys, unit.db().await?.keys_needed().await?)?;
         let until = unit.now() + self.length;
         let (me, packages) = (self.engine.me(), self.engine.catalog().digests());
         let version = env!("CARGO_PKG_VERSION");

@@ -64,7 +64,7 @@ pub use once::{Answer, Asked};
 pub use operate::Operate;
 pub use planned::Planned;
 pub use prepared::{Look, Prepared};
-pub use rotate::{Resealed, Rotation};
+pub use rotate::{LEFT_MAX, Resealed, Rotation};
 pub use schedules::{BegunChore, ChoreEnd, EditSchedule};
 pub use sealing::Sealing;
 pub use server_add::AddServer;

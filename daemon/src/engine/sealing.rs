@@ -41,7 +41,7 @@ impl Sealing {
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, Refusal> {
         let mut reader = store.read().await?;
-        check(&keys, reader.db().secrets_by_key().await?)?;
+        check(&keys, reader.db().keys_needed().await?)?;
         drop(reader);
         let installation = store.about().installation.to_string();
         let make =
@@ -67,11 +67,11 @@ impl Sealing {
 }
 
 /// Refuses to go on without a key that something is sealed with.
-pub(super) fn check(keys: &Keys, used: Vec<(String, i64)>) -> Result<(), Refusal> {
-    match used.into_iter().find(|(id, _)| !keys.has(id)) {
+pub(super) fn check(keys: &Keys, needed: Vec<String>) -> Result<(), Refusal> {
+    match needed.into_iter().find(|id| !keys.has(id)) {
         None => Ok(()),
-        Some((id, rows)) => Err(Refusal::NoKey(format!(
-            "the master key {id} is missing, with which {rows} secrets of the store are sealed; this daemon has {}",
+        Some(id) => Err(Refusal::NoKey(format!(
+            "the master key {id} is missing, with which secrets of the store are sealed; this daemon has {}",
             keys.ids().join(" and ")
         ))),
     }

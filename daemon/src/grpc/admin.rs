@@ -10,7 +10,7 @@ use super::{Api, check, convert};
 use crate::auth::Scope;
 use crate::domain::server::{Reach, Server};
 use crate::domain::time::Timestamp;
-use crate::engine::{Asked, Damaged, DrainOrder, Refusal, Rotation};
+use crate::engine::{Asked, Damaged, DrainOrder, LEFT_MAX, Refusal, Rotation};
 
 /// Most held lanes that `status` names.
 const HELD_MAX: i64 = 5;
@@ -118,8 +118,9 @@ fn unfinished(rotation: &Rotation) -> Option<String> {
         ));
     }
     if *left > 0 {
+        let at_least = if *left >= LEFT_MAX { "at least " } else { "" };
         return Some(format!(
-            "{left} secrets are not sealed with the master key {key} yet, and need the former one: settlectl secrets rotate goes on"
+            "{at_least}{left} secrets are not sealed with the master key {key} yet, and need the former one: settlectl secrets rotate goes on"
         ));
     }
     (key != main).then(|| {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use settled::auth::Verb;
 use settled::domain::id::ServerId;
 use settled::engine::{
-    AddServer, Asked, EditPolicy, EditServer, Engine, LaneError, Lease, Login, Refusal, Rotation,
+    AddServer, Asked, EditPolicy, EditServer, Engine, LEFT_MAX, LaneError, Lease, Login, Refusal, Rotation,
 };
 use settled::secrets::{Keys, MasterKey, Sealed};
 use settled::store::{Command, StoreError, Unit, Writer};
@@ -249,6 +249,42 @@ async fn p12_a_secret_that_does_not_open_is_named_and_keeps_neither_a_rotation_n
     }
 }
 
+/// Puts many secrets at once, sealed with a key that nobody has.
+struct Flood(u64);
+
+#[async_trait]
+impl Command for Flood {
+    type Answer = ();
+    type Refusal = StoreError;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<(), StoreError> {
+        let sealed = Sealed { key_id: "another".to_owned(), data_key: vec![1], sealed: vec![1] };
+        for n in 0..self.0 {
+            unit.put_secret(&format!("owner{n}"), "password", &sealed).await?;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_needs_another_key_is_counted_so_far_and_no_further() {
+    let dir = tempfile::tempdir().unwrap();
+    let sqlite = format!("sqlite://{}/settled.db", dir.path().display());
+    let postgres = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
+    for url in [sqlite, postgres] {
+        let (engine, writer) = open(&url, old()).await.unwrap();
+        for (secrets, counted) in [(LEFT_MAX - 1, LEFT_MAX - 1), (LEFT_MAX + 1, LEFT_MAX)] {
+            writer.commit(Flood(secrets)).await.unwrap();
+            let mut reader = engine.store().read().await.unwrap();
+            let mut needed = [key(1).id().to_owned(), "another".to_owned()];
+            needed.sort();
+            assert_eq!(reader.db().keys_needed().await.unwrap(), needed);
+            let rotation = engine.rotation(&mut reader.db()).await.unwrap();
+            assert_eq!((rotation.left, rotation.missing.as_deref()), (counted, Some("another")));
+        }
+    }
+}
+
 #[tokio::test]
 async fn p4_a_daemon_that_slept_through_a_rotation_has_no_lease_and_fails_nothing_until_it_has_the_key() {
     let url = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
@@ -319,7 +355,7 @@ async fn p12_a_key_that_a_rotation_goes_over_to_at_this_moment_is_not_let_go() {
     let reloading = tokio::spawn(async move { use_keys(&reloading, old()).await });
     // Long enough for whoever only reads.
     for _ in 0..20 {
-        engine.store().read().await.unwrap().db().secrets_by_key().await.unwrap();
+        engine.store().read().await.unwrap().db().keys_needed().await.unwrap();
     }
     commit.cancel();
     rotating.await.unwrap().unwrap();
