@@ -1,5 +1,5 @@
 //! What is done again and again: looking for what time has overtaken, firing what is due (with it what settled does for itself on schedule),
-//! and, in a loop of its own, renewing the lease.
+//! looking at the files of the master keys, and, in a loop of its own, renewing the lease.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::House;
+use super::keys::KeyFiles;
 use super::living::Living;
 use super::steward::Now;
 use crate::clock::Clock;
@@ -22,6 +23,8 @@ use crate::store::retention::{Horizon, KEPT};
 
 /// How often time is asked whom it has overtaken, at least.
 pub(super) const LOOK_EVERY_MAX: Duration = Duration::from_secs(LOOK_EVERY_MAX_S);
+/// How often the files of the master keys are looked at.
+const KEYS_EVERY: Duration = Duration::from_secs(10);
 /// How often schedules are looked at: with every tick.
 const FIRE_EVERY: Duration = Duration::from_secs(1);
 /// Records of each kind that go in one transaction.
@@ -70,6 +73,7 @@ pub(super) fn duties(
     look_every: Duration,
     reconciler: Arc<Now>,
     living: Arc<Living>,
+    key_files: Arc<KeyFiles>,
 ) -> Vec<Duty> {
     let household = Household { engine: house.engine.clone(), reconciler: Arc::clone(&reconciler), living };
     let firing = Firing::new(house.engine.clone(), house.crew.gate.clone(), Arc::new(household));
@@ -91,7 +95,11 @@ pub(super) fn duties(
         }
         .boxed()
     });
-    vec![reconcile, fire]
+    let keys = Duty::new(KEYS_EVERY, move || {
+        let key_files = Arc::clone(&key_files);
+        async move { key_files.look().await }.boxed()
+    });
+    vec![reconcile, fire, keys]
 }
 
 /// What settled does for itself, on schedule.

@@ -108,6 +108,11 @@ impl MakeOwn {
 }
 
 impl Engine {
+    /// Refuses keys without one that the store needs.
+    pub async fn check_keys(&self, keys: &Keys) -> Result<(), Refusal> {
+        check(keys, self.store().read().await?.db().keys_needed().await?)
+    }
+
     /// The master keys that this daemon holds.
     pub(super) fn keys(&self) -> Arc<Keys> {
         self.inner.sealing.keys()

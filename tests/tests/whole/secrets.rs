@@ -134,6 +134,24 @@ async fn p12_a_key_that_is_missing_is_named_and_none_is_made_in_its_place() {
     drop(Options::default().start_in(home).await);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_key_file_that_goes_while_its_daemon_runs_is_told_of_while_there_is_time() {
+    let daemon = TestDaemon::start().await;
+    let key = daemon.socket().parent().unwrap().join("key");
+    let kept = fs::read(&key).unwrap();
+    let told = async || {
+        let warnings = status(&daemon).await.warnings;
+        warnings.into_iter().find(|warning| warning.starts_with("The next start will not find the master key"))
+    };
+    fs::remove_file(&key).unwrap();
+    let warning = until("it is gone", &told).await;
+    assert!(warning.contains("key is gone") && warning.contains("from the copy that you keep"), "{warning}");
+    private(&key, 9);
+    until("it is another one", async || told().await.filter(|warning| warning.contains("is missing, with which"))).await;
+    fs::write(&key, kept).unwrap();
+    until("it is back", async || told().await.is_none().then_some(())).await;
+}
+
 /// Why a daemon does not start here.
 async fn refused_start(dir: &Path) -> String {
     let mut config = Config::load(&Sources::default(), &Surroundings::bare(dir)).unwrap();
