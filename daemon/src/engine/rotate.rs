@@ -7,9 +7,9 @@
 use async_trait::async_trait;
 
 use super::sealing::{OWN, random};
-use super::{Answer, Asked, Damaged, Engine, Refusal, audit};
+use super::{Answer, Asked, Damaged, Engine, Refusal};
 use crate::secrets::{Keys, Place, SecretError};
-use crate::store::{AuditResult, AuditRow, Command, Db, PlacedRow, StoreError, Unit, Wants};
+use crate::store::{Command, Db, PlacedRow, StoreError, Unit, Wants};
 
 /// Rows in one transaction.
 const BATCH: i64 = 64;
@@ -157,23 +157,6 @@ async fn others(unit: &mut Unit<'_>, keys: &Keys, in_use: &str) -> Result<Vec<Pl
     Ok(Vec::new())
 }
 
-struct NoteEnd {
-    asked: Asked,
-    detail: String,
-}
-
-#[async_trait]
-impl Command for NoteEnd {
-    type Answer = ();
-    type Refusal = StoreError;
-
-    async fn run(&self, unit: &mut Unit<'_>) -> Result<(), StoreError> {
-        let (object, detail) = (OBJECT.to_owned(), self.detail.clone());
-        unit.audit(AuditRow { object, detail, ..audit::row(&self.asked, AuditResult::Done) });
-        Ok(())
-    }
-}
-
 impl Engine {
     /// Has everything sealed with the next master key. Asked again, under the same id or another one, it does what is left.
     pub async fn rotate_secrets(&self, asked: Asked) -> Result<Rotation, Refusal> {
@@ -190,7 +173,7 @@ impl Engine {
         if resealed + damaged > 0 {
             let left = if damaged > 0 { format!(", {damaged} do not open any more") } else { String::new() };
             let detail = format!("{resealed} secrets sealed with {}{left}", rotation.key);
-            self.writer().commit(NoteEnd { asked, detail }).await?;
+            self.audit_end(asked, OBJECT, detail).await?;
         }
         Ok(rotation)
     }
