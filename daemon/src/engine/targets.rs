@@ -67,10 +67,11 @@ impl Engine {
     pub async fn masked(&self, resource: ResourceId) -> Result<Vec<Zeroizing<Vec<u8>>>, Refusal> {
         let owner = resource.to_string();
         let mut masked: Vec<_> = self.secrets(&owner).await?.into_iter().map(|(_, secret)| secret).collect();
-        for row in self.store().read().await?.db().former_secrets(&owner).await? {
+        let former = self.store().read().await?.db().former_secrets(&owner).await?;
+        for row in former {
             let secret = row.name.clone();
             match self.unseal(&owner, row) {
-                Ok(former) => masked.push(former),
+                Ok(value) => masked.push(value),
                 Err(SecretError::Damaged) => tracing::warn!(
                     resource_id = owner,
                     secret,
