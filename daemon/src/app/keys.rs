@@ -47,6 +47,18 @@ pub(super) fn read(config: &Config, process: &Process) -> anyhow::Result<Option<
     Ok(Some(Keys::from(main).with_next(next)))
 }
 
+/// The keys for a daemon that runs and holds these. When the file of the first one is gone, and one for another key lies beside where it was, it
+/// goes on with the first: nobody else can go over to the other one.
+pub(super) fn read_again(config: &Config, process: &Process, held: &Keys) -> anyhow::Result<Option<Keys>> {
+    let path = path(config);
+    let next = beside(&path);
+    if path.exists() || !next.exists() {
+        return read(config, process);
+    }
+    let next = MasterKey::from_file(&next, process.credentials.as_deref())?;
+    Ok(Some(held.clone().with_next(Some(next))))
+}
+
 /// What secrets are sealed with, in a store that has just been opened. Makes the daemon's own key for a store that has no secrets.
 pub(super) async fn open(
     found: Option<Keys>,
@@ -145,7 +157,7 @@ impl KeyFiles {
         let why = self.trouble.read().unwrap_or_else(PoisonError::into_inner).clone()?;
         Some(format!(
             "The next start will not find the master key: {why}. This daemon holds the key in memory and goes on: put its file in order, from the copy \
-             that you keep, before it ends. Nothing else opens the secrets of the store"
+             that you keep, before it ends. Without a copy, go over to a new key now (docs/secrets.md): nothing else opens the secrets of the store"
         ))
     }
 }

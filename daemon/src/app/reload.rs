@@ -74,7 +74,7 @@ impl Reloading {
         telemetry::filter(&new.log.level)?;
         let credentials = tls::read(&new)?;
         let catalog = load_catalog(&new)?;
-        let keys = keys::read(&new, process)?;
+        let keys = keys::read_again(&new, process, &self.crew.engine.keys())?;
         let kept = self.crew.engine.keep_packages(catalog.clone()).await;
         kept.context("the store does not take the package definitions")?;
         (self.anew.log)(&new.log.level)?;

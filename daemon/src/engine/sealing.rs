@@ -114,7 +114,7 @@ impl Engine {
     }
 
     /// The master keys that this daemon holds.
-    pub(super) fn keys(&self) -> Arc<Keys> {
+    pub fn keys(&self) -> Arc<Keys> {
         self.inner.sealing.keys()
     }
 

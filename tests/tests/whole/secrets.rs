@@ -152,6 +152,20 @@ async fn p12_a_key_file_that_goes_while_its_daemon_runs_is_told_of_while_there_i
     until("it is back", async || told().await.is_none().then_some(())).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_daemon_whose_key_file_is_lost_for_good_goes_over_to_another_key() {
+    let daemon = TestDaemon::start().await;
+    daemon.servers().create(new_server("one")).await.unwrap();
+    let dir = daemon.socket().parent().unwrap().to_owned();
+    fs::remove_file(dir.join("key")).unwrap();
+    private(&dir.join("key.next"), 2);
+    reloaded(&daemon, async || rotate(&daemon).await.0 == Some(0)).await;
+    fs::rename(dir.join("key.next"), dir.join("key")).unwrap();
+    let (ended, home) = daemon.stop().await;
+    ended.unwrap();
+    drop(Options::default().start_in(home).await);
+}
+
 /// Why a daemon does not start here.
 async fn refused_start(dir: &Path) -> String {
     let mut config = Config::load(&Sources::default(), &Surroundings::bare(dir)).unwrap();
