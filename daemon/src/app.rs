@@ -296,7 +296,10 @@ async fn open(
         Engine::new(store, writer, hub, catalog, sealing, Arc::clone(&clock), me, engine_settings(config));
     let lease = Lease::new(config.lane.lease(), Arc::clone(&clock));
     engine.renew_lease(&lease, true).await.map_err(|refusal| keys::missing(refusal, config))?;
-    engine.keep_packages(engine.catalog()).await.context("the store does not take the package definitions")?;
+    engine
+        .keep_packages(engine.catalog())
+        .await
+        .context("the store does not take the package definitions")?;
     let freed =
         engine.release_dead(alone).await.context("the lanes of an earlier daemon could not be freed")?;
     if !freed.is_empty() {

@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 use settled_proto::v1::{
-    Change, CheckPackageResponse, CommandResponse, CreateServerResponse, CreateTokenResponse, Daemon, DamagedSecret,
-    DeleteServerResponse, Difference, Drain, ForceUnlockServerResponse, GetIdentityResponse,
+    Change, CheckPackageResponse, CommandResponse, CreateServerResponse, CreateTokenResponse, Daemon,
+    DamagedSecret, DeleteServerResponse, Difference, Drain, ForceUnlockServerResponse, GetIdentityResponse,
     GetStatusResponse, IdentityKind, Kind, LaneHeld, Observed, Package, Parameter, Presence, Reach, Reason,
     ReconcileResponse, ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role,
     RotateSecretsResponse, Server, ServerStatus, SettledRun, StaleRun, Supported, Token, WatchResponse,

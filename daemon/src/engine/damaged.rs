@@ -40,7 +40,9 @@ impl Engine {
         {
             let path = format!("{}/{}/{}", r.server_name, r.package, r.name);
             let remedy = if row.was_replaced() {
-                format!("it was replaced, and is not masked in output any more: it goes with the next update that succeeds: settlectl update {path}")
+                format!(
+                    "it was replaced, and is not masked in output any more: it goes with the next update that succeeds: settlectl update {path}"
+                )
             } else {
                 format!("give it anew: settlectl update {path} --secret {name}=@FILE")
             };

@@ -101,7 +101,8 @@ impl Db<'_> {
         let mut needed: Vec<String> = Vec::new();
         loop {
             let last = needed.last().map_or("", String::as_str);
-            let next: Option<String> = on!(self, c => sqlx::query_scalar(NEXT_KEY).bind(last).fetch_one(c).await)?;
+            let next: Option<String> =
+                on!(self, c => sqlx::query_scalar(NEXT_KEY).bind(last).fetch_one(c).await)?;
             let Some(next) = next else { return Ok(needed) };
             needed.push(next);
         }
@@ -151,7 +152,8 @@ impl Unit<'_> {
     /// Notes that a row does not open any more.
     pub async fn mark_damaged(&mut self, row: &PlacedRow) -> Result<(), StoreError> {
         let of_secret = "UPDATE secret SET damaged = TRUE WHERE owner_id = $1 AND name = $2";
-        let of_former = "UPDATE former_secret SET damaged = TRUE WHERE owner_id = $1 AND name = $2 AND replaced_at = $3";
+        let of_former =
+            "UPDATE former_secret SET damaged = TRUE WHERE owner_id = $1 AND name = $2 AND replaced_at = $3";
         let changed = match row.replaced_at {
             None => {
                 on!(self.writing().await?, c => sqlx::query(of_secret).bind(&row.owner_id).bind(&row.name)

@@ -77,7 +77,11 @@ impl Exporter {
         let cut_off = u64::try_from(self.in_hand + self.waiting.len()).unwrap_or(u64::MAX);
         if cut_off > 0 {
             self.queue.dropped.add_many(cut_off);
-            tracing::warn!(dropped = self.queue.dropped.get(), cut_off, "the stop did not wait for the collector of traces");
+            tracing::warn!(
+                dropped = self.queue.dropped.get(),
+                cut_off,
+                "the stop did not wait for the collector of traces"
+            );
         }
     }
 

@@ -226,7 +226,11 @@ async fn p12_a_secret_that_does_not_open_is_named_and_keeps_neither_a_rotation_n
         damage(&engine, &writer, one, |sealed| sealed.data_key[30] ^= 1).await;
         damage(&engine, &writer, two, |sealed| sealed.sealed[30] ^= 1).await;
         let rotation = engine.rotate_secrets(asked("Admin.RotateSecrets", "r1")).await.unwrap();
-        assert_eq!((rotation.resealed, rotation.left), (3, 0), "the installation's own two, and one server's");
+        assert_eq!(
+            (rotation.resealed, rotation.left),
+            (3, 0),
+            "the installation's own two, and one server's"
+        );
         assert_eq!(owners(&rotation), ["one", "two"]);
         let named = &rotation.damaged[0];
         assert_eq!(named.name, "identity");

@@ -105,7 +105,11 @@ async fn a_reload_that_the_store_does_not_take_takes_no_key_either() {
     let mut store = SqliteConnection::connect(&url).await.unwrap();
     store.execute("ALTER TABLE package RENAME TO elsewhere").await.unwrap();
     let refused = async || {
-        status(&daemon).await.warnings.iter().any(|warning| warning.starts_with("The last reload was refused"))
+        status(&daemon)
+            .await
+            .warnings
+            .iter()
+            .any(|warning| warning.starts_with("The last reload was refused"))
     };
     reloaded(&daemon, &refused).await;
     store.execute("ALTER TABLE elsewhere RENAME TO package").await.unwrap();
@@ -141,13 +145,18 @@ async fn p12_a_key_file_that_goes_while_its_daemon_runs_is_told_of_while_there_i
     let kept = fs::read(&key).unwrap();
     let told = async || {
         let warnings = status(&daemon).await.warnings;
-        warnings.into_iter().find(|warning| warning.starts_with("The next start will not find the master key"))
+        warnings
+            .into_iter()
+            .find(|warning| warning.starts_with("The next start will not find the master key"))
     };
     fs::remove_file(&key).unwrap();
     let warning = until("it is gone", &told).await;
     assert!(warning.contains("key is gone") && warning.contains("from the copy that you keep"), "{warning}");
     private(&key, 9);
-    until("it is another one", async || told().await.filter(|warning| warning.contains("is missing, with which"))).await;
+    until("it is another one", async || {
+        told().await.filter(|warning| warning.contains("is missing, with which"))
+    })
+    .await;
     fs::write(&key, kept).unwrap();
     until("it is back", async || told().await.is_none().then_some(())).await;
 }
@@ -295,7 +304,8 @@ async fn p4_a_daemon_that_slept_through_a_rotation_says_what_it_lacks_and_its_ru
 
     let refused = two.servers().create(new_server("new")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
-    let run = two.resources().install(install("web", "own", "one", &[])).await.unwrap().into_inner().run.unwrap();
+    let run =
+        two.resources().install(install("web", "own", "one", &[])).await.unwrap().into_inner().run.unwrap();
     reloaded(&two, async || !lacks().await).await;
     assert_eq!(settled(&two, &run.id).await.outcome(), Outcome::Succeeded);
 }

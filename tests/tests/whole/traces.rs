@@ -235,7 +235,8 @@ async fn a_run_that_cannot_be_read_is_dropped_alone_and_counted() {
     let url = format!("sqlite://{}", dir.path().join("settled.db").display());
     let api = Served::at(&url, dir).await;
     api.server("web").await;
-    let run = api.resources().install(engine::install("r1", "web", "one")).await.unwrap().into_inner().run.unwrap();
+    let run =
+        api.resources().install(engine::install("r1", "web", "one")).await.unwrap().into_inner().run.unwrap();
     let mut store = SqliteConnection::connect(&url).await.unwrap();
     store.execute("UPDATE run SET parameters = '{' WHERE resource_id IS NOT NULL").await.unwrap();
     let (traces, exporter) = exporter(&api.engine, &collector);
