@@ -151,14 +151,18 @@ impl Engine {
     /// The installation's own key to servers.
     pub async fn login_key(&self) -> Result<LoginKey, Refusal> {
         let owner = self.installation();
-        let sealed = self.store().read().await?.db().secret(owner, LOGIN).await?;
+        let rows = self.store().read().await?.db().secrets(owner).await?;
         let lost =
             || Refusal::Internal("the installation's key to servers is gone from the store".to_owned());
-        Ok(LoginKey::new(&self.keys().open(Place::of(owner, LOGIN), &sealed.ok_or_else(lost)?)?)?)
+        let row = rows.into_iter().find(|row| row.name == LOGIN).ok_or_else(lost)?;
+        Ok(LoginKey::new(&self.unseal(owner, row)?)?)
     }
 
     /// Opens a secret of this owner.
     pub(super) fn unseal(&self, owner: &str, row: SealedRow) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+        if row.damaged {
+            return Err(SecretError::Damaged);
+        }
         let name = row.name.clone();
         self.keys().open(Place::of(owner, &name), &row.into_sealed())
     }

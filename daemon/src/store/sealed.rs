@@ -22,6 +22,8 @@ const DAMAGED: &str = "SELECT owner_id, name, CAST(NULL AS BIGINT) AS replaced_a
 pub struct SealedRow {
     /// Name of the parameter, or of the server's login key.
     pub name: String,
+    /// It does not open any more, with whichever key.
+    pub damaged: bool,
     key_id: String,
     data_key: Vec<u8>,
     sealed: Vec<u8>,
@@ -77,19 +79,21 @@ impl DamagedRow {
 impl Db<'_> {
     /// Secrets of an owner that are in force.
     pub async fn secrets(&mut self, owner: &str) -> Result<Vec<SealedRow>, StoreError> {
-        let sql = "SELECT name, key_id, data_key, sealed FROM secret WHERE owner_id = $1 ORDER BY name";
+        let sql =
+            "SELECT name, key_id, data_key, sealed, damaged FROM secret WHERE owner_id = $1 ORDER BY name";
         Ok(on!(self, c => sqlx::query_as(sql).bind(owner).fetch_all(c).await)?)
     }
 
     /// Secrets of an owner that were replaced since the last change that succeeded.
     pub async fn former_secrets(&mut self, owner: &str) -> Result<Vec<SealedRow>, StoreError> {
-        let sql = "SELECT name, key_id, data_key, sealed FROM former_secret WHERE owner_id = $1 ORDER BY name, replaced_at";
+        let sql = "SELECT name, key_id, data_key, sealed, damaged FROM former_secret WHERE owner_id = $1 ORDER BY name, replaced_at";
         Ok(on!(self, c => sqlx::query_as(sql).bind(owner).fetch_all(c).await)?)
     }
 
     /// The secret of this name of an owner, in force.
     pub async fn secret(&mut self, owner: &str, name: &str) -> Result<Option<Sealed>, StoreError> {
-        let sql = "SELECT name, key_id, data_key, sealed FROM secret WHERE owner_id = $1 AND name = $2";
+        let sql =
+            "SELECT name, key_id, data_key, sealed, damaged FROM secret WHERE owner_id = $1 AND name = $2";
         let row: Option<SealedRow> =
             on!(self, c => sqlx::query_as(sql).bind(owner).bind(name).fetch_optional(c).await)?;
         Ok(row.map(SealedRow::into_sealed))

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use settled::app::{self, Anew};
@@ -12,10 +12,11 @@ use settled_proto::v1::{
     AuditEntry, AuditResult, CreateServerRequest, ListAuditRequest, ListServersRequest, Outcome,
 };
 use settled_tests::daemon::{Options, TestDaemon};
+use settled_tests::engine::behind;
 use settled_tests::patience::until;
 use settled_tests::postgres;
 use settled_tests::server::{Server, fresh_id, install, package_dir, settled};
-use sqlx::{Connection as _, Executor as _, PgConnection, SqliteConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use tonic::Code;
 
 use crate::cli::settlectl_at;
@@ -45,6 +46,16 @@ async fn rotate(daemon: &TestDaemon) -> (Option<i32>, Value, String) {
 async fn audit(daemon: &TestDaemon) -> Vec<AuditEntry> {
     let list = ListAuditRequest { method: "Admin.RotateSecrets".to_owned(), ..ListAuditRequest::default() };
     daemon.admin().list_audit(list).await.unwrap().into_inner().entries
+}
+
+/// A daemon that serves, and its database, which is SQLite's.
+async fn on_sqlite(options: Options) -> (TestDaemon, PathBuf) {
+    let home = tempfile::Builder::new().prefix("settled").tempdir().unwrap();
+    let database = home.path().join(".settled/settled.db");
+    let url = format!("sqlite://{}", database.display());
+    let daemon = options.set("DATABASE__URL", &url).start_in(home).await;
+    status(&daemon).await;
+    (daemon, database)
 }
 
 /// Asks for a reload, and waits until it was done or refused.
@@ -98,11 +109,9 @@ async fn p2_a_request_repeated_after_a_rotation_is_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_that_the_store_does_not_take_takes_no_key_either() {
-    let dir = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}", dir.path().join("settled.db").display());
-    let daemon = Options::default().set("DATABASE__URL", &url).start().await;
+    let (daemon, database) = on_sqlite(Options::default()).await;
     private(&daemon.socket().parent().unwrap().join("key.next"), 2);
-    let mut store = SqliteConnection::connect(&url).await.unwrap();
+    let mut store = behind(&database).await;
     store.execute("ALTER TABLE package RENAME TO elsewhere").await.unwrap();
     let refused = async || {
         status(&daemon)
@@ -141,6 +150,7 @@ async fn p12_a_key_that_is_missing_is_named_and_none_is_made_in_its_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p12_a_key_file_that_goes_while_its_daemon_runs_is_told_of_while_there_is_time() {
     let daemon = TestDaemon::start().await;
+    status(&daemon).await;
     let key = daemon.socket().parent().unwrap().join("key");
     let kept = fs::read(&key).unwrap();
     let told = async || {
@@ -223,10 +233,10 @@ type = "secret"
 summary = "The password"
 
 [operations.install]
-steps = [{ title = "Do it", script = "true" }]
+steps = [{ title = "Do it", script = "true", secrets = ["password"] }]
 
 [operations.update]
-steps = [{ title = "Do it again", script = "true" }]
+steps = [{ title = "Do it again", script = "true", secrets = ["password"] }]
 
 [operations.remove]
 steps = [{ title = "Undo it", script = "true" }]
@@ -234,20 +244,16 @@ steps = [{ title = "Undo it", script = "true" }]
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_status_says_of_a_secret_that_does_not_open_any_more_mends_it() {
-    let (dir, packages) = (tempfile::tempdir().unwrap(), package_dir("locked", LOCKED));
-    let url = format!("sqlite://{}", dir.path().join("settled.db").display());
-    let daemon = Options::default()
-        .set("DATABASE__URL", &url)
-        .set("PACKAGES__DIR", packages.path().to_str().unwrap())
-        .start()
-        .await;
+    let packages = package_dir("locked", LOCKED);
+    let options = Options::default().set("PACKAGES__DIR", packages.path().to_str().unwrap());
+    let (daemon, database) = on_sqlite(options).await;
     let server = Server::start();
     server.register(&daemon, "web").await;
     let mut ask = install("web", "locked", "one", &[]);
     ask.secrets.insert("password".to_owned(), b"hunter22".to_vec());
     let run = daemon.resources().install(ask).await.unwrap().into_inner().run.unwrap();
     assert_eq!(settled(&daemon, &run.id).await.outcome(), Outcome::Succeeded);
-    let mut store = SqliteConnection::connect(&url).await.unwrap();
+    let mut store = behind(&database).await;
     store.execute("UPDATE secret SET sealed = zeroblob(48) WHERE name = 'password'").await.unwrap();
 
     private(&daemon.socket().parent().unwrap().join("key.next"), 2);
@@ -262,7 +268,7 @@ async fn what_status_says_of_a_secret_that_does_not_open_any_more_mends_it() {
     let command = "settlectl update web/locked/one --secret password=@FILE";
     assert!(warning.contains("`password` of web/locked/one") && warning.contains(command), "{warning}");
 
-    let file = dir.path().join("password");
+    let file = packages.path().join("password");
     fs::write(&file, "correct-horse").unwrap();
     let secret = format!("password=@{}", file.display());
     let update = ["update", "web/locked/one", "--secret", &secret];

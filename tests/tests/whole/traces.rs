@@ -13,7 +13,7 @@ use settled_tests::daemon;
 use settled_tests::engine::{self, Served};
 use settled_tests::patience::until;
 use settled_tests::server::{Server, appears, install, package_dir, settled};
-use sqlx::{Connection as _, Executor as _, SqliteConnection};
+use sqlx::Executor as _;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
@@ -232,12 +232,12 @@ async fn a_stop_does_not_wait_for_a_collector_that_hangs_and_counts_what_it_has_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_cannot_be_read_is_dropped_alone_and_counted() {
     let (collector, dir) = (Endpoint::answering(&[WELL]).await, tempfile::tempdir().unwrap());
-    let url = format!("sqlite://{}", dir.path().join("settled.db").display());
-    let api = Served::at(&url, dir).await;
+    let database = dir.path().join("settled.db");
+    let api = Served::at(&format!("sqlite://{}", database.display()), dir).await;
     api.server("web").await;
     let run =
         api.resources().install(engine::install("r1", "web", "one")).await.unwrap().into_inner().run.unwrap();
-    let mut store = SqliteConnection::connect(&url).await.unwrap();
+    let mut store = engine::behind(&database).await;
     store.execute("UPDATE run SET parameters = '{' WHERE resource_id IS NOT NULL").await.unwrap();
     let (traces, exporter) = exporter(&api.engine, &collector);
     // They wait before anything is sent, so that they go together.
