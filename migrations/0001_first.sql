@@ -137,16 +137,18 @@ CREATE TABLE resource_key (
 CREATE INDEX resource_key_by_resource ON resource_key (resource_id);
 
 -- Sealed secrets: of a resource (a parameter), of a server (its login key), of a lifecycle (what its webhooks are signed with), of the
--- installation itself. `key_id`: the master key that `data_key` is sealed with, the row's own key, which `sealed` is sealed with.
+-- installation itself. `key_id`: the master key that `data_key` is sealed with, the row's own key, which `sealed` is sealed with. `damaged`: a
+-- rotation of the master key has found that it does not open any more.
 CREATE TABLE secret (
     owner_id TEXT COLLATE "C" NOT NULL,
     name TEXT COLLATE "C" NOT NULL,
     key_id TEXT COLLATE "C" NOT NULL,
     data_key BYTEA NOT NULL,
     sealed BYTEA NOT NULL,
+    damaged BOOLEAN NOT NULL,
     PRIMARY KEY (owner_id, name)
 );
-CREATE INDEX secret_by_key ON secret (key_id);
+CREATE INDEX secret_by_key ON secret (damaged, key_id);
 
 -- Secrets that a change has replaced and that may still be on the server, until a change succeeds: they are masked in output, too.
 CREATE TABLE former_secret (
@@ -156,9 +158,10 @@ CREATE TABLE former_secret (
     key_id TEXT COLLATE "C" NOT NULL,
     data_key BYTEA NOT NULL,
     sealed BYTEA NOT NULL,
+    damaged BOOLEAN NOT NULL,
     PRIMARY KEY (owner_id, name, replaced_at)
 );
-CREATE INDEX former_secret_by_key ON former_secret (key_id);
+CREATE INDEX former_secret_by_key ON former_secret (damaged, key_id);
 
 -- Bearer tokens, by which callers over TCP say who they are. `hash`: SHA-256 of the secret, which itself is nowhere. `scope`: a JSON list of
 -- what it is for; empty: everything. `principal`: who made it.

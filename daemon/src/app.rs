@@ -59,6 +59,7 @@ pub use reload::{Anew, ReadAgain, SetLevel};
 
 use drain::Drains;
 use health::Ground;
+use keys::KeyFiles;
 use living::Living;
 use reload::Reloading;
 use steward::{Now, Servant};
@@ -105,6 +106,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let look_every = duties::look_every(&config);
     let reconciler = Reconciler::new(house.engine.clone(), house.crew.lease.clone(), duties::LOOK_EVERY_MAX);
     let reconciler = Arc::new(Now::new(reconciler, Arc::clone(&clock)));
+    let key_files = Arc::new(KeyFiles::of(&house.engine, &living, &process));
     let (traces, telling) = collector::traces(&config, &house, &clock, &stop);
     let servant = Servant {
         reconciler: Arc::clone(&reconciler),
@@ -113,6 +115,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
         hearts: process.hearts.clone(),
         patience: process.patience(),
         certificates: certificates.clone(),
+        key_files: Arc::clone(&key_files),
         ground: Ground::of(&house, &traces),
     };
     let (started_at, calls) = (clock.now(), Arc::<grpc::Calls>::default());
@@ -142,7 +145,7 @@ async fn serve(config: Config, process: Process, parts: Parts) -> anyhow::Result
     let renewing =
         duties::renew(config.lane.renew(), &house, &process.hearts, Arc::clone(&clock), stop.clone());
     let renewing = tokio::spawn(renewing);
-    let duties = duties::duties(&house, look_every, reconciler, Arc::clone(&living));
+    let duties = duties::duties(&house, look_every, reconciler, Arc::clone(&living), key_files);
     let ticking = scheduler::run(duties, Arc::clone(&clock), alive(&process, Part::Reconciler), stop.clone());
     let ticking = tokio::spawn(ticking);
     tokio::spawn(Arc::clone(&drains).tell(stop.clone()));
@@ -292,10 +295,11 @@ async fn open(
     let engine =
         Engine::new(store, writer, hub, catalog, sealing, Arc::clone(&clock), me, engine_settings(config));
     let lease = Lease::new(config.lane.lease(), Arc::clone(&clock));
-    engine.renew_lease(&lease, true).await.context("the store does not take the daemon's lease")?;
-    // Now that the others know which keys are here: one of them may have gone over to another key before they did.
-    engine.check_keys().await.map_err(|refusal| keys::missing(refusal, config))?;
-    engine.keep_packages().await.context("the store does not take the package definitions")?;
+    engine.renew_lease(&lease, true).await.map_err(|refusal| keys::missing(refusal, config))?;
+    engine
+        .keep_packages(engine.catalog())
+        .await
+        .context("the store does not take the package definitions")?;
     let freed =
         engine.release_dead(alone).await.context("the lanes of an earlier daemon could not be freed")?;
     if !freed.is_empty() {

@@ -29,6 +29,8 @@ use settled_proto::v1::schedules_client::SchedulesClient;
 use settled_proto::v1::servers_client::ServersClient;
 use settled_proto::v1::transitions_client::TransitionsClient;
 use settled_proto::v1::{CreateServerRequest, InstallRequest, Server};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, SqliteConnection};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -102,6 +104,13 @@ pub async fn engine_with_keys(url: &str, keys: Keys, queue_max: i64) -> Result<(
     let catalog = Catalog::builtin().expect("the built-in packages are sound");
     let writer = opened.writer.clone();
     Ok((Engine::new(opened.store, opened.writer, hub, catalog, sealing, clock, me, settings), writer))
+}
+
+/// A way into the SQLite database of a daemon, behind its back: for who damages it.
+pub async fn behind(database: &Path) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(database);
+    let options = options.collation("C", |a, b| a.as_bytes().cmp(b.as_bytes()));
+    options.connect().await.expect("the database opens")
 }
 
 /// A house where nothing happens.

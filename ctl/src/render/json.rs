@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use settled_proto::v1::{
     Change, CheckPackageResponse, CommandResponse, CreateServerResponse, CreateTokenResponse, Daemon,
-    DeleteServerResponse, Difference, Drain, ForceUnlockServerResponse, GetIdentityResponse,
+    DamagedSecret, DeleteServerResponse, Difference, Drain, ForceUnlockServerResponse, GetIdentityResponse,
     GetStatusResponse, IdentityKind, Kind, LaneHeld, Observed, Package, Parameter, Presence, Reach, Reason,
     ReconcileResponse, ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role,
     RotateSecretsResponse, Server, ServerStatus, SettledRun, StaleRun, Supported, Token, WatchResponse,
@@ -362,7 +362,12 @@ pub(crate) fn identity(r: &GetIdentityResponse) -> Value {
 
 /// The answer to `secrets rotate`.
 pub(crate) fn rotated(r: &RotateSecretsResponse) -> Value {
-    json!({ "key_id": r.key_id, "resealed": r.resealed, "left": r.left })
+    let damaged: Vec<_> = r.damaged.iter().map(damaged_secret).collect();
+    json!({ "key_id": r.key_id, "resealed": r.resealed, "left": r.left, "damaged": damaged })
+}
+
+fn damaged_secret(d: &DamagedSecret) -> Value {
+    json!({ "owner": d.owner, "name": d.name, "remedy": d.remedy })
 }
 
 /// The answer to `token create`: the only one with the secret.

@@ -1,11 +1,21 @@
 //! Master keys for people.
 
-use settled_proto::v1::RotateSecretsResponse;
+use settled_proto::v1::{DamagedSecret, RotateSecretsResponse};
 
 use super::text;
 
 /// What a rotation has done, and what is left to do.
 pub(crate) fn rotated(answer: &RotateSecretsResponse) -> String {
+    let damaged = answer.damaged.iter().map(damaged);
+    std::iter::once(went(answer)).chain(damaged).collect::<Vec<_>>().join("\n")
+}
+
+fn damaged(secret: &DamagedSecret) -> String {
+    let [owner, name, remedy] = [&secret.owner, &secret.name, &secret.remedy].map(|text| text::clean(text));
+    format!("The secret `{name}` of {owner} cannot be opened any more, and was left as it is; {remedy}")
+}
+
+fn went(answer: &RotateSecretsResponse) -> String {
     let key = text::clean(&answer.key_id);
     if answer.left > 0 {
         return format!(

@@ -1,5 +1,5 @@
 //! What is done again and again: looking for what time has overtaken, firing what is due (with it what settled does for itself on schedule),
-//! and, in a loop of its own, renewing the lease.
+//! looking at the files of the master keys, and, in a loop of its own, renewing the lease.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +9,13 @@ use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::House;
+use super::keys::KeyFiles;
 use super::living::Living;
 use super::steward::Now;
 use crate::clock::Clock;
 use crate::config::{Config, LOOK_EVERY_MAX_S};
 use crate::domain::schedule::Chore;
-use crate::engine::{ChoreEnd, Cleaning, Engine};
+use crate::engine::{ChoreEnd, Cleaning, Engine, Refusal};
 use crate::process::{Hearts, Part};
 use crate::scheduler::{self, Chores, Duty, Firing};
 use crate::store::StoreError;
@@ -22,6 +23,8 @@ use crate::store::retention::{Horizon, KEPT};
 
 /// How often time is asked whom it has overtaken, at least.
 pub(super) const LOOK_EVERY_MAX: Duration = Duration::from_secs(LOOK_EVERY_MAX_S);
+/// How often the files of the master keys are looked at.
+const KEYS_EVERY: Duration = Duration::from_secs(10);
 /// How often schedules are looked at: with every tick.
 const FIRE_EVERY: Duration = Duration::from_secs(1);
 /// Records of each kind that go in one transaction.
@@ -44,8 +47,13 @@ pub(super) fn renew(
         async move {
             let begun = engine.clock().monotonic();
             hearts.alive(Part::Lease, begun);
-            if let Err(error) = engine.renew_lease(&crew.lease, !crew.drain.is_on()).await {
-                tracing::warn!(%error, "the lease was not renewed; without it nothing is started");
+            match engine.renew_lease(&crew.lease, !crew.drain.is_on()).await {
+                Ok(()) => {}
+                Err(Refusal::NoKey(why)) => tracing::error!(
+                    why,
+                    "this daemon lacks a master key of the store, and begins nothing until it has it: put its file beside that of the other key, then reload"
+                ),
+                Err(error) => tracing::warn!(%error, "the lease was not renewed; without it nothing is started"),
             }
             hearts.alive(Part::Lease, begun + every);
         }
@@ -65,6 +73,7 @@ pub(super) fn duties(
     look_every: Duration,
     reconciler: Arc<Now>,
     living: Arc<Living>,
+    key_files: Arc<KeyFiles>,
 ) -> Vec<Duty> {
     let household = Household { engine: house.engine.clone(), reconciler: Arc::clone(&reconciler), living };
     let firing = Firing::new(house.engine.clone(), house.crew.gate.clone(), Arc::new(household));
@@ -86,7 +95,11 @@ pub(super) fn duties(
         }
         .boxed()
     });
-    vec![reconcile, fire]
+    let keys = Duty::new(KEYS_EVERY, move || {
+        let key_files = Arc::clone(&key_files);
+        async move { key_files.look().await }.boxed()
+    });
+    vec![reconcile, fire, keys]
 }
 
 /// What settled does for itself, on schedule.

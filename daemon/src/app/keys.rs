@@ -1,12 +1,14 @@
 //! Where the master keys are: the one that belongs to the store, and, while the store goes over to another one, that beside it.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Context as _, bail};
 
+use super::living::Living;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::engine::{Refusal, Sealing};
+use crate::engine::{Engine, Refusal, Sealing};
 use crate::process::Process;
 use crate::secrets::{Keys, MasterKey};
 use crate::store::{Opened, Store};
@@ -45,12 +47,24 @@ pub(super) fn read(config: &Config, process: &Process) -> anyhow::Result<Option<
     Ok(Some(Keys::from(main).with_next(next)))
 }
 
+/// The keys for a daemon that runs and holds these. When the file of the first one is gone, and one for another key lies beside where it was, it
+/// goes on with the first: nobody else can go over to the other one.
+pub(super) fn read_again(config: &Config, process: &Process, held: &Keys) -> anyhow::Result<Option<Keys>> {
+    let path = path(config);
+    let next = beside(&path);
+    if path.exists() || !next.exists() {
+        return read(config, process);
+    }
+    let next = MasterKey::from_file(&next, process.credentials.as_deref())?;
+    Ok(Some(held.clone().with_next(Some(next))))
+}
+
 /// What secrets are sealed with, in a store that has just been opened. Makes the daemon's own key for a store that has no secrets.
 pub(super) async fn open(
     found: Option<Keys>,
     opened: &Opened,
     config: &Config,
-    clock: &std::sync::Arc<dyn Clock>,
+    clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Sealing> {
     let keys = match found {
         Some(keys) => keys,
@@ -61,12 +75,13 @@ pub(super) async fn open(
 }
 
 async fn make(store: &Store, path: &Path, clock: &dyn Clock) -> anyhow::Result<Keys> {
-    let used = store.read().await?.db().secrets_by_key().await?;
-    if let Some((id, rows)) = used.first() {
+    let needed = store.read().await?.db().keys_needed().await?;
+    if !needed.is_empty() {
         bail!(
-            "{} is missing, and {rows} secrets of the store are sealed with the master key {id}: put that key there (from where you keep it \
-             beside the backups); nothing else opens them",
-            path.display()
+            "{} is missing, and secrets of the store are sealed with the master key {}: put that key there (from where you keep it beside the \
+             backups); nothing else opens them",
+            path.display(),
+            needed.join(" and ")
         );
     }
     let fresh = || {
@@ -92,4 +107,57 @@ pub(super) fn missing(refusal: Refusal, config: &Config) -> anyhow::Error {
         path.display(),
         next.display()
     ))
+}
+
+/// The files of the keys while the daemon runs. It holds the keys in memory, so that it would go on without them, until its next start.
+pub(super) struct KeyFiles {
+    engine: Engine,
+    living: Arc<Living>,
+    process: Process,
+    trouble: RwLock<Option<String>>,
+}
+
+impl KeyFiles {
+    pub(super) fn of(engine: &Engine, living: &Arc<Living>, process: &Process) -> Self {
+        let (engine, living, process) = (engine.clone(), Arc::clone(living), process.clone());
+        Self { engine, living, process, trouble: RwLock::default() }
+    }
+
+    /// Looks whether a start would find the keys that the store needs. While the store does not answer nobody knows which these are.
+    pub(super) async fn look(&self) {
+        let config = self.living.config();
+        let trouble = match read(&config, &self.process) {
+            Err(error) => Some(format!("{error:#}")),
+            Ok(None) => Some(format!("{} is gone", path(&config).display())),
+            Ok(Some(keys)) => match self.engine.check_keys(&keys).await {
+                Ok(()) => None,
+                Err(Refusal::Store(_)) => return,
+                Err(refusal) => Some(format!("{:#}", missing(refusal, &config))),
+            },
+        };
+        self.tell(trouble);
+    }
+
+    fn tell(&self, now: Option<String>) {
+        let mut before = self.trouble.write().unwrap_or_else(PoisonError::into_inner);
+        if *before != now {
+            match &now {
+                Some(error) => tracing::error!(
+                    error,
+                    "the file of the master key is not in order: this daemon holds the key in memory and goes on, and the next start will fail"
+                ),
+                None => tracing::info!("the file of the master key is in order again"),
+            }
+        }
+        *before = now;
+    }
+
+    /// What is not well with them, and what to do.
+    pub(super) fn warning(&self) -> Option<String> {
+        let why = self.trouble.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        Some(format!(
+            "The next start will not find the master key: {why}. This daemon holds the key in memory and goes on: put its file in order, from the copy \
+             that you keep, before it ends. Without a copy, go over to a new key now (docs/secrets.md): nothing else opens the secrets of the store"
+        ))
+    }
 }

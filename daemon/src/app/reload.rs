@@ -8,14 +8,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::drain::Drains;
-use super::keys;
 use super::living::Living;
 use super::tls::{self, Certificates};
-use super::{load_catalog, thresholds};
+use super::{keys, load_catalog, thresholds};
 use crate::config::Config;
 use crate::dispatch::Crew;
 use crate::engine::Limits;
 use crate::process::Process;
+use crate::secrets::Keys;
 use crate::telemetry;
 
 /// Reads the configuration again, from where the start read it.
@@ -61,7 +61,7 @@ impl Reloading {
         }
     }
 
-    /// Checks everything first; what can fail comes before what cannot.
+    /// Checks everything first. The store may refuse what is checked: it is asked last, and nothing of what follows can fail.
     async fn apply(&self, process: &Process) -> anyhow::Result<Vec<String>> {
         let (old, new) = (self.living.config(), (self.anew.config)()?);
         let keys = old.restart_keys(&new);
@@ -74,10 +74,15 @@ impl Reloading {
         telemetry::filter(&new.log.level)?;
         let credentials = tls::read(&new)?;
         let catalog = load_catalog(&new)?;
-        self.read_keys(&new, process).await?;
-        let packages = self.crew.engine.replace_packages(catalog).await;
-        let packages = packages.context("the store does not take the package definitions")?;
+        let keys = keys::read_again(&new, process, &self.crew.engine.keys())?;
+        let kept = self.crew.engine.keep_packages(catalog.clone()).await;
+        kept.context("the store does not take the package definitions")?;
         (self.anew.log)(&new.log.level)?;
+        if let Err(refused) = self.use_keys(keys, &new).await {
+            (self.anew.log)(&old.log.level)?;
+            return Err(refused);
+        }
+        let packages = self.crew.engine.use_packages(catalog);
         self.crew.engine.set_limits(limits(&new));
         self.crew.gate.replace(super::grants(&new.access));
         if let (Some(certificates), Some(credentials)) = (&self.certificates, credentials) {
@@ -90,11 +95,11 @@ impl Reloading {
     }
 
     /// A key that has come or gone: other daemons are told at once, since a rotation waits until all hold both.
-    async fn read_keys(&self, config: &Config, process: &Process) -> anyhow::Result<()> {
-        let Some(found) = keys::read(config, process)? else { return Ok(()) };
-        self.crew.engine.use_keys(found).await.map_err(|refusal| keys::missing(refusal, config))?;
-        let told = self.crew.engine.renew_lease(&self.crew.lease, !self.crew.drain.is_on()).await;
-        told.context("the store does not take the daemon's lease")
+    async fn use_keys(&self, keys: Option<Keys>, config: &Config) -> anyhow::Result<()> {
+        let Some(keys) = keys else { return Ok(()) };
+        let serves = !self.crew.drain.is_on();
+        let used = self.crew.engine.use_keys(keys, &self.crew.lease, serves).await;
+        used.map_err(|refusal| keys::missing(refusal, config))
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use super::drain::Drains;
 use super::fit::{misfits, read_catalog};
 use super::health::Ground;
+use super::keys::KeyFiles;
 use super::living::Living;
 use super::tls::Certificates;
 use crate::catalog::{Catalog, FileProblem, Problem, parse};
@@ -66,6 +67,8 @@ pub(super) struct Servant {
     pub(super) patience: Duration,
     /// What callers from the network are shown, if there are any.
     pub(super) certificates: Option<Arc<Certificates>>,
+    /// The files of its master keys.
+    pub(super) key_files: Arc<KeyFiles>,
     /// What the daemon stands on.
     pub(super) ground: Ground,
 }
@@ -127,6 +130,7 @@ impl Steward for Servant {
         still
             .chain(refused)
             .chain(certificates)
+            .chain(self.key_files.warning())
             .chain(self.ground.warnings(&self.living.config().data_dir))
             .collect()
     }

@@ -22,7 +22,7 @@ use crate::domain::server::{Reach, Server};
 use crate::domain::step::{Cause, Ended};
 use crate::domain::verdict::Reason;
 use crate::domain::waiting::{WaitReason, pause};
-use crate::engine::{Advance, LaneError, LaneHold, Look, Outline, Sighting, log, titles};
+use crate::engine::{Advance, LaneError, LaneHold, Look, Outline, Refusal, Sighting, log, titles};
 use crate::remote::{Hello, ProbeSpec, RemoteError, Target};
 
 /// How long first contact may take.
@@ -163,14 +163,7 @@ impl Readings {
     async fn look(&mut self, reading: Reading) -> Result<Next, LaneError> {
         let look = match self.crew.engine.prepare_look(&reading.run).await {
             Ok(look) => look,
-            Err(refusal) => {
-                let message = refusal.to_string();
-                if let LaneError::Unavailable(error) = LaneError::from(refusal) {
-                    return Err(LaneError::Unavailable(error));
-                }
-                self.crew.refuse(reading.hold, &reading.run, Reason::Internal, message).await?;
-                return Ok(Next::Now);
-            }
+            Err(refusal) => return self.cannot_look(reading.hold, &reading.run, refusal).await,
         };
         let Reading { hold, server, target, run } =
             self.started(reading, &look.title, look.probe.timeout).await?;
@@ -183,7 +176,10 @@ impl Readings {
             Ok(answer) => answer,
             Err(error) => return self.trouble(hold, &server, &run, error, spec.timeout).await,
         };
-        let masked = self.crew.engine.masked(look.resource).await?;
+        let masked = match self.crew.engine.masked(look.resource).await {
+            Ok(masked) => masked,
+            Err(refusal) => return self.cannot_look(hold, &run, refusal).await,
+        };
         let sight = Sight::new(answer, masked, look.expected.as_ref());
         if look.observes {
             let beside = sight.differences.clone().filter(|_| run.operation == Operation::Probe);
@@ -195,6 +191,16 @@ impl Readings {
             self.crew.engine.compare(hold, look.resource, sighting).await?;
         }
         self.answered(hold, &run, &look, sight).await
+    }
+
+    /// A look ends for which something is gone or damaged: its definition, its resource, a secret. It waits for what may be there again.
+    async fn cannot_look(&self, hold: LaneHold, run: &Run, refusal: Refusal) -> Result<Next, LaneError> {
+        let message = refusal.to_string();
+        if let LaneError::Unavailable(error) = LaneError::from(refusal) {
+            return Err(LaneError::Unavailable(error));
+        }
+        self.crew.refuse(hold, run, Reason::Internal, message).await?;
+        Ok(Next::Now)
     }
 
     /// Stores that it begins. A look that an earlier daemon began is begun again.

@@ -172,7 +172,36 @@ impl Command for Note {
     }
 }
 
+/// What was accepted before has come to its end.
+struct NoteEnd {
+    asked: Asked,
+    object: &'static str,
+    detail: String,
+}
+
+#[async_trait]
+impl Command for NoteEnd {
+    type Answer = ();
+    type Refusal = StoreError;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<(), StoreError> {
+        let (object, detail) = (self.object.to_owned(), self.detail.clone());
+        unit.audit(AuditRow { object, detail, ..row(&self.asked, AuditResult::Done) });
+        Ok(())
+    }
+}
+
 impl Engine {
+    /// Notes in the audit how something has ended that was accepted and then done outside of that commit.
+    pub(super) async fn audit_end(
+        &self,
+        asked: Asked,
+        object: &'static str,
+        detail: String,
+    ) -> Result<(), StoreError> {
+        self.writer().commit(NoteEnd { asked, object, detail }).await
+    }
+
     /// Notes a refusal in the audit, in a commit of its own: what was refused has written nothing.
     pub async fn note_refusal(&self, refused: Refused) -> Result<(), StoreError> {
         self.writer().commit(Note(refused)).await

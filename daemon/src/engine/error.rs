@@ -62,6 +62,9 @@ pub enum Refusal {
     /// The caller may not.
     #[error("{0}")]
     Denied(String),
+    /// This daemon lacks a master key: others may have it, and this one may get it.
+    #[error("{0}")]
+    NoKey(String),
     /// The store could not.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -92,7 +95,10 @@ impl Refusal {
 
 impl From<SecretError> for Refusal {
     fn from(error: SecretError) -> Self {
-        Self::Internal(error.to_string())
+        match error {
+            SecretError::OtherKey(_) => Self::NoKey(error.to_string()),
+            SecretError::Damaged | SecretError::KeyFile { .. } => Self::Internal(error.to_string()),
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub enum LaneError {
     /// The domain says that this cannot happen now: look again.
     #[error(transparent)]
     Illegal(#[from] Illegal),
-    /// The store does not answer: try again.
+    /// The store does not answer, or this daemon lacks a master key: try again.
     #[error("{0}")]
     Unavailable(String),
     /// A fault in settled or in what it was given to keep.
@@ -60,6 +60,7 @@ impl From<Refusal> for LaneError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Store(error) => error.into(),
+            Refusal::NoKey(message) => Self::Unavailable(message),
             other => Self::Fault(other.to_string()),
         }
     }

@@ -1,6 +1,9 @@
 //! The daemon's lease: while it is trusted, no other daemon touches its lanes; once it is not, this one touches nothing.
 //!
 //! Trust is measured from *sending* the last successful renewal, by the monotonic clock, so that a paused process wakes up distrusting itself.
+//!
+//! A daemon that lacks a master key of the store has no lease: others may have gone over to another key while it slept. It could open nothing, and
+//! would have to fail what whoever has the key can do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +11,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::Engine;
+use super::{Engine, Refusal, sealing};
 use crate::clock::Clock;
+use crate::secrets::Keys;
 use crate::store::lanes::DeadLane;
 use crate::store::{Command, StoreError, Unit};
 
@@ -64,27 +68,38 @@ fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
-enum Housekeeping {
-    Renew { engine: Engine, length: Duration, serves: bool },
-    Detach(Engine),
+/// Tells in the store until when the daemon lives, and what it has. Whoever goes over to another master key sees these keys, or has gone over
+/// before: then it must be among them.
+struct Renew {
+    engine: Engine,
+    length: Duration,
+    serves: bool,
+    keys: Arc<Keys>,
 }
 
 #[async_trait]
-impl Command for Housekeeping {
+impl Command for Renew {
+    type Answer = ();
+    type Refusal = Refusal;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<(), Refusal> {
+        sealing::check(&self.keys, unit.db().await?.keys_needed().await?)?;
+        let until = unit.now() + self.length;
+        let (me, packages) = (self.engine.me(), self.engine.catalog().digests());
+        let version = env!("CARGO_PKG_VERSION");
+        Ok(unit.renew_lease(me, version, &packages, &self.keys.ids(), self.serves, until).await?)
+    }
+}
+
+struct Detach(Engine);
+
+#[async_trait]
+impl Command for Detach {
     type Answer = u64;
     type Refusal = StoreError;
 
     async fn run(&self, unit: &mut Unit<'_>) -> Result<u64, StoreError> {
-        match self {
-            Self::Renew { engine, length, serves } => {
-                let until = unit.now() + *length;
-                let (packages, keys) = (engine.catalog().digests(), engine.keys().ids());
-                unit.renew_lease(engine.me(), env!("CARGO_PKG_VERSION"), &packages, &keys, *serves, until)
-                    .await?;
-                Ok(0)
-            }
-            Self::Detach(engine) => unit.detach(engine.me()).await,
-        }
+        unit.detach(self.0.me()).await
     }
 }
 
@@ -104,10 +119,24 @@ impl Command for ReleaseDead {
 }
 
 impl Engine {
-    /// Renews the lease, and says whether this daemon takes lanes.
-    pub async fn renew_lease(&self, lease: &Lease, serves: bool) -> Result<(), StoreError> {
+    /// Renews the lease, and says whether this daemon takes lanes. Refused to a daemon that lacks a master key of the store.
+    pub async fn renew_lease(&self, lease: &Lease, serves: bool) -> Result<(), Refusal> {
+        let _alone = self.sealing().alone().await;
+        self.renew_with(self.keys(), lease, serves).await
+    }
+
+    /// Holds these master keys from here on, and has told other daemons so. Refused, as everything stays, when one that the store needs is
+    /// not among them.
+    pub async fn use_keys(&self, keys: Keys, lease: &Lease, serves: bool) -> Result<(), Refusal> {
+        let (_alone, keys) = (self.sealing().alone().await, Arc::new(keys));
+        self.renew_with(Arc::clone(&keys), lease, serves).await?;
+        self.sealing().hold(keys);
+        Ok(())
+    }
+
+    async fn renew_with(&self, keys: Arc<Keys>, lease: &Lease, serves: bool) -> Result<(), Refusal> {
         let sent = self.clock().monotonic();
-        let renewal = Housekeeping::Renew { engine: self.clone(), length: lease.length, serves };
+        let renewal = Renew { engine: self.clone(), length: lease.length, serves, keys };
         self.writer().commit(renewal).await?;
         lease.renewed(sent);
         Ok(())
@@ -120,6 +149,6 @@ impl Engine {
 
     /// Gives back every lane and the lease. Remote steps go on; whoever comes next re-attaches them.
     pub async fn detach(&self) -> Result<u64, StoreError> {
-        self.writer().commit(Housekeeping::Detach(self.clone())).await
+        self.writer().commit(Detach(self.clone())).await
     }
 }

@@ -7,6 +7,7 @@ mod accept;
 mod adopt;
 mod audit;
 mod cancel;
+mod damaged;
 mod definitions;
 mod drain;
 mod drift;
@@ -50,6 +51,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 pub use audit::{Changed, Refused};
+pub use damaged::Damaged;
 pub use drain::DrainOrder;
 pub use drift::Sighting;
 pub use error::Refusal;
@@ -62,7 +64,7 @@ pub use once::{Answer, Asked};
 pub use operate::Operate;
 pub use planned::Planned;
 pub use prepared::{Look, Prepared};
-pub use rotate::Rotation;
+pub use rotate::{LEFT_MAX, Resealed, Rotation};
 pub use schedules::{BegunChore, ChoreEnd, EditSchedule};
 pub use sealing::Sealing;
 pub use server_add::AddServer;
@@ -201,8 +203,8 @@ impl Engine {
         self.inner.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn use_packages(&self, catalog: Catalog) {
-        *self.inner.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
+    fn sealing(&self) -> &Sealing {
+        &self.inner.sealing
     }
 
     /// The clock.

@@ -1,6 +1,8 @@
 //! Keeps the loaded definitions in the store, by digest, so that what they made can always be taken off again; and puts new ones in
 //! their place.
 
+use std::sync::PoisonError;
+
 use async_trait::async_trait;
 
 use super::{Answer, Asked, Engine, Refusal};
@@ -63,18 +65,16 @@ fn not_in_order(problems: &[FileProblem]) -> Refusal {
 }
 
 impl Engine {
-    /// Stores every loaded definition by its digest.
-    pub async fn keep_packages(&self) -> Result<(), StoreError> {
-        self.writer().commit(KeepPackages(self.catalog())).await
+    /// Stores these definitions, each by its digest. Nothing uses them yet.
+    pub async fn keep_packages(&self, catalog: Catalog) -> Result<(), StoreError> {
+        self.writer().commit(KeepPackages(catalog)).await
     }
 
-    /// Puts these definitions in the place of the loaded ones: stored first, then used. Answers the names of those that came, changed
-    /// or went.
-    pub async fn replace_packages(&self, catalog: Catalog) -> Result<Vec<String>, StoreError> {
+    /// Puts these definitions, which are stored, in the place of the loaded ones. Answers the names of those that came, changed or went.
+    pub fn use_packages(&self, catalog: Catalog) -> Vec<String> {
         let changes = differing(&self.catalog().digests(), &catalog.digests());
-        self.writer().commit(KeepPackages(catalog.clone())).await?;
-        self.use_packages(catalog);
-        Ok(changes)
+        *self.inner.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
+        changes
     }
 
     /// The same as a command of someone. What could not be `read` refuses it, and everything stays as it was.

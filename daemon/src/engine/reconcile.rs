@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 
-use super::{Answer, Asked, Engine, Refusal, audit};
+use super::{Answer, Asked, Engine, Refusal};
 use crate::domain::id::RunId;
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Reason;
 use crate::store::lanes::DeadLane;
-use crate::store::{AuditResult, AuditRow, Command, StoreError, Unit, Wants};
+use crate::store::{Command, StoreError, Unit, Wants};
 
 /// What one look of the reconciler found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,23 +71,6 @@ impl Report {
     }
 }
 
-struct NoteReport {
-    asked: Asked,
-    detail: String,
-}
-
-#[async_trait]
-impl Command for NoteReport {
-    type Answer = ();
-    type Refusal = StoreError;
-
-    async fn run(&self, unit: &mut Unit<'_>) -> Result<(), StoreError> {
-        let (object, detail) = (OBJECT.to_owned(), self.detail.clone());
-        unit.audit(AuditRow { object, detail, ..audit::row(&self.asked, AuditResult::Done) });
-        Ok(())
-    }
-}
-
 struct AskToReconcile {
     asked: Asked,
 }
@@ -120,6 +103,6 @@ impl Engine {
 
     /// Notes in the audit what the look has found.
     pub async fn audit_reconcile(&self, asked: Asked, report: &Report) -> Result<(), StoreError> {
-        self.writer().commit(NoteReport { asked, detail: report.counts() }).await
+        self.audit_end(asked, OBJECT, report.counts()).await
     }
 }

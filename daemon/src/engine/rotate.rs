@@ -2,17 +2,21 @@
 //!
 //! The first batch is the installation's own key, which says what secrets are sealed with from then on. Each batch is whole or not at all, and
 //! a daemon that holds both keys opens everything all the while: whoever is stopped in the midst of it has lost nothing, and goes on when asked
-//! again.
+//! again. A row that does not open is no reason to stop: it is named, and its key is not needed for it any more.
 
 use async_trait::async_trait;
 
 use super::sealing::{OWN, random};
-use super::{Answer, Asked, Engine, Refusal, audit};
-use crate::secrets::{Keys, Place};
-use crate::store::{AuditResult, AuditRow, Command, Db, PlacedRow, StoreError, Unit, Wants};
+use super::{Answer, Asked, Damaged, Engine, Refusal};
+use crate::secrets::{Keys, Place, SecretError};
+use crate::store::{Command, Db, PlacedRow, StoreError, Unit, Wants};
 
 /// Rows in one transaction.
 const BATCH: i64 = 64;
+/// Secrets that need another master key are counted so far: who asks how it is must not count all there are.
+pub const LEFT_MAX: u64 = 1_000;
+/// Secrets that do not open any more and are named, at most.
+const DAMAGED_MAX: i64 = 100;
 /// What the audit calls it.
 const OBJECT: &str = "master key";
 
@@ -23,10 +27,23 @@ pub struct Rotation {
     pub key: String,
     /// Secrets that were sealed with another one, and are now with this.
     pub resealed: u64,
-    /// Secrets that are sealed with another one still.
+    /// Secrets that are sealed with another one still: [`LEFT_MAX`] means so many or more.
     pub left: u64,
     /// The first of the keys that this daemon holds: the one in use, once a rotation has come to its end.
     pub main: String,
+    /// A key that secrets are sealed with and this daemon does not hold.
+    pub missing: Option<String>,
+    /// Secrets that no key opens any more, at most 100.
+    pub damaged: Vec<Damaged>,
+}
+
+/// What became of some rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Resealed {
+    /// Their keys were sealed anew.
+    pub rows: u64,
+    /// They do not open any more, and were left as they are.
+    pub damaged: u64,
 }
 
 struct Begin {
@@ -105,21 +122,27 @@ struct ResealSome(Engine);
 
 #[async_trait]
 impl Command for ResealSome {
-    type Answer = u64;
+    type Answer = Resealed;
     type Refusal = Refusal;
 
-    async fn run(&self, unit: &mut Unit<'_>) -> Result<u64, Refusal> {
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<Resealed, Refusal> {
         let (keys, in_use) = (self.0.keys(), self.0.key_in_use(unit).await?);
-        let rows = others(unit, &keys, &in_use).await?;
-        for row in &rows {
+        let mut done = Resealed::default();
+        for row in others(unit, &keys, &in_use).await? {
             let place = Place::of(&row.owner_id, &row.name);
-            let sealed = keys.reseal(&in_use, place, &row.sealed(), random(self.0.clock()));
-            let sealed = sealed.map_err(|error| {
-                Refusal::Internal(format!("the secret `{}` of {}: {error}", row.name, row.owner_id))
-            })?;
-            unit.put_data_key(row, &sealed).await?;
+            match keys.reseal(&in_use, place, &row.sealed(), random(self.0.clock())) {
+                Ok(sealed) => {
+                    unit.put_data_key(&row, &sealed).await?;
+                    done.rows += 1;
+                }
+                Err(SecretError::Damaged) => {
+                    unit.mark_damaged(&row).await?;
+                    done.damaged += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        Ok(u64::try_from(rows.len()).unwrap_or(u64::MAX))
+        Ok(done)
     }
 }
 
@@ -134,38 +157,23 @@ async fn others(unit: &mut Unit<'_>, keys: &Keys, in_use: &str) -> Result<Vec<Pl
     Ok(Vec::new())
 }
 
-struct NoteEnd {
-    asked: Asked,
-    detail: String,
-}
-
-#[async_trait]
-impl Command for NoteEnd {
-    type Answer = ();
-    type Refusal = StoreError;
-
-    async fn run(&self, unit: &mut Unit<'_>) -> Result<(), StoreError> {
-        let (object, detail) = (OBJECT.to_owned(), self.detail.clone());
-        unit.audit(AuditRow { object, detail, ..audit::row(&self.asked, AuditResult::Done) });
-        Ok(())
-    }
-}
-
 impl Engine {
     /// Has everything sealed with the next master key. Asked again, under the same id or another one, it does what is left.
     pub async fn rotate_secrets(&self, asked: Asked) -> Result<Rotation, Refusal> {
-        let mut resealed = self.begin_rotation(asked.clone()).await?;
+        let (mut resealed, mut damaged) = (self.begin_rotation(asked.clone()).await?, 0);
         loop {
-            match self.reseal_some().await? {
-                0 => break,
-                some => resealed += some,
+            let done = self.reseal_some().await?;
+            if done == Resealed::default() {
+                break;
             }
+            (resealed, damaged) = (resealed + done.rows, damaged + done.damaged);
         }
         let rotation = self.rotation(&mut self.store().read().await?.db()).await?;
         let rotation = Rotation { resealed, ..rotation };
-        if resealed > 0 {
-            let detail = format!("{resealed} secrets sealed with {}", rotation.key);
-            self.writer().commit(NoteEnd { asked, detail }).await?;
+        if resealed + damaged > 0 {
+            let left = if damaged > 0 { format!(", {damaged} do not open any more") } else { String::new() };
+            let detail = format!("{resealed} secrets sealed with {}{left}", rotation.key);
+            self.audit_end(asked, OBJECT, detail).await?;
         }
         Ok(rotation)
     }
@@ -173,25 +181,33 @@ impl Engine {
     /// Has secrets sealed with the next master key from here on; answers how many rows it has sealed anew.
     pub async fn begin_rotation(&self, asked: Asked) -> Result<u64, Refusal> {
         asked.check()?;
+        let _alone = self.sealing().alone().await;
         self.writer().commit(Begin { engine: self.clone(), asked }).await
     }
 
-    /// Seals the keys of some rows anew with the master key in use; answers of how many.
-    pub async fn reseal_some(&self) -> Result<u64, Refusal> {
+    /// Seals the keys of some rows anew with the master key in use; answers of how many. None: there are no more.
+    pub async fn reseal_some(&self) -> Result<Resealed, Refusal> {
         self.writer().commit(ResealSome(self.clone())).await
     }
 
-    /// Which master key secrets are sealed with, and how many are not yet.
+    /// Which master key secrets are sealed with, how many are not yet, and which do not open any more.
     pub async fn rotation(&self, db: &mut Db<'_>) -> Result<Rotation, StoreError> {
         let own = db.secret(self.installation(), OWN).await?;
         let key = own.map(|own| own.key_id).unwrap_or_default();
-        let rows = db.secrets_by_key().await?;
-        let left = rows.iter().filter(|(id, _)| *id != key).map(|(_, rows)| rows).sum::<i64>();
+        let needed = db.keys_needed().await?;
+        let mut left = 0;
+        for former in needed.iter().filter(|id| **id != key) {
+            let more = db.count_under(former, i64::try_from(LEFT_MAX - left).unwrap_or(0)).await?;
+            left += u64::try_from(more).unwrap_or(0);
+        }
+        let keys = self.keys();
         Ok(Rotation {
             key,
             resealed: 0,
-            left: u64::try_from(left).unwrap_or(0),
-            main: self.keys().main().to_owned(),
+            left,
+            main: keys.main().to_owned(),
+            damaged: self.damaged_secrets(db, DAMAGED_MAX).await?,
+            missing: needed.into_iter().find(|id| !keys.has(id)),
         })
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
+use tokio::sync::{Mutex, MutexGuard};
 use zeroize::Zeroizing;
 
 use super::{Engine, Refusal};
@@ -22,6 +23,8 @@ const LOGIN: &str = "login";
 /// The keys of a daemon.
 pub struct Sealing {
     held: RwLock<Arc<Keys>>,
+    /// Whoever changes which keys are held, tells others of them, or goes over to another one does that alone.
+    alone: Mutex<()>,
     own: OwnKey,
     installation: String,
 }
@@ -38,27 +41,37 @@ impl Sealing {
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, Refusal> {
         let mut reader = store.read().await?;
-        check(&keys, reader.db().secrets_by_key().await?)?;
+        check(&keys, reader.db().keys_needed().await?)?;
         drop(reader);
         let installation = store.about().installation.to_string();
         let make =
             MakeOwn { keys: keys.clone(), installation: installation.clone(), clock: Arc::clone(clock) };
         let sealed = writer.commit(make).await?;
         let own = OwnKey::new(&keys.open(Place::of(&installation, OWN), &sealed)?);
-        Ok(Self { held: RwLock::new(Arc::new(keys)), own, installation })
+        Ok(Self { held: RwLock::new(Arc::new(keys)), alone: Mutex::default(), own, installation })
     }
 
     fn keys(&self) -> Arc<Keys> {
         Arc::clone(&self.held.read().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// Waits until nobody else changes, tells or replaces the keys.
+    pub(super) async fn alone(&self) -> MutexGuard<'_, ()> {
+        self.alone.lock().await
+    }
+
+    /// Holds these from here on.
+    pub(super) fn hold(&self, keys: Arc<Keys>) {
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
 }
 
 /// Refuses to go on without a key that something is sealed with.
-fn check(keys: &Keys, used: Vec<(String, i64)>) -> Result<(), Refusal> {
-    match used.into_iter().find(|(id, _)| !keys.has(id)) {
+pub(super) fn check(keys: &Keys, needed: Vec<String>) -> Result<(), Refusal> {
+    match needed.into_iter().find(|id| !keys.has(id)) {
         None => Ok(()),
-        Some((id, rows)) => Err(Refusal::not_now(format!(
-            "the master key {id} is missing, with which {rows} secrets of the store are sealed; this daemon has {}",
+        Some(id) => Err(Refusal::NoKey(format!(
+            "the master key {id} is missing, with which secrets of the store are sealed; this daemon has {}",
             keys.ids().join(" and ")
         ))),
     }
@@ -95,20 +108,13 @@ impl MakeOwn {
 }
 
 impl Engine {
-    /// Holds these master keys from here on. Refused, as everything stays, when one that the store needs is not among them.
-    pub async fn use_keys(&self, keys: Keys) -> Result<(), Refusal> {
-        check(&keys, self.store().read().await?.db().secrets_by_key().await?)?;
-        *self.inner.sealing.held.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
-        Ok(())
-    }
-
-    /// Refuses when the store needs a master key that is not here.
-    pub async fn check_keys(&self) -> Result<(), Refusal> {
-        check(&self.keys(), self.store().read().await?.db().secrets_by_key().await?)
+    /// Refuses keys without one that the store needs.
+    pub async fn check_keys(&self, keys: &Keys) -> Result<(), Refusal> {
+        check(keys, self.store().read().await?.db().keys_needed().await?)
     }
 
     /// The master keys that this daemon holds.
-    pub(super) fn keys(&self) -> Arc<Keys> {
+    pub fn keys(&self) -> Arc<Keys> {
         self.inner.sealing.keys()
     }
 
@@ -145,14 +151,18 @@ impl Engine {
     /// The installation's own key to servers.
     pub async fn login_key(&self) -> Result<LoginKey, Refusal> {
         let owner = self.installation();
-        let sealed = self.store().read().await?.db().secret(owner, LOGIN).await?;
+        let rows = self.store().read().await?.db().secrets(owner).await?;
         let lost =
             || Refusal::Internal("the installation's key to servers is gone from the store".to_owned());
-        Ok(LoginKey::new(&self.keys().open(Place::of(owner, LOGIN), &sealed.ok_or_else(lost)?)?)?)
+        let row = rows.into_iter().find(|row| row.name == LOGIN).ok_or_else(lost)?;
+        Ok(LoginKey::new(&self.unseal(owner, row)?)?)
     }
 
     /// Opens a secret of this owner.
     pub(super) fn unseal(&self, owner: &str, row: SealedRow) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+        if row.damaged {
+            return Err(SecretError::Damaged);
+        }
         let name = row.name.clone();
         self.keys().open(Place::of(owner, &name), &row.into_sealed())
     }

@@ -6,7 +6,8 @@ use super::{Engine, Refusal};
 use crate::domain::id::{ResourceId, ServerId};
 use crate::domain::resource::Resource;
 use crate::domain::server::Server;
-use crate::store::Lookup;
+use crate::secrets::SecretError;
+use crate::store::{Lookup, SealedRow};
 
 /// Name of the secret that holds a server's login key.
 pub(super) const IDENTITY: &str = "identity";
@@ -48,16 +49,37 @@ impl Engine {
     /// All secrets of a resource or server, opened: (name, secret).
     pub async fn secrets(&self, owner: &str) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, Refusal> {
         let sealed = self.store().read().await?.db().secrets(owner).await?;
-        sealed.into_iter().map(|row| Ok((row.name.clone(), self.unseal(owner, row)?))).collect()
+        let open = |row: SealedRow| {
+            let name = row.name.clone();
+            match self.unseal(owner, row) {
+                Ok(secret) => Ok((name, secret)),
+                Err(SecretError::Damaged) => Err(Refusal::Internal(format!(
+                    "the secret `{name}` does not open: it is damaged, or belongs elsewhere; give it anew"
+                ))),
+                Err(error) => Err(error.into()),
+            }
+        };
+        sealed.into_iter().map(open).collect()
     }
 
-    /// What output of a resource's scripts must not show: its secrets, and those that were replaced and may still be on the server.
+    /// What output of a resource's scripts must not show: its secrets, and those that were replaced and may still be on the server. One of
+    /// these that does not open any more is left out: otherwise whoever gives it anew could not get rid of it.
     pub async fn masked(&self, resource: ResourceId) -> Result<Vec<Zeroizing<Vec<u8>>>, Refusal> {
         let owner = resource.to_string();
-        let mut reader = self.store().read().await?;
-        let mut rows = reader.db().secrets(&owner).await?;
-        rows.extend(reader.db().former_secrets(&owner).await?);
-        drop(reader);
-        rows.into_iter().map(|row| Ok(self.unseal(&owner, row)?)).collect()
+        let mut masked: Vec<_> = self.secrets(&owner).await?.into_iter().map(|(_, secret)| secret).collect();
+        let former = self.store().read().await?.db().former_secrets(&owner).await?;
+        for row in former {
+            let secret = row.name.clone();
+            match self.unseal(&owner, row) {
+                Ok(value) => masked.push(value),
+                Err(SecretError::Damaged) => tracing::warn!(
+                    resource_id = owner,
+                    secret,
+                    "a value that was replaced does not open any more, and is not masked in output"
+                ),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(masked)
     }
 }

@@ -10,10 +10,12 @@ use super::{Api, check, convert};
 use crate::auth::Scope;
 use crate::domain::server::{Reach, Server};
 use crate::domain::time::Timestamp;
-use crate::engine::{Asked, DrainOrder, Refusal, Rotation};
+use crate::engine::{Asked, Damaged, DrainOrder, LEFT_MAX, Refusal, Rotation};
 
 /// Most held lanes that `status` names.
 const HELD_MAX: i64 = 5;
+/// Most damaged secrets that `status` names.
+const DAMAGED_TOLD_MAX: usize = 5;
 /// How long `status` tells of notices that were given up.
 const DEAD_TOLD_FOR: Duration = Duration::from_hours(24);
 /// Runs that a drain tells of, at most.
@@ -41,7 +43,7 @@ impl Api {
         let mut db = reader.db();
         let (counts, seq) = (db.counts().await?, db.last_seq().await?);
         let (rows, held) = (db.daemons(now).await?, db.held_servers(HELD_MAX).await?);
-        let of_keys = unfinished(&engine.rotation(&mut db).await?);
+        let rotation = engine.rotation(&mut db).await?;
         let dead = db.dead_deliveries(now - DEAD_TOLD_FOR).await?;
         drop(reader);
         let daemons = convert::daemons(&rows, engine.me(), &engine.catalog().digests())?;
@@ -53,7 +55,8 @@ impl Api {
         let of_notifiers = dead.iter().map(|(notifier, n)| not_told(notifier, *n));
         let warnings = self.parts.steward.warnings().into_iter();
         let warnings = warnings.chain(of_servers).chain(of_lanes).chain(more).chain(of_daemons);
-        let warnings = warnings.chain(of_keys).chain(of_notifiers).collect();
+        let of_secrets = unfinished(&rotation).into_iter().chain(damaged(&rotation.damaged));
+        let warnings = warnings.chain(of_secrets).chain(of_notifiers).collect();
         Ok(v1::GetStatusResponse {
             seq: convert::count(seq),
             runs_queued: convert::count(counts.queued),
@@ -103,12 +106,21 @@ impl Api {
     }
 }
 
-/// What is left to do of a rotation: secrets that are sealed with a former master key, or a key in use that is not in its place.
+/// What is left to do of a rotation: a key that this daemon was never given, secrets that are sealed with a former master key, or a key in use
+/// that is not in its place.
 fn unfinished(rotation: &Rotation) -> Option<String> {
-    let Rotation { key, left, main, .. } = rotation;
-    if *left > 0 {
+    let Rotation { key, left, main, missing, .. } = rotation;
+    if let Some(missing) = missing {
         return Some(format!(
-            "{left} secrets are not sealed with the master key {key} yet, and need the former one: settlectl secrets rotate goes on"
+            "This daemon lacks the master key {missing}, with which secrets of the store are sealed: it begins nothing, and leaves all work to daemons \
+             that have it. Put the file of that key beside that of its own, with .next behind the name, and have it read: systemctl reload settled \
+             (docs/secrets.md)"
+        ));
+    }
+    if *left > 0 {
+        let at_least = if *left >= LEFT_MAX { "at least " } else { "" };
+        return Some(format!(
+            "{at_least}{left} secrets are not sealed with the master key {key} yet, and need the former one: settlectl secrets rotate goes on"
         ));
     }
     (key != main).then(|| {
@@ -117,6 +129,20 @@ fn unfinished(rotation: &Rotation) -> Option<String> {
              anything else is put there"
         )
     })
+}
+
+/// Secrets that cannot be opened any more, whose they are, and what to do.
+fn damaged(all: &[Damaged]) -> Vec<String> {
+    let told = all.iter().take(DAMAGED_TOLD_MAX).map(|Damaged { owner, name, remedy }| {
+        format!(
+            "The secret `{name}` of {owner} cannot be opened any more: it is damaged in the database; {remedy}"
+        )
+    });
+    let more = all.len().saturating_sub(DAMAGED_TOLD_MAX);
+    let more = (more > 0).then(|| {
+        format!("Beside these, {more} secrets or more cannot be opened any more: they are told of when some of these have been mended")
+    });
+    told.chain(more).collect()
 }
 
 /// A lane that has been held for too long, by what, and what to do.
@@ -224,9 +250,11 @@ impl v1::admin_server::Admin for Api {
         request: Request<v1::RotateSecretsRequest>,
     ) -> Result<Response<v1::RotateSecretsResponse>, Status> {
         let (asked, _) = self.asked("Admin.RotateSecrets", request)?;
-        let Rotation { key, resealed, left, .. } =
+        let Rotation { key, resealed, left, damaged, .. } =
             self.engine().rotate_secrets(asked).await.map_err(|r| self.refuse(r))?;
-        Ok(Response::new(v1::RotateSecretsResponse { key_id: key, resealed, left }))
+        let told = |Damaged { owner, name, remedy }| v1::DamagedSecret { owner, name, remedy };
+        let damaged = damaged.into_iter().map(told).collect();
+        Ok(Response::new(v1::RotateSecretsResponse { key_id: key, resealed, left, damaged }))
     }
 
     async fn create_token(

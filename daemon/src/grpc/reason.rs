@@ -129,6 +129,9 @@ reasons! {
         "a fault in settled", "the sentence has a reference, under which the daemon's log tells more: report it";
     StoreUnavailable = "STORE_UNAVAILABLE", Unavailable, [RetryInfo],
         "the daemon's database does not answer", "ask again with the same `request_id`; if it goes on, look at `settlectl status`";
+    NoKey = "NO_MASTER_KEY", Unavailable, [RetryInfo],
+        "the daemon that answers lacks a master key of the store; nothing was done",
+        "ask another daemon, or again later; tell whoever runs this one: `settlectl status` there says which key";
     RightsUnknown = "RIGHTS_UNKNOWN", Unavailable, [RetryInfo],
         "nobody can tell at the moment what the caller may do", "ask again; nothing was done";
     Stopping = "STOPPING", Unavailable, [RetryInfo],

@@ -68,6 +68,7 @@ pub(super) fn refused(refusal: Refusal, engine: &Engine) -> Status {
             Reason::QueueFull.with(message, details)
         }
         Refusal::Denied(_) => Reason::NotAllowed.status(message),
+        Refusal::NoKey(_) => later(Reason::NoKey, message),
         Refusal::Store(error) => store(&error, engine),
         Refusal::Internal(error) => internal(&error, engine),
     }

@@ -129,7 +129,7 @@ impl Keys {
         decrypt(&cipher, &place.of_secret(), &sealed.sealed)
     }
 
-    /// The same secret, its key sealed with another master key. `nonce` must be fresh randomness.
+    /// The same secret, its key sealed with another master key, if it opens. `nonce` must be fresh randomness.
     pub fn reseal(
         &self,
         id: &str,
@@ -137,6 +137,7 @@ impl Keys {
         sealed: &Sealed,
         nonce: [u8; NONCE_BYTES],
     ) -> Result<Sealed, SecretError> {
+        self.open(place, sealed)?;
         let key = self.data_key(place, sealed)?;
         let data_key = encrypt(&self.find(id)?.cipher(), &place.of_key(id), &key[..], nonce)?;
         Ok(Sealed { key_id: id.to_owned(), data_key, sealed: sealed.sealed.clone() })

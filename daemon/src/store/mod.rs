@@ -45,7 +45,7 @@ pub use db::{Db, Reader};
 pub use lookup::Lookup;
 use measured::Measured;
 pub use open::{OpenError, Opened, open, sqlite_path};
-pub use sealed::{PlacedRow, SealedRow};
+pub use sealed::{DamagedRow, PlacedRow, SealedRow};
 pub use unit::{Touched, Unit, Wants};
 pub use writer::{Command, Writer};
 

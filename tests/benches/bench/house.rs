@@ -38,7 +38,7 @@ impl House {
         // Longer than any measurement, so that nobody needs to renew it.
         let lease = Lease::new(std::time::Duration::from_secs(86_400), Arc::clone(&clock));
         engine.renew_lease(&lease, true).await?;
-        engine.keep_packages().await?;
+        engine.keep_packages(engine.catalog()).await?;
         let crew = Crew {
             engine: engine.clone(),
             remote: Arc::new(Scripted::new(Arc::clone(&clock), Patience::Waits)),

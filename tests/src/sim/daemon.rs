@@ -134,7 +134,7 @@ impl Daemon {
         );
         let lease = Lease::new(knobs.lease, Arc::clone(clock) as _);
         engine.renew_lease(&lease, true).await?;
-        engine.keep_packages().await?;
+        engine.keep_packages(engine.catalog()).await?;
         engine.release_dead(true).await?;
         let crew = Crew {
             engine: engine.clone(),

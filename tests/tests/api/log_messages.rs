@@ -163,8 +163,9 @@ fn a_line_is_read_whole() {
 }
 
 /// Where `settlectl status` gets its warnings from.
-const WARNINGS: [&str; 6] = [
+const WARNINGS: [&str; 7] = [
     include_str!("../../../daemon/src/app/health.rs"),
+    include_str!("../../../daemon/src/app/keys.rs"),
     include_str!("../../../daemon/src/app/steward.rs"),
     include_str!("../../../daemon/src/app/tls.rs"),
     include_str!("../../../daemon/src/grpc/admin.rs"),

@@ -1,15 +1,19 @@
 //! P12: what is sealed opens in its place alone, and a store goes over to another master key without losing anything, wherever that stops.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use settled::auth::Verb;
 use settled::domain::id::ServerId;
-use settled::engine::{AddServer, Asked, EditPolicy, EditServer, Engine, Login, Refusal};
+use settled::engine::{
+    AddServer, Asked, EditPolicy, EditServer, Engine, LEFT_MAX, LaneError, Lease, Login, Refusal, Rotation,
+};
 use settled::secrets::{Keys, MasterKey, Sealed};
 use settled::store::{Command, StoreError, Unit, Writer};
 use settled_tests::engine::engine_with_keys;
 use settled_tests::postgres::Postgres;
+use tokio_util::sync::CancellationToken;
 
 /// More than fit into one batch of a rotation.
 const SERVERS: usize = 66;
@@ -43,6 +47,12 @@ fn asked(method: &'static str, request_id: &str) -> Asked {
 
 async fn open(url: &str, keys: Keys) -> Result<(Engine, Writer), Refusal> {
     engine_with_keys(url, keys, 1_000).await
+}
+
+/// As a reload does.
+async fn use_keys(engine: &Engine, keys: Keys) -> Result<(), Refusal> {
+    let lease = Lease::new(Duration::from_secs(30), engine.shared_clock());
+    engine.use_keys(keys, &lease, true).await
 }
 
 fn identity(name: &str) -> Vec<u8> {
@@ -129,7 +139,7 @@ async fn rotate_in_pieces(url: &str) {
             engine.begin_rotation(asked("Admin.RotateSecrets", "r1")).await.unwrap();
             left -= 1;
         } else {
-            left -= usize::try_from(engine.reseal_some().await.unwrap()).unwrap();
+            left -= usize::try_from(engine.reseal_some().await.unwrap().rows).unwrap();
         }
         let rotation = engine.rotation(&mut engine.store().read().await.unwrap().db()).await.unwrap();
         assert_eq!((rotation.key.as_str(), rotation.left), (key(2).id(), left as u64), "after {piece}");
@@ -169,7 +179,7 @@ async fn p2_p12_a_rotation_is_done_once_and_what_comes_during_it_is_sealed_with_
     let server = add(&engine, "one").await;
     let (digest, token) = (engine.fingerprint(b"a request"), engine.hide("a list", "s1").unwrap());
 
-    engine.use_keys(both()).await.unwrap();
+    use_keys(&engine, both()).await.unwrap();
     engine.begin_rotation(asked("Admin.RotateSecrets", "r1")).await.unwrap();
     // The installation's own key and what is sealed now are under the new key; its other secret is not yet.
     let ask = EditServer {
@@ -181,13 +191,183 @@ async fn p2_p12_a_rotation_is_done_once_and_what_comes_during_it_is_sealed_with_
     assert_eq!(engine.rotation(&mut engine.store().read().await.unwrap().db()).await.unwrap().left, 1);
     let again = engine.rotate_secrets(asked("Admin.RotateSecrets", "r1")).await.unwrap();
     assert_eq!((again.key.as_str(), again.resealed, again.left), (key(2).id(), 1, 0));
-    let refused = engine.use_keys(old()).await.unwrap_err().to_string();
+    let refused = use_keys(&engine, old()).await.unwrap_err().to_string();
     assert!(refused.contains(key(2).id()), "{refused}");
 
-    engine.use_keys(new()).await.unwrap();
+    use_keys(&engine, new()).await.unwrap();
     assert_eq!(*engine.identity(server).await.unwrap().unwrap(), identity("edited"));
     assert_eq!(engine.fingerprint(b"a request"), digest, "requests keep their digests");
     assert_eq!(engine.reveal("a list", &token).as_deref(), Some("s1"), "and lists their pages");
+}
+
+/// Something happens to the row of a server's login key.
+async fn damage(engine: &Engine, writer: &Writer, server: ServerId, how: impl FnOnce(&mut Sealed)) {
+    let owner = server.to_string();
+    let sealed = engine.store().read().await.unwrap().db().secret(&owner, "identity").await.unwrap();
+    let mut sealed = sealed.unwrap();
+    how(&mut sealed);
+    writer.commit(Move { owner, name: "identity".to_owned(), sealed }).await.unwrap();
+}
+
+/// Whose secrets are known not to open any more.
+fn owners(rotation: &Rotation) -> Vec<&str> {
+    rotation.damaged.iter().map(|damaged| damaged.owner.as_str()).collect()
+}
+
+#[tokio::test]
+async fn p12_a_secret_that_does_not_open_is_named_and_keeps_neither_a_rotation_nor_the_old_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let sqlite = format!("sqlite://{}/settled.db", dir.path().display());
+    let postgres = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
+    for url in [sqlite, postgres] {
+        let (engine, writer) = open(&url, both()).await.unwrap();
+        let (one, two) = (add(&engine, "one").await, add(&engine, "two").await);
+        let three = add(&engine, "three").await;
+        damage(&engine, &writer, one, |sealed| sealed.data_key[30] ^= 1).await;
+        damage(&engine, &writer, two, |sealed| sealed.sealed[30] ^= 1).await;
+        let rotation = engine.rotate_secrets(asked("Admin.RotateSecrets", "r1")).await.unwrap();
+        assert_eq!(
+            (rotation.resealed, rotation.left),
+            (3, 0),
+            "the installation's own two, and one server's"
+        );
+        assert_eq!(owners(&rotation), ["one", "two"]);
+        let named = &rotation.damaged[0];
+        assert_eq!(named.name, "identity");
+        assert!(named.remedy.contains("settlectl server edit one --identity FILE"), "{named:?}");
+        drop((engine, writer));
+
+        let (engine, _) = open(&url, new()).await.expect("the old key is not needed any more");
+        assert_eq!(*engine.identity(three).await.unwrap().unwrap(), identity("three"));
+        let refused = engine.identity(one).await.unwrap_err().to_string();
+        assert!(refused.contains("`identity` does not open"), "{refused}");
+        let ask = EditServer {
+            server: "one".to_owned(),
+            login: Some(Login::Key(identity("anew"))),
+            ..EditServer::default()
+        };
+        engine.edit_server(asked("Servers.Update", "e1"), ask).await.unwrap();
+        assert_eq!(*engine.identity(one).await.unwrap().unwrap(), identity("anew"));
+        let rotation = engine.rotation(&mut engine.store().read().await.unwrap().db()).await.unwrap();
+        assert_eq!(owners(&rotation), ["two"]);
+    }
+}
+
+/// Puts many secrets at once, sealed with a key that nobody has.
+struct Flood(u64);
+
+#[async_trait]
+impl Command for Flood {
+    type Answer = ();
+    type Refusal = StoreError;
+
+    async fn run(&self, unit: &mut Unit<'_>) -> Result<(), StoreError> {
+        let sealed = Sealed { key_id: "another".to_owned(), data_key: vec![1], sealed: vec![1] };
+        for n in 0..self.0 {
+            unit.put_secret(&format!("owner{n}"), "password", &sealed).await?;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_needs_another_key_is_counted_so_far_and_no_further() {
+    let dir = tempfile::tempdir().unwrap();
+    let sqlite = format!("sqlite://{}/settled.db", dir.path().display());
+    let postgres = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
+    for url in [sqlite, postgres] {
+        let (engine, writer) = open(&url, old()).await.unwrap();
+        for (secrets, counted) in [(LEFT_MAX - 1, LEFT_MAX - 1), (LEFT_MAX + 1, LEFT_MAX)] {
+            writer.commit(Flood(secrets)).await.unwrap();
+            let mut reader = engine.store().read().await.unwrap();
+            let mut needed = [key(1).id().to_owned(), "another".to_owned()];
+            needed.sort();
+            assert_eq!(reader.db().keys_needed().await.unwrap(), needed);
+            let rotation = engine.rotation(&mut reader.db()).await.unwrap();
+            assert_eq!((rotation.left, rotation.missing.as_deref()), (counted, Some("another")));
+        }
+    }
+}
+
+#[tokio::test]
+async fn p4_a_daemon_that_slept_through_a_rotation_has_no_lease_and_fails_nothing_until_it_has_the_key() {
+    let url = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
+    let (sleeper, _) = open(&url, old()).await.unwrap();
+    let server = add(&sleeper, "one").await;
+    let lease = Lease::new(Duration::from_secs(30), sleeper.shared_clock());
+    let (other, _) = open(&url, both()).await.unwrap();
+    other.rotate_secrets(asked("Admin.RotateSecrets", "r1")).await.unwrap();
+
+    let refused = sleeper.renew_lease(&lease, true).await.unwrap_err();
+    assert!(matches!(&refused, Refusal::NoKey(why) if why.contains(key(2).id())), "{refused:?}");
+    assert!(!lease.is_trusted(), "it may begin nothing");
+    let refused = sleeper.identity(server).await.unwrap_err();
+    assert!(matches!(LaneError::from(refused), LaneError::Unavailable(_)), "a run waits for that");
+    let rotation = sleeper.rotation(&mut sleeper.store().read().await.unwrap().db()).await.unwrap();
+    assert_eq!(rotation.missing.as_deref(), Some(key(2).id()));
+
+    sleeper.use_keys(both(), &lease, true).await.unwrap();
+    assert!(lease.is_trusted());
+    sleeper.renew_lease(&lease, true).await.unwrap();
+    assert_eq!(*sleeper.identity(server).await.unwrap().unwrap(), identity("one"));
+}
+
+/// Holds up the commit that it is part of.
+struct Hold {
+    begun: CancellationToken,
+    go: CancellationToken,
+}
+
+#[async_trait]
+impl Command for Hold {
+    type Answer = ();
+    type Refusal = StoreError;
+
+    async fn run(&self, _: &mut Unit<'_>) -> Result<(), StoreError> {
+        self.begun.cancel();
+        self.go.cancelled().await;
+        Ok(())
+    }
+}
+
+/// Has a commit wait: until when, and since when it does.
+fn hold(writer: &Writer) -> (CancellationToken, CancellationToken) {
+    let (begun, go) = (CancellationToken::new(), CancellationToken::new());
+    let (writer, command) = (writer.clone(), Hold { begun: begun.clone(), go: go.clone() });
+    tokio::spawn(async move { writer.commit(command).await });
+    (begun, go)
+}
+
+#[tokio::test]
+async fn p12_a_key_that_a_rotation_goes_over_to_at_this_moment_is_not_let_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/settled.db", dir.path().display());
+    let (engine, writer) = open(&url, both()).await.unwrap();
+    let server = add(&engine, "one").await;
+    // The rotation has written what it begins with, and that is not committed yet.
+    let (begun, go) = hold(&writer);
+    begun.cancelled().await;
+    let rotating = engine.clone();
+    let rotating =
+        tokio::spawn(async move { rotating.begin_rotation(asked("Admin.RotateSecrets", "r1")).await });
+    tokio::task::yield_now().await;
+    let (begun, commit) = hold(&writer);
+    go.cancel();
+    begun.cancelled().await;
+
+    let reloading = engine.clone();
+    let reloading = tokio::spawn(async move { use_keys(&reloading, old()).await });
+    // Long enough for whoever only reads.
+    for _ in 0..20 {
+        engine.store().read().await.unwrap().db().keys_needed().await.unwrap();
+    }
+    commit.cancel();
+    rotating.await.unwrap().unwrap();
+    let refused = reloading.await.unwrap().unwrap_err().to_string();
+    assert!(refused.contains(key(2).id()), "{refused}");
+    let rotation = engine.rotate_secrets(asked("Admin.RotateSecrets", "r2")).await.unwrap();
+    assert_eq!((rotation.resealed, rotation.left), (2, 0));
+    assert_eq!(*engine.identity(server).await.unwrap().unwrap(), identity("one"));
 }
 
 #[tokio::test]

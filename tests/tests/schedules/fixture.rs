@@ -249,7 +249,7 @@ async fn daemon(url: &str, clock: &Arc<SimClock>, chores: &Arc<Told>) -> Daemon 
         me,
         knobs().engine,
     );
-    engine.keep_packages().await.unwrap();
+    engine.keep_packages(engine.catalog()).await.unwrap();
     let mut grants = Grants::default();
     grants.user(1000, Role::Operator);
     let gate = Gate::new(0, grants, Arc::clone(clock) as _);

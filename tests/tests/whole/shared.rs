@@ -36,6 +36,8 @@ pub(crate) async fn pair() -> (TestDaemon, TestDaemon, TempDir) {
     let (key, packages) = (key_file(dir.path()), dir.path().join("packages"));
     fs::create_dir(&packages).unwrap();
     fs::write(packages.join("own.toml"), OWN).unwrap();
+    // For whoever looks into it.
+    fs::write(dir.path().join("url"), &url).unwrap();
     let options =
         || Options::default().set("DATABASE__URL", &url).set("SECRETS__KEY_FILE", key.to_str().unwrap());
     let one = options().start().await;

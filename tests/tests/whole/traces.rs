@@ -1,13 +1,22 @@
 //! Traces, as a collector gets them: one for a run, over a kill -9 and a restart, with every span in its place.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
+use settled::domain::id::RunId;
+use settled::engine::Engine;
+use settled::outside::Caller;
+use settled::traces::{Call, Exporter, Traces, Way};
 use settled_proto::v1::{GetStatusRequest, Outcome};
 use settled_tests::daemon::Options;
+use settled_tests::engine::{self, Served};
 use settled_tests::http::{Endpoint, answer};
 use settled_tests::patience::until;
 use settled_tests::server::{Server, appears, install, package_dir, settled};
+use sqlx::Executor as _;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tonic::Request;
 use ulid::Ulid;
 
@@ -185,6 +194,64 @@ script = 'echo "$P_WORD" >&2; exit 7'
 title = "Nothing"
 script = "true"
 "#;
+
+/// What tells a collector of what an engine has, without a daemon.
+fn exporter(engine: &Engine, collector: &Endpoint) -> (Traces, Exporter) {
+    let clock = engine.shared_clock();
+    Traces::to(Way {
+        endpoint: collector.url("/v1/traces"),
+        caller: Caller::new(engine.shared_clock(), None),
+        store: engine.store().clone(),
+        daemon: engine.me().to_string(),
+        connects: Box::new(|_| Vec::new()),
+        clock,
+    })
+}
+
+fn call(engine: &Engine, run: RunId) -> Call {
+    let now = engine.clock().now();
+    Call { method: "Resources.Install", runs: vec![run], began: now, ended: now, caller: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_a_collector_that_hangs_and_counts_what_it_has_not_taken() {
+    let (collector, dir) = (Endpoint::answering(&[""]).await, tempfile::tempdir().unwrap());
+    let engine = engine::engine(dir.path(), 10).await;
+    let ((traces, exporter), stop) = (exporter(&engine, &collector), CancellationToken::new());
+    let exporting = tokio::spawn(exporter.run(stop.clone()));
+    traces.asked(call(&engine, RunId(Ulid(1))));
+    until("it hangs", async || (collector.got().len() == 1).then_some(())).await;
+    for n in 2..5 {
+        traces.asked(call(&engine, RunId(Ulid(n))));
+    }
+    stop.cancel();
+    // Less than the collector may take otherwise.
+    timeout(Duration::from_secs(5), exporting).await.expect("it is cut off").unwrap();
+    assert_eq!(traces.counts(), (0, 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_cannot_be_read_is_dropped_alone_and_counted() {
+    let (collector, dir) = (Endpoint::answering(&[WELL]).await, tempfile::tempdir().unwrap());
+    let database = dir.path().join("settled.db");
+    let api = Served::at(&format!("sqlite://{}", database.display()), dir).await;
+    api.server("web").await;
+    let run =
+        api.resources().install(engine::install("r1", "web", "one")).await.unwrap().into_inner().run.unwrap();
+    let mut store = engine::behind(&database).await;
+    store.execute("UPDATE run SET parameters = '{' WHERE resource_id IS NOT NULL").await.unwrap();
+    let (traces, exporter) = exporter(&api.engine, &collector);
+    // They wait before anything is sent, so that they go together.
+    let run: RunId = run.id.parse().unwrap();
+    traces.ended(run);
+    traces.asked(call(&api.engine, run));
+    let stop = CancellationToken::new();
+    let exporting = tokio::spawn(exporter.run(stop.clone()));
+    until("both are counted", async || (traces.counts() == (1, 1)).then_some(())).await;
+    assert_eq!(spans_of(&collector, &run.to_string()).0.len(), 1, "the call");
+    stop.cancel();
+    exporting.await.unwrap();
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_away_delays_nothing_and_status_tells_of_it() {

@@ -86,6 +86,8 @@ fn no_field_of_the_contract_is_forgotten() {
         ("Occurrence", occurrence(&Occurrence::default())),
         ("RefusedTarget", refused_target(&RefusedTarget::default())),
         ("FireScheduleResponse", fired(&FireScheduleResponse::default())),
+        ("RotateSecretsResponse", rotated(&RotateSecretsResponse::default())),
+        ("DamagedSecret", damaged_secret(&DamagedSecret::default())),
         ("Token", token(&Token::default())),
         ("CreateTokenResponse", created_token(&CreateTokenResponse::default())),
         ("Notifier", notifier(&Notifier::default())),

@@ -189,7 +189,7 @@ impl Sources {
         .count(&[], sent);
         text.counter(
             "settled_traces_dropped_total",
-            "Ends of runs and calls that were not told: the collector did not take them in time",
+            "Ends of runs and calls that were not told: the collector did not take them in time, or they could not be read",
         )
         .count(&[], dropped);
     }

@@ -59,7 +59,7 @@ impl Engine {
         let id = task.id;
         match self.call(task).await {
             Ok(call) => Ok(Some((id, Ok(call)))),
-            Err(Refusal::Store(error)) => Err(error.into()),
+            Err(refusal @ (Refusal::Store(_) | Refusal::NoKey(_))) => Err(refusal),
             Err(refusal) => Ok(Some((id, Err(refusal.to_string())))),
         }
     }
@@ -91,9 +91,10 @@ impl Engine {
         let sealed = db.secrets(&owner).await?.into_iter().find(|row| row.name == *name);
         let missing = || Refusal::not_now(format!("the secret `{name}` is not there: {}", how_to_give(name)));
         let sealed = sealed.ok_or_else(missing)?;
-        let secret = self
-            .unseal(&owner, sealed)
-            .map_err(|error| Refusal::not_now(format!("the secret `{name}`: {error}")))?;
+        let secret = self.unseal(&owner, sealed).map_err(|error| match Refusal::from(error) {
+            Refusal::Internal(error) => Refusal::not_now(format!("the secret `{name}`: {error}")),
+            no_key => no_key,
+        })?;
         let id = format!("{}.{}", enrollment.id, db.entered(enrollment.id).await?);
         let body = body(&enrollment, &id);
         Ok(Call { task, url: url.clone(), timeout: *timeout, body, id, secret })
