@@ -141,12 +141,13 @@ impl KeyFiles {
     fn tell(&self, now: Option<String>) {
         let mut before = self.trouble.write().unwrap_or_else(PoisonError::into_inner);
         if *before != now {
-            match &now {
-                Some(error) => tracing::error!(
+            if let Some(error) = &now {
+                tracing::error!(
                     error,
                     "the file of the master key is not in order: this daemon holds the key in memory and goes on, and the next start will fail"
-                ),
-                None => tracing::info!("the file of the master key is in order again"),
+                );
+            } else {
+                tracing::info!("the file of the master key is in order again");
             }
         }
         *before = now;

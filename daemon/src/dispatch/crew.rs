@@ -132,7 +132,7 @@ impl Crew {
         }
         match reach {
             Reach::Unreachable => {
-                tracing::warn!(server = name, why, "a server cannot be reached; it is tried again")
+                tracing::warn!(server = name, why, "a server cannot be reached; it is tried again");
             }
             Reach::Refused => tracing::warn!(
                 server = name,

@@ -251,9 +251,9 @@ impl Daemon {
                     self.lanes.insert(server, Slot { lane, wake, next: Next::Now, beside });
                 }
             }
-            // Whoever awaits a world awaits all that a lane can do.
+            // Whoever awaits a world awaits all that a lane can do, and what reads beside it.
             Actor::Lane(server) => Box::pin(self.step_lane(server)).await,
-            Actor::Readings(server) => self.step_readings(server).await,
+            Actor::Readings(server) => Box::pin(self.step_readings(server)).await,
             Actor::Reconciler => {
                 match self.reconciler.step().await {
                     Ok(report) => self.reports.push(report),

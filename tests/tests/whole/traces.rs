@@ -232,7 +232,7 @@ async fn a_stop_does_not_wait_for_a_collector_that_hangs_and_counts_what_it_has_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_cannot_be_read_is_dropped_alone_and_counted() {
-    let (collector, dir) = (Endpoint::answering(&[WELL]).await, tempfile::tempdir().unwrap());
+    let (collector, dir) = (Endpoint::answering(&[&well()]).await, tempfile::tempdir().unwrap());
     let database = dir.path().join("settled.db");
     let api = Served::at(&format!("sqlite://{}", database.display()), dir).await;
     api.server("web").await;
