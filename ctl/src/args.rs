@@ -3,6 +3,7 @@
 #![expect(clippy::doc_markdown, reason = "these comments are the help that people read on a terminal")]
 
 mod audit;
+mod backup;
 mod lifecycles;
 mod notifiers;
 mod resources;
@@ -20,6 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use self::audit::{AuditArgs, AuditCommand, AuditFilterArgs, AuditListArgs};
+pub(crate) use self::backup::BackupArgs;
 pub(crate) use self::lifecycles::{
     ApplyArgs, CreateArgs, DecideArgs, EnrollArgs, EnrollmentCommand, EnrollmentListArgs, EnrollmentShowArgs,
     LifecycleCommand,
@@ -215,6 +217,7 @@ pub(crate) enum Command {
     ///
     /// The daemon does this by itself all the time. Doing it twice changes nothing.
     Reconcile(ChangeArgs),
+    Backup(BackupArgs),
     /// Who asked for what: the accepted commands, newest first
     #[command(
         after_help = "Examples:\n  settlectl audit list --server web1 --result refused\n  settlectl audit show 4711"

@@ -2,6 +2,7 @@
 
 mod admin;
 mod audit;
+mod backup;
 mod create;
 mod enrollments;
 mod lifecycles;
@@ -86,6 +87,10 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Error> {
         Command::Secrets(command) => secrets::run(&open("secrets").await?, command).await,
         Command::Drain(args) => admin::drain(&open("drain").await?, &args).await,
         Command::Reconcile(change) => admin::reconcile(&open("reconcile").await?, &change).await,
+        Command::Backup(args) => {
+            let target = backup::Target::open(&args)?;
+            backup::run(&open("backup").await?, &args, target).await
+        }
         Command::Audit(args) => audit::run(&open("audit").await?, args).await,
         Command::Completions { shell } => completions(shell, out),
     }

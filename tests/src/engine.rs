@@ -207,6 +207,13 @@ impl Served {
         Self::with_engine(engine_at(url, 1_000).await, dir, LIMITS).await
     }
 
+    /// With its store on SQLite in this directory whatever the others run on, and these limits.
+    pub async fn on_sqlite(store: &Path, limits: Limits) -> Self {
+        let dir = tempfile::Builder::new().prefix("settled").tempdir().expect("a temporary directory");
+        let url = format!("sqlite://{}", store.join("settled.db").display());
+        Self::with_engine(engine_at(&url, 1_000).await, dir, limits).await
+    }
+
     async fn with_store_in(store: &Path, queue_max: i64, dir: TempDir, limits: Limits) -> Self {
         Self::with_engine(engine_and_writer(store, queue_max).await, dir, limits).await
     }

@@ -5,13 +5,14 @@ use serde_json::{Value, json};
 use settled_proto::v1::{
     Change, CheckPackageResponse, CommandResponse, CreateServerResponse, CreateTokenResponse, Daemon,
     DamagedSecret, DeleteServerResponse, Difference, Drain, ForceUnlockServerResponse, GetIdentityResponse,
-    GetStatusResponse, IdentityKind, Kind, LaneHeld, Observed, Package, Parameter, Presence, Reach, Reason,
-    ReconcileResponse, ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role,
+    GetStatusResponse, IdentityKind, Kind, LaneHeld, Observed, Package, Parameter, Position, Presence, Reach,
+    Reason, ReconcileResponse, ReleasedLane, ReloadPackagesResponse, Resource, ResourceStatus, Role,
     RotateSecretsResponse, Server, ServerStatus, SettledRun, StaleRun, Supported, Token, WatchResponse,
     WhoAmIResponse, transition, watch_response,
 };
 
 mod audit;
+mod backup;
 mod lifecycles;
 mod notifiers;
 mod runs;
@@ -20,6 +21,9 @@ mod schedules;
 #[cfg(test)]
 use audit::audit_change;
 pub(crate) use audit::{audit, audited};
+pub(crate) use backup::backup;
+#[cfg(test)]
+use backup::{backup_end, backup_head};
 pub(crate) use lifecycles::{applied, cleaned, enrolled, enrollment, execution, lifecycle, ran};
 pub(crate) use notifiers::{delivery, notifier, notifier_story};
 use runs::failure;
@@ -40,6 +44,10 @@ fn named<E: Word>(number: i32) -> Value {
 /// A message that may be absent.
 fn maybe<M>(message: Option<&M>, convert: fn(&M) -> Value) -> Value {
     message.map_or(Value::Null, convert)
+}
+
+fn position(p: &Position) -> Value {
+    json!({ "generation": p.generation, "seq": p.seq })
 }
 
 /// A page of a list.
@@ -204,9 +212,8 @@ pub(crate) fn command(r: &CommandResponse) -> Value {
 /// A change or a bookmark.
 pub(crate) fn watch(r: &WatchResponse) -> Value {
     use watch_response::Event;
-    let position =
-        r.position.as_ref().map_or(Value::Null, |p| json!({ "generation": p.generation, "seq": p.seq }));
-    let mut value = json!({ "position": position, "commit_complete": r.commit_complete });
+    let mut value =
+        json!({ "position": maybe(r.position.as_ref(), position), "commit_complete": r.commit_complete });
     let event = match &r.event {
         None => None,
         Some(Event::Bookmark(b)) => Some(("bookmark", json!({ "snapshot_complete": b.snapshot_complete }))),

@@ -4,7 +4,7 @@ use crate::catalog::FieldProblem;
 use crate::domain::id::RunId;
 use crate::domain::time::Timestamp;
 use crate::secrets::SecretError;
-use crate::store::StoreError;
+use crate::store::{BackupError, StoreError};
 
 /// A refused command. Nothing was stored.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,9 @@ pub enum Refusal {
     /// The store could not.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no backup.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// A fault in settled or in what it was given to keep.
     #[error("{0}")]
     Internal(String),

@@ -6,6 +6,7 @@
 mod accept;
 mod adopt;
 mod audit;
+mod backup;
 mod cancel;
 mod damaged;
 mod definitions;

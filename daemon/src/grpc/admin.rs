@@ -6,6 +6,7 @@ use settled_proto::v1;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::asked::principal;
+use super::stream::Answers;
 use super::{Api, check, convert};
 use crate::auth::Scope;
 use crate::domain::server::{Reach, Server};
@@ -255,6 +256,15 @@ impl v1::admin_server::Admin for Api {
         let told = |Damaged { owner, name, remedy }| v1::DamagedSecret { owner, name, remedy };
         let damaged = damaged.into_iter().map(told).collect();
         Ok(Response::new(v1::RotateSecretsResponse { key_id: key, resealed, left, damaged }))
+    }
+
+    type BackupStream = Answers<v1::BackupResponse>;
+
+    async fn backup(
+        &self,
+        request: Request<v1::BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        self.backed_up(&request).await.map(Response::new)
     }
 
     async fn create_token(

@@ -31,7 +31,7 @@ pub(super) struct Named {
 }
 
 impl Named {
-    fn object(name: &str) -> Self {
+    pub(super) fn object(name: &str) -> Self {
         Self { object: name.to_owned(), server: String::new() }
     }
 
@@ -124,18 +124,28 @@ impl Api {
         method: &'static str,
         request: Request<M>,
     ) -> Result<(Asked, M), Status> {
-        let (principal, peer) = (principal(&request)?.name.clone(), peer(&request));
-        let traced = request.extensions().get::<Arc<Traced>>().cloned();
+        let asked = asked_anew(method, &request, request.get_ref().named())?;
         let mut message = request.into_inner();
-        if let Some(traced) = traced {
-            traced.names(message.named());
-        }
-        let verb = methods::named(method).map_or(Verb::Administer, |method| method.verb);
         let request_id = std::mem::take(message.request_id());
         let content = Zeroizing::new(message.encode_to_vec());
         let digest = self.engine().fingerprint(&content);
-        Ok((Asked { principal, method, request_id, digest, peer, verb }, message))
+        Ok((Asked { request_id, digest, ..asked }, message))
     }
+}
+
+/// Who asks for what, of a request that changes nothing and is done each time that it comes: it has no request id.
+pub(super) fn asked_anew<T>(
+    method: &'static str,
+    request: &Request<T>,
+    named: Named,
+) -> Result<Asked, Status> {
+    let principal = principal(request)?.name.clone();
+    if let Some(traced) = request.extensions().get::<Arc<Traced>>() {
+        traced.names(named);
+    }
+    let verb = methods::named(method).map_or(Verb::Administer, |method| method.verb);
+    let (request_id, digest, peer) = (String::new(), String::new(), peer(request));
+    Ok(Asked { principal, method, request_id, digest, peer, verb })
 }
 
 /// Who asks, as the door has found out.

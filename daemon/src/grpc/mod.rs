@@ -7,6 +7,7 @@ mod admin;
 mod around;
 mod asked;
 mod audit;
+mod backup;
 mod check;
 mod convert;
 mod counted;

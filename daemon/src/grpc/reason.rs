@@ -100,7 +100,7 @@ reasons! {
     QueueFull = "QUEUE_FULL", ResourceExhausted, [QuotaFailure],
         "as much waits already as may wait", "wait until some of it is done, or cancel what is not needed";
     DiskFull = "DISK_FULL", ResourceExhausted, [QuotaFailure],
-        "the daemon's disk is full; nothing was stored", "tell whoever runs the daemon: space has to be made";
+        "the daemon's disk is full, or has no room for what was asked for; nothing was stored", "tell whoever runs the daemon: space has to be made";
     TooFast = "TOO_FAST", ResourceExhausted, [QuotaFailure, RetryInfo],
         "the caller asks more often than `limits.requests_per_s`", "ask again after the time that it tells, and more slowly";
     TooManyOpen = "TOO_MANY_OPEN", ResourceExhausted, [QuotaFailure, RetryInfo],
@@ -111,12 +111,16 @@ reasons! {
         "the server does not open for work in time", "ask again when it opens, or with a longer limit; `opens` says when, RFC 3339";
     NotNow = "NOT_NOW", FailedPrecondition, [],
         "the present state does not allow it", "the sentence says what has to be different first";
+    OtherEngine = "OTHER_ENGINE", FailedPrecondition, [],
+        "the store is on a PostgreSQL, and the method is for one on SQLite", "use the tools of the PostgreSQL: the sentence names the command";
     InTheWay = "IN_THE_WAY", FailedPrecondition, [PreconditionFailure],
         "open runs (`RUN`) or resources (`RESOURCE`) stand in the way", "wait for them, or end them";
     Requires = "REQUIRES", FailedPrecondition, [PreconditionFailure],
         "packages that it requires are not on the server (`REQUIREMENT`)", "install them first";
     Conflict = "CONFLICT", Aborted, [RetryInfo],
         "something else changed the same record at the same moment; nothing was done", "ask again";
+    SlowReader = "SLOW_READER", Aborted, [],
+        "nothing of a stream that cannot wait was read for `limits.body_s`", "ask again, and read without a pause";
     PositionOutOfRange = "POSITION_OUT_OF_RANGE", OutOfRange, [Metadata("generation"), Metadata("oldest_seq")],
         "the position of a watch is not kept any more, or is of another store or of a caller who sees other servers", "take a snapshot, and watch from there";
     ScopeChanged = "SCOPE_CHANGED", OutOfRange, [],

@@ -10,6 +10,7 @@ use super::places::Places;
 use super::sight::{Seen, Sight};
 use super::stream::{Answers, driven, told, until_stopped};
 use super::{Api, check, convert};
+use crate::auth::Verb;
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::domain::run::Run;
 use crate::domain::time::Timestamp;
@@ -194,6 +195,6 @@ impl v1::runs_server::Runs for Api {
         self.run_row(id).await.map_err(|r| self.refuse(r))?;
         let engine = self.engine();
         let follower = Follower::new(engine.hub(), engine.store(), id, m.output_offset, engine.clock());
-        Ok(Response::new(until_stopped(self.story(follower), &self.parts, sight.ends(Some(id)))))
+        Ok(Response::new(until_stopped(self.story(follower), &self.parts, sight.ends(Verb::View, Some(id)))))
     }
 }

@@ -64,9 +64,13 @@ impl Sight {
         format!("{generation}.{}", &digest[..16])
     }
 
-    /// Returns when its caller may not see any more what it saw when it came, with what a stream of that ends with. `run`: the one that the
-    /// stream is about.
-    pub(super) fn ends(self, run: Option<RunId>) -> impl Future<Output = Status> + Send + 'static {
+    /// Returns when its caller may not do any more what it did when it came, on the servers that it saw, with what a stream of that ends with.
+    /// `run`: the one that the stream is about.
+    pub(super) fn ends(
+        self,
+        verb: Verb,
+        run: Option<RunId>,
+    ) -> impl Future<Output = Status> + Send + 'static {
         let mut taken = self.gate.taken();
         async move {
             let clock = self.engine.clock();
@@ -77,7 +81,7 @@ impl Sight {
                     () = clock.sleep_until(clock.monotonic() + ASKED_EVERY) => {}
                 }
                 let sight = self.clone();
-                match driven(async move { sight.lost(run).await }).await {
+                match driven(async move { sight.lost(verb, run).await }).await {
                     Ok(None) => {}
                     Ok(Some(status)) => return status,
                     Err(refusal) => return status::refused(refusal, &self.engine),
@@ -87,8 +91,8 @@ impl Sight {
     }
 
     /// What its caller has lost. What nobody can tell now is asked again.
-    async fn lost(&self, run: Option<RunId>) -> Option<Status> {
-        match self.gate.standing(&self.principal, Verb::View).await {
+    async fn lost(&self, verb: Verb, run: Option<RunId>) -> Option<Status> {
+        match self.gate.standing(&self.principal, verb).await {
             Standing::May(scope) if scope == self.scope => {}
             Standing::May(_) => return Some(status::sees_else()),
             Standing::MayNot => return Some(status::sees_nothing(&self.principal)),

@@ -13,7 +13,7 @@ use crate::auth::Unclear;
 use crate::catalog::FieldProblem;
 use crate::engine::{Engine, Refusal};
 use crate::hub::watching::WatchError;
-use crate::store::StoreError;
+use crate::store::{BackupError, StoreError};
 
 /// Longest sentence of a status, in bytes.
 const MESSAGE_BYTES_MAX: usize = 800;
@@ -69,7 +69,13 @@ pub(super) fn refused(refusal: Refusal, engine: &Engine) -> Status {
         }
         Refusal::Denied(_) => Reason::NotAllowed.status(message),
         Refusal::NoKey(_) => later(Reason::NoKey, message),
-        Refusal::Store(error) => store(&error, engine),
+        Refusal::Store(error) | Refusal::Backup(BackupError::Store(error)) => store(&error, engine),
+        Refusal::Backup(BackupError::Postgres) => Reason::OtherEngine.status(message),
+        Refusal::Backup(BackupError::Another) => Reason::NotNow.status(message),
+        Refusal::Backup(BackupError::NoRoom { .. }) => {
+            let details = ErrorDetails::with_quota_failure_violation("disk", message.clone());
+            Reason::DiskFull.with(message, details)
+        }
         Refusal::Internal(error) => internal(&error, engine),
     }
 }

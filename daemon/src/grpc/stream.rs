@@ -19,8 +19,12 @@ use crate::hub::{Next, Reading};
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The methods of the contract that answer with a stream.
-const STREAMED: [&str; 3] =
-    ["/settled.v1.Transitions/Watch", "/settled.v1.Runs/Follow", "/settled.v1.Lifecycles/Work"];
+const STREAMED: [&str; 4] = [
+    "/settled.v1.Transitions/Watch",
+    "/settled.v1.Runs/Follow",
+    "/settled.v1.Lifecycles/Work",
+    "/settled.v1.Admin/Backup",
+];
 
 /// Whether a method answers with a stream.
 pub(super) fn is_stream(path: &str) -> bool {

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status, async_trait};
 use super::sight::Sight;
 use super::stream::{Answers, told, until_stopped};
 use super::{Api, check, convert, status};
+use crate::auth::Verb;
 use crate::domain::id::{ResourceId, RunId, ServerId};
 use crate::engine::{Refusal, targets};
 use crate::hub::watching::{FILTERS_MAX, Filter, Seen, Start, Wanted, Watcher};
@@ -197,6 +198,7 @@ impl v1::transitions_server::Transitions for Api {
         let watcher = Watcher::begin(engine.hub(), engine.store(), wanted, start, engine.clock())
             .await
             .map_err(|error| status::watch_ended(error, generation.clone(), engine))?;
-        Ok(Response::new(until_stopped(self.changes(watcher, generation), &self.parts, sight.ends(None))))
+        let over = sight.ends(Verb::View, None);
+        Ok(Response::new(until_stopped(self.changes(watcher, generation), &self.parts, over)))
     }
 }

@@ -11,6 +11,7 @@ mod sets;
 
 pub mod admin;
 mod audit;
+mod backup;
 mod bell;
 pub mod enrollments;
 pub mod lanes;
@@ -37,8 +38,10 @@ use std::sync::Arc;
 
 use sqlx::error::ErrorKind;
 use sqlx::{PgPool, SqlitePool};
+use tokio::sync::Semaphore;
 
 pub use audit::{AuditFilter, AuditRecord, AuditResult, AuditRow};
+pub use backup::{Backup, BackupError};
 pub use bell::Committed;
 use db::Pooled;
 pub use db::{Db, Reader};
@@ -129,6 +132,8 @@ pub struct Store {
     pools: Pools,
     about: Arc<About>,
     measured: Arc<Measured>,
+    /// There is one backup at a time.
+    backing_up: Arc<Semaphore>,
 }
 
 #[derive(Clone)]

@@ -9,7 +9,9 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection as _, PgConnection, PgPool, SqlitePool};
+use tokio::sync::Semaphore;
 
+use super::backup;
 use super::bell::{self, Bell};
 use super::measured::Measured;
 use super::origin::Origin;
@@ -124,7 +126,7 @@ pub async fn open(url: &str, marks: Option<&Path>, clock: Arc<dyn Clock>) -> Res
     let measured = Arc::new(Measured::new(Arc::clone(&clock)));
     let (of_writer, bell_of_writer) = (Arc::clone(&measured), Arc::clone(&bell));
     let writer = Writer::spawn(conn, way, Arc::clone(&clock), bell_of_writer, of_writer);
-    let store = Store { pools, about, measured };
+    let store = Store { pools, about, measured, backing_up: Arc::new(Semaphore::new(1)) };
     // Heard of for as long as somebody has the writer.
     if let Options::Postgres(options) = options {
         let ear = bell::ear(options.clone()).await?;
@@ -153,6 +155,8 @@ async fn open_sqlite(path: &Path) -> Result<(Pools, Options, Conn), OpenError> {
     assert_sqlite(&migrating).await?;
     MIGRATOR.run(&migrating).await?;
     migrating.close().await;
+    backup::remove_left(path)
+        .map_err(|error| OpenError::Unavailable(format!("what is left of a copy of it: {error}")))?;
     let conn = options.connect().await?;
     let pool = SqlitePoolOptions::new()
         .max_connections(READERS_MAX)

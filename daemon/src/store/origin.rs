@@ -5,7 +5,7 @@
 //! daemon has its own. A database that is older than a mark was put back. Beside SQLite one without a mark came alone, and a mark that is not
 //! the file it says it is was copied along. PostgreSQL gives names, too, that a promoted or restored one does not have: cluster, timeline,
 //! database and table. In doubt it says "restored", which costs watchers a snapshot. What it cannot see is a database that goes back together
-//! with its marks: there an operator says so (README).
+//! with its marks: there an operator says so (docs/backup.md).
 
 use std::fs::{self, File, Metadata};
 use std::io;

@@ -39,8 +39,12 @@ fn commands_are_unary_streams_flow_to_the_caller_and_every_method_declares_a_rig
         }
     }
     assert_eq!(methods, declared.len());
-    let expected =
-        ["/settled.v1.Lifecycles/Work", "/settled.v1.Runs/Follow", "/settled.v1.Transitions/Watch"];
+    let expected = [
+        "/settled.v1.Admin/Backup",
+        "/settled.v1.Lifecycles/Work",
+        "/settled.v1.Runs/Follow",
+        "/settled.v1.Transitions/Watch",
+    ];
     assert_eq!(streams.iter().map(String::as_str).collect::<Vec<_>>(), expected);
 }
 

@@ -44,6 +44,18 @@ pub(crate) async fn a_newer_database_is_refused(house: House) {
 }
 
 #[tokio::test]
+async fn what_a_kill_has_left_of_a_copy_goes_at_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let left = ["settled.db-copy", "settled.db-copy-journal"].map(|name| directory.path().join(name));
+    for file in &left {
+        std::fs::write(file, "half").unwrap();
+    }
+    let url = format!("sqlite://{}/settled.db", directory.path().display());
+    open(&url, None, Arc::new(SystemClock::new())).await.unwrap();
+    assert!(!left.iter().any(|file| file.exists()), "{left:?}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_opened_says_why() {
     let directory = tempfile::tempdir().unwrap();
     let missing = format!("sqlite://{}/no/such/dir/settled.db", directory.path().display());

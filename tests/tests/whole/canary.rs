@@ -146,6 +146,16 @@ impl House {
         .await;
     }
 
+    /// What is taken to another place.
+    async fn is_backed_up(&mut self) {
+        let file = self.home.path("backup.db");
+        assert_eq!(self.says(&["backup", &file.display().to_string()]).await, Some(0));
+        let (backup, key) = (fs::read(&file).unwrap(), fs::read(self.home.path("data/key")).unwrap());
+        assert!(memchr::memmem::find(&backup, &key).is_none(), "what opens it is not in it");
+        self.sinks.add("backup", backup);
+        self.sinks.of_the_tables(&file).await;
+    }
+
     /// Everything that a resource can do with its secret.
     async fn has_it_used(&mut self) {
         let dir = format!("dir={}", self.server.path("work").display());
@@ -223,6 +233,7 @@ async fn p12_a_known_secret_is_found_nowhere_in_any_encoding() {
         (is_empty("state/steps") && is_empty("state/tmp")).then_some(())
     })
     .await;
+    house.is_backed_up().await;
     // As it lies there while it runs, with everything that was not written back yet.
     house.sinks.add_files("data_dir", &house.home.path("data"));
     daemon.kill();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where something is not as it should be")]
 
 mod access;
+mod backup;
 mod beside;
 mod canary;
 mod cli;

@@ -5,7 +5,7 @@ use settled_proto::v1::{
     OutputStream, RefusedTarget, Run, RunDiagnostics, RunLifecycleResponse, RunState, Schedule, Step,
     Waiting, follow_run_response,
 };
-use settled_proto::v1::{Bookmark, Position, Transition};
+use settled_proto::v1::{BackupEnd, BackupHead, Bookmark, Transition};
 use settled_proto::v1::{Delivery, Notifier};
 
 use super::runs::{diagnostics, grounds, late, waiting};
@@ -92,6 +92,8 @@ fn no_field_of_the_contract_is_forgotten() {
         ("CreateTokenResponse", created_token(&CreateTokenResponse::default())),
         ("Notifier", notifier(&Notifier::default())),
         ("Delivery", delivery(&Delivery::default())),
+        ("BackupHead", backup_head(&BackupHead::default())),
+        ("BackupEnd", backup_end(&BackupEnd::default())),
         ("AuditEntry", audit(&AuditEntry::default())),
         ("AuditChange", audit_change(&AuditChange::default())),
         ("GetAuditResponse", audited(&GetAuditResponse::default())),

@@ -109,6 +109,7 @@ impl Sinks {
             ("metrics", "settled_"),
             ("the log and standard error", "TRACE"),
             ("data_dir", "plain *"),
+            ("backup", "plain *"),
             ("arguments and environments", "leaky"),
         ] {
             let bytes = self.0.get(sink).unwrap_or_else(|| panic!("{sink} was not gathered"));
