@@ -264,6 +264,18 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     load_catalog(config).map(drop)
 }
 
+/// Looks whether a backup is sound and its master key is here, and tells what it is of.
+pub async fn check_backup(config: &Config, file: &Path) -> anyhow::Result<String> {
+    let about = || format!("{}", file.display());
+    let found = store::backup::check(file).await.with_context(about)?;
+    keys::are_here(config, &Process::from_env(), &found.keys).with_context(about)?;
+    let store::backup::Found { installation, generation, seq, .. } = found;
+    Ok(format!(
+        "{} is sound, and its master key is here: installation {installation}, generation {generation}, up to transition {seq}",
+        file.display()
+    ))
+}
+
 /// What is open while the daemon runs.
 struct House {
     engine: Engine,

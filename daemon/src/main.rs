@@ -4,7 +4,7 @@
 //! faults; 2 the arguments or the configuration cannot work, nothing was started and starting again does not help.
 
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -45,7 +45,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Checks the configuration and the packages, and starts nothing
-    Check,
+    Check {
+        /// Check this backup instead: whether it is sound, and whether the master key is here that it needs
+        #[arg(long, value_name = "FILE")]
+        backup: Option<PathBuf>,
+    },
     /// Prints the systemd unit, with timings that match the configuration
     Unit,
 }
@@ -98,7 +102,8 @@ fn main() -> ExitCode {
     let Arguments { command, settings } = Arguments::parse();
     let done = match command {
         None => serve(settings),
-        Some(Command::Check) => check(settings),
+        Some(Command::Check { backup: None }) => check(settings),
+        Some(Command::Check { backup: Some(file) }) => check_backup(settings, &file),
         Some(Command::Unit) => print_unit(settings),
     };
     match done {
@@ -161,6 +166,13 @@ fn check(settings: Settings) -> Result<(), Failure> {
     telemetry::filter(&config.log.level).map_err(failed)?;
     app::check(&config).map_err(failed)?;
     print(&format!("{config:#?}\nThe configuration can work.\n"))
+}
+
+fn check_backup(settings: Settings, file: &Path) -> Result<(), Failure> {
+    let config = load(&settings.sources().map_err(failed)?).map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let told = runtime.block_on(app::check_backup(&config, file)).map_err(failed)?;
+    print(&format!("{told}\n"))
 }
 
 /// The defaults are those that the unit gives the daemon, not those of the shell that asks.

@@ -59,6 +59,21 @@ pub(super) fn read_again(config: &Config, process: &Process, held: &Keys) -> any
     Ok(Some(held.clone().with_next(Some(next))))
 }
 
+/// Refuses when one of these keys, by their ids, is not here.
+pub(super) fn are_here(config: &Config, process: &Process, wanted: &[String]) -> anyhow::Result<()> {
+    let keys = read(config, process)?;
+    let is_here = |id: &&str| keys.as_ref().is_some_and(|keys| keys.has(id));
+    let lacks: Vec<_> = wanted.iter().map(String::as_str).filter(|id| !is_here(id)).collect();
+    if lacks.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "its secrets need the master key {}, which is not at {}: without it the daemon does not start on this store",
+        lacks.join(" and "),
+        path(config).display()
+    )
+}
+
 /// What secrets are sealed with, in a store that has just been opened. Makes the daemon's own key for a store that has no secrets.
 pub(super) async fn open(
     found: Option<Keys>,

@@ -17,7 +17,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-use super::{Db, Pools, Store, StoreError};
+use super::open::{MIGRATOR, bytewise};
+use super::{Db, OpenError, Pools, Store, StoreError};
 
 /// Bytes that are read of a copy at once.
 const PIECE_BYTES: usize = 64 << 10;
@@ -151,6 +152,42 @@ impl Backup {
         read.map_err(|error| StoreError::Unavailable(format!("the copy cannot be read: {error}")))?;
         Ok((!piece.is_empty()).then_some(piece))
     }
+}
+
+/// What a sound backup is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Id of the installation.
+    pub installation: String,
+    /// Generation of the store.
+    pub generation: String,
+    /// Number of the last transition that is in it.
+    pub seq: i64,
+    /// The master keys that its secrets need, by their ids.
+    pub keys: Vec<String>,
+}
+
+/// Looks whether a file is a backup that can be put back, and changes nothing.
+pub async fn check(file: &Path) -> Result<Found, OpenError> {
+    let mut conn = bytewise(SqliteConnectOptions::new().filename(file).read_only(true)).connect().await?;
+    let faults: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(&mut conn).await?;
+    if faults != ["ok"] {
+        return Err(OpenError::Unsafe(format!("it is damaged: {}", faults.join("; "))));
+    }
+    let newest: i64 =
+        sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(&mut conn).await?;
+    if !MIGRATOR.version_exists(newest) {
+        return Err(OpenError::Newer(newest));
+    }
+    let mut db = Db::Sqlite(&mut conn);
+    let found = Found {
+        installation: db.meta("installation").await?.unwrap_or_default(),
+        generation: db.meta("generation").await?.unwrap_or_default(),
+        seq: db.last_seq().await?,
+        keys: db.keys_needed().await?,
+    };
+    conn.close().await?;
+    Ok(found)
 }
 
 /// The name of a copy, until it is dropped. What is open lives on without it.

@@ -11,7 +11,7 @@ mod sets;
 
 pub mod admin;
 mod audit;
-mod backup;
+pub mod backup;
 mod bell;
 pub mod enrollments;
 pub mod lanes;

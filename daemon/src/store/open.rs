@@ -21,7 +21,7 @@ use super::{About, Pools, Store, StoreError, Writer};
 use crate::clock::Clock;
 use crate::domain::id::InstallationId;
 
-static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+pub(super) static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
 /// Connections that read at the same time.
 const READERS_MAX: u32 = 8;
@@ -136,14 +136,13 @@ pub async fn open(url: &str, marks: Option<&Path>, clock: Arc<dyn Clock>) -> Res
 }
 
 async fn open_sqlite(path: &Path) -> Result<(Pools, Options, Conn), OpenError> {
-    let base = SqliteConnectOptions::new()
+    let base = bytewise(SqliteConnectOptions::new())
         .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        .busy_timeout(Duration::from_secs(5))
-        .collation("C", |a, b| a.as_bytes().cmp(b.as_bytes()));
+        .busy_timeout(Duration::from_secs(5));
     let options = Options::Sqlite(base.clone());
     let migrating =
         SqlitePoolOptions::new().max_connections(1).connect_with(base.clone()).await.map_err(|error| {
@@ -168,6 +167,11 @@ async fn open_sqlite(path: &Path) -> Result<(Pools, Options, Conn), OpenError> {
         .connect_with(base.create_if_missing(false).read_only(true))
         .await?;
     Ok((Pools::Sqlite(pool), options, conn))
+}
+
+/// With the collation of all text that is sorted.
+pub(super) fn bytewise(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options.collation("C", |a, b| a.as_bytes().cmp(b.as_bytes()))
 }
 
 /// Asserts the library version and the settings that durability rests on, as they are, not as they were asked for.

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use daemon::{Daemon, Home, definition, text};
 use rustix::process::{Resource, Rlimit, Signal};
 use settled_proto::v1::admin_client::AdminClient;
+use settled_proto::v1::backup_response::Part;
 use settled_proto::v1::packages_client::PackagesClient;
-use settled_proto::v1::{GetStatusRequest, ListPackagesRequest};
+use settled_proto::v1::{BackupRequest, GetStatusRequest, ListPackagesRequest};
 use tonic::transport::{Channel, Endpoint};
 
 #[test]
@@ -34,6 +35,37 @@ fn check_tells_what_can_work_and_what_cannot_and_starts_nothing() {
     assert_eq!(bad.status.code(), Some(1));
     assert!(text(&bad.stderr).contains("lane.lease_s"), "{}", text(&bad.stderr));
     assert!(!home.path(".settled").exists(), "nothing was started");
+}
+
+#[test]
+fn check_tells_whether_a_backup_is_sound_and_its_key_is_here() {
+    let home = Home::new();
+    let daemon = home.start();
+    let backup = home.path("a backup.db");
+    let bytes = Client::of(&daemon).backup();
+    std::fs::write(&backup, &bytes).unwrap();
+    let check = || {
+        let checked = home.settled("check --backup").arg(&backup).output().unwrap();
+        (checked.status.code(), text(&checked.stdout), text(&checked.stderr))
+    };
+    let (code, said, why) = check();
+    assert!(code == Some(0) && said.contains("is sound, and its master key is here"), "{said} {why}");
+
+    std::fs::rename(home.path(".settled/key"), home.path("key")).unwrap();
+    let (code, _, why) = check();
+    assert!(code == Some(1) && why.contains("its secrets need the master key"), "{why}");
+    std::fs::rename(home.path("key"), home.path(".settled/key")).unwrap();
+
+    // Half of it, and one of which a part was written over.
+    std::fs::write(&backup, &bytes[..bytes.len() / 2]).unwrap();
+    let (code, _, why) = check();
+    assert!(code == Some(1) && why.contains("a backup.db"), "{why}");
+    let mut damaged = bytes;
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 20_000].fill(7);
+    std::fs::write(&backup, damaged).unwrap();
+    let (code, _, why) = check();
+    assert!(code == Some(1) && why.contains("a backup.db"), "{why}");
 }
 
 #[test]
@@ -237,6 +269,21 @@ impl Client {
     fn warnings(&self) -> Vec<String> {
         let mut client = AdminClient::new(self.channel.clone());
         self.runtime.block_on(client.get_status(GetStatusRequest {})).unwrap().into_inner().warnings
+    }
+
+    /// The bytes of a backup.
+    fn backup(&self) -> Vec<u8> {
+        let mut client = AdminClient::new(self.channel.clone());
+        self.runtime.block_on(async {
+            let mut parts = client.backup(BackupRequest {}).await.unwrap().into_inner();
+            let mut bytes = Vec::new();
+            while let Some(answer) = parts.message().await.unwrap() {
+                if let Some(Part::Data(data)) = answer.part {
+                    bytes.extend(data);
+                }
+            }
+            bytes
+        })
     }
 }
 
