@@ -191,13 +191,13 @@ async fn one_that_nobody_waits_for_is_not_made() {
                 tokio::task::yield_now().await;
             }
             if copy.exists() {
-                break asked;
+                return asked.abort();
             }
             // It was made before anybody saw it: once more.
             drop(asked.await);
         }
     };
-    soon("a copy", asked).await.abort();
+    soon("a copy", asked).await;
     until("it is gone", async || (!copy.exists()).then_some(())).await;
     until("the place is free", async || whole(api.channel()).await.ok()).await;
 }
