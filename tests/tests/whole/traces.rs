@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use settled_proto::v1::{GetStatusRequest, Outcome};
+use settled_proto::v1::{GetServerRequest, GetStatusRequest, Outcome, RekeyServerRequest};
 use settled_tests::daemon::Options;
 use settled_tests::http::{Endpoint, answer};
 use settled_tests::patience::until;
-use settled_tests::server::{Server, appears, install, package_dir, settled};
+use settled_tests::server::{Server, appears, fresh_id, install, package_dir, settled};
 use tonic::Request;
 use ulid::Ulid;
 
@@ -48,6 +48,11 @@ impl Span {
     }
 }
 
+fn spans_in(request: &Value) -> Vec<Span> {
+    let spans = request["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap();
+    spans.iter().cloned().map(Span).collect()
+}
+
 /// The spans of a run that the collector was sent, each as it came last, and who sent them.
 fn spans_of(collector: &Endpoint, run: &str) -> (Vec<Span>, BTreeSet<String>) {
     let (mut spans, mut daemons) = (BTreeMap::new(), BTreeSet::new());
@@ -57,8 +62,7 @@ fn spans_of(collector: &Endpoint, run: &str) -> (Vec<Span>, BTreeSet<String>) {
         let of_resource = &got.json()["resourceSpans"][0];
         let resource = Span(of_resource["resource"].clone());
         assert_eq!(resource.attribute("service.name"), "settled");
-        for span in of_resource["scopeSpans"][0]["spans"].as_array().unwrap() {
-            let span = Span(span.clone());
+        for span in spans_in(&got.json()) {
             if span.attribute("settled.run") == run {
                 daemons.insert(resource.attribute("service.instance.id"));
                 spans.insert(span.text("spanId").to_owned(), span);
@@ -122,6 +126,10 @@ async fn a_run_is_one_trace_from_its_call_to_its_last_step_over_a_kill_and_a_res
         assert!(outer.0 <= inner.0 && inner.0 <= inner.1 && inner.1 <= outer.1, "{inner:?} within {outer:?}");
     }
     assert!(call.period().0 <= whole.period().0, "it is asked for before it is accepted");
+    let said =
+        ["rpc.system", "rpc.service", "rpc.method", "rpc.grpc.status_code"].map(|key| call.attribute(key));
+    assert_eq!(said, ["grpc", "settled.v1.Resources", "Install", "0"]);
+    assert!(spans.iter().all(|span| span.0["status"]["code"] != 2), "nothing failed: {spans:#?}");
     let link = &call.0["links"][0];
     assert_eq!(
         (link["traceId"].as_str().unwrap(), link["spanId"].as_str().unwrap()),
@@ -154,7 +162,7 @@ async fn a_failure_is_an_error_in_its_trace_and_tells_none_of_its_words() {
     .await;
     let failed: BTreeSet<_> =
         spans.iter().filter(|span| span.0["status"]["code"] == 2).map(|span| span.text("name")).collect();
-    assert_eq!(failed, BTreeSet::from(["Speak", "install loud"]));
+    assert_eq!(failed, BTreeSet::from(["Speak", "attempt 1", "install loud"]));
     assert!(
         !spans.iter().any(|span| span.text("name") == "connect"),
         "it was connected to before: {spans:#?}"
@@ -185,6 +193,25 @@ script = 'echo "$P_WORD" >&2; exit 7'
 title = "Nothing"
 script = "true"
 "#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_met_anew_has_the_call_in_its_trace_that_made_it_so() {
+    let collector = Endpoint::answering(&[&well()]).await;
+    let daemon = sending(&collector).start().await;
+    let server = Server::start();
+    server.register(&daemon, "web").await;
+    let known =
+        daemon.servers().get(GetServerRequest { server: "web".to_owned() }).await.unwrap().into_inner();
+    let request =
+        RekeyServerRequest { request_id: fresh_id(), server: "web".to_owned(), host_key: known.host_key };
+    daemon.servers().rekey(request).await.unwrap();
+    let run = until("the call is told", async || {
+        let all: Vec<_> = collector.got().iter().flat_map(|got| spans_in(&got.json())).collect();
+        all.iter().find(|span| span.text("name") == "Servers.Rekey").map(|span| span.attribute("settled.run"))
+    })
+    .await;
+    assert_eq!(settled(&daemon, &run).await.operation, "register");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_away_delays_nothing_and_status_tells_of_it() {
