@@ -48,7 +48,7 @@ export function message(...fields) {
 }
 
 /** The fields of a message as they come, each as `[number, value]`. */
-function* fields(bytes) {
+function* fields(bytes = new Uint8Array()) {
   let at = 0;
   const number = () => {
     let value = 0n;

@@ -342,6 +342,16 @@ async fn clients_in_pages_do_what_their_pages_say() {
     examples.work("page").await;
 }
 
+/// Whoever copies all that there is for each piece that comes takes minutes.
+#[tokio::test]
+async fn a_large_answer_is_read_by_a_page_before_anybody_waits() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/whole/clients/large.mjs");
+    let page = format!("{EXAMPLES}/settled.mjs");
+    let reading = Command::new("node").args([script, &page]).kill_on_drop(true).output();
+    let output = timeout(WITHIN, reading).await.expect("it is read in time").unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), (4 << 20).to_string());
+}
+
 /// Each block of code on a page, by what it is marked with, and the file that runs.
 #[test]
 fn the_pages_of_clients_show_the_code_that_runs() {
