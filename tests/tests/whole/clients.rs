@@ -29,7 +29,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::tls::page::PANEL;
-use crate::tls::world::{Authority, ip, listening, token};
+use crate::tls::world::{Authority, NAME, dns, ip, listening, token};
 
 /// A guard against hangs.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -78,7 +78,7 @@ impl Site {
     async fn open_with(options: Options) -> Self {
         let packages = package_dir("greeting", GREETING);
         let (authority, address, files) = (Authority::new(), free_address(), tempfile::tempdir().unwrap());
-        authority.vouch(vec![ip(address.ip())], 2100).put(files.path());
+        authority.vouch(vec![ip(address.ip()), dns(NAME)], 2100).put(files.path());
         std::fs::write(files.path().join("ca.pem"), authority.pem()).unwrap();
         let options = options
             .set("LISTEN__WEB__ORIGINS", PANEL)
