@@ -15,9 +15,9 @@ async function follow(settled, runId, write) {
       }
       return;
     } catch (error) {
-      // UNAVAILABLE: the connection broke, or the daemon is being replaced. Go on where the output stopped.
-      if (error.code !== 14) throw error;
-      await pause();
+      // The connection broke, or the daemon is being replaced, for instance. Go on where the output stopped.
+      if (error.wait === undefined) throw error;
+      await pause(error.wait);
     }
   }
 }

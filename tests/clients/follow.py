@@ -6,6 +6,7 @@ import time
 import grpc
 from connect import channel
 from generated import V1
+from refusal import refusal
 
 
 def follow(v1, run_id, out):
@@ -20,10 +21,11 @@ def follow(v1, run_id, out):
                     run = told.run
             return run
         except grpc.RpcError as error:
-            # The connection broke, or the daemon is being replaced: go on where the output stopped.
-            if error.code() != grpc.StatusCode.UNAVAILABLE:
+            # The connection broke, or the daemon is being replaced, for instance: go on where the output stopped.
+            _, wait = refusal(error)
+            if wait is None:
                 raise
-            time.sleep(1)
+            time.sleep(wait)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 // Installs a package, and waits until its run has ended: install.mjs REQUEST_ID SERVER NAME
-import { ask, call, here, message, read, text } from "./settled.mjs";
+import { Refusal, ask, call, here, message, read, text } from "./settled.mjs";
 
 async function install(settled, requestId, server, name) {
   // InstallRequest: request_id, server, package, name, parameters. The same id with the same content is done once.
@@ -15,5 +15,12 @@ async function install(settled, requestId, server, name) {
 }
 
 const OUTCOMES = ["OUTCOME_UNSPECIFIED", "OUTCOME_SUCCEEDED", "OUTCOME_FAILED", "OUTCOME_CANCELLED", "OUTCOME_BLOCKED"];
-const run = await install(here(), ...process.argv.slice(2));
-console.log(text(run[1]), OUTCOMES[run[11] ?? 0]);
+try {
+  const run = await install(here(), ...process.argv.slice(2));
+  console.log(text(run[1]), OUTCOMES[run[11] ?? 0]);
+} catch (error) {
+  if (!(error instanceof Refusal)) throw error;
+  // What to do next follows from the reason; with a wait, ask again after it with the same id.
+  console.log("refused:", error.reason, error.wait === undefined ? "" : `wait ${error.wait / 1000} s`);
+  process.exitCode = 1;
+}

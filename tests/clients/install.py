@@ -2,8 +2,10 @@
 
 import sys
 
+import grpc
 from connect import channel
 from generated import V1
+from refusal import refusal
 
 
 def install(v1, request_id, server, name):
@@ -20,5 +22,11 @@ def install(v1, request_id, server, name):
 
 if __name__ == "__main__":
     v1 = V1(channel())
-    run = install(v1, *sys.argv[1:])
+    try:
+        run = install(v1, *sys.argv[1:])
+    except grpc.RpcError as error:
+        # What to do next follows from the reason; with a wait, ask again after it with the same id.
+        reason, wait = refusal(error)
+        print("refused:", reason, f"wait {wait:g} s" if wait is not None else "")
+        sys.exit(1)
     print(run.id, v1.Outcome.Name(run.outcome))

@@ -7,11 +7,16 @@ const words = new TextDecoder();
 /** What stands in a field that holds a text. */
 export const text = (bytes) => words.decode(bytes ?? new Uint8Array());
 
-/** A refusal: its code by number, and the sentence that goes with it. */
+/**
+ * A refusal: its code by number, and the sentence for people. For programs: its reason, which docs/errors.md lists, and after how many
+ * milliseconds to ask again; `undefined` where asking again changes nothing.
+ */
 export class Refusal extends Error {
-  constructor(code, message) {
+  constructor(code, message, details = "") {
     super(message);
     this.code = code;
+    if (code === 14) this.wait = 1000;
+    Object.assign(this, toPrograms(details));
   }
 }
 
@@ -42,9 +47,8 @@ export function message(...fields) {
   return bytes;
 }
 
-/** The fields of a message by their numbers; of those that come several times, the last. */
-export function read(bytes) {
-  const fields = {};
+/** The fields of a message as they come, each as `[number, value]`. */
+function* fields(bytes = new Uint8Array()) {
   let at = 0;
   const number = () => {
     let value = 0n;
@@ -64,29 +68,55 @@ export function read(bytes) {
       value = bytes.slice(at, at + length);
       at += length;
     }
-    fields[key >> 3] = value;
+    yield [key >> 3, value];
   }
-  return fields;
+}
+
+/** The fields of a message by their numbers; of those that come several times, the last. */
+export const read = (bytes) => Object.fromEntries(fields(bytes));
+
+/** What a google.rpc.Status has for programs in its details: google.rpc.ErrorInfo, and google.rpc.RetryInfo. */
+function toPrograms(base64) {
+  const told = {};
+  for (const [number, detail] of fields(Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0)))) {
+    if (number !== 3) continue;
+    const { 1: type, 2: content } = read(detail);
+    const { 1: first, 2: second } = read(content);
+    if (text(type).endsWith("google.rpc.ErrorInfo") && text(second) === "settled") told.reason = text(first);
+    if (text(type).endsWith("google.rpc.RetryInfo")) {
+      const { 1: seconds = 0n, 2: nanos = 0n } = read(first);
+      told.wait = Number(seconds) * 1000 + Number(nanos) / 1e6;
+    }
+  }
+  return told;
 }
 
 function refuse(get) {
   const code = Number(get("grpc-status") ?? 0);
-  if (code !== 0) throw new Refusal(code, decodeURIComponent(get("grpc-message") ?? ""));
+  if (code === 0) return;
+  throw new Refusal(code, decodeURIComponent(get("grpc-message") ?? ""), get("grpc-status-details-bin") ?? "");
 }
 
-/** The answers to a request, one after the other: `call("Resources/Install", message(..))`. */
-export async function* call({ endpoint, token, headers = {} }, method, request) {
+/**
+ * The answers to a request, one after the other: `call(here(), "Resources/Install", message(..))`. With `silence`, which is in milliseconds, the
+ * connection is given up when nothing comes for so long.
+ */
+export async function* call({ endpoint, token, headers = {} }, method, request, silence) {
+  const line = new AbortController();
+  const inTime = (coming) => {
+    const timer = silence && setTimeout(() => line.abort(), silence);
+    return coming.finally(() => clearTimeout(timer));
+  };
   const body = new Uint8Array(5 + request.length);
   new DataView(body.buffer).setUint32(1, request.length);
   body.set(request, 5);
   const content = "application/grpc-web+proto";
   let answer;
   try {
-    answer = await fetch(`${endpoint}/settled.v1.${method}`, {
-      method: "POST",
-      headers: { "content-type": content, accept: content, "x-grpc-web": "1", authorization: `Bearer ${token}`, ...headers },
-      body,
-    });
+    const bearer = `Bearer ${token}`;
+    headers = { "content-type": content, accept: content, "x-grpc-web": "1", authorization: bearer, ...headers };
+    const signal = line.signal;
+    answer = await inTime(fetch(`${endpoint}/settled.v1.${method}`, { method: "POST", headers, body, signal }));
   } catch (error) {
     throw new Refusal(14, `settled cannot be reached: ${error.cause ?? error}`);
   }
@@ -96,15 +126,18 @@ export async function* call({ endpoint, token, headers = {} }, method, request) 
   const reader = answer.body.getReader();
   try {
     for (;;) {
-      const { done, value } = await reader.read().catch((error) => {
+      const { done, value } = await inTime(reader.read()).catch((error) => {
         throw new Refusal(14, `the connection broke: ${error}`);
       });
       if (done) throw new Refusal(14, "the answer ended without a status");
-      left = Uint8Array.from([...left, ...value]);
+      const before = left;
+      left = new Uint8Array(before.length + value.length);
+      left.set(before);
+      left.set(value, before.length);
       while (left.length >= 5) {
-        const end = 5 + new DataView(left.buffer).getUint32(1);
+        const end = 5 + new DataView(left.buffer, left.byteOffset).getUint32(1);
         if (left.length < end) break;
-        const content = left.slice(5, end);
+        const content = left.subarray(5, end);
         if (left[0] & 128) {
           const lines = text(content).split("\r\n").map((line) => [line.split(":", 1)[0].toLowerCase(), line]);
           const trailers = new Map(lines.map(([name, line]) => [name, line.slice(name.length + 1).trim()]));
@@ -112,7 +145,7 @@ export async function* call({ endpoint, token, headers = {} }, method, request) 
           return;
         }
         yield content;
-        left = left.slice(end);
+        left = left.subarray(end);
       }
     }
   } finally {
@@ -133,4 +166,4 @@ export const here = () => ({
   headers: { origin: process.env.SETTLED_ORIGIN },
 });
 
-export const pause = () => new Promise((resolve) => setTimeout(resolve, 1000));
+export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));

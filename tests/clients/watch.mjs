@@ -2,6 +2,9 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { call, here, message, pause, read, text } from "./settled.mjs";
 
+// A bookmark comes every 3 seconds when nothing else does: the connection is dead where nothing comes for so long.
+const SILENCE_MAX_MS = 15_000;
+
 /** Calls `apply(changes, position)` for each commit. Begins after `position`; without one, with all that there is. */
 async function watch(settled, position, apply) {
   for (;;) {
@@ -9,7 +12,7 @@ async function watch(settled, position, apply) {
     try {
       // WatchRequest: since, or snapshot. WatchResponse: position, transition, bookmark, commit_complete.
       const start = position ? [1, position] : [2, true];
-      for await (const told of call(settled, "Transitions/Watch", message(start))) {
+      for await (const told of call(settled, "Transitions/Watch", message(start), SILENCE_MAX_MS)) {
         const { 1: at, 2: transition, 3: bookmark, 4: complete } = read(told);
         if (transition) changes.push(read(transition));
         // What was changed together is applied together, and then its position is kept.
@@ -21,7 +24,7 @@ async function watch(settled, position, apply) {
       }
     } catch (error) {
       if (error.code === 11) position = undefined;
-      else if (error.code === 14) await pause();
+      else if (error.wait !== undefined) await pause(error.wait);
       else throw error;
     }
   }

@@ -3,49 +3,72 @@
 import os
 import sys
 import time
+from threading import Timer
 
 import grpc
 from connect import channel
 from generated import V1
+from refusal import refusal
+
+# A bookmark comes every 3 seconds when nothing else does: the connection is dead where nothing comes for so long.
+SILENCE_MAX_S = 15
 
 
-def watch(v1, position, apply):
-    """Calls `apply(changes, position)` for each commit. Begins after `position`; without one, with all that there is."""
+def until_silent(stream):
+    """What comes, until nothing comes any more: then the stream is cancelled."""
     while True:
-        start = {"since": position} if position else {"snapshot": True}
+        silence = Timer(SILENCE_MAX_S, stream.cancel)
+        silence.start()
         try:
-            changes = []
-            for told in v1.Transitions.Watch(v1.WatchRequest(**start)):
-                if told.HasField("transition"):
-                    changes.append(told.transition)
-                # What was changed together is applied together, and then its position is kept.
-                if told.HasField("position") and (told.commit_complete or told.HasField("bookmark")):
-                    position = told.position
-                    apply(changes, position)
-                    changes = []
+            told = next(stream)
+        except StopIteration:
+            return
+        finally:
+            silence.cancel()
+        yield told
+
+
+def watch(connect, position, apply):
+    """Calls `apply(v1, changes, position)` for each commit. Begins after `position`; without one, with all that there is."""
+    while True:
+        try:
+            # Each time by a connection of its own: the last one may be dead.
+            with connect() as line:
+                v1 = V1(line)
+                start = {"since": v1.Position.FromString(position)} if position else {"snapshot": True}
+                changes = []
+                for told in until_silent(v1.Transitions.Watch(v1.WatchRequest(**start))):
+                    if told.HasField("transition"):
+                        changes.append(told.transition)
+                    # What was changed together is applied together, and then its position is kept.
+                    if told.HasField("position") and (told.commit_complete or told.HasField("bookmark")):
+                        position = told.position.SerializeToString()
+                        apply(v1, changes, position)
+                        changes = []
         except grpc.RpcError as error:
+            _, wait = refusal(error)
             if error.code() == grpc.StatusCode.OUT_OF_RANGE:
                 position = None
-            elif error.code() == grpc.StatusCode.UNAVAILABLE:
-                time.sleep(1)
-            else:
+            elif wait is not None:
+                time.sleep(wait)
+            elif error.code() != grpc.StatusCode.CANCELLED:
                 raise
 
 
 if __name__ == "__main__":
-    v1, path = V1(channel()), sys.argv[1]
+    path = sys.argv[1]
 
-    def apply(changes, position):
+    def apply(v1, changes, position):
         for change in changes:
             if change.HasField("resource"):
                 resource = change.resource
                 print(f"{resource.server}/{resource.package}/{resource.name}", v1.Change.Name(change.change), flush=True)
         with open(f"{path}.new", "wb") as file:
-            file.write(position.SerializeToString())
+            file.write(position)
         os.replace(f"{path}.new", path)
 
     known = None
     if os.path.exists(path):
         with open(path, "rb") as file:
-            known = v1.Position.FromString(file.read())
-    watch(v1, known, apply)
+            known = file.read()
+    watch(channel, known, apply)

@@ -18,8 +18,8 @@ async function work(settled, queue, act) {
         }
       }
     } catch (error) {
-      if (error.code !== 14) throw error;
-      await pause();
+      if (error.wait === undefined) throw error;
+      await pause(error.wait);
     }
   }
 }

@@ -6,6 +6,7 @@ import time
 import grpc
 from connect import channel
 from generated import V1
+from refusal import refusal
 
 
 def work(v1, queue, do):
@@ -24,9 +25,10 @@ def work(v1, queue, do):
                         v1.CompleteTaskRequest(request_id=task.id, task_id=task.id, payload=payload)
                     )
         except grpc.RpcError as error:
-            if error.code() != grpc.StatusCode.UNAVAILABLE:
+            _, wait = refusal(error)
+            if wait is None:
                 raise
-            time.sleep(1)
+            time.sleep(wait)
 
 
 if __name__ == "__main__":

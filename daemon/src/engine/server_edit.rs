@@ -8,7 +8,7 @@ use super::{Answer, Asked, EditPolicy, Engine, Refusal, targets, valid, way};
 use crate::domain::operation::Operation;
 use crate::domain::run::Subject;
 use crate::domain::server::{IdentityKind, Reach, Server};
-use crate::store::rows::ServerRow;
+use crate::store::rows::{RunRow, ServerRow};
 use crate::store::{Command, Unit};
 
 /// Changes how a server is reached, and what is allowed there. What is `None` stays.
@@ -227,10 +227,9 @@ impl Command for ChangeServer {
         if let Change::Edit(edit) = &self.change {
             self.keep_login(unit, &server, edit.login.as_ref()).await?;
         }
-        if self.change.is_of_the_way() {
-            self.meet_again(unit, &server).await?;
-        }
-        let answer = Answer { server: Some(ServerRow::from(&server)), ..Answer::default() };
+        let run =
+            if self.change.is_of_the_way() { Some(self.meet_again(unit, &server).await?) } else { None };
+        let answer = Answer { server: Some(ServerRow::from(&server)), run, ..Answer::default() };
         self.asked.keep_with(unit, &answer, server.name.clone(), detail).await?;
         unit.call(server.id);
         Ok(answer)
@@ -257,12 +256,13 @@ impl ChangeServer {
     }
 
     /// Who answers there now may be another machine, even one that is registered already: it is met before anything is done there.
-    async fn meet_again(&self, unit: &mut Unit<'_>, server: &Server) -> Result<(), Refusal> {
+    async fn meet_again(&self, unit: &mut Unit<'_>, server: &Server) -> Result<RunRow, Refusal> {
         let principal = &self.asked.principal;
         let new =
             self.engine.reading(Subject::Server, server.id, &server.name, Operation::Register, principal);
         let mut run = self.engine.new_run(unit, new);
-        Ok(unit.insert_run(&mut run).await?)
+        unit.insert_run(&mut run).await?;
+        Ok(RunRow::new(&run))
     }
 }
 

@@ -119,9 +119,9 @@ fn unfinished(rotation: &Rotation) -> Option<String> {
         ));
     }
     if *left > 0 {
-        let at_least = if *left >= LEFT_MAX { "at least " } else { "" };
+        let left = if *left >= LEFT_MAX { format!("at least {left}") } else { left.to_string() };
         return Some(format!(
-            "{at_least}{left} secrets are not sealed with the master key {key} yet, and need the former one: settlectl secrets rotate goes on"
+            "{left} secrets are not sealed with the master key {key} yet, and need the former one: settlectl secrets rotate goes on"
         ));
     }
     (key != main).then(|| {

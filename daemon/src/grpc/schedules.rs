@@ -7,7 +7,7 @@ use settled_proto::v1;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::pages::Page;
-use super::{Api, check, convert};
+use super::{Api, check, convert, traced};
 use crate::domain::id::ScheduleId;
 use crate::domain::schedule::Fate;
 use crate::domain::time::Timestamp;
@@ -193,6 +193,7 @@ impl v1::schedules_server::Schedules for Api {
         let mut answer = self.engine().fire_schedule(asked, m.schedule).await.map_err(|r| self.refuse(r))?;
         let occurrence = answer.occurrence.take().map(|row| convert::occurrence_row(*row));
         let occurrence = occurrence.transpose().map_err(|e| self.refuse(e))?;
+        occurrence.iter().flat_map(|occurrence| &occurrence.run_ids).for_each(|run| traced::asked_for(run));
         let schedule = Some(self.schedule_of(answer)?);
         Ok(Response::new(v1::FireScheduleResponse { schedule, occurrence }))
     }

@@ -80,6 +80,14 @@ impl Api {
         convert::server_row(row).map_err(|e| self.refuse(e))
     }
 
+    /// The server of an edit, after which it may have to be met anew.
+    fn edited(&self, answer: Answer) -> Result<Response<v1::Server>, Status> {
+        if let Some(run) = &answer.run {
+            traced::asked_for(&run.id);
+        }
+        self.server_of(answer).map(Response::new)
+    }
+
     /// The run of a command's answer.
     pub(super) fn run_of(&self, answer: &Answer) -> Result<v1::Run, Status> {
         let row = answer.run.as_ref();
@@ -162,7 +170,7 @@ impl v1::servers_server::Servers for Api {
             remove_labels: m.remove_labels,
         };
         let answer = self.engine().edit_server(asked, ask).await.map_err(|r| self.refuse(r))?;
-        self.server_of(answer).map(Response::new)
+        self.edited(answer)
     }
 
     async fn rekey(&self, request: Request<v1::RekeyServerRequest>) -> Result<Response<v1::Server>, Status> {
@@ -170,7 +178,7 @@ impl v1::servers_server::Servers for Api {
         self.named_server(&m.server)?;
         let answer =
             self.engine().rekey_server(asked, m.server, m.host_key).await.map_err(|r| self.refuse(r))?;
-        self.server_of(answer).map(Response::new)
+        self.edited(answer)
     }
 
     async fn takeover(

@@ -4,6 +4,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tonic::Status;
+
 use super::around::{Services, around};
 use super::methods;
 use crate::clock::Clock;
@@ -43,7 +45,9 @@ pub(super) fn traced(inner: impl Services, traces: Traces, clock: Arc<dyn Clock>
         let answer = ASKED_FOR.scope(Arc::clone(&runs), inner.answer(request)).await;
         let runs = std::mem::take(&mut *runs.lock().unwrap_or_else(PoisonError::into_inner));
         if !runs.is_empty() {
-            traces.asked(Call { method: &method.name, runs, began, ended: clock.now(), caller });
+            // An answer has its status at its end, a refusal at once.
+            let code = Status::from_header_map(answer.headers()).map_or(0, |status| status.code() as i32);
+            traces.asked(Call { method: &method.name, runs, began, ended: clock.now(), code, caller });
         }
         answer
     })

@@ -35,6 +35,8 @@ pub struct Call {
     pub began: Timestamp,
     /// When its answer began.
     pub ended: Timestamp,
+    /// The code of its status: 0 when it was answered.
+    pub code: i32,
     /// The span from which it was made, if it says so.
     pub caller: Option<Caller>,
 }

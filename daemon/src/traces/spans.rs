@@ -101,8 +101,12 @@ pub(super) fn of_call(call: &Call) -> impl Iterator<Item = Span> + '_ {
         let what = format!("call {} {}", call.method, call.began.0);
         let mut span = within(*run, &what, call.method.to_owned(), (call.began, call.ended));
         span.side = Side::Serving;
+        span.failed = call.code != 0;
+        let (service, method) = call.method.split_once('.').unwrap_or_default();
         span.attributes.push(("rpc.system", text("grpc")));
-        span.attributes.push(("rpc.method", text(call.method)));
+        span.attributes.push(("rpc.service", text(format!("settled.v1.{service}"))));
+        span.attributes.push(("rpc.method", text(method)));
+        span.attributes.push(("rpc.grpc.status_code", Value::Number(i64::from(call.code))));
         span.links.extend(call.caller);
         span
     })
@@ -123,7 +127,9 @@ pub(super) fn of_run(run: &Run, steps: &[StepRecord], connects: &[(Timestamp, Ti
         spans.push(span);
     }
     for of_attempt in steps.chunk_by(|a, b| a.id.attempt == b.id.attempt) {
-        attempt(run, of_attempt, end, &mut spans);
+        // The last one of a run that succeeded did, too, even if only a probe has proven it.
+        let is_well = verdict.outcome == Outcome::Succeeded && of_attempt.last() == steps.last();
+        attempt(run, of_attempt, end, is_well, &mut spans);
     }
     spans
 }
@@ -156,12 +162,13 @@ fn whole(run: &Run, end: Timestamp, outcome: Outcome, reason: Option<&str>) -> S
 }
 
 /// An attempt with its tries; what has no end yet when the run ends, since nobody knows it, ends with the run.
-fn attempt(run: &Run, steps: &[StepRecord], end: Timestamp, spans: &mut Vec<Span>) {
+fn attempt(run: &Run, steps: &[StepRecord], end: Timestamp, is_well: bool, spans: &mut Vec<Span>) {
     let ended = |step: &StepRecord| step.ended_at.unwrap_or(end);
     let (Some(first), Some(last)) = (steps.first(), steps.iter().map(ended).max()) else { return };
     let what = format!("attempt {}", first.id.attempt);
     let number = ("settled.attempt", Value::Number(i64::from(first.id.attempt)));
     let mut of_attempt = within(run.id, &what, what.clone(), (first.started_at, last));
+    of_attempt.failed = !is_well && steps.last().is_some_and(failed);
     of_attempt.attributes.push(number.clone());
     let parent = of_attempt.id;
     spans.push(of_attempt);
@@ -170,7 +177,7 @@ fn attempt(run: &Run, steps: &[StepRecord], end: Timestamp, spans: &mut Vec<Span
         let mut span = within(run.id, &format!("step {}", step.id), step.title.clone(), period);
         span.parent = Some(parent);
         span.side = Side::Asking;
-        span.failed = step.state != StepState::Exited || step.exit_code != Some(0);
+        span.failed = failed(step);
         span.attributes.push(number.clone());
         span.attributes.push(("settled.step", Value::Number(i64::from(step.id.step) + 1)));
         span.attributes.push(("settled.try", Value::Number(i64::from(step.id.try_no))));
@@ -180,6 +187,10 @@ fn attempt(run: &Run, steps: &[StepRecord], end: Timestamp, spans: &mut Vec<Span
         }
         spans.push(span);
     }
+}
+
+fn failed(step: &StepRecord) -> bool {
+    step.state != StepState::Exited || step.exit_code != Some(0)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod log_messages;
 mod notifiers;
 mod permissions;
 mod reading;
+mod reasons;
 mod schedules;
 mod scopes;
 mod secrets;

@@ -3,10 +3,14 @@
 
 mod follow;
 mod install;
+mod reasons;
+mod refusal;
+mod silence;
 mod watch;
 mod work;
 
 use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc;
@@ -25,7 +29,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::tls::page::PANEL;
-use crate::tls::world::{Authority, ip, listening, token};
+use crate::tls::world::{Authority, NAME, dns, ip, listening, token};
 
 /// A guard against hangs.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -59,17 +63,24 @@ struct Site {
     _server: Server,
     _packages: TempDir,
     files: TempDir,
+    authority: Authority,
+    /// Where it listens to the network.
+    address: SocketAddr,
     /// What a client is told in its environment.
     environment: Vec<(&'static str, String)>,
 }
 
 impl Site {
     async fn open() -> Self {
+        Self::open_with(Options::default()).await
+    }
+
+    async fn open_with(options: Options) -> Self {
         let packages = package_dir("greeting", GREETING);
         let (authority, address, files) = (Authority::new(), free_address(), tempfile::tempdir().unwrap());
-        authority.vouch(vec![ip(address.ip())], 2100).put(files.path());
+        authority.vouch(vec![ip(address.ip()), dns(NAME)], 2100).put(files.path());
         std::fs::write(files.path().join("ca.pem"), authority.pem()).unwrap();
-        let options = Options::default()
+        let options = options
             .set("LISTEN__WEB__ORIGINS", PANEL)
             .set("PACKAGES__DIR", &packages.path().display().to_string());
         let daemon = listening(options, address, files.path()).start().await;
@@ -90,7 +101,7 @@ impl Site {
             ("SETTLED_ORIGIN", PANEL.to_owned()),
             ("SETTLED_ENDPOINT", address.to_string()),
         ];
-        Self { daemon, _server: server, _packages: packages, files, environment }
+        Self { daemon, _server: server, _packages: packages, files, authority, address, environment }
     }
 
     /// Has clients come elsewhere.
@@ -102,7 +113,11 @@ impl Site {
     }
 
     fn endpoint(&self) -> &str {
-        self.environment.iter().find(|(key, _)| *key == "SETTLED_ENDPOINT").map(|(_, value)| value).unwrap()
+        self.told("SETTLED_ENDPOINT")
+    }
+
+    fn told(&self, key: &str) -> &str {
+        self.environment.iter().find(|(told, _)| *told == key).map(|(_, value)| value).unwrap()
     }
 
     fn command(&self, program: &str, arguments: &[&OsStr]) -> Command {
@@ -148,12 +163,17 @@ impl Examples<'_> {
         started.unwrap_or_else(|error| panic!("{} is needed: run .ci/setup ({error})", self.program))
     }
 
-    /// Everything that it writes, when it has ended well.
-    async fn writes(&self, task: &str, arguments: &[&str]) -> String {
+    /// Everything that it writes until it has ended, and whether it has ended well.
+    async fn ends(&self, task: &str, arguments: &[&str]) -> (String, bool) {
         let output = timeout(WITHIN, self.start(task, arguments).wait_with_output()).await;
         let output = output.expect("it ends").unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success(), "{task}: {}: {text}", output.status);
+        (String::from_utf8(output.stdout).unwrap(), output.status.success())
+    }
+
+    /// Everything that it writes, when it has ended well.
+    async fn writes(&self, task: &str, arguments: &[&str]) -> String {
+        let (text, is_well) = self.ends(task, arguments).await;
+        assert!(is_well, "{task}: {text}");
         text
     }
 
@@ -211,7 +231,8 @@ impl Eye {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_in_rust_do_what_their_pages_say() {
     let site = Site::open().await;
-    let channel = || site.daemon.channel();
+    let shared = site.daemon.channel();
+    let channel = move || shared.clone();
     let run = install::install(channel(), &fresh_id(), "web", "rust").await.unwrap().unwrap();
     assert_eq!(run.outcome(), Outcome::Succeeded, "{run:?}");
     let mut out = Vec::new();
@@ -224,7 +245,7 @@ async fn clients_in_rust_do_what_their_pages_say() {
             install::install(channel(), &fresh_id(), "web", resource).await.unwrap().unwrap();
         }
         let (seen, heard) = mpsc::channel();
-        let watching = tokio::spawn(watch::watch(channel(), kept.take(), move |changes, position| {
+        let watching = tokio::spawn(watch::watch(channel.clone(), kept.take(), move |changes, position| {
             let names = changes.iter().filter_map(|change| match &change.object {
                 Some(settled_proto::v1::transition::Object::Resource(resource)) => {
                     Some(resource.name.clone())
@@ -263,9 +284,8 @@ async fn last_of(site: &Site, seen: settled_proto::v1::Position) -> settled_prot
     now
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn clients_in_python_by_generated_code_do_what_their_pages_say() {
-    let site = Site::open().await;
+/// The examples in Python, beside code that is generated for them.
+async fn generated() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     copy_to(dir.path(), |text| text);
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto/proto");
@@ -281,6 +301,13 @@ async fn clients_in_python_by_generated_code_do_what_their_pages_say() {
         .await
         .expect("Python's gRPC is needed: run .ci/setup");
     assert!(made.success());
+    dir
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_in_python_by_generated_code_do_what_their_pages_say() {
+    let site = Site::open().await;
+    let dir = generated().await;
     let examples = Examples { site: &site, program: PYTHON, dir: dir.path().to_owned(), ending: "py" };
     examples.work("generated").await;
 }
@@ -313,6 +340,16 @@ async fn clients_in_pages_do_what_their_pages_say() {
     let site = Site::open().await.to(|site| format!("https://{}", site.endpoint()));
     let examples = Examples { site: &site, program: "node", dir: EXAMPLES.into(), ending: "mjs" };
     examples.work("page").await;
+}
+
+/// Whoever copies all that there is for each piece that comes takes minutes.
+#[tokio::test]
+async fn a_large_answer_is_read_by_a_page_before_anybody_waits() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/whole/clients/large.mjs");
+    let page = format!("{EXAMPLES}/settled.mjs");
+    let reading = Command::new("node").args([script, &page]).kill_on_drop(true).output();
+    let output = timeout(WITHIN, reading).await.expect("it is read in time").unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), (4 << 20).to_string());
 }
 
 /// Each block of code on a page, by what it is marked with, and the file that runs.

@@ -8,12 +8,12 @@ use settled::domain::id::RunId;
 use settled::engine::Engine;
 use settled::outside::Caller;
 use settled::traces::{Call, Exporter, Traces, Way};
-use settled_proto::v1::{GetStatusRequest, Outcome};
+use settled_proto::v1::{GetServerRequest, GetStatusRequest, Outcome, RekeyServerRequest};
 use settled_tests::daemon::Options;
 use settled_tests::engine::{self, Served};
 use settled_tests::http::{Endpoint, answer};
 use settled_tests::patience::until;
-use settled_tests::server::{Server, appears, install, package_dir, settled};
+use settled_tests::server::{Server, appears, fresh_id, install, package_dir, settled};
 use sqlx::Executor as _;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +57,11 @@ impl Span {
     }
 }
 
+fn spans_in(request: &Value) -> Vec<Span> {
+    let spans = request["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap();
+    spans.iter().cloned().map(Span).collect()
+}
+
 /// The spans of a run that the collector was sent, each as it came last, and who sent them.
 fn spans_of(collector: &Endpoint, run: &str) -> (Vec<Span>, BTreeSet<String>) {
     let (mut spans, mut daemons) = (BTreeMap::new(), BTreeSet::new());
@@ -66,8 +71,7 @@ fn spans_of(collector: &Endpoint, run: &str) -> (Vec<Span>, BTreeSet<String>) {
         let of_resource = &got.json()["resourceSpans"][0];
         let resource = Span(of_resource["resource"].clone());
         assert_eq!(resource.attribute("service.name"), "settled");
-        for span in of_resource["scopeSpans"][0]["spans"].as_array().unwrap() {
-            let span = Span(span.clone());
+        for span in spans_in(&got.json()) {
             if span.attribute("settled.run") == run {
                 daemons.insert(resource.attribute("service.instance.id"));
                 spans.insert(span.text("spanId").to_owned(), span);
@@ -131,6 +135,10 @@ async fn a_run_is_one_trace_from_its_call_to_its_last_step_over_a_kill_and_a_res
         assert!(outer.0 <= inner.0 && inner.0 <= inner.1 && inner.1 <= outer.1, "{inner:?} within {outer:?}");
     }
     assert!(call.period().0 <= whole.period().0, "it is asked for before it is accepted");
+    let said =
+        ["rpc.system", "rpc.service", "rpc.method", "rpc.grpc.status_code"].map(|key| call.attribute(key));
+    assert_eq!(said, ["grpc", "settled.v1.Resources", "Install", "0"]);
+    assert!(spans.iter().all(|span| span.0["status"]["code"] != 2), "nothing failed: {spans:#?}");
     let link = &call.0["links"][0];
     assert_eq!(
         (link["traceId"].as_str().unwrap(), link["spanId"].as_str().unwrap()),
@@ -163,7 +171,7 @@ async fn a_failure_is_an_error_in_its_trace_and_tells_none_of_its_words() {
     .await;
     let failed: BTreeSet<_> =
         spans.iter().filter(|span| span.0["status"]["code"] == 2).map(|span| span.text("name")).collect();
-    assert_eq!(failed, BTreeSet::from(["Speak", "install loud"]));
+    assert_eq!(failed, BTreeSet::from(["Speak", "attempt 1", "install loud"]));
     assert!(
         !spans.iter().any(|span| span.text("name") == "connect"),
         "it was connected to before: {spans:#?}"
@@ -251,6 +259,25 @@ async fn a_run_that_cannot_be_read_is_dropped_alone_and_counted() {
     assert_eq!(spans_of(&collector, &run.to_string()).0.len(), 1, "the call");
     stop.cancel();
     exporting.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_met_anew_has_the_call_in_its_trace_that_made_it_so() {
+    let collector = Endpoint::answering(&[&well()]).await;
+    let daemon = sending(&collector).start().await;
+    let server = Server::start();
+    server.register(&daemon, "web").await;
+    let known =
+        daemon.servers().get(GetServerRequest { server: "web".to_owned() }).await.unwrap().into_inner();
+    let request =
+        RekeyServerRequest { request_id: fresh_id(), server: "web".to_owned(), host_key: known.host_key };
+    daemon.servers().rekey(request).await.unwrap();
+    let run = until("the call is told", async || {
+        let all: Vec<_> = collector.got().iter().flat_map(|got| spans_in(&got.json())).collect();
+        all.iter().find(|span| span.text("name") == "Servers.Rekey").map(|span| span.attribute("settled.run"))
+    })
+    .await;
+    assert_eq!(settled(&daemon, &run).await.operation, "register");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,25 +1,22 @@
 //! Writes what the steps of a run write, live or afterwards.
 
 use std::io::Write;
-use std::time::Duration;
 
 use settled_proto::v1::FollowRunRequest;
 use settled_proto::v1::follow_run_response::Event;
 use settled_proto::v1::runs_client::RunsClient;
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+
+use super::refusal::pause;
 
 /// Returns when the run has ended. Where the connection breaks, or the daemon is replaced, it goes on where the output stopped.
 pub(super) async fn follow(channel: Channel, run_id: &str, out: &mut impl Write) -> Result<(), Status> {
     let mut offset = 0;
-    let mut tries = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        tries.tick().await;
-        match follow_from(channel.clone(), run_id, &mut offset, out).await {
-            Err(status) if status.code() == Code::Unavailable => {}
-            ended => return ended,
-        }
+    while let Err(status) = follow_from(channel.clone(), run_id, &mut offset, out).await {
+        pause(status).await?;
     }
+    Ok(())
 }
 
 async fn follow_from(

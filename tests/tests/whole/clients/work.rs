@@ -1,11 +1,11 @@
 //! Does the work of stages that name a queue.
 
-use std::time::Duration;
-
 use settled_proto::v1::lifecycles_client::LifecyclesClient;
 use settled_proto::v1::{CompleteTaskRequest, FailTaskRequest, Task, WorkRequest};
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+
+use super::refusal::pause;
 
 /// Takes tasks and has them done, one after the other: `act` answers the payload, or why it could not.
 pub(super) async fn work(
@@ -13,12 +13,11 @@ pub(super) async fn work(
     queue: &str,
     mut act: impl FnMut(&Task) -> Result<String, String>,
 ) -> Status {
-    let mut tries = tokio::time::interval(Duration::from_secs(1));
     loop {
-        tries.tick().await;
-        match work_until_broken(channel.clone(), queue, &mut act).await {
-            Err(status) if status.code() != Code::Unavailable => return status,
-            _ => {}
+        if let Err(status) = work_until_broken(channel.clone(), queue, &mut act).await
+            && let Err(status) = pause(status).await
+        {
+            return status;
         }
     }
 }
