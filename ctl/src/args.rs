@@ -15,9 +15,12 @@ mod tokens;
 pub(crate) mod values;
 mod watch;
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use self::audit::{AuditArgs, AuditCommand, AuditFilterArgs, AuditListArgs};
@@ -98,17 +101,45 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+impl Cli {
+    /// Reads what was typed.
+    pub(crate) fn typed(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(words)?;
+        nothing_is_empty(&mut command, &matches)?;
+        Self::from_arg_matches(&matches)
+    }
+}
+
+/// An empty value was hardly meant, such as that of a variable that is not set; what is to be left out is not typed. A token of the first
+/// page is empty in loops.
+fn nothing_is_empty(command: &mut clap::Command, matches: &ArgMatches) -> Result<(), clap::Error> {
+    let is_empty = |arg: &clap::Arg| {
+        let id = arg.get_id().as_str();
+        let typed = matches.ids().any(|other| other.as_str() == id)
+            && matches.value_source(id) == Some(ValueSource::CommandLine);
+        let mut raw = matches.try_get_raw(id).ok().flatten().filter(|_| typed && id != "page_token");
+        raw.as_mut().is_some_and(|values| values.any(OsStr::is_empty))
+    };
+    let empty = command.get_arguments().find(|arg| is_empty(arg)).map(ToString::to_string);
+    if let Some(arg) = empty {
+        let line = format!("{arg} is empty: give it a value, or leave it out");
+        return Err(command.error(ErrorKind::InvalidValue, line));
+    }
+    match matches.subcommand() {
+        Some((name, inner)) => {
+            command.find_subcommand_mut(name).map_or(Ok(()), |command| nothing_is_empty(command, inner))
+        }
+        None => Ok(()),
+    }
+}
+
 /// What every command takes.
 #[derive(Args, Debug)]
 pub(crate) struct Global {
-    /// Where settled listens: unix:/path/to/settled.sock, or https://HOST:PORT on another machine
-    #[arg(
-        long,
-        global = true,
-        env = "SETTLECTL_ENDPOINT",
-        value_name = "ENDPOINT",
-        help_heading = "Global options"
-    )]
+    /// Where settled listens: unix:/path/to/settled.sock, or https://HOST:PORT on another machine [env: SETTLECTL_ENDPOINT]
+    // Not read by clap, whose usage would show it as required whenever the variable is set.
+    #[arg(long, global = true, value_name = "ENDPOINT", help_heading = "Global options")]
     pub(crate) endpoint: Option<String>,
     #[command(flatten)]
     pub(crate) credentials: CredentialArgs,

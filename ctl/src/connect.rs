@@ -99,7 +99,7 @@ impl Client {
                 let connector = tls::connector(&way.credentials, host, *port)?;
                 (endpoint.connect_with_connector(connector).await, token)
             }
-            Place::Socket(_) | Place::Loopback(_) => (endpoint.connect().await, None),
+            Place::Socket(_) => (endpoint.connect().await, None),
         };
         let channel = connected.map_err(|error| no_connection(place, &error))?;
         Ok(Self { wire: InterceptedService::new(channel, Bearer(token)), command })
@@ -189,10 +189,9 @@ fn explain(place: &Place, kind: Option<io::ErrorKind>, words: &str) -> Error {
             format!("settled cannot be reached at {place}: {words}."),
             "Is it what listen.tcp says in the daemon's configuration, and does every firewall in between let you through?",
         ),
-        (Place::Loopback(_), Some(io::ErrorKind::ConnectionRefused)) => {
-            Error::unreachable(format!("settled does not run: nobody listens at {place}."), start)
+        (Place::Socket(_), _) => {
+            Error::unreachable(format!("settled cannot be reached at {place}: {words}."), start)
         }
-        _ => Error::unreachable(format!("settled cannot be reached at {place}: {words}."), start),
     }
 }
 
@@ -203,7 +202,6 @@ mod tests {
     #[test]
     fn each_way_of_not_getting_through_has_its_sentence() {
         let socket = Place::Socket("/run/s.sock".into());
-        let port = Place::Loopback("http://127.0.0.1:7".into());
         let table = [
             (&socket, Some(io::ErrorKind::NotFound), "there is no socket /run/s.sock", "systemctl start"),
             (
@@ -213,13 +211,7 @@ mod tests {
                 "systemctl start",
             ),
             (&socket, Some(io::ErrorKind::PermissionDenied), "You may not open", "Use sudo"),
-            (
-                &port,
-                Some(io::ErrorKind::ConnectionRefused),
-                "nobody listens at http://127.0.0.1:7",
-                "--endpoint",
-            ),
-            (&port, None, "cannot be reached at http://127.0.0.1:7: odd", "--endpoint"),
+            (&socket, None, "cannot be reached at unix:/run/s.sock: odd", "--endpoint"),
         ];
         for (place, kind, sentence, next) in table {
             let error = explain(place, kind, "odd");

@@ -182,14 +182,28 @@ fn details(status: &Status, command: &str) -> Vec<String> {
         }
     }
     if let Some(info) = details.resource_info() {
-        let name = format!("{} {}", info.resource_type, info.resource_name);
-        lines.push(join_colon(name.trim(), &info.description));
+        if status.code() == Code::NotFound {
+            lines.extend(list_of(&info.resource_type).map(|list| format!("See which there are: {list}")));
+        } else {
+            let name = format!("{} {}", info.resource_type, info.resource_name);
+            lines.push(join_colon(name.trim(), &info.description));
+        }
     }
     if let Some(delay) = details.retry_info().and_then(|r| r.retry_delay) {
         lines.push(format!("Try again in {} s.", delay.as_secs().max(1)));
     }
     lines.retain(|line| !line.is_empty());
     lines
+}
+
+/// The command that lists what there is of a kind. What is missing was named by the sentence.
+fn list_of(kind: &str) -> Option<String> {
+    match kind {
+        "server" | "resource" | "run" | "package" | "schedule" | "lifecycle" | "enrollment" | "notifier"
+        | "token" => Some(format!("settlectl {kind} list")),
+        "audit entry" => Some("settlectl audit list".to_owned()),
+        _ => None,
+    }
 }
 
 fn join_colon(subject: &str, description: &str) -> String {
@@ -201,11 +215,34 @@ fn join_colon(subject: &str, description: &str) -> String {
 
 /// What the person typed for a field of the request.
 pub(crate) fn flag_of(field: &str, command: &str) -> String {
+    // What a schedule does and what a watch shows are messages of their own; on the command line all flags stand side by side.
+    let inner = ["target.operation.", "target.enrollment.", "filters."].iter();
+    let field = inner.fold(field, |field, outer| field.strip_prefix(outer).unwrap_or(field));
     let (head, key) = field.split_once('.').unwrap_or((field, ""));
     let flag = match (head, command) {
         ("parameters", _) => return format!("--set {key}").trim_end().to_owned(),
         ("secrets", _) => return format!("--secret {key}").trim_end().to_owned(),
         ("labels", _) => return format!("--label {key}").trim_end().to_owned(),
+        ("server" | "servers", "watch" | "schedule") => "--server",
+        ("resource" | "resources", "watch" | "schedule") => "--resource",
+        ("operation", "schedule") => "--do",
+        ("lifecycle", "schedule") => "--enroll",
+        ("package", "schedule" | "watch") => "--package",
+        ("name" | "schedule", "schedule") => "NAME",
+        ("cron", "schedule") => "CRON",
+        ("subject" | "subjects", "schedule") => "--subject",
+        ("jitter_s", _) => "--jitter",
+        ("missed_within_s", _) => "--missed-within",
+        ("starts_at", "schedule") => "--starts",
+        ("ends_at", "schedule") => "--ends",
+        ("enrollment", "enrollment") => "ENROLLMENT",
+        ("lifecycle", "enroll") => "LIFECYCLE",
+        ("subject", "enroll") => "SUBJECT",
+        ("lifecycle" | "subject" | "stage" | "note", "enrollment") => return format!("--{head}"),
+        ("due_before", "enrollment") => "--due-before",
+        ("code", "lifecycle") => "CODE",
+        ("mapping", "lifecycle") => "--map",
+        ("seq", "audit") => "NUMBER",
         ("name" | "server", "server") | ("name", "token" | "notifier") => "NAME",
         ("name", _) => "--name",
         ("server", _) => "--server",
@@ -215,12 +252,13 @@ pub(crate) fn flag_of(field: &str, command: &str) -> String {
         ("host_key", "server") => "--host-key",
         ("identity_key", "server") => "--identity",
         ("identity", "server") => "--installation-identity",
-        ("time_zone", "server") => "--time-zone",
+        ("time_zone", _) => "--time-zone",
         ("windows", "server") => "--window",
         ("set_labels", "server") => "--label",
         ("remove_labels", "server") => "--unlabel",
-        ("resource", "run" | "watch") | ("resource_id", _) => "--resource",
+        ("resource", "run") | ("resource_id", _) => "--resource",
         ("resource", _) => "RESOURCE",
+        ("via" | "reason", "server") => return format!("--{head}"),
         ("run_id", "watch") => "--run",
         ("run_id", _) => "RUN",
         ("package", "resource") | ("packages", "notifier") => "--package",
@@ -239,7 +277,12 @@ pub(crate) fn flag_of(field: &str, command: &str) -> String {
         ("secret", "notifier") => "--secret-file",
         ("recipients", "notifier") => "--mail",
         ("events", "notifier") => "--event",
-        ("status" | "state" | "outcome" | "role" | "days" | "scope", _) | ("url" | "plain", "notifier") => {
+        (
+            "status" | "state" | "outcome" | "role" | "days" | "scope" | "payload" | "overlap" | "missed"
+            | "freshness" | "until" | "verb" | "result",
+            _,
+        )
+        | ("url" | "plain", "notifier") => {
             return format!("--{head}");
         }
         _ => return text::clean(field),
@@ -357,6 +400,24 @@ mod tests {
             ("resource_id", "run", "--resource"),
             ("status", "resource", "--status"),
             ("kinds", "watch", "--kind"),
+            ("cron", "schedule", "CRON"),
+            ("jitter_s", "schedule", "--jitter"),
+            ("target.operation.operation", "schedule", "--do"),
+            ("target.operation.servers", "schedule", "--server"),
+            ("target.operation.labels", "schedule", "--label"),
+            ("target.operation.resources", "schedule", "--resource"),
+            ("target.operation.parameters.port", "schedule", "--set port"),
+            ("target.operation.package", "schedule", "--package"),
+            ("target.enrollment.lifecycle", "schedule", "--enroll"),
+            ("target.enrollment.subjects", "schedule", "--subject"),
+            ("filters.labels", "watch", "--label"),
+            ("filters.server", "watch", "--server"),
+            ("filters.kinds", "watch", "--kind"),
+            ("via", "server", "--via"),
+            ("seq", "audit", "NUMBER"),
+            ("enrollment", "enrollment", "ENROLLMENT"),
+            ("packages", "notifier", "--package"),
+            ("events", "notifier", "--event"),
             ("something.else", "watch", "something.else"),
         ];
         for (field, command, flag) in table {
@@ -380,6 +441,14 @@ mod tests {
         let one = ErrorDetails::with_bad_request(vec![FieldViolation::new("name", "is too long")]);
         let status = Status::with_error_details(Code::InvalidArgument, "name: is too long", one);
         assert_eq!(Error::from_status(&status, "install").lines, ["--name: is too long"], "said once");
+    }
+
+    #[test]
+    fn what_is_not_there_is_said_once_with_the_list_of_what_is() {
+        let details = ErrorDetails::with_resource_info("server", "nope", "", "");
+        let status = Status::with_error_details(Code::NotFound, "there is no server `nope`", details);
+        let error = Error::from_status(&status, "server");
+        assert_eq!(error.lines, ["there is no server `nope`", "See which there are: settlectl server list"]);
     }
 
     #[test]

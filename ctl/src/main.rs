@@ -12,13 +12,11 @@ mod render;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use crate::errors::{Error, Exit};
 use crate::render::out::remark;
 
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
+    let cli = args::Cli::typed(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return end(&Error::output(&error)),

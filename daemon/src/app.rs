@@ -257,10 +257,12 @@ async fn detach(engine: &Engine, clock: &dyn Clock) {
     }
 }
 
-/// Checks what only the parts themselves can check: the packages, whom webhooks trust, and what callers from the network are shown.
-pub fn check(config: &Config) -> anyhow::Result<()> {
+/// Checks what only the parts themselves can check: the packages, whom webhooks trust, what callers from the network are shown, and the
+/// master key. Which keys the secrets of the store need shows only when it is opened.
+pub fn check(config: &Config, process: &Process) -> anyhow::Result<()> {
     outward::check(config)?;
     tls::check(config)?;
+    keys::read(config, process)?;
     load_catalog(config).map(drop)
 }
 

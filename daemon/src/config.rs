@@ -178,6 +178,15 @@ impl Config {
         load::load(sources, surroundings)
     }
 
+    /// The whole configuration as a file would say it, without the password of the store.
+    ///
+    /// # Errors
+    /// A path is not UTF-8.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        let database = Database { url: self.database.url_redacted() };
+        toml::to_string(&Self { database, ..self.clone() })
+    }
+
     /// Whether the watchdog that systemd announced can notice in time that a part of the daemon stands still.
     ///
     /// # Errors
@@ -286,6 +295,25 @@ fn days(n: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shown_can_be_read_again_and_tells_no_password() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("settled.toml");
+        let read = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            let sources = Sources { file: Some(file.clone()), ..Sources::default() };
+            Config::load(&sources, &Surroundings::bare("/home/ann")).unwrap()
+        };
+        let said = "[listen]\nmetrics = '127.0.0.1:9464'\n[access]\nadmins = ['unix:1000']\n\
+                    [[access.scoped]]\nwho = 'unix:1001'\nrole = 'operator'\nservers = ['label:tier=web']\n";
+        let config = read(said);
+        assert_eq!(read(&config.to_toml().unwrap()), config);
+
+        let config = read("[database]\nurl = 'postgres://settled:hunter2@db/settled'\n");
+        let shown = config.to_toml().unwrap();
+        assert!(shown.contains("settled:***@db") && !shown.contains("hunter2"), "{shown}");
+    }
 
     #[test]
     fn the_watchdog_must_leave_room_for_four_ticks() {

@@ -135,8 +135,8 @@ fn serve(settings: Settings) -> Result<(), Failure> {
     let sources = settings.sources().map_err(cannot_work)?;
     let config = load(&sources).map_err(cannot_work)?;
     let level = telemetry::init(&config.log).map_err(cannot_work)?;
-    app::check(&config).map_err(cannot_work)?;
     let process = Process::from_env();
+    app::check(&config, &process).map_err(cannot_work)?;
     if let Some(interval) = process.watchdog {
         config.check_watchdog(interval).map_err(cannot_work)?;
     }
@@ -164,8 +164,9 @@ async fn supervise(config: Config, process: Process, anew: Anew) -> anyhow::Resu
 fn check(settings: Settings) -> Result<(), Failure> {
     let config = load(&settings.sources().map_err(failed)?).map_err(failed)?;
     telemetry::filter(&config.log.level).map_err(failed)?;
-    app::check(&config).map_err(failed)?;
-    print(&format!("{config:#?}\nThe configuration can work.\n"))
+    app::check(&config, &Process::from_env()).map_err(failed)?;
+    let shown = config.to_toml().map_err(failed)?;
+    print(&format!("{shown}\n# The configuration can work.\n"))
 }
 
 fn check_backup(settings: Settings, file: &Path) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
@@ -34,23 +34,29 @@ pub fn init(log: &Log) -> anyhow::Result<Level> {
     Ok(Level(handle))
 }
 
-/// Reads `log.level`. A filter that names nobody's target is accepted, as targets are not known beforehand.
+/// Reads `log.level`. A filter that names nobody's target is accepted, as targets are not known beforehand; a word alone has to be a level,
+/// since a mistyped one would be taken for a target, and silence everything else.
 ///
 /// # Errors
 /// The text is no filter.
 pub fn filter(level: &str) -> anyhow::Result<EnvFilter> {
-    // The tick's crate tells of every job at level info; whoever wants to read that can still name it.
-    let level = if level.contains("tokio_cron_scheduler") {
-        level.to_owned()
-    } else {
-        format!("tokio_cron_scheduler=warn,{level}")
-    };
-    EnvFilter::try_new(&level).map_err(|error| {
+    let refused = |why: String| {
         anyhow::anyhow!(
-            "log.level = {level:?} is no log filter ({error}): write error, warn, info, debug or trace, \
-             or a list such as info,settled::dispatch=debug"
+            "log.level = {level:?} is no log filter ({why}): write error, warn, info, debug or trace, \
+             or filters such as info,settled::dispatch=debug"
         )
-    })
+    };
+    let is_level_or_filter =
+        |word: &str| word.is_empty() || word.contains(['=', '[']) || word.parse::<LevelFilter>().is_ok();
+    if let Some(word) = level.split(',').map(str::trim).find(|word| !is_level_or_filter(word)) {
+        return Err(refused(format!("`{word}` is no level")));
+    }
+    let filter = EnvFilter::try_new(level).map_err(|error| refused(error.to_string()))?;
+    // The tick's crate tells of every job at level info; whoever wants to read that can still name it.
+    if level.contains("tokio_cron_scheduler") {
+        return Ok(filter);
+    }
+    Ok(filter.add_directive("tokio_cron_scheduler=warn".parse()?))
 }
 
 type Output = Box<dyn Layer<Registry> + Send + Sync>;
@@ -88,11 +94,26 @@ mod tests {
 
     #[test]
     fn a_level_that_is_none_is_refused_by_name() {
-        for level in ["info", "warn,settled::dispatch=debug", "off"] {
+        for level in ["info", "INFO", "warn,settled::dispatch=debug", "off", "warn,[run{id=7}]=trace"] {
             assert!(filter(level).is_ok(), "{level}");
         }
-        let message = filter("settled=loud").unwrap_err().to_string();
-        assert!(message.contains("log.level") && message.contains("loud"), "{message}");
+        for (level, wrong) in [
+            ("infos", "`infos` is no level"),
+            ("warn,settled::dispatch", "`settled::dispatch` is no level"),
+            ("settled=loud", "error parsing level filter"),
+        ] {
+            let message = filter(level).unwrap_err().to_string();
+            let said = format!("log.level = {level:?} is no log filter");
+            assert!(message.starts_with(&said), "as it was written: {message}");
+            assert!(message.contains(wrong) && message.contains("write error, warn, info"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_tick_is_quiet_unless_it_is_named() {
+        let quiet = |level| filter(level).unwrap().to_string().contains("tokio_cron_scheduler=warn");
+        assert!(quiet("debug"));
+        assert!(!quiet("info,tokio_cron_scheduler=debug"));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(crate) enum AuditCommand {
     /// One entry: what was changed, from what to what, its run, and what was committed with it
     Show {
         /// Its number, as the list shows it
-        #[arg(value_name = "NUMBER")]
+        #[arg(value_name = "NUMBER", value_parser = values::audit_number)]
         seq: u64,
     },
     /// Everything, oldest first, as JSON: one entry a line

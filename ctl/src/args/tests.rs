@@ -1,5 +1,3 @@
-use clap::CommandFactory as _;
-
 use super::*;
 
 #[test]
@@ -154,8 +152,25 @@ fn what_people_ask_of_notifiers_is_understood() {
 fn understands(table: &[(&str, bool)]) {
     for (line, good) in table {
         let words = std::iter::once("settlectl").chain(line.split(' '));
-        let parsed = Cli::try_parse_from(words);
+        let parsed = Cli::typed(words.map(OsString::from));
         assert_eq!(parsed.is_ok(), *good, "{line}: {:?}", parsed.err().map(|e| e.to_string()));
+    }
+}
+
+#[test]
+fn an_empty_value_that_was_typed_is_refused_by_its_name() {
+    for (line, flag) in [
+        ("server add ok1 10.0.0.1 --user ''", "--user <USER>"),
+        ("server edit ok1 --user ''", "--user <USER>"),
+        ("install site --server web1 --name ''", "--name <NAME>"),
+        ("server show ''", "<SERVER>"),
+        ("watch --server web1 --server ''", "--server <SERVER>"),
+        ("notifier create ops --mail a@b --package ''", "--package <PACKAGE>"),
+        ("run list --resource ''", "--resource <RESOURCE>"),
+    ] {
+        let words = line.split(' ').map(|word| word.trim_matches('\'').into());
+        let error = Cli::typed(std::iter::once("settlectl".into()).chain(words)).unwrap_err().to_string();
+        assert!(error.contains(&format!("{flag} is empty")), "{line}: {error}");
     }
 }
 

@@ -50,10 +50,19 @@ pub(crate) fn host_port(text: &str) -> Result<HostPort, String> {
         None => None,
         Some(digits) => match digits.parse::<u16>() {
             Ok(port) if port > 0 => Some(port),
-            _ => return Err(format!("'{digits}' is not a port: it is a number from 1 to 65535")),
+            _ => {
+                return Err(format!(
+                    "write HOST or HOST:PORT, the port a number from 1 to 65535; '{digits}' is none"
+                ));
+            }
         },
     };
     Ok(HostPort { host: host.to_owned(), port })
+}
+
+/// The number of an audit entry.
+pub(crate) fn audit_number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "it is the number of an audit entry, as 'settlectl audit list' shows it".into())
 }
 
 /// `SHA256:` and 43 characters of base64.
@@ -181,7 +190,10 @@ pub(crate) fn secrets(given: &[String]) -> Result<BTreeMap<String, Vec<u8>>, Err
             return Err(Error::usage(format!("{key} is given twice.")));
         }
         let value = match source {
-            Source::File(path) => read_file(path, VALUE_BYTES_MAX).map_err(Error::usage)?,
+            Source::File(path) => {
+                let read = read_file(path, VALUE_BYTES_MAX);
+                read.map_err(|why| Error::usage(format!("--secret {key}: {why}.")))?
+            }
             Source::Stdin => {
                 if let Some(other) = stdin_of.replace(key.to_owned()) {
                     let line = format!("stdin can only be one secret, not {other} and {key}: use files.");
@@ -220,7 +232,8 @@ fn secret_source(text: &str) -> Result<(&str, Source<'_>), Error> {
 
 /// A secret that stands alone in a file, without the end of its last line.
 pub(crate) fn one_secret(path: &Path) -> Result<Vec<u8>, Error> {
-    let mut secret = read_file(path, VALUE_BYTES_MAX).map_err(Error::usage)?;
+    let read = read_file(path, VALUE_BYTES_MAX);
+    let mut secret = read.map_err(|why| Error::usage(format!("--secret-file: {why}.")))?;
     for end in [b'\n', b'\r'] {
         if secret.last() == Some(&end) {
             secret.pop();
@@ -239,7 +252,8 @@ fn read_stdin() -> Result<Vec<u8>, Error> {
 
 /// A private key for a server, as it stands in the file.
 pub(crate) fn identity(path: &Path) -> Result<Vec<u8>, Error> {
-    let key = read_file(path, IDENTITY_BYTES_MAX).map_err(Error::usage)?;
+    let read = read_file(path, IDENTITY_BYTES_MAX);
+    let key = read.map_err(|why| Error::usage(format!("--identity: {why}.")))?;
     let shown = path.display();
     if key.starts_with(b"ssh-") || key.starts_with(b"ecdsa-") {
         let line =

@@ -1,7 +1,6 @@
 //! Finds out where the daemon listens: flag or environment, then configuration file, then the usual sockets.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -10,6 +9,8 @@ use crate::errors::Error;
 
 /// The usual sockets, in the order in which they are looked for. The last is meant when none exists.
 const SOCKETS: [&str; 2] = ["./.settled/settled.sock", "/run/settled/settled.sock"];
+/// Where the endpoint stands when no flag tells it.
+const VARIABLE: &str = "SETTLECTL_ENDPOINT";
 /// The configuration file of the whole machine.
 const MACHINE_FILE: &str = "/etc/settlectl.toml";
 
@@ -18,8 +19,6 @@ const MACHINE_FILE: &str = "/etc/settlectl.toml";
 pub(crate) enum Place {
     /// A unix socket.
     Socket(PathBuf),
-    /// Plain HTTP on this machine: `http://host:port`.
-    Loopback(String),
     /// TLS, anywhere: `https://host:port`.
     Network {
         /// Name or address, as it has to stand in the certificate.
@@ -70,22 +69,7 @@ impl Place {
             return network(authority.trim_end_matches('/'))
                 .ok_or_else(|| format!("'{text}' names no host and port: write https://HOST:PORT"));
         }
-        let Some(authority) = text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/')) else {
-            return Err(format!("'{text}' is not an endpoint: write unix:/path or https://HOST:PORT"));
-        };
-        match authority.rsplit_once(':') {
-            Some((host, port)) if port.parse::<u16>().is_ok_and(|p| p > 0) => {
-                if is_loopback(host) {
-                    Ok(Place::Loopback(format!("http://{authority}")))
-                } else {
-                    Err(format!(
-                        "'{text}' is another machine, and without TLS everyone between could read along: \
-                         write https://HOST:PORT (the daemon's listen.tcp)."
-                    ))
-                }
-            }
-            _ => Err(format!("'{text}' names no port: write http://127.0.0.1:PORT")),
-        }
+        Err(format!("'{text}' is not an endpoint: write unix:/path or https://HOST:PORT"))
     }
 }
 
@@ -93,7 +77,6 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::Socket(path) => write!(f, "unix:{}", path.display()),
-            Place::Loopback(uri) => f.write_str(uri),
             Place::Network { host, port } if host.contains(':') => write!(f, "https://[{host}]:{port}"),
             Place::Network { host, port } => write!(f, "https://{host}:{port}"),
         }
@@ -113,11 +96,6 @@ fn network(authority: &str) -> Option<Place> {
     (is_plain && !is_bare_v6).then(|| Place::Network { host: host.to_owned(), port })
 }
 
-fn is_loopback(host: &str) -> bool {
-    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 /// The configuration file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -135,8 +113,9 @@ struct Settings {
 ///
 /// What the file says of credentials is for the endpoint that it names, and is shown to no other.
 pub(crate) fn find(given: Option<&str>, credentials: Credentials) -> Result<Way, Error> {
-    if let Some(text) = given {
-        let place = Place::parse(text).map_err(Error::usage)?;
+    let variable = || std::env::var(VARIABLE).ok().filter(|text| !text.is_empty());
+    if let Some(text) = given.map(str::to_owned).or_else(variable) {
+        let place = Place::parse(&text).map_err(Error::usage)?;
         return Ok(Way { place, credentials });
     }
     let own = own_file();
@@ -198,15 +177,10 @@ mod tests {
             ("unix:/run/s.sock", Some("unix:/run/s.sock")),
             ("unix:///run/s.sock", Some("unix:/run/s.sock")),
             ("unix:./s.sock", Some("unix:./s.sock")),
-            ("http://127.0.0.1:7070", Some("http://127.0.0.1:7070")),
-            ("http://[::1]:7070/", Some("http://[::1]:7070")),
-            ("http://localhost:7070", Some("http://localhost:7070")),
+            ("http://127.0.0.1:7070", None),
+            ("http://localhost:7070", None),
             ("unix:", None),
             ("/run/s.sock", None),
-            ("http://127.0.0.1", None),
-            ("http://127.0.0.1:0", None),
-            ("http://10.0.0.1:7070", None),
-            ("http://localhost.example:7070", None),
             ("https://settled.example:7070/", Some("https://settled.example:7070")),
             ("https://[2001:db8::1]:7070", Some("https://[2001:db8::1]:7070")),
             ("https://2001:db8::1:7070", None),

@@ -24,7 +24,7 @@ pub(crate) fn list(servers: &[Server], wide: bool, style: Style, now: Timestamp)
             word_or_empty::<ServerStatus>(s.status),
             word_or_empty::<Reach>(s.reach),
             text::age(s.last_seen.as_ref(), now),
-            text::short(why, 60),
+            if wide { text::clean(why) } else { text::short(why, 60) },
         ];
         if wide {
             row.push(s.id.clone());
@@ -69,6 +69,8 @@ fn labels(s: &Server) -> String {
 
 /// One server.
 pub(crate) fn show(s: &Server, style: Style, now: Timestamp) -> String {
+    // A first refusal is the last error, too, which tells more of it.
+    let told_below = s.last_error.as_ref().is_some_and(|failure| failure.message == s.reach_detail);
     let pairs = vec![
         ("Server", text::clean(&s.name)),
         ("Id", s.id.clone()),
@@ -85,7 +87,7 @@ pub(crate) fn show(s: &Server, style: Style, now: Timestamp) -> String {
         ("Repair dpkg", if s.repair_dpkg { "yes" } else { "no" }.to_owned()),
         ("Status", word_or_empty::<ServerStatus>(s.status)),
         ("Reach", word_or_empty::<Reach>(s.reach)),
-        ("Why", text::clean(&s.reach_detail)),
+        ("Why", if told_below { String::new() } else { text::clean(&s.reach_detail) }),
         ("Last seen", text::when(s.last_seen.as_ref(), now)),
         ("Created", text::when(s.created_at.as_ref(), now)),
         ("Changed", text::when(s.updated_at.as_ref(), now)),
@@ -128,6 +130,8 @@ fn fact(name: &str, value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use settled_proto::v1::Failure;
+
     use super::*;
 
     #[test]
@@ -172,5 +176,13 @@ mod tests {
                 .contains("the host key changed")
         );
         assert!(show(&server, Style::default(), now).contains("Why"));
+
+        let why = "the host key changed ".repeat(9);
+        let (reach_detail, failure) = (why.clone(), Failure { message: why.clone(), ..Failure::default() });
+        let server = Server { reach_detail, last_error: Some(failure), ..server };
+        let shown = show(&server, Style::default(), now);
+        assert_eq!(shown.matches(why.trim()).count(), 1, "said once: {shown}");
+        let rows = |wide| list(std::slice::from_ref(&server), wide, Style::default(), now);
+        assert!(!rows(false).contains(why.trim()) && rows(true).contains(why.trim()), "{}", rows(true));
     }
 }

@@ -82,7 +82,7 @@ fn what_was_typed_wrong_ends_with_2_before_anyone_is_asked() {
     let dir = tempfile::tempdir().unwrap();
     let table = [
         ("frobnicate", "unrecognized"),
-        ("status --endpoint http://192.0.2.1:7070", "without TLS"),
+        ("status --endpoint http://localhost:1", "write unix:/path or https://HOST:PORT"),
         ("server add web1 2001:db8::7 --user u", "brackets"),
         ("install site --server web1 --set a=@/does/not/exist", "--set a: /does/not/exist cannot be read"),
     ];

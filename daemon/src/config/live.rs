@@ -71,6 +71,7 @@ fn flatten(value: &Value, path: &str, found: &mut BTreeSet<(String, String)>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rules::NUMBERS;
     use super::super::{Sources, Surroundings};
     use super::*;
 
@@ -87,6 +88,27 @@ mod tests {
         for live in LIVE {
             assert!(keys.iter().any(|(key, _)| key == live), "{live}");
         }
+    }
+
+    #[test]
+    fn the_page_of_the_configuration_has_every_key_as_it_is() {
+        let page = include_str!("../../../docs/configuration.md");
+        let config = Config::load(&Sources::default(), &Surroundings::systemd()).unwrap();
+        let mut keys = BTreeSet::new();
+        flatten(&values(&config), "", &mut keys);
+        for (key, value) in &keys {
+            let default = match value.trim_matches('"') {
+                "null" => "-".to_owned(),
+                value => format!("`{value}`"),
+            };
+            let number = NUMBERS.iter().find(|number| number.key == key);
+            let range = number.map_or(String::new(), |number| format!("{} to {}", number.min, number.max));
+            let reload = if LIVE.contains(&key.as_str()) { "yes" } else { "" };
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{key}` | {default} | {range}")));
+            let row = row.unwrap_or_else(|| panic!("docs/configuration.md: | `{key}` | {default} | {range}"));
+            assert_eq!(row.split(" | ").nth(3).map(str::trim), Some(reload), "{row}");
+        }
+        assert_eq!(page.lines().filter(|line| line.starts_with("| `")).count(), keys.len(), "and no other");
     }
 
     #[test]

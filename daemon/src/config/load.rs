@@ -296,6 +296,11 @@ fn sentence(error: &figment::Error) -> String {
         Kind::UnknownVariant(_, known) => format!("{key}{from} must be one of: {}", known.join(", ")),
         Kind::Message(message) => match key.as_str() {
             "" => format!("The configuration cannot be read{from}: {}", without_excerpt(message)),
+            key @ ("listen.tcp" | "listen.metrics") => {
+                format!(
+                    "{key}{from} is no address with a port: write IP:PORT, for instance 127.0.0.1:7443 or [::1]:7443"
+                )
+            }
             key => format!("{key}{from}: {}", without_excerpt(message)),
         },
         other => format!("{key}{from}: {other}"),

@@ -168,8 +168,8 @@ pub(super) fn longest_pause_s(first_s: u64, attempts: u32) -> u64 {
 pub(super) struct Number {
     pub(super) key: &'static str,
     pub(super) value: fn(&Config) -> u64,
-    min: u64,
-    max: u64,
+    pub(super) min: u64,
+    pub(super) max: u64,
 }
 
 const fn number(key: &'static str, value: fn(&Config) -> u64, min: u64, max: u64) -> Number {

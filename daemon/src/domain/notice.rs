@@ -69,6 +69,12 @@ impl NoticeEvent {
         Self::ResourceDrifted,
     ];
 
+    /// Whether it is of a server as a whole, and of no package on it.
+    pub fn is_of_server(self) -> bool {
+        use NoticeEvent as E;
+        matches!(self, E::ServerUnreachable | E::ServerRefused | E::ServerBack | E::LaneHeld | E::LaneFreed)
+    }
+
     /// Whether someone can ask for it. The test comes to whom it is for, and to nobody else.
     pub fn can_be_asked_for(self) -> bool {
         self != Self::Test
@@ -244,6 +250,23 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// What is told when no event was named: what went wrong, as far as it can be of these packages.
+    #[must_use]
+    pub fn or_trouble(mut self) -> Self {
+        if self.events.is_empty() {
+            let of_servers = self.packages.is_empty();
+            let trouble = NoticeEvent::TROUBLE.into_iter();
+            self.events.extend(trouble.filter(|event| of_servers || !event.is_of_server()));
+        }
+        self
+    }
+
+    /// An event that can never be told, since nothing of servers is told beside packages.
+    pub fn never_told(&self) -> Option<NoticeEvent> {
+        let mut events = self.events.iter().copied();
+        events.find(|event| !self.packages.is_empty() && event.is_of_server())
+    }
+
     /// Whether this is told, where its server has these labels.
     pub fn fits(&self, notice: &Notice, labels: &BTreeMap<String, String>) -> bool {
         let of_package = |package: &String| self.packages.contains(package);

@@ -111,10 +111,15 @@ impl Engine {
 
     /// The package of this name.
     pub(super) fn package(&self, name: &str) -> Result<Arc<Definition>, Refusal> {
+        self.package_of("package", name)
+    }
+
+    /// The package that this field of a request names.
+    pub(super) fn package_of(&self, field: &str, name: &str) -> Result<Arc<Definition>, Refusal> {
         self.catalog().get(name).ok_or_else(|| {
             let known: Vec<_> = self.catalog().iter().map(|d| d.name.clone()).collect();
             let known = known.join(", ");
-            Refusal::field("package", format!("there is no package `{name}`; there are {known}"))
+            Refusal::field(field, format!("there is no package `{name}`; there are {known}"))
         })
     }
 }

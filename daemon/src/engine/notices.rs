@@ -14,7 +14,7 @@ pub use sending::{Letter, Outcome, Posted};
 use super::{Answer, Asked, Engine, Refusal, valid};
 use crate::catalog::{NoEndpoint, check_endpoint};
 use crate::domain::id::RunId;
-use crate::domain::notice::{self, Notice, NoticeEvent, Wanted, is_address};
+use crate::domain::notice::{self, Notice, Wanted, is_address};
 use crate::store::rows::{DeliveryRow, NotifierRow};
 use crate::store::{Command, StoreError, Unit, Wants};
 
@@ -78,6 +78,12 @@ impl NewNotifier {
                 valid::resource_name(package).map_err(|why| format!("`{}` {why}", package.escape_debug())),
             );
         }
+        if let Some(event) = self.wanted.never_told() {
+            problems.add(
+                "events",
+                format!("`{event}` is of servers, of which nothing is told with packages: make a notifier of its own for it"),
+            );
+        }
         match &self.way {
             Way::Webhook { url, plain, secret } => {
                 problems.check("url", endpoint(url, *plain));
@@ -100,10 +106,7 @@ impl NewNotifier {
             Way::Webhook { url, .. } => (WEBHOOK, url.clone(), &[][..]),
             Way::Email { recipients } => (EMAIL, String::new(), &recipients[..]),
         };
-        let mut wanted = self.wanted.clone();
-        if wanted.events.is_empty() {
-            wanted.events.extend(NoticeEvent::TROUBLE);
-        }
+        let wanted = self.wanted.clone().or_trouble();
         let row = NotifierRow {
             id,
             name: self.name.clone(),
@@ -123,7 +126,7 @@ impl NewNotifier {
 fn endpoint(url: &str, plain: bool) -> Result<(), String> {
     check_endpoint(url, plain).map_err(|bad| match bad {
         NoEndpoint::Form => bad.to_string(),
-        NoEndpoint::Plain => format!("{bad}, so say plainly that you want that (plain, --plain)"),
+        NoEndpoint::Plain => format!("{bad}, so say plainly that you want that"),
     })
 }
 
@@ -155,6 +158,9 @@ impl Command for CreateNotifier {
     async fn run(&self, unit: &mut Unit<'_>) -> Result<NotifierRow, Refusal> {
         if let Some(answer) = self.asked.recall(unit).await? {
             return notifier_of(answer);
+        }
+        for package in &self.notifier.wanted.packages {
+            self.engine.package_of("packages", package)?;
         }
         let others = unit.db().await?.notifiers().await?;
         if let Some(other) = others.iter().find(|other| other.name == self.notifier.name) {

@@ -161,7 +161,7 @@ impl Engine {
         let mut problems = valid::Problems::default();
         problems.check("name", valid::resource_name(&token.name));
         if token.days > TOKEN_DAYS_MAX {
-            problems.add("days", format!("must be 1 to {TOKEN_DAYS_MAX}, or 0 for {DAYS_DEFAULT}"));
+            problems.add("days", format!("must be 1 to {TOKEN_DAYS_MAX}; left out, it is {DAYS_DEFAULT}"));
         }
         if token.scope.len() > SELECTORS_MAX {
             problems.add("scope", format!("must be at most {SELECTORS_MAX}"));

@@ -176,11 +176,11 @@ fn warning(reach: &str, n: i64) -> Option<String> {
     match Reach::parse(reach)? {
         Reach::Ok | Reach::Paused => None,
         Reach::Unreachable => Some(format!(
-            "{servers} cannot be reached; settled keeps trying. See which: settlectl server list"
+            "{servers} cannot be reached; settled keeps trying. See which: settlectl server list; and why: settlectl server show NAME"
         )),
         Reach::Refused => Some(format!(
-            "{servers} refused settled (changed host key, refused login or missing sudo). See which and why: \
-             settlectl server list; then settlectl server rekey (host key) or settlectl server edit"
+            "{servers} refused settled (changed host key, refused login or missing sudo). See which: settlectl server list; why: \
+             settlectl server show NAME; then settlectl server rekey (host key) or settlectl server edit"
         )),
     }
 }

@@ -39,6 +39,11 @@ impl Named {
         Self { object: name.to_owned(), server: name.to_owned() }
     }
 
+    /// One that is to be; its name is the package's, when none is given.
+    fn new_resource(server: &str, package: &str, name: &str) -> Self {
+        Self::resource(&format!("{server}/{package}/{}", if name.is_empty() { package } else { name }))
+    }
+
     /// By its path, `web1/site/shop`, or by its id.
     fn resource(path: &str) -> Self {
         let server = path.split_once('/').map(|(server, _)| server).unwrap_or_default();
@@ -76,8 +81,8 @@ commands! {
     PauseServerRequest is |m| Named::server(&m.server);
     ResumeServerRequest is |m| Named::server(&m.server);
     DeleteServerRequest is |m| Named::server(&m.server);
-    InstallRequest is |m| Named::resource(&format!("{}/{}/{}", m.server, m.package, m.name));
-    AdoptRequest is |m| Named::resource(&format!("{}/{}/{}", m.server, m.package, m.name));
+    InstallRequest is |m| Named::new_resource(&m.server, &m.package, &m.name);
+    AdoptRequest is |m| Named::new_resource(&m.server, &m.package, &m.name);
     UpdateResourceRequest is |m| Named::resource(&m.resource);
     RemoveResourceRequest is |m| Named::resource(&m.resource);
     PauseResourceRequest is |m| Named::resource(&m.resource);

@@ -101,14 +101,15 @@ pub(super) fn word<T: TryFrom<i32>>(field: &str, number: i32) -> Result<T, Refus
 /// `least`: the shortest time that gives it a chance.
 pub(super) fn turn(seconds: u32, priority: i32, least: Duration) -> Result<Turn, Refusal> {
     if seconds > QUEUE_LIMIT_S_MAX {
-        let message =
-            format!("must be 1 to {QUEUE_LIMIT_S_MAX} seconds (30 days), or 0 for the daemon's default");
+        let message = format!(
+            "must be 1 to {QUEUE_LIMIT_S_MAX} seconds (30 days); left out, the package or the daemon decides"
+        );
         return Err(Refusal::field("queue_limit_s", message));
     }
     let limit = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
     if limit.is_some_and(|limit| limit < least) {
         let message = format!(
-            "must be at least {} seconds, or 0 for the daemon's default: with less the run would end before a server that is away, \
+            "must be at least {} seconds: with less the run would end before a server that is away, \
              is busy or changes hands is looked at a second time (lane.unreachable_retry_s, lane.busy_retry_s, lane.lease_s)",
             least.as_secs()
         );

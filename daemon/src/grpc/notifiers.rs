@@ -105,9 +105,16 @@ impl Api {
         let state = convert::delivery_state_word(check::word("state", m.state)?).map(str::to_owned);
         check::words("notifier", &m.notifier, 63)?;
         let notifier = Some(m.notifier).filter(|name| !name.is_empty());
-        let filter = DeliveryFilter { notifier, state };
         let before = page.after.parse().ok();
-        let rows = self.engine().store().read().await?.db().deliveries(&filter, before, page.limit()).await?;
+        let mut reader = self.engine().store().read().await?;
+        let mut db = reader.db();
+        if let Some(name) = &notifier
+            && db.notifier(name).await?.is_none()
+        {
+            return Err(Refusal::NotFound { what: "notifier", name: name.clone() });
+        }
+        let filter = DeliveryFilter { notifier, state };
+        let rows = db.deliveries(&filter, before, page.limit()).await?;
         let keyed = rows.iter().map(|row| Ok((row.seq.to_string(), convert::delivery(row)?)));
         let (deliveries, next_page_token) = page.cut_keyed(keyed.collect::<Result<_, Refusal>>()?);
         Ok(v1::ListDeliveriesResponse { deliveries, next_page_token })

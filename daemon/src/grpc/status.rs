@@ -19,6 +19,8 @@ use crate::store::{BackupError, StoreError};
 const MESSAGE_BYTES_MAX: usize = 800;
 /// Longest name that is repeated to the caller, in bytes.
 pub(super) const NAME_BYTES_MAX: usize = 200;
+/// Longest value in a violation, in bytes.
+const QUOTED_BYTES_MAX: usize = 60;
 /// Most violations that are told.
 const VIOLATIONS_MAX: usize = 12;
 /// Longest violation, in bytes.
@@ -38,7 +40,12 @@ pub(super) fn refused(refusal: Refusal, engine: &Engine) -> Status {
         Refusal::Exists { what, id, .. } => {
             Reason::AlreadyExists.with(message, ErrorDetails::with_resource_info(what, id, "", ""))
         }
-        Refusal::Invalid(problems) => Reason::WrongFields.with(message, violations(&problems)),
+        Refusal::Invalid(problems) => {
+            let problems: Vec<_> = problems.into_iter().map(brief).collect();
+            let details = violations(&problems);
+            let message = clipped(&Refusal::Invalid(problems).to_string(), MESSAGE_BYTES_MAX);
+            Reason::WrongFields.with(message, details)
+        }
         Refusal::Closed { opens, .. } => {
             let opens = jiff::Timestamp::from_microsecond(opens.0).map(|at| at.to_string());
             let values = HashMap::from([("opens".to_owned(), opens.unwrap_or_default())]);
@@ -144,6 +151,16 @@ fn violations(problems: &[FieldProblem]) -> ErrorDetails {
         FieldViolation::new(clipped(&p.field, NAME_BYTES_MAX), clipped(&p.message, VIOLATION_BYTES_MAX))
     };
     ErrorDetails::with_bad_request(problems.iter().take(VIOLATIONS_MAX).map(violation).collect::<Vec<_>>())
+}
+
+/// What is wrong, with no more of each value than tells which one is meant: what is wrong with it stands behind it.
+fn brief(problem: FieldProblem) -> FieldProblem {
+    let quoted = |(at, text): (usize, &str)| match at % 2 {
+        0 => text.to_owned(),
+        _ => clipped(text, QUOTED_BYTES_MAX),
+    };
+    let parts: Vec<_> = problem.message.split('`').enumerate().map(quoted).collect();
+    FieldProblem { message: parts.join("`"), ..problem }
 }
 
 /// The status of a watch that cannot go on.

@@ -7,6 +7,7 @@ mod daemon;
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -23,12 +24,33 @@ fn check_tells_what_can_work_and_what_cannot_and_starts_nothing() {
     let home = Home::new();
     let good = home.run("check");
     assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
-    assert!(text(&good.stdout).ends_with("The configuration can work.\n"), "{}", text(&good.stdout));
+    assert!(text(&good.stdout).ends_with("# The configuration can work.\n"), "{}", text(&good.stdout));
+
+    let typo = home.run("check --log-level infos");
+    assert_eq!(typo.status.code(), Some(1), "{}", text(&typo.stdout));
+    assert!(text(&typo.stderr).contains("log.level = \"infos\""), "{}", text(&typo.stderr));
 
     home.package("typo", &definition("typo", "a").replace("script", "scirpt"));
     let bad = home.run("check");
     assert_eq!(bad.status.code(), Some(1));
     assert!(text(&bad.stderr).contains("typo.toml:"), "{}", text(&bad.stderr));
+
+    std::fs::remove_file(home.path("packages/typo.toml")).unwrap();
+    let key = home.path("master.key");
+    home.configure(&format!("[secrets]\nkey_file = '{}'", key.display()));
+    for (bytes, mode, wrong) in [
+        (None, 0o600, "put the key there"),
+        (Some(31), 0o600, "holds 31 bytes"),
+        (Some(32), 0o644, "others may read it (mode 644)"),
+    ] {
+        if let Some(bytes) = bytes {
+            std::fs::write(&key, vec![7; bytes]).unwrap();
+            std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let bad = home.run("check");
+        assert_eq!(bad.status.code(), Some(1), "{}", text(&bad.stdout));
+        assert!(text(&bad.stderr).contains(wrong), "{}", text(&bad.stderr));
+    }
 
     home.configure("[lane]\nlease_s = 5");
     let bad = home.run("check");

@@ -11,6 +11,14 @@ use tonic::Code;
 
 use crate::fields;
 
+/// Of which nothing is told beside packages.
+const OF_SERVERS: [NoticeEvent; 5] = [
+    NoticeEvent::ServerUnreachable,
+    NoticeEvent::ServerRefused,
+    NoticeEvent::ServerBack,
+    NoticeEvent::LaneHeld,
+    NoticeEvent::LaneFreed,
+];
 const SECRET: &str = "a secret of more than 16 bytes";
 
 fn webhook(request_id: &str, name: &str) -> CreateNotifierRequest {
@@ -36,7 +44,7 @@ fn mail(request_id: &str, name: &str) -> CreateNotifierRequest {
 async fn p2_p12_a_notifier_is_made_once_and_shown_without_its_secret() {
     let api = Served::start().await;
     let labels = BTreeMap::from([("tier".to_owned(), "web".to_owned())]);
-    let request = CreateNotifierRequest { labels, packages: vec!["site".to_owned()], ..webhook("n1", "ops") };
+    let request = CreateNotifierRequest { labels, ..webhook("n1", "ops") };
     let made = api.admin().create_notifier(request.clone()).await.unwrap().into_inner().notifier.unwrap();
     let again = api.admin().create_notifier(request).await.unwrap().into_inner().notifier.unwrap();
     assert_eq!(again, made);
@@ -51,6 +59,11 @@ async fn p2_p12_a_notifier_is_made_once_and_shown_without_its_secret() {
         NoticeEvent::ResourceDrifted,
     ];
     assert_eq!(made.events().collect::<Vec<_>>(), trouble, "what goes wrong, when nobody says");
+    let packages = vec!["site".to_owned()];
+    let of_package = CreateNotifierRequest { packages, ..webhook("n4", "sites") };
+    let of_package = api.admin().create_notifier(of_package).await.unwrap().into_inner().notifier.unwrap();
+    let of_packages = trouble.into_iter().filter(|event| !OF_SERVERS.contains(event));
+    assert_eq!(of_package.events().collect::<Vec<_>>(), of_packages.collect::<Vec<_>>());
     let taken = api.admin().create_notifier(webhook("n2", "ops")).await.unwrap_err();
     assert_eq!(taken.code(), Code::AlreadyExists, "{taken:?}");
 
@@ -59,7 +72,7 @@ async fn p2_p12_a_notifier_is_made_once_and_shown_without_its_secret() {
     let mails = api.admin().create_notifier(request).await.unwrap().into_inner().notifier.unwrap();
     assert_eq!((mails.url.as_str(), &mails.recipients[..]), ("", &["ops@example.org".to_owned()][..]));
     let all = api.admin().list_notifiers(ListNotifiersRequest {}).await.unwrap().into_inner().notifiers;
-    assert_eq!(all, [mails, made.clone()]);
+    assert_eq!(all, [mails, made.clone(), of_package]);
     for named in ["ops", &made.id] {
         let request = GetNotifierRequest { notifier: named.to_owned() };
         let one = api.admin().get_notifier(request).await.unwrap().into_inner().notifier.unwrap();
@@ -91,7 +104,12 @@ async fn what_is_wrong_with_a_notifier_is_told_field_by_field() {
         (CreateNotifierRequest { events: vec![99], ..mail("x", "ops") }, "events"),
         (CreateNotifierRequest { packages: vec!["a b".to_owned()], ..mail("x", "ops") }, "packages"),
     ];
-    for (request, field) in table {
+    let never = |event: NoticeEvent| {
+        let (events, packages) = (vec![event.into()], vec!["site".to_owned()]);
+        (CreateNotifierRequest { events, packages, ..mail("x", "ops") }, "events")
+    };
+    let unknown = CreateNotifierRequest { packages: vec!["nopkg".to_owned()], ..mail("x", "ops") };
+    for (request, field) in table.into_iter().chain(OF_SERVERS.map(never)).chain([(unknown, "packages")]) {
         let refused = api.admin().create_notifier(request.clone()).await.unwrap_err();
         assert_eq!(fields(&refused), [field], "{request:?}: {refused:?}");
     }
@@ -129,8 +147,9 @@ async fn a_test_is_queued_once_and_goes_with_its_notifier() {
     assert_eq!(api.admin().delete_notifier(delete("d1")).await.unwrap().into_inner(), gone);
     assert_eq!(api.admin().delete_notifier(delete("d2")).await.unwrap_err().code(), Code::NotFound);
     assert_eq!(api.admin().test_notifier(ask("t3")).await.unwrap_err().code(), Code::NotFound);
-    let left = api.admin().list_deliveries(page(9, "")).await.unwrap().into_inner();
-    assert_eq!(left.deliveries, []);
+    assert_eq!(api.admin().list_deliveries(page(9, "")).await.unwrap_err().code(), Code::NotFound);
+    let all = ListDeliveriesRequest { notifier: String::new(), ..page(9, "") };
+    assert_eq!(api.admin().list_deliveries(all).await.unwrap().into_inner().deliveries, []);
 }
 
 #[test]

@@ -264,7 +264,12 @@ async fn labels_change_alone_and_their_transition_tells_what_they_were() {
     assert_eq!(old(two.seq), Some([pair("site", "berlin"), pair("tier", "web")].into()));
 
     let bad = edit("bad", &[("", "x")], &[]);
-    assert_eq!(fields(&api.servers().update(bad).await.unwrap_err()), ["set_labels"]);
+    let refused = api.servers().update(bad).await.unwrap_err();
+    assert_eq!(fields(&refused), ["set_labels"]);
+    assert!(
+        refused.message().ends_with("no control characters"),
+        "its reason stands behind the key: {refused:?}"
+    );
     let bad = edit("bad", &[], &[""]);
     assert_eq!(fields(&api.servers().update(bad).await.unwrap_err()), ["remove_labels"]);
 }

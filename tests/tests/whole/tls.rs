@@ -8,6 +8,7 @@ pub(crate) mod world;
 
 use std::time::Duration;
 
+use settled::process::Process;
 use settled_proto::v1::GetStatusRequest;
 use settled_tests::daemon::Options;
 use settled_tests::patience::until;
@@ -132,7 +133,7 @@ async fn p13_tcp_without_a_certificate_that_works_does_not_start() {
     let key = files.path().join("key.pem").display().to_string();
     let whole = [("LISTEN__TCP", "127.0.0.1:7443"), ("LISTEN__TLS__CERT", &cert), ("LISTEN__TLS__KEY", &key)];
     let config = load(&whole).unwrap();
-    let check = || settled::app::check(&config).map_err(|error| format!("{error:#}"));
+    let check = || settled::app::check(&config, &Process::default()).map_err(|error| format!("{error:#}"));
     assert!(check().unwrap_err().contains("listen.tls.cert"), "there is no file yet");
     leaf.put(files.path());
     check().unwrap();

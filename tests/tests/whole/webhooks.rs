@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use settled::config::{Config, Sources, Surroundings};
+use settled::process::Process;
 use settled::secrets::signature;
 use settled_tests::daemon;
 use settled_tests::http::{Endpoint, answer};
@@ -225,7 +226,7 @@ fn p13_a_file_that_holds_no_authority_is_refused_at_the_start() {
     let check = || {
         let env = vec![("SETTLED_WEBHOOK__CA_FILE".to_owned(), path.clone())];
         let config = Config::load(&Sources { env, ..Sources::default() }, &Surroundings::bare(dir.path()));
-        settled::app::check(&config.unwrap()).unwrap_err().to_string()
+        settled::app::check(&config.unwrap(), &Process::default()).unwrap_err().to_string()
     };
     let missing = check();
     assert!(missing.contains("webhook.ca_file") && missing.contains("cannot be read"), "{missing}");

@@ -33,6 +33,12 @@ fn hosts_are_read() {
 }
 
 #[test]
+fn what_is_no_host_is_told_what_is_wanted() {
+    assert!(host_port("http://x").unwrap_err().starts_with("write HOST or HOST:PORT"));
+    assert!(audit_number("abc").unwrap_err().contains("the number of an audit entry"));
+}
+
+#[test]
 fn fingerprints_are_checked() {
     let good = format!("SHA256:{}", "Ab1+/".repeat(9).split_at(43).0);
     assert_eq!(host_key(&good), Ok(good.clone()));
@@ -140,4 +146,12 @@ fn a_public_key_is_no_identity() {
     assert!(identity(&file).unwrap_err().lines[0].contains("empty"));
     std::fs::write(&file, "-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap();
     assert!(identity(&file).is_ok());
+    std::fs::remove_file(&file).unwrap();
+    for (error, flag) in [
+        (identity(&file).unwrap_err(), "--identity: "),
+        (one_secret(&file).unwrap_err(), "--secret-file: "),
+        (args(&[], &[&format!("k=@{}", file.display())]).secrets().unwrap_err(), "--secret k: "),
+    ] {
+        assert!(error.lines[0].starts_with(flag), "{flag}: {:?}", error.lines);
+    }
 }

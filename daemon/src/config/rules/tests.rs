@@ -113,6 +113,9 @@ fn metrics_are_served_on_loopback_only() {
         let message = with(&[("listen.metrics", bad)]).unwrap_err();
         assert!(message.contains("listen.metrics"), "{message}");
     }
+    let message = with(&[("listen.tcp", "localhost:21443")]).unwrap_err();
+    assert!(message.starts_with("listen.tcp (SETTLED_LISTEN__TCP) is no address"), "{message}");
+    assert!(message.contains("IP:PORT, for instance 127.0.0.1:7443"), "{message}");
 }
 
 #[test]
