@@ -214,6 +214,7 @@ fn join_colon(subject: &str, description: &str) -> String {
 }
 
 /// What the person typed for a field of the request.
+#[expect(clippy::match_same_arms, reason = "a table by command, where the first line that fits counts")]
 pub(crate) fn flag_of(field: &str, command: &str) -> String {
     // What a schedule does and what a watch shows are messages of their own; on the command line all flags stand side by side.
     let inner = ["target.operation.", "target.enrollment.", "filters."].iter();

@@ -218,7 +218,7 @@ fn exporter(engine: &Engine, collector: &Endpoint) -> (Traces, Exporter) {
 
 fn call(engine: &Engine, run: RunId) -> Call {
     let now = engine.clock().now();
-    Call { method: "Resources.Install", runs: vec![run], began: now, ended: now, caller: None }
+    Call { method: "Resources.Install", runs: vec![run], began: now, ended: now, code: 0, caller: None }
 }
 
 #[tokio::test(flavor = "multi_thread")]
